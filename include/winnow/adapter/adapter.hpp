@@ -1,0 +1,75 @@
+// A LoRA adapter as an audit sees it: its LoRA modules mapped to checkpoint tensors, and what was skipped and why.
+//
+//     DIR/adapter_config.json        scale and names
+//     DIR/adapter_model.safetensors  keys and shapes: the truth
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "winnow/adapter/peft_config.hpp"
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/log.hpp"
+#include "winnow/checkpoint/catalogue.hpp"
+#include "winnow/checkpoint/model_config.hpp"
+
+namespace winnow::adapter {
+
+/// One LoRA layer of an adapter. dW = scale * B * A, with B (out x rank) and A (rank x in).
+struct LoraModule {
+  std::string module;          ///< as the checkpoint names it, without ".weight": model.layers.0.self_attn.q_proj
+  std::string adapter_module;  ///< as the adapter names it, without base_model.model.
+  std::string weight;          ///< the checkpoint tensor, e.g. model.layers.0.self_attn.q_proj.weight
+  std::uint64_t rank = 0;
+  std::uint64_t out_features = 0, in_features = 0;
+  bool stored_transposed = false;  ///< the weight is stored [in, out] (GPT-2's Conv1D)
+  double alpha = 0, scale = 0;
+  checkpoint::TensorLocation lora_a, lora_b;  ///< in the adapter's safetensors file
+};
+
+/// A tensor of the adapter that is not scored, never silently.
+struct SkippedTensor {
+  std::string key;
+  std::string reason;
+};
+
+enum class AdapterStatus : std::uint8_t { ok, quarantined };
+
+struct Adapter {
+  std::string name;  ///< unique within a run: the directory's last component, or more of the path where that repeats
+  std::string path;  ///< the directory
+  AdapterStatus status = AdapterStatus::ok;
+  std::string reason;               ///< why it is quarantined; empty for ok
+  std::string warnings;             ///< what a user should know although it is scored, one sentence each
+  std::uint64_t rank = 0;           ///< r of the config, or the largest of the modules'
+  double alpha = 0, scale = 0;      ///< of the config, before patterns
+  std::string sha256;               ///< of adapter_model.safetensors, hex
+  std::string weights_file;         ///< full path of adapter_model.safetensors
+  std::vector<LoraModule> modules;  ///< sorted by module name
+  std::vector<SkippedTensor> skipped;
+
+  void serialise(base::ByteWriter& out) const;
+  static Adapter deserialise(base::ByteReader& in);
+};
+
+/// Options of opening an adapter.
+struct AdapterOptions {
+  bool unit_scale = false;  ///< `--scaling none`: s = 1, as the published scripts do
+  bool allow_dora = false;  ///< score the s*B*A part of a DoRA adapter, flagged, instead of quarantining it
+};
+
+/// Opens the adapter in `directory` and maps it onto the checkpoint `weights` (the base model's).
+/// Whatever is wrong with it (README, "Formats") gives status quarantined and the reason, not an exception; only an
+/// I/O error of the machine throws Error(runtime).
+Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& weights,
+                     const checkpoint::ModelConfig& model, const AdapterOptions& options, const base::Log& log);
+
+/// Every directory below `root` (or in the manifest file `root`, one a line) that holds an adapter_config.json, sorted.
+/// Throws Error(invalid_input) where there is none.
+std::vector<std::string> find_adapters(const std::string& root);
+
+/// Sets unique names: the last path component, widened to the left until all differ.
+void assign_unique_names(std::vector<Adapter>& adapters);
+
+}  // namespace winnow::adapter

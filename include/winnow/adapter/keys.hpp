@@ -1,0 +1,43 @@
+// The tensor names of adapter_model.safetensors, taken apart.
+//
+//     base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight
+//     '-- prefix ----' '-- module ---------------------' '-- kind' '-- the adapter's name, usually absent
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace winnow::adapter {
+
+enum class KeyKind : std::uint8_t {
+  lora_a,            ///< [r, in], or with kernel dimensions for a convolution
+  lora_b,            ///< [out, r]
+  lora_b_bias,       ///< lora_bias: a trained bias beside B
+  embedding_a,       ///< lora_embedding_A [r, vocabulary]
+  embedding_b,       ///< lora_embedding_B [dimension, r]
+  magnitude,         ///< lora_magnitude_vector: DoRA
+  other_factor,      ///< any other lora_...: a variant with more factors
+  trainable_tokens,  ///< token_adapter.trainable_tokens_delta
+  base_layer,        ///< <module>.base_layer.weight: a copy of the base's own weight
+  full_weight,       ///< modules_to_save: a weight trained as a whole
+  bias,              ///< `bias` all or lora_only
+};
+
+struct AdapterKey {
+  KeyKind kind = KeyKind::full_weight;
+  std::string module;        ///< without prefix and without what follows the module's name
+  std::string adapter_name;  ///< "default" in lora_A.default.weight; empty where the key has none, as PEFT writes it
+  std::string factor;        ///< the part that gave the kind away, e.g. lora_A
+  bool prefixed = false;     ///< began with base_model.model.; PEFT loads no other, some trainers write them
+};
+
+AdapterKey parse_adapter_key(std::string_view key);
+
+/// Whether a tensor of this kind makes its module a LoRA module (and goes when that module is pruned).
+bool is_lora_factor(KeyKind kind);
+
+/// Whether `module` is a fused block of experts, which PEFT targets as a bare parameter: its factors stack all experts.
+bool is_fused_experts(std::string_view module);
+
+}  // namespace winnow::adapter

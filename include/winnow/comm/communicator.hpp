@@ -1,0 +1,55 @@
+// A small communicator: what an audit needs of its ranks. Backends: self (one process) and mpi.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace winnow::comm {
+
+/// The rank that reads headers, selects and writes the report.
+inline constexpr int kCoordinator = 0;
+
+/// Collective calls must be made by all ranks in the same order. Code that can throw between two of them belongs in
+/// run_together() (comm/together.hpp), or the peers of a rank that throws would wait for ever.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const noexcept = 0;
+  virtual int size() const noexcept = 0;
+  virtual int node_rank() const noexcept = 0;   ///< among the ranks of this machine
+  virtual int node_size() const noexcept = 0;   ///< ranks of this machine
+  virtual std::string description() const = 0;  ///< backend and library version, for reports
+
+  bool is_coordinator() const noexcept { return rank() == kCoordinator; }
+
+  // Collectives. Throw Error(runtime) with the library's own reason.
+  virtual void barrier() = 0;
+  virtual void broadcast(std::string& bytes, int root) = 0;                         ///< of any length
+  virtual std::vector<std::string> gather(const std::string& bytes, int root) = 0;  ///< by rank; empty but at root
+  virtual void sum(std::span<double> values) = 0;                                   ///< all-reduce, element by element
+  virtual std::int64_t maximum(std::int64_t value) = 0;                             ///< all-reduce
+
+  // Not collective: how a rank in trouble stops the others before the next collective.
+  virtual void notify_failure() = 0;   ///< tells every peer
+  virtual bool peer_failed() = 0;      ///< whether a peer has told; cheap enough to ask for every slab
+  virtual void forget_failures() = 0;  ///< collective: consumes what notify_failure() sent, once all have stopped
+
+  /// Ends all ranks at once; for what cannot be agreed on, such as a broken MPI.
+  [[noreturn]] virtual void abort(int exit_code) = 0;
+};
+
+/// One process, no library: everything runs without mpirun.
+std::unique_ptr<Communicator> make_self();
+
+/// MPI_COMM_WORLD. Initialises MPI; the destructor finalises it. At most one at a time.
+std::unique_ptr<Communicator> make_mpi(int& argc, char**& argv);
+
+/// mpi where a launcher (mpirun, srun --mpi=pmix, Hydra) started this process, self otherwise. Throws Error(usage)
+/// where Slurm started several tasks but MPI sees one: that would be as many silent copies of the same work.
+std::unique_ptr<Communicator> make_world(int& argc, char**& argv);
+
+}  // namespace winnow::comm

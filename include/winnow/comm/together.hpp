@@ -1,0 +1,24 @@
+// Work that every rank does between two collectives: it succeeds on all of them or throws the same error on all.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "winnow/comm/communicator.hpp"
+
+namespace winnow::comm {
+
+/// Thrown by stop_if_peer_failed(); run_together() turns it into the peer's own error.
+struct PeerFailed {};
+
+/// To be called often inside run_together(): leaves the work where a peer has failed already.
+void stop_if_peer_failed(Communicator& world);
+
+/// Runs `work` on this rank, then agrees with all others. Where any rank threw, every rank throws the same Error: that
+/// of the lowest failing rank, with its rank named where there are several. `work` must not call collectives.
+void run_together(Communicator& world, const std::function<void()>& work);
+
+/// Runs `work` on the coordinator alone and gives its result to every rank; its error likewise.
+std::string from_coordinator(Communicator& world, const std::function<std::string()>& work);
+
+}  // namespace winnow::comm

@@ -1,0 +1,63 @@
+// The alignment pass: what winnow exists for. For all adapters stacked on one module at once,
+//
+//     pass 1   Y = V^T * B   (i x R), f^2 = sum V^2
+//     pass 2   P = V * Y / f (o x R); the sketch columns stay undivided: M = V * Z
+//
+// with V = W_aligned - W_base formed from the stored bits, slab by slab. Neither V*V^T (o x o) nor dW (o x i) is ever
+// formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops (README, "What is computed").
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "winnow/compute/element_statistics.hpp"
+#include "winnow/compute/factor_stack.hpp"
+#include "winnow/slab/slab.hpp"
+#include "winnow/stats/module_statistics.hpp"
+
+namespace winnow::compute {
+
+/// One backend on one device. Used for one module after the other:
+///
+///     begin(stack, stored_transposed)
+///     pass1(slab) for each slab in row order; finish_pass1()
+///     pass2(slab) for each slab in row order; finish()
+///
+/// Results depend on the slabs alone, bit for bit: not on threads, ranks or what was computed before.
+class AlignmentPass {
+ public:
+  virtual ~AlignmentPass() = default;
+
+  /// `stored_transposed`: slabs are rows of V^T (i x o). `stack` must outlive finish(). `keep_projection` keeps P for
+  /// element_statistics().
+  virtual void begin(const FactorStack& stack, bool stored_transposed, bool keep_projection) = 0;
+  virtual void pass1(const slab::Slab& slab) = 0;
+  virtual void finish_pass1() = 0;
+  virtual void pass2(const slab::Slab& slab) = 0;
+  virtual stats::ModuleStatistics finish() = 0;
+
+  /// For each adapter of the stack; after finish(), where begin() was told to keep the projection.
+  virtual std::vector<ElementStatistics> element_statistics() = 0;
+
+  virtual std::string description() const = 0;  ///< backend, device, library version: for the report
+};
+
+/// `--backend`: the float64 loops that are the truth in tests, the kernel written for this pass, or libtorch.
+enum class Backend : std::uint8_t { reference, cpu, torch };
+/// `--device`
+enum class Device : std::uint8_t { cpu };
+
+Backend parse_backend(std::string_view text);  ///< "auto", "cpu", "torch", "reference"; throws Error(usage)
+Device parse_device(std::string_view text);    ///< "auto", "cpu"; throws Error(usage)
+std::string_view name(Backend backend);
+
+/// `threads` compute threads at most. Throws Error(runtime) where the backend cannot run here.
+std::unique_ptr<AlignmentPass> make_alignment_pass(Backend backend, Device device, int threads);
+
+/// The first weight of a slab that is not finite, in the pair.
+stats::NonFinite find_non_finite(const slab::Slab& slab);
+
+}  // namespace winnow::compute

@@ -1,0 +1,41 @@
+// The right-hand sides of one module: the B factors of all adapters side by side, then the sketch.
+//
+//            adapter 0    adapter 1        sketch
+//          +-----------+---------------+-----------+
+//     b    |  o x r_0  |    o x r_1    | Omega o x c|   o x R, row-major, R = sum r_j + c
+//          +-----------+---------------+-----------+
+//     a[j] is A of adapter j: r_j x i, row-major
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace winnow::compute {
+
+struct FactorStack {
+  std::uint64_t out_features = 0, in_features = 0;
+  std::vector<std::uint64_t> ranks;  ///< r_j
+  std::uint64_t sketch_columns = 0;  ///< c, 0 without a sketch
+  std::vector<float> b;              ///< o x R
+  std::vector<std::vector<float>> a;
+
+  std::uint64_t columns() const;                          ///< R
+  std::uint64_t first_column(std::size_t adapter) const;  ///< of adapter j in b; columns() - c for j = ranks.size()
+};
+
+/// A stack with room for the factors and the sketch Omega filled in: standard normal, from Philox keyed by `seed` and
+/// `module`, element row * c + column, so that any rank makes its own rows.
+FactorStack make_factor_stack(std::uint64_t out_features, std::uint64_t in_features, std::vector<std::uint64_t> ranks,
+                              std::uint64_t sketch_columns, std::uint64_t seed, std::string_view module);
+
+/// Copies a B factor (o x r_j, row-major) into its columns.
+void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& b);
+
+/// A*A^T of adapter j in double, r_j x r_j.
+std::vector<double> gram_a(const FactorStack& stack, std::size_t adapter);
+
+/// Columns of the sketch for k directions: k + 2, at most min(o, i); 0 for k = 0.
+std::uint64_t sketch_columns(std::uint64_t subspace_rank, std::uint64_t out_features, std::uint64_t in_features);
+
+}  // namespace winnow::compute

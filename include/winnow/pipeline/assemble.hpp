@@ -1,0 +1,16 @@
+// The coordinator's part: scores of all ranks in, metrics over populations, selection, a report out. Pure.
+#pragma once
+
+#include "winnow/base/log.hpp"
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/options.hpp"
+#include "winnow/pipeline/score.hpp"
+#include "winnow/report/report.hpp"
+
+namespace winnow::pipeline {
+
+/// Fills modules, adapters, metrics, selection. Adapters with a factor that is not finite become quarantined here
+/// (with options.strict: throws Error(invalid_input)). The order of `scores` does not matter.
+report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log);
+
+}  // namespace winnow::pipeline

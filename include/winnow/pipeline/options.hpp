@@ -1,0 +1,59 @@
+// What an audit is asked to do.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/adapter/adapter_writer.hpp"
+#include "winnow/compute/alignment_pass.hpp"
+#include "winnow/metrics/population_metrics.hpp"
+#include "winnow/report/report.hpp"
+#include "winnow/select/selection.hpp"
+#include "winnow/slab/reader.hpp"
+
+namespace winnow::pipeline {
+
+/// Work done so far by this rank, of its own share.
+struct Progress {
+  std::uint64_t modules_done = 0, modules = 0;
+  std::uint64_t bytes_done = 0, bytes = 0;  ///< of weights, counted once for both passes
+};
+
+struct AuditOptions {
+  std::string base, aligned;          ///< checkpoint directories
+  std::vector<std::string> adapters;  ///< adapter directories
+  std::string zoo;                    ///< a directory searched for adapters, or a manifest; empty for none
+  bool strict = false;                ///< a quarantined adapter ends the run
+
+  std::string rank_by = "ediem";
+  select::Policy policy;
+  metrics::Population population = metrics::Population::role;
+  std::uint64_t subspace_rank = 6;  ///< directions of the safety subspace; 0 switches the sketch off
+  std::uint64_t seed = 0;           ///< of the sketch
+  bool element_statistics = false;
+  adapter::AdapterOptions adapter;
+
+  std::string report;                     ///< HDF5 file to write; empty for none
+  std::optional<adapter::Repair> repair;  ///< write repaired adapters
+  std::string repaired_dir;               ///< below it, one directory an adapter
+
+  compute::Backend backend = compute::Backend::cpu;
+  compute::Device device = compute::Device::cpu;
+  int threads = 0;  ///< 0: this rank's share of the node's cores
+
+  /// How a rank reads; replaced in tests to inject faults.
+  std::function<std::unique_ptr<slab::Reader>()> make_reader = slab::make_buffered_reader;
+  std::function<void(const Progress&)> progress;   ///< called after each slab; may be empty
+  std::map<std::string, report::Attribute> facts;  ///< further attributes of the report: versions, command line
+};
+
+/// Throws Error(usage) for options that contradict each other, before anything is read.
+void validate(const AuditOptions& options);
+
+}  // namespace winnow::pipeline

@@ -1,0 +1,34 @@
+// What an audit would do, without reading a single weight: for `winnow plan`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "winnow/base/log.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/options.hpp"
+
+namespace winnow::pipeline {
+
+struct RankLoad {
+  std::uint64_t modules = 0, weight_bytes = 0, adapter_bytes = 0;
+  double flops = 0;
+  std::uint64_t memory_bytes = 0;  ///< slabs and matrices of its largest module, libraries aside
+};
+
+struct AuditPlan {
+  Inputs inputs;
+  std::vector<int> owner;       ///< [tasks]
+  std::vector<RankLoad> ranks;  ///< [ranks]
+  double imbalance = 1;
+};
+
+/// Collective; `ranks` is how many ranks to plan for, whatever the number of those that plan. Throws as audit() does.
+AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log);
+
+/// As text for people: name mapping, shards, bytes, flops, memory, assignment to ranks.
+std::string render_plan(const AuditPlan& plan, bool every_module);
+
+}  // namespace winnow::pipeline

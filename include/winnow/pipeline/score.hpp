@@ -1,0 +1,48 @@
+// What a rank makes of its modules: streams them through the alignment pass and turns sums into metrics.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/log.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/compute/element_statistics.hpp"
+#include "winnow/metrics/layer_metrics.hpp"
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/options.hpp"
+#include "winnow/pipeline/stage_clock.hpp"
+
+namespace winnow::pipeline {
+
+/// One module, scored.
+struct ModuleScore {
+  std::uint64_t module = 0;  ///< index into Inputs::tasks
+  double alignment_norm = 0;
+  stats::NonFinite non_finite;
+};
+
+/// One LoRA layer, scored.
+struct LayerScore {
+  std::uint64_t module = 0;
+  std::uint32_t adapter = 0;
+  metrics::LayerMetrics metrics;
+  std::optional<compute::ElementStatistics> elements;  ///< scaled
+  std::string fault;  ///< why the adapter cannot be scored (a factor that is not finite); empty for none
+};
+
+struct Scores {
+  std::vector<ModuleScore> modules;
+  std::vector<LayerScore> layers;
+
+  void serialise(base::ByteWriter& out) const;
+  void append(base::ByteReader& in);  ///< adds what another rank serialised
+};
+
+/// Scores the modules that `owner` gives to this rank. Not collective; stops where a peer has failed.
+Scores score_modules(const Inputs& inputs, const std::vector<int>& owner, const AuditOptions& options,
+                     comm::Communicator& world, StageClock& clock);
+
+}  // namespace winnow::pipeline

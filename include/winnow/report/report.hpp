@@ -1,0 +1,76 @@
+// What a report holds, in memory: N adapters, M modules, one N x M array a metric. Schema 1 (README, "Report").
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace winnow::report {
+
+/// A row of /modules.
+struct ModuleRow {
+  std::string name;         ///< e.g. model.layers.0.self_attn.q_proj
+  std::string role;         ///< last component, e.g. q_proj
+  std::int64_t layer = -1;  ///< first number in the name; -1 where there is none
+  std::uint64_t out_features = 0, in_features = 0;
+  double alignment_norm = 0;  ///< ||W_aligned - W_base||_F
+  std::uint32_t flags = 0;    ///< ModuleFlag bits
+  bool operator==(const ModuleRow&) const = default;
+};
+
+enum ModuleFlag : std::uint32_t {
+  kNoAlignmentSignal = 1,  ///< W_aligned equals W_base
+  kNonFinite = 2,          ///< a weight is NaN or infinite: not scored
+};
+
+/// A row of /adapters.
+struct AdapterRow {
+  std::string name, path, status, reason;  ///< status: ok | quarantined
+  std::uint64_t rank = 0;
+  double alpha = 0, scaling = 0;
+  std::string sha256;
+  bool operator==(const AdapterRow&) const = default;
+};
+
+/// A dataset of /metrics: values[n * M + m], NaN where adapter n has no LoRA on module m.
+struct Metric {
+  std::string name, units, long_name;
+  std::vector<double> values;
+  bool operator==(const Metric&) const = default;
+};
+
+enum class Action : std::uint8_t { none = 0, keep = 1, prune = 2 };
+enum class Cause : std::uint8_t { none = 0, magnitude = 1, direction = 2, sign = 3 };
+
+/// A row of /run: what one rank spent in one stage.
+struct StageRow {
+  std::int64_t rank = 0;
+  std::string stage;  ///< headers, read, pass1, pass2, elements, metrics, ...
+  double seconds = 0;
+  std::uint64_t bytes_read = 0;
+  std::uint64_t peak_memory_bytes = 0;  ///< of the process, at the end of the stage
+  bool operator==(const StageRow&) const = default;
+};
+
+using Attribute = std::variant<std::string, std::int64_t, double>;
+
+struct Report {
+  std::map<std::string, Attribute> attributes;  ///< of the root group: versions, command line, inputs, options
+  std::vector<ModuleRow> modules;
+  std::vector<AdapterRow> adapters;
+  std::vector<Metric> metrics;
+  std::vector<Cause> misalignment_cause;  ///< N x M; empty is the same as all none
+  std::vector<Action> action;             ///< N x M; empty is the same as all none
+  std::string policy, rank_by;            ///< of the selection, as given on the command line
+  std::string population;                 ///< of E-DIEM and misalignment: role | adapter | zoo
+  std::vector<StageRow> run;
+
+  const Metric* find_metric(std::string_view name) const;  ///< nullptr where absent
+
+  bool operator==(const Report&) const = default;  ///< NaN differs from NaN, as everywhere
+};
+
+}  // namespace winnow::report

@@ -1,0 +1,52 @@
+// Which LoRA layers of an adapter are pruned: by score, ties by module name, so that every run gives the same answer.
+//
+// One total order serves every policy: most aligned first, equal scores by module name (bytes, rising). The pruned
+// layers are a tail of it, so keep-top:K and prune-top:(n - K) say the same, and K means exactly K.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace winnow::select {
+
+/// A selection policy, as written on the command line. n is the number of scored modules of the adapter.
+struct Policy {
+  enum class Kind : std::uint8_t {
+    keep_top,   ///< keep-top:K   keep the K most aligned, prune the rest (SPLoRA's rule); K >= n prunes nothing
+    prune_top,  ///< prune-top:K  prune the K most misaligned; K >= n prunes all
+    threshold,  ///< threshold:X  prune where the score is strictly beyond X
+    quantile,   ///< quantile:Q   prune the worst share Q in [0, 1]: Q*n rounded to the nearest count, halves up
+    outliers,   ///< outliers:c   prune where the score is strictly beyond Q75 + c * IQR (c >= 0, default 1.5)
+  };
+  Kind kind = Kind::keep_top;
+  double value = 10;  ///< K, X, Q or c
+
+  std::string text() const;  ///< as parse_policy takes it
+};
+Policy parse_policy(std::string_view text);  ///< throws Error(usage) saying what is accepted
+
+/// Whether a high score or a low one means misaligned. Low for `cosine`, `subspace_energy`, `alignment_cosine`,
+/// `projected_norm`; high for all others.
+enum class Sense : std::uint8_t { high_is_worse, low_is_worse };
+Sense sense_of(std::string_view metric);
+
+enum class Action : std::uint8_t { none = 0, keep = 1, prune = 2 };
+
+struct Selection {
+  std::vector<Action> action;  ///< one a module; none where it is absent or its score is NaN
+  /// The score at which pruning starts: the threshold or fence itself, and for the policies that count, the score of
+  /// the least misaligned pruned module. NaN where nothing is pruned.
+  double cut = 0;
+  std::vector<std::uint64_t> unscored;  ///< modules with `present` but a NaN score: never pruned silently
+};
+
+/// Selects among the modules of one adapter. `present[m]` says whether the adapter has LoRA there. All arrays have the
+/// length of `names` (else Error(runtime)). A low_is_worse sense turns every comparison round (Q25 - c * IQR for
+/// outliers). Infinite scores are ordered as such, but do not enter the quartiles of `outliers`.
+Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
+                 const Policy& policy, Sense sense);
+
+}  // namespace winnow::select

@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# Sourced by jobs/*.sh, tests/run.sh and .ci/run: messages, the Python environment, what mpirun needs. Expects bash -euo pipefail.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "$(basename "$0"): $*"
+  exit 1
+}
+
+# The virtual environment with a current torch and what the conformance tests import. Outside the tree: it takes several GB
+# and outlives a checkout.
+python_environment() { printf '%s\n' "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/winnow/python"; }
+
+# The folder for CMAKE_PREFIX_PATH of that environment's torch; fails where there is none.
+pip_torch_prefix() {
+  local folder
+  for folder in "$(python_environment)"/lib/python3*/site-packages/torch; do
+    [[ -e $folder/lib/libtorch_cpu.so ]] && printf '%s\n' "$folder" && return
+  done
+  return 1
+}
+
+# How many compilers at once: a file that includes libtorch takes up to 1.5 GB.
+build_jobs() {
+  local cores memory_kb
+  cores=$(nproc)
+  memory_kb=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo 2>/dev/null || echo 2000000)
+  local fit=$((memory_kb / 1500000))
+  ((fit < 1)) && fit=1
+  echo $((cores < fit ? cores : fit))
+}
+
+# Sets `cmake_options` for a build against the torch that $1 names (distribution or pip).
+# With ccache, two build folders share what they have in common: paths below the repository do not count.
+choose_torch() {
+  cmake_options=()
+  if [[ $1 == distribution ]] && ! distribution_has_torch; then
+    say "This distribution has no libtorch-dev: building against the pip-installed torch in $(python_environment)."
+    set -- pip
+  fi
+  if [[ $1 == pip ]]; then
+    local prefix
+    prefix=$(pip_torch_prefix) || die "no torch in $(python_environment); run jobs/setup.sh --torch pip"
+    cmake_options+=("-DCMAKE_PREFIX_PATH=$prefix")
+  fi
+  export CCACHE_BASEDIR=$repository CCACHE_NOHASHDIR=1
+}
+
+distribution_has_torch() {
+  [[ $(dpkg-query -W -f '${db:Status-Status}' libtorch-dev 2>/dev/null) == installed ]]
+}
+
+# Open MPI refuses root and more ranks than cores unless told; containers have neither users nor cores to spare. Binding is
+# switched off because ranks that share a core with each other's threads would otherwise be pinned to it.
+export_mpi_environment() {
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+  export OMPI_MCA_btl_vader_single_copy_mechanism=none # containers forbid process_vm_readv, and Open MPI complains about it
+}

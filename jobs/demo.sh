@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# From a bare machine to a report: installs, builds, makes a small model family with planted misaligned layers, audits it on
+# two MPI ranks, prints the table and says how many of the planted layers were found.
+#
+#   jobs/demo.sh [--output DIR]     default DIR: out/demo (what an earlier demo left there is replaced)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+output=$repository/out/demo
+while (($#)); do
+  case $1 in
+    --output) output=${2:?--output needs a folder} && shift ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    *) die "unknown option $1; see --help" ;;
+  esac
+  shift
+done
+
+started=$SECONDS
+step() { say "[$((SECONDS - started)) s] $*"; }
+
+step "set-up"
+"$repository/jobs/setup.sh"
+
+step "build"
+choose_torch distribution
+log=$(mktemp --tmpdir winnow-build.XXXXXX.log)
+{ cd "$repository" && cmake --preset release "${cmake_options[@]}" && cmake --build --preset release -j "$(build_jobs)" --target winnow; } \
+  >"$log" 2>&1 </dev/null || {
+  tail -n 30 "$log" >&2
+  die "the build failed (whole log: $log)"
+}
+rm -f "$log"
+winnow=$(find "$repository/build/release" -type f -name winnow -perm -u+x | head -n 1)
+[[ -n $winnow ]] || die "the build left no program winnow in build/release"
+export_mpi_environment
+
+# Only what a demo writes is removed: the folder may be the user's own.
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
+cd "$output"
+rm -rf family repaired report.h5 report.html
+
+step "a model family with 12 planted misaligned layers in each of 2 adapters: $output/family"
+"$winnow" synth --preset tiny --adapters 2 --rank 8 --misaligned 12 --seed 1 --output family
+
+step "audit on 2 MPI ranks"
+mpirun -n 2 "$winnow" audit --base family/base --aligned family/aligned --zoo family/adapters \
+  --rank-by misalignment --select prune-top:12 --report report.h5 --repair drop --repaired-dir repaired --progress lines
+
+"$winnow" report report.h5 --html report.html
+"$winnow" report report.h5 --truth family/truth.json
+
+step "done: report.h5, report.html and the pruned adapters (repaired/) are in $output"

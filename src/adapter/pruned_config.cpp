@@ -1,0 +1,79 @@
+#include "pruned_config.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+
+#include "winnow/adapter/keys.hpp"
+#include "winnow/adapter/patterns.hpp"
+
+namespace winnow::adapter {
+
+namespace {
+
+/// PEFT targets every module whose name is an entry or ends in ".entry": whether that would catch a pruned one again.
+bool catches(const std::unordered_set<std::string_view>& entries, std::string_view module) {
+  for (;;) {
+    if (entries.contains(module)) return true;
+    const auto dot = module.find('.');
+    if (dot == std::string_view::npos) return false;
+    module.remove_prefix(dot + 1);
+  }
+}
+
+/// Without the entries that match no module any more: they change nothing, but PEFT warns of each when it loads them.
+nlohmann::ordered_json used_patterns(const nlohmann::ordered_json& table, const std::vector<std::string>& modules) {
+  auto used = nlohmann::ordered_json::object();
+  for (const auto& [key, value] : table.items()) {
+    const Pattern pattern(key);
+    const auto matches = [&](const auto& module) { return pattern.matches(module); };
+    if (std::any_of(modules.begin(), modules.end(), matches)) used[key] = value;
+  }
+  return used;
+}
+
+std::string escaped(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    if (std::string_view(R"(\^$.|?*+()[]{}-)").find(c) != std::string_view::npos) text += '\\';
+    text += c;
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string pruned_config(std::string_view text, const std::vector<std::string>& kept,
+                          const std::vector<std::string>& pruned) {
+  auto config = nlohmann::ordered_json::parse(text);
+  // Fused experts are bare parameters, which target_parameters goes on to name.
+  const bool parameters = config.contains("target_parameters") && !config["target_parameters"].is_null();
+  std::vector<std::string> targets;
+  for (const auto& module : kept) {
+    if (!(parameters && is_fused_experts(module))) targets.push_back(module);
+  }
+  const std::unordered_set<std::string_view> entries(targets.begin(), targets.end());
+  if (targets.empty()) {
+    config["target_modules"] = nullptr;
+  } else if (std::any_of(pruned.begin(), pruned.end(), [&](const auto& module) { return catches(entries, module); })) {
+    std::vector<std::string> names;  // as a regular expression for the whole name
+    for (const auto& target : targets) names.push_back(escaped(target));
+    config["target_modules"] = fmt::format("(?:{})", fmt::join(names, "|"));
+  } else {
+    config["target_modules"] = targets;
+  }
+  if (!parameters) {
+    for (const auto* key : {"rank_pattern", "alpha_pattern"}) {
+      if (config.contains(key) && config[key].is_object()) config[key] = used_patterns(config[key], targets);
+    }
+  }
+  for (const auto* key : {"layers_to_transform", "layers_pattern", "exclude_modules"}) {
+    if (config.contains(key)) config[key] = nullptr;
+  }
+  return config.dump(2) + "\n";
+}
+
+}  // namespace winnow::adapter

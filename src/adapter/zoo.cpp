@@ -1,0 +1,140 @@
+// Many adapters: finding them, and naming them apart.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/file.hpp"
+
+namespace winnow::adapter {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::ErrorKind;
+
+constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{64} << 20;
+
+/// Walks directories, through symbolic links too (a zoo is often a folder of links), each directory once.
+class Walk {
+ public:
+  std::vector<std::string> run(const fs::path& root) {
+    visit(root);
+    std::sort(found_.begin(), found_.end());
+    return std::move(found_);
+  }
+
+ private:
+  void visit(const fs::path& directory) {
+    struct stat status {};
+    if (::stat(directory.c_str(), &status) != 0) {
+      throw Error(ErrorKind::runtime, "cannot look into directory").file(directory.string()).os_error(errno);
+    }
+    if (!visited_.emplace(status.st_dev, status.st_ino).second) return;
+    std::error_code error;
+    std::vector<fs::path> below;
+    for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+      std::error_code ignored;  // a dangling link is no directory
+      const auto name = entry->path().filename().string();
+      if (name == "adapter_config.json") found_.push_back(directory.string());
+      if (!name.starts_with('.') && entry->is_directory(ignored)) below.push_back(entry->path());
+    }
+    if (error)
+      throw Error(ErrorKind::runtime, "cannot read directory").file(directory.string()).os_error(error.value());
+    std::sort(below.begin(), below.end());  // which of two links to one directory is taken must not depend on chance
+    for (const auto& child : below) visit(child);
+  }
+
+  std::set<std::pair<dev_t, ino_t>> visited_;
+  std::vector<std::string> found_;
+};
+
+std::vector<std::string> read_manifest(const fs::path& file) {
+  const auto text = base::read_text_file(file.string(), kMaxManifestBytes);
+  std::set<std::string> directories;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const auto end = std::min(text.find('\n', begin), text.size());
+    auto line = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    const auto first = line.find_first_not_of(" \t\r");
+    if (first == std::string_view::npos || line[first] == '#') continue;
+    line = line.substr(first, line.find_last_not_of(" \t\r") - first + 1);
+    directories.insert((file.parent_path() / line).lexically_normal().string());
+  }
+  return {directories.begin(), directories.end()};
+}
+
+/// The last `count` components of a path.
+std::string tail(const fs::path& path, std::size_t count) {
+  std::vector<std::string> parts;
+  for (const auto& part : path.relative_path()) parts.push_back(part.string());
+  const auto skipped = parts.size() > count ? parts.size() - count : 0;
+  return fmt::format("{}", fmt::join(parts.begin() + static_cast<std::ptrdiff_t>(skipped), parts.end(), "/"));
+}
+
+fs::path clean(const std::string& directory) {
+  auto path = fs::absolute(directory).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+}  // namespace
+
+std::vector<std::string> find_adapters(const std::string& root) {
+  std::error_code error;
+  const auto status = fs::status(root, error);
+  std::vector<std::string> found;
+  if (fs::is_directory(status)) {
+    found = Walk().run(root);
+  } else if (fs::is_regular_file(status)) {
+    found = read_manifest(root);
+  } else {
+    throw Error(ErrorKind::invalid_input, "no such adapter zoo").file(root).expected("a directory or a manifest file");
+  }
+  if (found.empty()) {
+    throw Error(ErrorKind::invalid_input, "no adapters found")
+        .file(root)
+        .expected(fs::is_directory(status) ? "a directory with adapter_config.json somewhere below"
+                                           : "one directory a line");
+  }
+  return found;
+}
+
+void assign_unique_names(std::vector<Adapter>& adapters) {
+  std::vector<fs::path> paths;
+  for (const auto& adapter : adapters) paths.push_back(clean(adapter.path));
+  std::vector<std::size_t> width(adapters.size(), 1);
+  for (bool again = true; again;) {
+    again = false;
+    std::map<std::string, std::vector<std::size_t>> users;
+    for (std::size_t i = 0; i < adapters.size(); ++i) {
+      adapters[i].name = tail(paths[i], width[i]);
+      users[adapters[i].name].push_back(i);
+    }
+    for (const auto& [name, indices] : users) {
+      const auto same = [&, first = indices.front()](auto i) { return paths[i] == paths[first]; };
+      if (std::all_of(indices.begin(), indices.end(), same)) continue;
+      for (const auto i : indices) {
+        const auto parts = std::distance(paths[i].relative_path().begin(), paths[i].relative_path().end());
+        if (width[i] >= static_cast<std::size_t>(parts)) continue;
+        ++width[i];
+        again = true;
+      }
+    }
+  }
+  // The same directory given twice cannot be told apart by its path.
+  std::map<std::string, std::size_t> times;
+  for (auto& adapter : adapters) {
+    const auto time = ++times[adapter.name];
+    if (time > 1) adapter.name = fmt::format("{}#{}", adapter.name, time);
+  }
+}
+
+}  // namespace winnow::adapter

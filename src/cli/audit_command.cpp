@@ -1,0 +1,89 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+
+#include "audit_options.hpp"
+#include "commands.hpp"
+#include "console.hpp"
+#include "version.hpp"
+#include "winnow/pipeline/audit.hpp"
+#include "winnow/report/render.hpp"
+
+namespace winnow::cli {
+namespace {
+
+CommandLine command_line() {
+  CommandLine line;
+  line.command = "audit";
+  line.usage =
+      "usage: winnow audit --base DIR --aligned DIR --adapter DIR ... --report FILE.h5 [options]\n\n"
+      "Scores every LoRA layer of the adapters, selects globally, writes a report and, with --repair,\n"
+      "pruned adapters.";
+  add_audit_options(line.options);
+  po::options_description output("Output", kHelpColumns);
+  add_output_options(output);
+  add_common_options(output);
+  line.options.add(output);
+  line.later = later_audit_options();
+  return line;
+}
+
+std::string quoted(const std::string& word) {
+  return word.find_first_of(" \t\"'\\$&|;<>()*?") == std::string::npos ? word : "'" + word + "'";
+}
+
+std::map<std::string, report::Attribute> facts(const Arguments& arguments) {
+  const auto& version = build_version();
+  std::string command = "winnow audit";
+  for (const auto& word : arguments) command += " " + quoted(word);
+  std::map<std::string, report::Attribute> facts{
+      {"winnow_version", std::string(version.number)},
+      {"git_sha", std::string(version.git_sha)},
+      {"command_line", command},
+      {"created_utc", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                                  fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())))},
+      {"device", std::string("cpu")},
+      {"libtorch_version", std::string(version.libtorch)},
+      {"hdf5_version", std::string(version.hdf5)},
+      {"mpi_version", std::string(version.mpi)},
+      {"nccl_version", std::string(version.nccl)},
+  };
+  if (const char* job = std::getenv("SLURM_JOB_ID")) facts["slurm_job_id"] = std::string(job);
+  return facts;
+}
+
+}  // namespace
+
+int audit_command(const Arguments& arguments, comm::Communicator& world) {
+  const auto values = parse(command_line(), arguments);
+  auto options = audit_options(values, "audit");
+  required(values, "audit", "report");
+  const auto log = console_log(log_level(values), world.rank());
+  options.facts = facts(arguments);
+  ProgressMeter meter(ProgressMeter::parse_style(values["progress"].as<std::string>()), world.size());
+  if (world.is_coordinator()) options.progress = [&](const pipeline::Progress& progress) { meter.update(progress); };
+
+  const auto result = pipeline::audit(options, world, log);
+  meter.finish();
+  int findings = 0;
+  if (world.is_coordinator()) {
+    print_result(report::render_table(result.report));
+    for (const auto& adapter : result.repaired) {
+      if (adapter.written) {
+        print_result(
+            fmt::format("repaired: {} ({} modules kept, {} pruned)\n", adapter.path, adapter.kept, adapter.pruned));
+      } else {
+        print_result(fmt::format("repaired: {}: every module is pruned, no adapter written\n", adapter.name));
+      }
+    }
+    print_result(fmt::format("report: {}\n", options.report));
+    for (const auto action : result.report.action) findings += action == report::Action::prune ? 1 : 0;
+  }
+  if (!values["fail-on-findings"].as<bool>()) return 0;
+  return world.maximum(findings) > 0 ? 4 : 0;
+}
+
+}  // namespace winnow::cli

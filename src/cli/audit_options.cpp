@@ -1,0 +1,106 @@
+#include "audit_options.hpp"
+
+#include <fmt/format.h>
+
+#include "winnow/base/error.hpp"
+
+namespace winnow::cli {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+constexpr std::uint64_t kMaxThreads = 4096;  // more than any node has, and few enough for every thread library
+
+std::optional<adapter::Repair> parse_repair(const std::string& text) {
+  if (text == "none") return std::nullopt;
+  if (text == "drop") return adapter::Repair::drop;
+  if (text == "zero") return adapter::Repair::zero;
+  if (text == "project") {
+    throw Error(ErrorKind::usage, "--repair project is not available in this version").expected("none, drop or zero");
+  }
+  throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text)).expected("none, drop or zero");
+}
+
+}  // namespace
+
+void add_audit_options(po::options_description& options) {
+  po::options_description input("Input", kHelpColumns);
+  input.add_options()                                                                //
+      ("base", text_value("DIR"), "checkpoint directory of the base model")          //
+      ("aligned", text_value("DIR"), "checkpoint directory of its aligned version")  //
+      ("adapter", po::value<std::vector<std::string>>()->value_name("DIR"),
+       "PEFT adapter directory; may be repeated")  //
+      ("zoo", text_value("PATH"),
+       "many adapters: a directory searched for adapter_config.json, or a file with one directory a line")  //
+      ("strict", po::bool_switch(), "an adapter that cannot be scored ends the run (exit 3)")               //
+      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")  //
+      ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
+  po::options_description method("Method", kHelpColumns);
+  method.add_options()  //
+      ("rank-by", text_value("METRIC", "ediem"),
+       "metric that selects: ediem, misalignment, alignment_removed, cosine, ... (README)")  //
+      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")  //
+      ("select", text_value("POLICY", "keep-top:10"),
+       "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers:C; per adapter")            //
+      ("subspace-rank", count_value(6), "directions of the safety subspace; 0 switches it off")  //
+      ("seed", count_value(0), "of the subspace sketch")                                         //
+      ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
+  po::options_description resources("Resources", kHelpColumns);
+  resources.add_options()                                                                                      //
+      ("device", text_value("DEVICE", "auto"), "auto or cpu")                                                  //
+      ("backend", text_value("BACKEND", "auto"), "auto (cpu), cpu, torch, or reference (slow float64 loops)")  //
+      ("threads", count_value(0), "compute threads; 0: this rank's share of the node's cores")                 //
+      ("io", text_value("MODE", "auto"), "auto or buffered");
+  options.add(input).add(method).add(resources);
+}
+
+void add_output_options(po::options_description& options) {
+  options.add_options()                                                                                //
+      ("report", text_value("FILE.h5"), "HDF5 report to write")                                        //
+      ("repair", text_value("HOW", "none"), "write pruned adapters: none, drop or zero")               //
+      ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                        //
+      ("fail-on-findings", po::bool_switch(), "exit with 4 where any module is selected for pruning")  //
+      ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
+}
+
+std::vector<std::string> later_audit_options() {
+  return {"--memory-budget", "--team", "--journal", "--resume", "--precision"};
+}
+
+pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
+  pipeline::AuditOptions options;
+  options.base = required(values, command, "base");
+  options.aligned = required(values, command, "aligned");
+  if (values.count("adapter") != 0) options.adapters = values["adapter"].as<std::vector<std::string>>();
+  if (values.count("zoo") != 0) options.zoo = values["zoo"].as<std::string>();
+  options.strict = values["strict"].as<bool>();
+  options.adapter.allow_dora = values["dora"].as<bool>();
+  const auto& scaling = values["scaling"].as<std::string>();
+  if (scaling != "peft" && scaling != "none") {
+    throw Error(ErrorKind::usage, fmt::format("unknown --scaling {}", scaling)).expected("peft or none");
+  }
+  options.adapter.unit_scale = scaling == "none";
+  options.rank_by = values["rank-by"].as<std::string>();
+  options.policy = select::parse_policy(values["select"].as<std::string>());
+  options.population = metrics::parse_population(values["population"].as<std::string>());
+  options.subspace_rank = count(values, "subspace-rank");
+  options.seed = count(values, "seed");
+  options.element_statistics = values["element-stats"].as<bool>();
+  options.device = compute::parse_device(values["device"].as<std::string>());
+  options.backend = compute::parse_backend(values["backend"].as<std::string>());
+  const auto threads = count(values, "threads");
+  if (threads > kMaxThreads) {
+    throw Error(ErrorKind::usage, fmt::format("--threads {} is too many", threads))
+        .expected(fmt::format("0 to {}", kMaxThreads));
+  }
+  options.threads = static_cast<int>(threads);
+  const auto io = slab::parse_io_mode(values["io"].as<std::string>());
+  options.make_reader = [io] { return slab::make_reader(io); };
+  options.repair = parse_repair(values["repair"].as<std::string>());
+  options.repaired_dir = given(values, "repaired-dir").value_or("");
+  options.report = given(values, "report").value_or("");
+  return options;
+}
+
+}  // namespace winnow::cli

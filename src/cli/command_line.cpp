@@ -1,0 +1,175 @@
+#include "command_line.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <ostream>
+#include <sstream>
+
+#include "winnow/base/error.hpp"
+#include "winnow/base/file.hpp"
+
+namespace winnow::cli {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{1} << 20;
+
+Error usage_error(const CommandLine& line, std::string what) {
+  return Error(ErrorKind::usage, std::move(what)).advice(fmt::format("see winnow {} --help", line.command));
+}
+
+void refuse_later_options(const CommandLine& line, const std::vector<std::string>& names) {
+  for (const auto& name : names) {
+    const auto bare = name.substr(0, name.find('='));
+    if (std::find(line.later.begin(), line.later.end(), bare) != line.later.end()) {
+      throw usage_error(line, fmt::format("{} is not available in this version", bare));
+    }
+  }
+}
+
+std::string help_text(const CommandLine& line) {
+  std::ostringstream text;
+  text << line.usage << "\n\n" << line.options;
+  // Boost leaves a blank where it breaks a line.
+  std::string help = text.str();
+  for (std::size_t end = 0; (end = help.find(" \n", end)) != std::string::npos;) {
+    const auto begin = help.find_last_not_of(' ', end) + 1;
+    help.erase(begin, end + 1 - begin);
+    end = begin;
+  }
+  return help;
+}
+
+constexpr const char* kExtraWords = "extra words";  // no option can have a name with a blank
+
+po::variables_map parse_words(const CommandLine& line, const std::vector<std::string>& arguments) {
+  po::options_description all;
+  all.add(line.options).add_options()(kExtraWords, po::value<std::vector<std::string>>());
+  po::positional_options_description positional;
+  for (const auto& name : line.positional) positional.add(name.c_str(), 1);
+  positional.add(kExtraWords, -1);
+  // No guessing: an abbreviated option would change its meaning when a later version adds a longer one.
+  const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+  po::variables_map values;
+  po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(), values);
+  if (values.count(kExtraWords) != 0) {
+    throw usage_error(
+        line, fmt::format("unexpected argument {}", values[kExtraWords].as<std::vector<std::string>>().front()));
+  }
+  return values;
+}
+
+std::string config_text(const std::string& path) try {
+  return base::read_text_file(path, kMaxConfigBytes);
+} catch (const Error& error) {
+  throw Error(ErrorKind::usage, "cannot read --config: " + std::string(error.what()));
+}
+
+/// Adds what the file says to what the command line left open.
+void add_config(const CommandLine& line, const std::string& path, po::variables_map& values) {
+  std::istringstream text(config_text(path));
+  const auto parsed = po::parse_config_file(text, line.options, true);
+  for (const auto& option : parsed.options) {
+    refuse_later_options(line, {"--" + option.string_key});
+    if (option.unregistered || option.string_key == "config" || option.string_key == "help") {
+      throw usage_error(line, fmt::format("unknown option {} in --config", option.string_key)).file(path);
+    }
+  }
+  po::store(parsed, values);
+}
+
+void refuse_empty_values(const CommandLine& line, const po::variables_map& values) {
+  for (const auto& [name, value] : values) {
+    const auto* one = boost::any_cast<std::string>(&value.value());
+    const auto* many = boost::any_cast<std::vector<std::string>>(&value.value());
+    if ((one != nullptr && one->empty()) ||
+        (many != nullptr && std::find(many->begin(), many->end(), "") != many->end())) {
+      throw usage_error(line, fmt::format("--{} is empty", name));
+    }
+  }
+}
+
+/// Boost's own words, with what it does not say: which values there are.
+Error explained(const CommandLine& line, const po::error& error) {
+  if (const auto* invalid = dynamic_cast<const po::invalid_option_value*>(&error)) {
+    return usage_error(line, invalid->what()).expected("a whole number from 0");
+  }
+  return usage_error(line, error.what());
+}
+
+}  // namespace
+
+void validate(boost::any& value, const std::vector<std::string>& words, Count*, int) {
+  po::validators::check_first_occurrence(value);
+  const auto& word = po::validators::get_single_string(words);
+  Count count;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count.value);
+  if (error != std::errc() || end != word.data() + word.size()) throw po::invalid_option_value(word);
+  value = count;
+}
+
+std::ostream& operator<<(std::ostream& out, const Count& count) { return out << count.value; }
+
+po::typed_value<std::string>* text_value(const char* name) { return po::value<std::string>()->value_name(name); }
+po::typed_value<std::string>* text_value(const char* name, const char* fallback) {
+  return text_value(name)->default_value(fallback);
+}
+po::typed_value<Count>* count_value() { return po::value<Count>()->value_name("N"); }
+po::typed_value<Count>* count_value(std::uint64_t fallback) { return count_value()->default_value(Count{fallback}); }
+
+po::variables_map parse(const CommandLine& line, const std::vector<std::string>& arguments) {
+  refuse_later_options(line, arguments);
+  po::variables_map values;
+  try {
+    values = parse_words(line, arguments);
+  } catch (const po::error& error) {
+    throw explained(line, error);
+  }
+  if (values.count("help") != 0) throw HelpRequested{help_text(line)};
+  if (const auto config = given(values, "config"); config && !config->empty()) {
+    try {
+      add_config(line, *config, values);
+    } catch (const po::error& error) {
+      throw explained(line, error).file(*config);
+    }
+  }
+  refuse_empty_values(line, values);
+  return values;
+}
+
+void add_common_options(po::options_description& options) {
+  options.add_options()                                                                          //
+      ("log-level", text_value("LEVEL", "warning"), "error, warning, info or debug")             //
+      ("config", text_value("FILE"), "read further options from this file: name = value lines")  //
+      ("help,h", "show this text");
+}
+
+base::LogLevel log_level(const po::variables_map& values) {
+  const auto& text = values["log-level"].as<std::string>();
+  if (text == "error") return base::LogLevel::error;
+  if (text == "warning") return base::LogLevel::warning;
+  if (text == "info") return base::LogLevel::info;
+  if (text == "debug") return base::LogLevel::debug;
+  throw Error(ErrorKind::usage, fmt::format("unknown --log-level {}", text)).expected("error, warning, info or debug");
+}
+
+std::uint64_t count(const po::variables_map& values, const char* option) { return values[option].as<Count>().value; }
+
+std::optional<std::string> given(const po::variables_map& values, const char* option) {
+  if (values.count(option) == 0) return std::nullopt;
+  return values[option].as<std::string>();
+}
+
+std::string required(const po::variables_map& values, const std::string& command, const std::string& option) {
+  if (values.count(option) == 0) {
+    throw Error(ErrorKind::usage, fmt::format("--{} is missing", option))
+        .advice(fmt::format("see winnow {} --help", command));
+  }
+  return values[option].as<std::string>();
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,107 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <string_view>
+
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "console.hpp"
+#include "version.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+
+namespace {
+
+using namespace winnow;
+
+struct Command {
+  std::string_view name, summary;
+  int (*run)(const cli::Arguments&, comm::Communicator&);
+};
+
+constexpr std::array<Command, 5> kCommands{{
+    {"audit", "score every LoRA layer of adapters against the alignment step of a model", cli::audit_command},
+    {"prune", "write a pruned copy of an adapter, as a report says", cli::prune_command},
+    {"report", "show a report as a table; write it as HTML, CSV or JSON", cli::report_command},
+    {"plan", "show what an audit would read and compute, and where", cli::plan_command},
+    {"synth", "write a synthetic model family with planted misaligned layers", cli::synth_command},
+}};
+
+std::string help_text() {
+  std::string text =
+      "winnow audits LoRA adapters for lost safety alignment and prunes what weakens it.\n\n"
+      "usage: winnow COMMAND [options]        winnow COMMAND --help lists the options of one\n\n";
+  for (const auto& command : kCommands) text += fmt::format("  {:<8}{}\n", command.name, command.summary);
+  text +=
+      "\nRuns alone, under mpirun, or under srun --mpi=pmix.\n"
+      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings (--fail-on-findings).\n";
+  return text;
+}
+
+/// A stream the caller has closed would be the number of the next file opened, and messages would end up in a report.
+/// Opened for the wrong direction, so that writing results still fails.
+void occupy_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) std::_Exit(1);
+  }
+}
+
+int run(const Command& command, int& argc, char**& argv) {
+  std::unique_ptr<comm::Communicator> world;
+  try {
+    world = comm::make_world(argc, argv);
+    const cli::Arguments arguments(argv + 2, argv + argc);
+    int exit_code = 0;
+    try {
+      exit_code = command.run(arguments, *world);
+    } catch (const cli::HelpRequested& help) {
+      if (world->is_coordinator()) cli::print_result(help.text);
+    }
+    comm::from_coordinator(*world, [] {
+      cli::flush_results();
+      return std::string();
+    });
+    return exit_code;
+  } catch (const base::Error& error) {
+    // Agreed on by all ranks, so it is said once.
+    if (!world || world->is_coordinator()) cli::print_error(error);
+    return static_cast<int>(error.kind());
+  } catch (const std::exception& error) {
+    // Not agreed on: the peers may be waiting in a collective.
+    cli::print_error(base::Error(base::ErrorKind::runtime, error.what()));
+    if (world) world->abort(1);
+    return 1;
+  }
+}
+
+/// Prints what does not depend on input. Needs no MPI.
+int say(const std::string& text) try {
+  cli::print_result(text);
+  cli::flush_results();
+  return 0;
+} catch (const base::Error& error) {
+  cli::print_error(error);
+  return static_cast<int>(error.kind());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  occupy_standard_streams();
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  if (name == "--version") return say(cli::version_text());
+  if (name == "--help" || name == "-h" || name == "help") return say(help_text());
+  for (const auto& command : kCommands) {
+    if (command.name == name) return run(command, argc, argv);
+  }
+  cli::print_error(
+      base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))
+          .expected("audit, prune, report, plan or synth")
+          .advice("see winnow --help"));
+  return 2;
+}

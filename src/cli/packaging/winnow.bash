@@ -1,0 +1,40 @@
+# bash completion for winnow. The options are read from the program's own --help, so they never differ from it.
+
+_winnow() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local subcommands="audit prune report plan synth"
+  COMPREPLY=()
+
+  if ((COMP_CWORD == 1)); then
+    mapfile -t COMPREPLY < <(compgen -W "$subcommands --help --version" -- "$current")
+    return
+  fi
+  local choices=
+  case $previous in
+    --preset) choices="tiny llama-2-7b llama-3-8b llama-3-70b llama-3-405b" ;;
+    --repair) choices="none drop zero" ;;
+    --scaling) choices="peft none" ;;
+    --population) choices="role adapter zoo" ;;
+    --device) choices="auto cpu" ;;
+    --backend) choices="auto cpu torch reference" ;;
+    --io) choices="auto buffered" ;;
+    --progress) choices="auto bar lines none" ;;
+    --log-level) choices="error warning info debug" ;;
+    --rank-by) choices="ediem misalignment alignment_removed cosine subspace_energy distance update_norm" ;;
+    --base | --aligned | --adapter | --output | --repaired-dir | --csv)
+      mapfile -t COMPREPLY < <(compgen -d -- "$current")
+      return
+      ;;
+  esac
+  if [[ -n $choices ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
+  elif [[ $current == -* ]]; then
+    local options
+    options=$("${COMP_WORDS[0]}" "${COMP_WORDS[1]}" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]+' | sort -u)
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+  else
+    mapfile -t COMPREPLY < <(compgen -f -- "$current")
+  fi
+}
+
+complete -o filenames -F _winnow winnow

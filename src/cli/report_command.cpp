@@ -1,0 +1,92 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "console.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/file.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/report/hdf5_report.hpp"
+#include "winnow/report/render.hpp"
+#include "winnow/synth/evaluation.hpp"
+#include "winnow/synth/planting.hpp"
+
+namespace winnow::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+CommandLine command_line() {
+  CommandLine line;
+  line.command = "report";
+  line.usage =
+      "usage: winnow report FILE.h5 [--html OUT] [--csv DIR] [--json OUT] [--truth truth.json]\n\n"
+      "Prints a table, or writes the report in other forms.";
+  line.options.add_options()                                                                           //
+      ("file", text_value("FILE.h5"), "the report; may be given without --file")                       //
+      ("html", text_value("FILE"), "write one self-contained page; - for stdout")                      //
+      ("csv", text_value("DIR"), "write modules.csv, adapters.csv and metrics.csv to this directory")  //
+      ("json", text_value("FILE"), "write everything as JSON; - for stdout")                           //
+      ("worst", count_value(10), "modules listed per adapter")                                         //
+      ("width", count_value(100), "columns of the table")                                              //
+      ("truth", text_value("FILE"), "print how many planted modules each metric finds (truth.json of synth)");
+  add_common_options(line.options);
+  line.positional = {"file"};
+  return line;
+}
+
+void write_output(const std::string& path, const std::string& text) {
+  if (path == "-") {
+    print_result(text);
+  } else {
+    base::atomic_write_file(path, text);
+  }
+}
+
+fs::path make_directory(const char* option, const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) {
+    throw base::Error(base::ErrorKind::runtime, fmt::format("cannot make the directory of --{}", option))
+        .file(path)
+        .os_error(error.value());
+  }
+  return path;
+}
+
+/// Everything but the table is asked for by name; the table is what is left.
+void show(const po::variables_map& values) {
+  const auto report = report::read_hdf5(values["file"].as<std::string>());
+  const auto html = given(values, "html"), json = given(values, "json"), csv = given(values, "csv"),
+             truth = given(values, "truth");
+  if (html) write_output(*html, report::render_html(report));
+  if (json) write_output(*json, report::render_json(report));
+  if (csv) {
+    const auto directory = make_directory("csv", *csv);
+    for (const auto& [name, text] : report::render_csv(report)) base::atomic_write_file(directory / name, text);
+  }
+  if (truth) print_result(synth::render_evaluation(report, synth::read_truth(*truth)));
+  if (!html && !json && !csv && !truth) {
+    print_result(report::render_table(report, {count(values, "worst"), count(values, "width")}));
+  }
+}
+
+}  // namespace
+
+int report_command(const Arguments& arguments, comm::Communicator& world) {
+  const auto values = parse(command_line(), arguments);
+  if (values.count("file") == 0) {
+    throw base::Error(base::ErrorKind::usage, "no report given")
+        .expected("winnow report FILE.h5")
+        .advice("see winnow report --help");
+  }
+  comm::from_coordinator(world, [&] {
+    show(values);
+    return std::string();
+  });
+  return 0;
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,53 @@
+#include <fmt/format.h>
+
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "console.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/synth/synth.hpp"
+
+namespace winnow::cli {
+namespace {
+
+CommandLine command_line() {
+  CommandLine line;
+  line.command = "synth";
+  line.usage =
+      "usage: winnow synth --preset NAME --output DIR [options]\n\n"
+      "Writes DIR/base, DIR/aligned, DIR/adapters/NAME and DIR/truth.json (the planted misaligned modules).\n"
+      "Same seed, same bytes, whatever the number of ranks.";
+  line.options.add_options()                                                                                       //
+      ("preset", text_value("NAME", "tiny"), "shapes: tiny, llama-2-7b, llama-3-8b, llama-3-70b or llama-3-405b")  //
+      ("layers", count_value(), "number of layers, where it is not to be the preset's")                            //
+      ("adapters", count_value(1), "number of adapters")                                                           //
+      ("rank", count_value(16), "of every LoRA module")                                                            //
+      ("misaligned", count_value(0),
+       "planted modules per adapter; off-subspace, oversized and undoing in turn")  //
+      ("seed", count_value(0), "another seed, another family")                      //
+      ("output", text_value("DIR"), "directory to write to");
+  add_common_options(line.options);
+  return line;
+}
+
+}  // namespace
+
+int synth_command(const Arguments& arguments, comm::Communicator& world) {
+  const auto values = parse(command_line(), arguments);
+  synth::SynthOptions options;
+  options.shape = synth::preset_shape(values["preset"].as<std::string>());
+  if (values.count("layers") != 0) options.shape.layers = count(values, "layers");
+  options.adapters = count(values, "adapters");
+  options.rank = count(values, "rank");
+  options.misaligned = count(values, "misaligned");
+  options.seed = count(values, "seed");
+  options.output = required(values, "synth", "output");
+  const auto log = console_log(log_level(values), world.rank());
+  comm::run_together(world, [&] { synth::synthesise(options, world.rank(), world.size(), log); });
+  if (world.is_coordinator()) {
+    print_result(fmt::format("wrote {0}/base, {0}/aligned, {1} adapters below {0}/adapters, {0}/truth.json\n",
+                             options.output, options.adapters));
+  }
+  return 0;
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,84 @@
+#include "winnow/comm/together.hpp"
+
+#include <new>
+#include <optional>
+
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/error.hpp"
+
+namespace winnow::comm {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+/// Runs `work` and returns what it threw as an Error; std::nullopt where it returned or only followed a failed peer.
+std::optional<Error> error_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error;
+  } catch (const PeerFailed&) {
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorKind::runtime, "out of memory")
+        .advice("use more ranks per node with less memory each, or fewer adapters at once");
+  } catch (const std::exception& error) {
+    return Error(ErrorKind::runtime, error.what());
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void stop_if_peer_failed(Communicator& world) {
+  if (world.peer_failed()) throw PeerFailed{};
+}
+
+void run_together(Communicator& world, const std::function<void()>& work) {
+  auto error = error_of(work);
+  if (world.size() == 1) {
+    if (error) throw *std::move(error);
+    return;
+  }
+  if (error) world.notify_failure();
+  // The lowest failing rank, as a maximum: ranks counted down, 0 for none.
+  const std::int64_t vote = world.maximum(error ? world.size() - world.rank() : 0);
+  if (vote == 0) return;
+  world.forget_failures();
+  const int failed = world.size() - static_cast<int>(vote);
+  std::string message;
+  if (failed == world.rank()) {
+    base::ByteWriter out;
+    (error->rank() < 0 ? Error(*error).rank(failed) : Error(*error)).serialise(out);
+    message = std::move(out).bytes();
+  }
+  world.broadcast(message, failed);
+  base::ByteReader in(message);
+  throw Error::deserialise(in);
+}
+
+std::string from_coordinator(Communicator& world, const std::function<std::string()>& work) {
+  std::optional<Error> error;
+  base::ByteWriter out;
+  if (world.is_coordinator()) {
+    std::string result;
+    error = error_of([&] { result = work(); });
+    if (world.size() == 1) {
+      if (error) throw *std::move(error);
+      return result;
+    }
+    out.put(error.has_value());
+    if (error) {
+      error->serialise(out);
+    } else {
+      out.put(result);
+    }
+  }
+  std::string message = std::move(out).bytes();
+  world.broadcast(message, kCoordinator);
+  base::ByteReader in(message);
+  if (in.get<bool>()) throw Error::deserialise(in);
+  return in.get_string();
+}
+
+}  // namespace winnow::comm

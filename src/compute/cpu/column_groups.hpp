@@ -1,0 +1,40 @@
+// A skinny matrix (n x R) as the kernel wants it: groups of up to 24 columns, each row-major, padded with zeros.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kernel.hpp"
+#include "winnow/slab/aligned_buffer.hpp"
+
+namespace winnow::compute {
+
+class ColumnGroups {
+ public:
+  /// Makes room for n x R zeros. Memory is reused from one module to the next.
+  void reset(std::size_t rows, std::size_t columns);
+  /// The same with the values of a row-major matrix.
+  void assign(std::size_t rows, std::size_t columns, const float* values);
+
+  std::size_t rows() const noexcept { return rows_; }
+  std::size_t columns() const noexcept { return columns_; }
+  std::size_t groups() const noexcept { return (columns_ + kGroupColumns - 1) / kGroupColumns; }
+  std::size_t width(std::size_t group) const noexcept;  ///< 8, 16 or 24
+  float* row(std::size_t group, std::size_t row) noexcept;
+  const float* row(std::size_t group, std::size_t row) const noexcept;
+
+  /// Copies rows [first, first + count) of columns [column, column + width) to row-major doubles.
+  void gather(std::size_t first, std::size_t count, std::size_t column, std::size_t width, double* to) const;
+  /// Divides columns [0, count) by `divisor`.
+  void divide(std::size_t count, double divisor);
+
+ private:
+  std::size_t stride() const noexcept { return rows_ + kPadding; }
+  /// Rows after the last one that kernels read and write: those of V there are zero.
+  static constexpr std::size_t kPadding = kPanelColumns;
+
+  std::size_t rows_ = 0, columns_ = 0;
+  slab::AlignedBuffer memory_;
+};
+
+}  // namespace winnow::compute

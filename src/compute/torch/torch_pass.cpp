@@ -1,0 +1,222 @@
+#include "torch_pass.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "blas_check.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/parallel.hpp"
+
+namespace winnow::compute {
+namespace {
+
+/// Rows or columns of a slab that one thread takes at a time. Fixed: a block's product is the same whatever the number
+/// of threads. 256 x 28672 float32 is 29 MB of scratch a thread, the most a 70B module needs.
+constexpr std::int64_t kBlock = 256;
+
+at::ScalarType scalar_type(base::DType dtype) {
+  switch (dtype) {
+    case base::DType::bf16:
+      return at::kBFloat16;
+    case base::DType::f16:
+      return at::kHalf;
+    case base::DType::f32:
+      return at::kFloat;
+    case base::DType::f64:
+      return at::kDouble;
+    default:
+      throw base::Error(base::ErrorKind::runtime, fmt::format("cannot compute on {}", base::name(dtype)));
+  }
+}
+
+std::int64_t extent(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+
+at::Tensor view(const std::byte* data, base::DType dtype, const slab::Slab& slab) {
+  // from_blob takes a mutable pointer; nothing here writes through it.
+  return at::from_blob(const_cast<std::byte*>(data), {extent(slab.rows), extent(slab.columns)}, scalar_type(dtype));
+}
+
+/// float32 V of a block of the pair, in scratch memory that is reused.
+struct Scratch {
+  at::Tensor v, base;
+
+  at::Tensor difference(const at::Tensor& aligned_block, const at::Tensor& base_block) {
+    if (aligned_block.scalar_type() == at::kDouble || base_block.scalar_type() == at::kDouble) {
+      return (aligned_block.to(at::kDouble) - base_block.to(at::kDouble)).to(at::kFloat);
+    }
+    const auto shape = aligned_block.sizes();
+    const auto floats = [&](at::Tensor& memory) {
+      if (!memory.defined() || memory.numel() < aligned_block.numel()) {
+        memory = at::empty({aligned_block.numel()}, at::kFloat);
+      }
+      return memory.narrow(0, 0, aligned_block.numel()).view(shape);
+    };
+    auto v_block = floats(v);
+    auto base_floats = floats(base);
+    v_block.copy_(aligned_block);
+    base_floats.copy_(base_block);
+    return v_block.sub_(base_floats);
+  }
+};
+
+std::vector<double> to_vector(const at::Tensor& matrix) {
+  const auto contiguous = matrix.to(at::kDouble).contiguous();
+  const auto* data = contiguous.data_ptr<double>();
+  return {data, data + contiguous.numel()};
+}
+
+class TorchPass final : public AlignmentPass {
+ public:
+  explicit TorchPass(int threads) : threads_(std::max(threads, 1)), blas_(prepare_blas()), scratch_(scratch_count()) {
+    at::set_num_threads(1);
+  }
+
+  void begin(const FactorStack& stack, bool stored_transposed, bool) override {
+    const c10::InferenceMode no_gradients;
+    stack_ = &stack;
+    transposed_ = stored_transposed;
+    const auto columns = extent(stack.columns());
+    b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat);
+    y_ = at::zeros({extent(stack.in_features), columns}, at::kFloat);
+    p_ = at::zeros({extent(stack.out_features), columns}, at::kFloat);
+    statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
+  }
+
+  void pass1(const slab::Slab& slab) override {
+    statistics_.squared_norm += transposed_ ? multiply_rows(slab, b_, y_) : multiply_transposed(slab, b_, y_);
+    if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
+  }
+
+  void finish_pass1() override {}
+
+  void pass2(const slab::Slab& slab) override {
+    transposed_ ? multiply_transposed(slab, y_, p_) : multiply_rows(slab, y_, p_);
+  }
+
+  stats::ModuleStatistics finish() override {
+    const c10::InferenceMode no_gradients;
+    const auto sketch = extent(stack_->sketch_columns);
+    const auto adapter_columns = p_.size(1) - sketch;
+    const double f = std::sqrt(statistics_.squared_norm);
+    if (f > 0) p_.narrow(1, 0, adapter_columns).div_(f);
+    // Sums of products in double: D is a small difference, and o terms of float32 products would lose digits.
+    const auto z = y_.narrow(1, adapter_columns, sketch).to(at::kDouble);
+    const auto m = p_.narrow(1, adapter_columns, sketch).to(at::kDouble);
+    if (sketch > 0) {
+      statistics_.ztz = to_vector(z.t().mm(z));
+      statistics_.mtm = to_vector(m.t().mm(m));
+    }
+    base::parallel_blocks(stack_->ranks.size(), threads_, [&](std::size_t j, int) {
+      const c10::InferenceMode also_here;
+      auto& layer = statistics_.layers[j];
+      const auto first = extent(stack_->first_column(j));
+      const auto rank = extent(stack_->ranks[j]);
+      const auto b = b_.narrow(1, first, rank).to(at::kDouble);
+      const auto p = p_.narrow(1, first, rank).to(at::kDouble);
+      const auto y = y_.narrow(1, first, rank).to(at::kDouble);
+      const auto d = p - b;
+      layer.btb = to_vector(b.t().mm(b));
+      layer.ptp = to_vector(p.t().mm(p));
+      layer.ptb = to_vector(p.t().mm(b));
+      layer.dtd = to_vector(d.t().mm(d));
+      layer.yty = to_vector(y.t().mm(y));
+      if (sketch > 0) layer.mtb = to_vector(m.t().mm(b));
+      layer.y_a = (y * a(j).t().to(at::kDouble)).sum().item<double>();
+    });
+    return statistics_;
+  }
+
+  std::vector<ElementStatistics> element_statistics() override {
+    std::vector<ElementStatistics> all(stack_->ranks.size());
+    base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int) {
+      const c10::InferenceMode no_gradients;
+      all[j] = {summarise<float>(tiles_of_product(p_, j)), summarise<float>(tiles_of_product(b_, j))};
+    });
+    return all;
+  }
+
+  std::string description() const override {
+    return fmt::format("torch (libtorch {}, cpu, BLAS {}, {} threads)", TORCH_VERSION, blas_, threads_);
+  }
+
+ private:
+  std::size_t scratch_count() const { return static_cast<std::size_t>(threads_); }
+
+  at::Tensor a(std::size_t adapter) const {
+    return at::from_blob(const_cast<float*>(stack_->a[adapter].data()),
+                         {extent(stack_->ranks[adapter]), extent(stack_->in_features)}, at::kFloat);
+  }
+
+  /// out[slab's rows] = S * x, S the stored difference. Returns the sum of squares of S.
+  double multiply_rows(const slab::Slab& slab, const at::Tensor& x, const at::Tensor& out) {
+    return for_each_block(slab, extent(slab.rows), [&](std::int64_t first, std::int64_t count, const auto& difference) {
+      const auto v = difference(0, first, count);
+      auto rows = out.narrow(0, extent(slab.row_begin) + first, count);
+      at::mm_out(rows, v, x);
+      return v;
+    });
+  }
+
+  /// out += S^T * x[slab's rows]. Returns the sum of squares of S.
+  double multiply_transposed(const slab::Slab& slab, const at::Tensor& x, const at::Tensor& out) {
+    const auto x_rows = x.narrow(0, extent(slab.row_begin), extent(slab.rows));
+    return for_each_block(slab, extent(slab.columns),
+                          [&](std::int64_t first, std::int64_t count, const auto& difference) {
+                            const auto v = difference(1, first, count);
+                            out.narrow(0, first, count).addmm_(v.t(), x_rows);
+                            return v;
+                          });
+  }
+
+  template <class Multiply>
+  double for_each_block(const slab::Slab& slab, std::int64_t length, Multiply multiply) {
+    const c10::InferenceMode no_gradients;
+    const auto aligned = view(slab.aligned, slab.aligned_dtype, slab);
+    const auto base = view(slab.base, slab.base_dtype, slab);
+    std::vector<double> squares(static_cast<std::size_t>((length + kBlock - 1) / kBlock));
+    base::parallel_blocks(squares.size(), threads_, [&](std::size_t block, int thread) {
+      const c10::InferenceMode also_here;
+      at::init_num_threads();  // a new thread would otherwise start its own pool
+      const auto begin = static_cast<std::int64_t>(block) * kBlock;
+      const auto difference = [&](std::int64_t dimension, std::int64_t first, std::int64_t count) {
+        return scratch_[static_cast<std::size_t>(thread)].difference(aligned.narrow(dimension, first, count),
+                                                                     base.narrow(dimension, first, count));
+      };
+      const auto v = multiply(begin, std::min(kBlock, length - begin), difference);
+      squares[block] = at::sum(v * v, at::kDouble).template item<double>();
+    });
+    double sum = 0;
+    for (const double square : squares) sum += square;  // in block order
+    return sum;
+  }
+
+  TileSweep<float> tiles_of_product(const at::Tensor& x, std::size_t adapter) const {
+    return [this, &x, adapter](const std::function<void(const float*, std::size_t)>& tile) {
+      const auto factor = x.narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter]));
+      for (std::int64_t row = 0; row < factor.size(0); row += kBlock) {
+        const auto product = factor.narrow(0, row, std::min(kBlock, factor.size(0) - row)).mm(a(adapter));
+        tile(product.data_ptr<float>(), static_cast<std::size_t>(product.numel()));
+      }
+    };
+  }
+
+  int threads_;
+  std::string blas_;
+  std::vector<Scratch> scratch_;  // one a thread
+  const FactorStack* stack_ = nullptr;
+  bool transposed_ = false;
+  at::Tensor b_, y_, p_;  // o x R, i x R, o x R
+  stats::ModuleStatistics statistics_;
+};
+
+}  // namespace
+
+std::unique_ptr<AlignmentPass> make_torch_pass(int threads) { return std::make_unique<TorchPass>(threads); }
+
+}  // namespace winnow::compute

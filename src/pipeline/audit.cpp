@@ -1,0 +1,120 @@
+#include "winnow/pipeline/audit.hpp"
+
+#include <fmt/format.h>
+
+#include "destinations.hpp"
+#include "repair.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/pipeline/assemble.hpp"
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/stage_clock.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+/// All ranks' scores, on the coordinator.
+Scores gather_scores(const Scores& mine, comm::Communicator& world) {
+  base::ByteWriter out;
+  mine.serialise(out);
+  Scores all;
+  for (const auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
+    base::ByteReader in(part);
+    all.append(in);
+  }
+  return all;
+}
+
+std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Communicator& world) {
+  base::ByteWriter out;
+  serialise(clock.rows(world.rank()), out);
+  std::vector<report::StageRow> all;
+  for (const auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
+    base::ByteReader in(part);
+    append_rows(in, all);
+  }
+  return all;
+}
+
+/// Facts of the run itself, beside those the caller gave.
+void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
+               const comm::Communicator& world) {
+  report.attributes = options.facts;
+  auto& facts = report.attributes;
+  facts["mpi_ranks"] = std::int64_t{world.size()};
+  facts["communicator"] = world.description();
+  facts["base"] = options.base;
+  facts["aligned"] = options.aligned;
+  facts["base_fingerprint"] = inputs.base.fingerprint;
+  facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
+  facts["backend"] = std::string(compute::name(options.backend));
+  facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
+  facts["seed"] = static_cast<std::int64_t>(options.seed);
+  facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
+}
+
+/// Adapters that were asked for one by one, and none could be scored: an empty report is no success. A zoo may well be
+/// all broken (a slice of it, in a job array): there quarantine is the result.
+void require_a_scored_adapter(const report::Report& report, const AuditOptions& options) {
+  if (!options.zoo.empty()) return;
+  for (const auto& adapter : report.adapters) {
+    if (adapter.status == "ok") return;
+  }
+  throw Error(ErrorKind::invalid_input, fmt::format("no adapter could be scored: {}", report.adapters.front().reason));
+}
+
+}  // namespace
+
+AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
+  validate(options);
+  comm::from_coordinator(world, [&] {
+    check_destinations(options);
+    return std::string();
+  });
+  StageClock clock;
+
+  // checkpoint files and adapters -> catalogue, tasks
+  const auto inputs = [&] {
+    const auto timer = clock.time("headers");
+    return read_inputs(options, world, log);
+  }();
+  comm::from_coordinator(world, [&] {
+    check_repaired_adapters(inputs, options);
+    return std::string();
+  });
+  const auto owner = slab::assign(inputs.tasks, world.size());
+
+  // tensor slabs -> device compute -> partial statistics -> layer metrics
+  Scores mine;
+  comm::run_together(world, [&] { mine = score_modules(inputs, owner, options, world, clock); });
+
+  // reduction -> population metrics -> selection
+  AuditResult result;
+  const auto scores = [&] {
+    const auto timer = clock.time("gather");
+    return gather_scores(mine, world);
+  }();
+  comm::from_coordinator(world, [&] {
+    result.report = assemble(inputs, scores, options, log);
+    return std::string();
+  });
+
+  // report, then repaired adapters: what was found is kept even where repairing fails
+  auto stages = gather_stages(clock, world);
+  comm::from_coordinator(world, [&] {
+    add_facts(result.report, inputs, options, world);
+    result.report.run = std::move(stages);
+    if (!options.report.empty()) report::write_hdf5(result.report, options.report);
+    require_a_scored_adapter(result.report, options);
+    return std::string();
+  });
+  if (options.repair) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);
+  return result;
+}
+
+}  // namespace winnow::pipeline

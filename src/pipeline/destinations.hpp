@@ -1,0 +1,24 @@
+// What would otherwise fail only when hours of work are to be written down. For the coordinator alone.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/options.hpp"
+
+namespace winnow::pipeline {
+
+/// Whether --report and --repaired-dir can be written to. Throws Error(usage) for a place that cannot be meant,
+/// Error(runtime) for one that cannot be written.
+void check_destinations(const AuditOptions& options);
+
+/// Whether every repaired adapter has its place below --repaired-dir. Throws Error(usage).
+void check_repaired_adapters(const Inputs& inputs, const AuditOptions& options);
+
+/// Where repaired adapters go, in adapter order: one directory each, directly below --repaired-dir. A name that is part
+/// of a path (a, a/checkpoint-500) must not put one adapter inside another.
+std::vector<std::string> repaired_directories(const std::vector<adapter::Adapter>& adapters,
+                                              const std::string& repaired_dir);
+
+}  // namespace winnow::pipeline

@@ -1,0 +1,187 @@
+#include "winnow/pipeline/inputs.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/compute/factor_stack.hpp"
+#include "winnow/pipeline/module_names.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+struct ModuleOrder {
+  bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
+};
+
+std::vector<std::string> adapter_directories(const AuditOptions& options) {
+  auto directories = options.adapters;
+  if (!options.zoo.empty()) {
+    const auto found = adapter::find_adapters(options.zoo);
+    directories.insert(directories.end(), found.begin(), found.end());
+  }
+  return directories;
+}
+
+Error refused_adapter(const adapter::Adapter& adapter) {
+  const bool named = adapter.reason.find(adapter.path) != std::string::npos;
+  return Error(ErrorKind::invalid_input, adapter.reason)
+      .file(named ? "" : adapter.path)
+      .advice("leave out --strict to quarantine it and score the rest");
+}
+
+/// Every module of a model is as aligned as it was: scores would be noise.
+void refuse_same_checkpoint(const AuditOptions& options) {
+  std::error_code ignored;
+  if (!std::filesystem::equivalent(options.base, options.aligned, ignored)) return;
+  throw Error(ErrorKind::usage, "--base and --aligned are the same checkpoint")
+      .file(options.aligned)
+      .expected("a model before and after its alignment");
+}
+
+/// What the coordinator alone reads.
+std::string read_and_serialise(const AuditOptions& options, const base::Log& log) {
+  refuse_same_checkpoint(options);
+  Inputs inputs;
+  inputs.base = checkpoint::read_checkpoint(options.base, log);
+  inputs.aligned = checkpoint::read_checkpoint(options.aligned, log);
+  inputs.model = checkpoint::read_model_config(options.base);
+  checkpoint::read_model_config(options.aligned);  // refuses a quantized one
+  for (const auto& directory : adapter_directories(options)) {
+    auto opened = adapter::open_adapter(directory, inputs.base, inputs.model, options.adapter, log);
+    if (opened.status == adapter::AdapterStatus::quarantined && options.strict) {
+      throw refused_adapter(opened);
+    }
+    inputs.adapters.push_back(std::move(opened));
+  }
+  adapter::assign_unique_names(inputs.adapters);
+  for (const auto& adapter : inputs.adapters) {
+    if (adapter.status == adapter::AdapterStatus::quarantined) {
+      log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
+    }
+    if (!adapter.warnings.empty()) log.warn(fmt::format("adapter {}: {}", adapter.name, adapter.warnings));
+    if (!adapter.skipped.empty()) {
+      // One line an adapter: the same reason holds for most of its skipped tensors.
+      const auto& first = adapter.skipped.front();
+      log.info(fmt::format("adapter {}: {} tensors not scored, the first {}: {}", adapter.name, adapter.skipped.size(),
+                           first.key, first.reason));
+    }
+  }
+  base::ByteWriter out;
+  inputs.base.serialise(out);
+  inputs.aligned.serialise(out);
+  inputs.model.serialise(out);
+  out.put<std::uint64_t>(inputs.adapters.size());
+  for (const auto& adapter : inputs.adapters) adapter.serialise(out);
+  return std::move(out).bytes();
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+/// The tensor of the aligned checkpoint that pairs with `base`. A tied head may be stored in one and not in the other.
+const checkpoint::TensorLocation& aligned_partner(const Inputs& inputs, const std::string& weight,
+                                                  const checkpoint::TensorLocation& base) {
+  const auto* aligned = inputs.aligned.find(weight);
+  if (aligned == nullptr) {
+    throw Error(ErrorKind::invalid_input, "the aligned checkpoint lacks a tensor of the base checkpoint")
+        .file(inputs.aligned.directory)
+        .tensor(weight)
+        .expected("two checkpoints of one architecture");
+  }
+  if (aligned->shape != base.shape) {
+    throw Error(ErrorKind::invalid_input, "the two checkpoints differ in the shape of a tensor")
+        .file(inputs.aligned.shards.at(aligned->shard).path)
+        .tensor(weight)
+        .expected(
+            fmt::format("{} as in the base checkpoint, found {}", shape_text(base.shape), shape_text(aligned->shape)));
+  }
+  for (const auto* pair : {&base, aligned}) {
+    if (!base::is_computable(pair->dtype)) {
+      const auto& catalogue = pair == &base ? inputs.base : inputs.aligned;
+      throw Error(ErrorKind::invalid_input,
+                  fmt::format("weights of dtype {} cannot be audited", base::name(pair->dtype)))
+          .file(catalogue.shards.at(pair->shard).path)
+          .tensor(weight)
+          .expected("BF16, F16, F32 or F64");
+    }
+  }
+  return *aligned;
+}
+
+/// A square weight shows its orientation only by an adapter's fan_in_fan_out. Where adapters contradict each other, the
+/// later ones are set aside: scored against the transposed weight they would get plausible, wrong numbers.
+void quarantine_contradicting_orientation(Inputs& inputs) {
+  std::map<std::string_view, std::pair<bool, std::string_view>> seen;  // module -> stored_transposed, first adapter
+  for (auto& adapter : inputs.adapters) {
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    for (const auto& lora : adapter.modules) {
+      const auto& [transposed, first] =
+          seen.try_emplace(lora.module, lora.stored_transposed, adapter.name).first->second;
+      if (transposed == lora.stored_transposed) continue;
+      adapter.status = adapter::AdapterStatus::quarantined;
+      adapter.reason =
+          fmt::format("fan_in_fan_out contradicts that of adapter {} for the square weight {}", first, lora.weight);
+      break;
+    }
+  }
+}
+
+}  // namespace
+
+Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
+  const auto bytes = comm::from_coordinator(world, [&] { return read_and_serialise(options, log); });
+  base::ByteReader in(bytes);
+  Inputs inputs;
+  inputs.base = checkpoint::Catalogue::deserialise(in);
+  inputs.aligned = checkpoint::Catalogue::deserialise(in);
+  inputs.model = checkpoint::ModelConfig::deserialise(in);
+  const auto count = in.get<std::uint64_t>();
+  for (std::uint64_t n = 0; n < count; ++n) inputs.adapters.push_back(adapter::Adapter::deserialise(in));
+  comm::run_together(world, [&] {
+    std::vector<adapter::AdapterStatus> before;
+    for (const auto& adapter : inputs.adapters) before.push_back(adapter.status);
+    map_modules(inputs, options.subspace_rank);
+    for (std::size_t n = 0; n < before.size(); ++n) {
+      const auto& adapter = inputs.adapters[n];
+      if (adapter.status == before[n]) continue;
+      if (options.strict) throw refused_adapter(adapter);
+      if (world.is_coordinator()) log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
+    }
+  });
+  return inputs;
+}
+
+void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
+  quarantine_contradicting_orientation(inputs);
+  std::map<std::string, std::vector<LayerRef>, ModuleOrder> by_module;
+  for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
+    const auto& adapter = inputs.adapters[n];
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    for (std::uint32_t k = 0; k < adapter.modules.size(); ++k) by_module[adapter.modules[k].module].push_back({n, k});
+  }
+  for (auto& [name, layers] : by_module) {
+    const auto& lora = inputs.lora(layers.front());
+    slab::ModuleTask task;
+    task.name = name;
+    task.weight = lora.weight;
+    task.base = *inputs.base.find(lora.weight);  // the mapping found it there
+    task.aligned = aligned_partner(inputs, lora.weight, task.base);
+    task.stored_transposed = lora.stored_transposed;
+    task.out_features = lora.out_features;
+    task.in_features = lora.in_features;
+    task.stacked_columns = compute::sketch_columns(subspace_rank, lora.out_features, lora.in_features);
+    for (const auto& layer : layers) task.stacked_columns += inputs.lora(layer).rank;
+    inputs.tasks.push_back(std::move(task));
+    inputs.layers.push_back(std::move(layers));
+  }
+}
+
+}  // namespace winnow::pipeline

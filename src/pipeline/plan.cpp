@@ -1,0 +1,121 @@
+#include "winnow/pipeline/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "destinations.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/pipeline/memory.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
+  std::uint64_t bytes = 0;
+  for (const auto& layer : inputs.layers[module]) {
+    bytes += inputs.lora(layer).lora_a.bytes + inputs.lora(layer).lora_b.bytes;
+  }
+  return bytes;
+}
+
+std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9); }
+
+void render_checkpoint(std::string& text, std::string_view label, const checkpoint::Catalogue& catalogue) {
+  text += fmt::format("{:<9}{}: {} shards, {} tensors, {}\n", label, catalogue.directory, catalogue.shards.size(),
+                      catalogue.tensors.size(), gigabytes(catalogue.total_bytes()));
+}
+
+void render_adapters(std::string& text, const Inputs& inputs) {
+  for (const auto& adapter : inputs.adapters) {
+    if (adapter.status == adapter::AdapterStatus::ok) {
+      text += fmt::format("adapter  {}: {} LoRA modules, rank {}, scale {:g}", adapter.name, adapter.modules.size(),
+                          adapter.rank, adapter.scale);
+      if (!adapter.skipped.empty()) text += fmt::format(", {} tensors not scored", adapter.skipped.size());
+      text += '\n';
+    } else {
+      text += fmt::format("adapter  {}: quarantined: {}\n", adapter.name, adapter.reason);
+    }
+    for (const auto& skipped : adapter.skipped) text += fmt::format("           {}: {}\n", skipped.key, skipped.reason);
+  }
+}
+
+void render_modules(std::string& text, const AuditPlan& plan) {
+  text += "\nmodule                                               shape          dtype   columns  rank  shard\n";
+  for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
+    const auto& task = plan.inputs.tasks[m];
+    const auto& shard = plan.inputs.base.shards.at(task.base.shard).path;
+    text += fmt::format("{:<52} {:<14} {:<7} {:>7}  {:>4}  {}{}\n", task.name,
+                        fmt::format("{}x{}", task.out_features, task.in_features), base::name(task.base.dtype),
+                        task.stacked_columns, plan.owner[m], std::filesystem::path(shard).filename().string(),
+                        task.stored_transposed ? " (stored transposed)" : "");
+    // Where an adapter's own name differs, the mapping is worth seeing.
+    std::set<std::string> names;
+    for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module);
+    for (const auto& name : names) {
+      if (name != task.name) text += fmt::format("    <- {}\n", name);
+    }
+    if (task.weight != task.name + ".weight") text += fmt::format("    -> tensor {}\n", task.weight);
+  }
+}
+
+}  // namespace
+
+AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log) {
+  validate(options);
+  comm::from_coordinator(world, [&] {
+    check_destinations(options);
+    return std::string();
+  });
+  AuditPlan plan;
+  plan.inputs = read_inputs(options, world, log);
+  comm::from_coordinator(world, [&] {
+    check_repaired_adapters(plan.inputs, options);
+    return std::string();
+  });
+  plan.owner = slab::assign(plan.inputs.tasks, ranks);
+  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, ranks);
+  plan.ranks.resize(static_cast<std::size_t>(ranks));
+  for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
+    auto& load = plan.ranks[static_cast<std::size_t>(plan.owner[m])];
+    const auto& task = plan.inputs.tasks[m];
+    ++load.modules;
+    load.weight_bytes += task.bytes();
+    load.adapter_bytes += adapter_bytes(plan.inputs, m);
+    load.flops += task.flops();
+    load.memory_bytes = std::max(load.memory_bytes, module_memory(plan.inputs, m));
+  }
+  return plan;
+}
+
+std::string render_plan(const AuditPlan& plan, bool every_module) {
+  std::string text;
+  render_checkpoint(text, "base", plan.inputs.base);
+  render_checkpoint(text, "aligned", plan.inputs.aligned);
+  render_adapters(text, plan.inputs);
+  if (every_module) render_modules(text, plan);
+  RankLoad total;
+  for (const auto& load : plan.ranks) {
+    total.weight_bytes += load.weight_bytes;
+    total.adapter_bytes += load.adapter_bytes;
+    total.flops += load.flops;
+    total.memory_bytes = std::max(total.memory_bytes, load.memory_bytes);
+  }
+  text += fmt::format("\n{} modules: {} of weights and {} of adapters to read, {:.4g} TFLOP, {:.3g} flop per byte\n",
+                      plan.inputs.tasks.size(), gigabytes(total.weight_bytes), gigabytes(total.adapter_bytes),
+                      total.flops / 1e12,
+                      total.weight_bytes == 0 ? 0.0 : total.flops / static_cast<double>(total.weight_bytes));
+  text += fmt::format("memory   {} a rank at most, libraries aside\n", gigabytes(total.memory_bytes));
+  text += fmt::format("balance  {:.3f} (largest load of a rank over the mean)\n\n", plan.imbalance);
+  text += "rank   modules      weights     adapters        TFLOP       memory\n";
+  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
+    const auto& load = plan.ranks[r];
+    text += fmt::format("{:>4}   {:>7} {:>12} {:>12} {:>12.4g} {:>12}\n", r, load.modules, gigabytes(load.weight_bytes),
+                        gigabytes(load.adapter_bytes), load.flops / 1e12, gigabytes(load.memory_bytes));
+  }
+  return text;
+}
+
+}  // namespace winnow::pipeline

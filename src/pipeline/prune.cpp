@@ -1,0 +1,98 @@
+#include "winnow/pipeline/prune.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/select/selection.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+/// The report's modules as a catalogue, so that names are matched by the very rules of an audit.
+checkpoint::Catalogue catalogue_of(const report::Report& report) {
+  checkpoint::Catalogue catalogue;
+  catalogue.shards.push_back({"the report", 0});
+  for (const auto& module : report.modules) {
+    checkpoint::TensorLocation location;
+    location.shape = {module.out_features, module.in_features};
+    location.bytes = module.out_features * module.in_features * base::element_bytes(location.dtype);
+    catalogue.tensors.emplace(module.name + ".weight", std::move(location));
+  }
+  return catalogue;
+}
+
+std::size_t adapter_row(const report::Report& report, const adapter::Adapter& adapter) {
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    const auto& row = report.adapters[n];
+    if (row.sha256 != adapter.sha256) continue;
+    if (row.status == "ok") return n;
+    throw Error(ErrorKind::invalid_input, fmt::format("the report quarantined this adapter: {}", row.reason))
+        .file(adapter.path);
+  }
+  throw Error(ErrorKind::invalid_input, "the report does not know this adapter")
+      .file(adapter.weights_file)
+      .expected("the very file that was audited (compared by SHA-256)")
+      .advice("audit it first, or name the adapter the report was made of");
+}
+
+std::vector<report::Action> select_anew(const report::Report& report, std::size_t adapter, const std::string& policy,
+                                        const std::string& rank_by, const base::Log& log) {
+  const auto* metric = report.find_metric(rank_by);
+  if (metric == nullptr) {
+    std::string known;
+    for (const auto& candidate : report.metrics) known += (known.empty() ? "" : ", ") + candidate.name;
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not in the report", rank_by))
+        .expected("one of " + known);
+  }
+  const auto modules = report.modules.size();
+  const auto scores = std::span(metric->values).subspan(adapter * modules, modules);
+  std::vector<std::string> names;
+  std::vector<bool> present;
+  for (std::size_t m = 0; m < modules; ++m) {
+    names.push_back(report.modules[m].name);
+    present.push_back(report.action[adapter * modules + m] != report::Action::none);
+  }
+  const auto selection =
+      select::select(scores, present, names, select::parse_policy(policy), select::sense_of(rank_by));
+  if (!selection.unscored.empty()) {
+    log.warn(fmt::format("{} modules have no {} and are kept, the first is {}", selection.unscored.size(), rank_by,
+                         names[selection.unscored.front()]));
+  }
+  std::vector<report::Action> actions;
+  for (const auto action : selection.action) actions.push_back(static_cast<report::Action>(action));
+  return actions;
+}
+
+}  // namespace
+
+std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory,
+                                          const std::optional<std::string>& select,
+                                          const std::optional<std::string>& rank_by, const base::Log& log) {
+  const auto opened = adapter::open_adapter(directory, catalogue_of(report), {}, {.allow_dora = true}, base::Log{});
+  if (opened.sha256.empty()) throw Error(ErrorKind::invalid_input, opened.reason);
+  const auto n = adapter_row(report, opened);
+  if (opened.status != adapter::AdapterStatus::ok) throw Error(ErrorKind::invalid_input, opened.reason);
+  const auto modules = report.modules.size();
+  std::vector<report::Action> actions(report.action.begin() + static_cast<std::ptrdiff_t>(n * modules),
+                                      report.action.begin() + static_cast<std::ptrdiff_t>((n + 1) * modules));
+  if (select || rank_by) {
+    actions = select_anew(report, n, select.value_or(report.policy), rank_by.value_or(report.rank_by), log);
+  }
+  std::map<std::string_view, std::string_view> adapter_name;
+  for (const auto& lora : opened.modules) adapter_name[lora.module] = lora.adapter_module;
+  std::vector<std::string> pruned;
+  for (std::size_t m = 0; m < modules; ++m) {
+    if (actions[m] != report::Action::prune) continue;
+    pruned.emplace_back(adapter_name.at(report.modules[m].name));
+  }
+  return pruned;
+}
+
+}  // namespace winnow::pipeline

@@ -1,0 +1,79 @@
+#include "repair.hpp"
+
+#include <fmt/format.h>
+
+#include "destinations.hpp"
+#include "winnow/comm/together.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+/// Per adapter: whether it is scored, and the modules to prune, as the adapter names them.
+struct Order {
+  bool scored = false;
+  std::vector<std::string> pruned;
+};
+
+std::string serialise_orders(const report::Report& report, const Inputs& inputs) {
+  base::ByteWriter out;
+  const auto modules = report.modules.size();
+  std::vector<Order> orders(inputs.adapters.size());
+  for (std::size_t m = 0; m < inputs.layers.size(); ++m) {
+    for (const auto& layer : inputs.layers[m]) {
+      if (report.action[layer.adapter * modules + m] == report::Action::prune) {
+        orders[layer.adapter].pruned.push_back(inputs.lora(layer).adapter_module);
+      }
+    }
+  }
+  for (std::size_t n = 0; n < orders.size(); ++n) {
+    out.put(report.adapters[n].status == "ok");
+    out.put<std::uint64_t>(orders[n].pruned.size());
+    for (const auto& module : orders[n].pruned) out.put(module);
+  }
+  return std::move(out).bytes();
+}
+
+}  // namespace
+
+std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const Inputs& inputs,
+                                                     const AuditOptions& options, comm::Communicator& world,
+                                                     const base::Log& log) {
+  const auto bytes = comm::from_coordinator(world, [&] { return serialise_orders(report, inputs); });
+  const auto paths = repaired_directories(inputs.adapters, options.repaired_dir);
+  base::ByteWriter done;
+  comm::run_together(world, [&] {
+    base::ByteReader in(bytes);
+    for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
+      Order order{in.get<bool>(), {}};
+      for (auto count = in.get<std::uint64_t>(); count > 0; --count) order.pruned.push_back(in.get_string());
+      if (!order.scored || n % static_cast<std::size_t>(world.size()) != static_cast<std::size_t>(world.rank()))
+        continue;
+      comm::stop_if_peer_failed(world);
+      const auto& source = inputs.adapters[n];
+      const auto& path = paths[n];
+      const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair, log);
+      done.put<std::uint64_t>(n);
+      done.put(path);
+      done.put(written.written);
+      done.put<std::uint64_t>(written.kept);
+      done.put<std::uint64_t>(written.pruned);
+    }
+  });
+  std::vector<RepairedAdapter> all(world.is_coordinator() ? inputs.adapters.size() : 0);
+  for (const auto& part : world.gather(done.bytes(), comm::kCoordinator)) {
+    base::ByteReader in(part);
+    while (!in.at_end()) {
+      const auto n = in.get<std::uint64_t>();
+      auto& repaired = all.at(n);
+      repaired.name = inputs.adapters[n].name;
+      repaired.path = in.get_string();
+      repaired.written = in.get<bool>();
+      repaired.kept = in.get<std::uint64_t>();
+      repaired.pruned = in.get<std::uint64_t>();
+    }
+  }
+  std::erase_if(all, [](const RepairedAdapter& repaired) { return repaired.name.empty(); });
+  return all;
+}
+
+}  // namespace winnow::pipeline

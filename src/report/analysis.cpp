@@ -1,0 +1,233 @@
+#include "analysis.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "winnow/select/selection.hpp"
+
+namespace winnow::report {
+
+Analysis::Analysis(const Report& report)
+    : report_(report),
+      rank_by_(report.rank_by.empty() ? "ediem" : report.rank_by),
+      low_is_worse_(select::sense_of(rank_by_) == select::Sense::low_is_worse),
+      score_(report.find_metric(rank_by_)),
+      removed_(report.find_metric("alignment_removed")) {
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    if (report.adapters[n].status == "quarantined") {
+      quarantined_.push_back(n);
+    } else {
+      adapters_.push_back(view(n));
+    }
+  }
+  const auto worst = [&](const AdapterView& adapter) { return score(adapter.index, adapter.ranking.front()); };
+  std::stable_sort(adapters_.begin(), adapters_.end(), [&](const AdapterView& a, const AdapterView& b) {
+    if (a.ranking.empty() || b.ranking.empty()) return !a.ranking.empty() && b.ranking.empty();
+    return worse(worst(a), worst(b));
+  });
+}
+
+double Analysis::value(const Metric* metric, std::size_t n, std::size_t m) const {
+  if (metric == nullptr) return std::numeric_limits<double>::quiet_NaN();
+  return metric->values[n * report_.modules.size() + m];
+}
+
+double Analysis::value(std::string_view metric, std::size_t n, std::size_t m) const {
+  return value(report_.find_metric(metric), n, m);
+}
+
+Action Analysis::action(std::size_t n, std::size_t m) const {
+  return report_.action.empty() ? Action::none : report_.action[n * report_.modules.size() + m];
+}
+
+Cause Analysis::cause(std::size_t n, std::size_t m) const {
+  return report_.misalignment_cause.empty() ? Cause::none : report_.misalignment_cause[n * report_.modules.size() + m];
+}
+
+AdapterView Analysis::view(std::size_t n) const {
+  AdapterView out;
+  out.index = n;
+  for (std::size_t m = 0; m < report_.modules.size(); ++m) {
+    const auto at = score(n, m);
+    if (action(n, m) == Action::prune) {
+      ++out.pruned;
+      if (std::isnan(out.cut) || worse(out.cut, at)) out.cut = at;
+    }
+    if (action(n, m) == Action::keep) ++out.kept;
+    if (undoing(n, m)) ++out.undoing;
+    if (!std::isnan(at)) {
+      out.ranking.push_back(m);
+      continue;
+    }
+    // Absent modules have no value at all; those with LoRA that could not be scored have some, or bad weights.
+    const bool has_value = std::any_of(report_.metrics.begin(), report_.metrics.end(),
+                                       [&](const Metric& metric) { return !std::isnan(value(&metric, n, m)); });
+    if (has_value || (report_.modules[m].flags & kNonFinite) != 0) out.unscored.push_back(m);
+  }
+  std::sort(out.ranking.begin(), out.ranking.end(), [&](std::size_t a, std::size_t b) {
+    const auto left = score(n, a), right = score(n, b);
+    return left != right ? worse(left, right) : report_.modules[a].name < report_.modules[b].name;
+  });
+  return out;
+}
+
+double Analysis::worst_misalignment(const AdapterView& adapter) const {
+  const auto* metric = report_.find_metric("misalignment");
+  auto worst = std::numeric_limits<double>::quiet_NaN();
+  for (std::size_t m = 0; m < report_.modules.size(); ++m) worst = std::fmax(worst, value(metric, adapter.index, m));
+  return worst;
+}
+
+std::vector<std::size_t> Analysis::undoing_modules(const AdapterView& adapter) const {
+  std::vector<std::size_t> modules;
+  for (std::size_t m = 0; m < report_.modules.size(); ++m) {
+    if (undoing(adapter.index, m)) modules.push_back(m);
+  }
+  std::stable_sort(modules.begin(), modules.end(), [&](std::size_t a, std::size_t b) {
+    return value(removed_, adapter.index, a) > value(removed_, adapter.index, b);
+  });
+  return modules;
+}
+
+Summary Analysis::summarise(std::string label, const std::vector<std::size_t>& modules) const {
+  Summary out;
+  out.label = std::move(label);
+  std::vector<double> scores;
+  for (const auto& adapter : adapters_) {
+    for (const auto m : modules) {
+      if (action(adapter.index, m) == Action::prune) ++out.pruned;
+      if (undoing(adapter.index, m)) ++out.undoing;
+      if (const auto at = score(adapter.index, m); !std::isnan(at)) scores.push_back(at);
+    }
+  }
+  out.misalignment = std::numeric_limits<double>::quiet_NaN();
+  const auto* misalignment = report_.find_metric("misalignment");
+  for (const auto& adapter : adapters_) {
+    for (const auto m : modules) out.misalignment = std::fmax(out.misalignment, value(misalignment, adapter.index, m));
+  }
+  out.scored = scores.size();
+  out.worst = scores.empty()  ? std::numeric_limits<double>::quiet_NaN()
+              : low_is_worse_ ? *std::min_element(scores.begin(), scores.end())
+                              : *std::max_element(scores.begin(), scores.end());
+  out.median = quantile(std::move(scores), 0.5);
+  return out;
+}
+
+std::vector<Summary> Analysis::by_role() const {
+  std::map<std::string, std::vector<std::size_t>> roles;
+  for (std::size_t m = 0; m < report_.modules.size(); ++m) roles[report_.modules[m].role].push_back(m);
+  std::vector<Summary> out;
+  for (const auto& [role, modules] : roles) {
+    auto summary = summarise(role, modules);
+    if (summary.scored != 0) out.push_back(std::move(summary));
+  }
+  std::stable_sort(out.begin(), out.end(), [&](const Summary& a, const Summary& b) { return worse(a.worst, b.worst); });
+  return out;
+}
+
+std::vector<Summary> Analysis::by_depth(std::size_t bands) const {
+  std::map<std::int64_t, std::vector<std::size_t>> layers;
+  std::vector<std::size_t> elsewhere;
+  for (std::size_t m = 0; m < report_.modules.size(); ++m) {
+    const auto layer = report_.modules[m].layer;
+    (layer < 0 ? elsewhere : layers[layer]).push_back(m);
+  }
+  const auto per_band = std::max<std::size_t>(1, (layers.size() + bands - 1) / std::max<std::size_t>(1, bands));
+  std::vector<Summary> out;
+  for (auto at = layers.begin(); at != layers.end();) {
+    const auto first = at->first;
+    auto last = first;
+    std::vector<std::size_t> modules;
+    for (std::size_t i = 0; i < per_band && at != layers.end(); ++i, ++at) {
+      last = at->first;
+      modules.insert(modules.end(), at->second.begin(), at->second.end());
+    }
+    out.push_back(summarise(first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last), modules));
+  }
+  if (!elsewhere.empty()) out.push_back(summarise("none", elsewhere));
+  std::erase_if(out, [](const Summary& summary) { return summary.scored == 0; });
+  return out;
+}
+
+std::string Analysis::selection_text() const {
+  auto text = fmt::format("{} by {}", report_.policy.empty() ? "no selection" : report_.policy, rank_by_);
+  text += low_is_worse_ ? " (low = misaligned)" : " (high = misaligned)";
+  if (!report_.population.empty()) text += fmt::format(", population {}", report_.population);
+  return text;
+}
+
+std::string Analysis::cut_text(const AdapterView& adapter) const {
+  if (adapter.pruned == 0) return "nothing pruned";
+  return fmt::format("{} {} {}", rank_by_, low_is_worse_ ? "<=" : ">=", number_text(adapter.cut));
+}
+
+std::vector<StageSummary> stages(const Report& report) {
+  std::vector<StageSummary> out;
+  for (const auto& row : report.run) {
+    auto found =
+        std::find_if(out.begin(), out.end(), [&](const StageSummary& stage) { return stage.stage == row.stage; });
+    if (found == out.end()) found = out.insert(out.end(), StageSummary{row.stage, 0, 0, 0, 0});
+    ++found->ranks;
+    found->seconds = std::max(found->seconds, row.seconds);
+    found->bytes_read += row.bytes_read;
+    found->peak_memory_bytes = std::max(found->peak_memory_bytes, row.peak_memory_bytes);
+  }
+  return out;
+}
+
+std::string_view name(Action action) {
+  constexpr std::array<std::string_view, 3> kNames{"none", "keep", "prune"};
+  return kNames.at(static_cast<std::size_t>(action));
+}
+
+std::string_view name(Cause cause) {
+  constexpr std::array<std::string_view, 4> kNames{"none", "magnitude", "direction", "sign"};
+  return kNames.at(static_cast<std::size_t>(cause));
+}
+
+std::string to_text(const Attribute& attribute) {
+  if (const auto* text = std::get_if<std::string>(&attribute)) return *text;
+  if (const auto* integer = std::get_if<std::int64_t>(&attribute)) return fmt::format("{}", *integer);
+  return fmt::format("{}", std::get<double>(attribute));
+}
+
+/// A score this small is a median compared with itself; 3.7e-16 would only distract.
+constexpr double kRoundingNoise = 1e-12;
+
+std::string number_text(double value, int digits) {
+  if (std::isnan(value)) return "-";
+  const auto size = std::abs(value) < kRoundingNoise ? 0.0 : std::abs(value);
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  if (size != 0 && (size >= 1e5 || size < 0.5 * std::pow(10.0, -digits))) return fmt::format("{:.1e}", value);
+  return fmt::format("{:.{}f}", size == 0 ? 0.0 : value, digits);
+}
+
+std::string share_text(double value) {
+  if (std::abs(value) < 0.0005) return "0.000";  // never "-0.000"
+  return std::abs(value) < 100 ? number_text(value, 3) : number_text(value, 0);
+}
+
+std::string bytes_text(double bytes) {
+  constexpr std::array<const char*, 6> kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
+  std::size_t unit = 0;
+  while (bytes >= 1000 && unit + 1 < kUnits.size()) bytes /= 1000, ++unit;
+  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits.at(unit));
+}
+
+double quantile(std::vector<double> values, double q) {
+  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
+  const auto position = q * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(position);
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(below), values.end());
+  const auto low = values[below];
+  if (below + 1 == values.size()) return low;
+  const auto high = *std::min_element(values.begin() + static_cast<std::ptrdiff_t>(below) + 1, values.end());
+  return std::lerp(low, high, position - static_cast<double>(below));
+}
+
+}  // namespace winnow::report

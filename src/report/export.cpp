@@ -1,0 +1,197 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "analysis.hpp"
+#include "text.hpp"
+#include "winnow/report/hdf5_report.hpp"
+#include "winnow/report/render.hpp"
+
+namespace winnow::report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Lines of RFC 4180: CRLF, fields quoted where they must be. NaN is an empty field.
+class Csv {
+ public:
+  Csv& field(std::string_view text) {
+    separate();
+    if (text.find_first_of("\",\r\n") == std::string_view::npos) {
+      text_ += text;
+      return *this;
+    }
+    text_ += '"';
+    for (const char c : text) {
+      if (c == '"') text_ += '"';
+      text_ += c;
+    }
+    text_ += '"';
+    return *this;
+  }
+  Csv& field(double value) {
+    separate();
+    if (!std::isnan(value)) fmt::format_to(std::back_inserter(text_), "{}", value);  // shortest that reads back equal
+    return *this;
+  }
+  template <class T>
+  requires std::is_integral_v<T> Csv& field(T value) {
+    separate();
+    fmt::format_to(std::back_inserter(text_), "{}", value);
+    return *this;
+  }
+  void end() {
+    text_ += "\r\n";
+    fresh_ = true;
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  void separate() {
+    if (!fresh_) text_ += ',';
+    fresh_ = false;
+  }
+  std::string text_;
+  bool fresh_ = true;
+};
+
+std::vector<std::string> flag_names(std::uint32_t flags) {
+  std::vector<std::string> names;
+  if ((flags & kNoAlignmentSignal) != 0) names.emplace_back("no_alignment_signal");
+  if ((flags & kNonFinite) != 0) names.emplace_back("non_finite");
+  return names;
+}
+
+void header(Csv& csv, std::initializer_list<std::string_view> names) {
+  for (const auto name : names) csv.field(name);
+}
+
+std::string modules_csv(const Report& report) {
+  Csv csv;
+  header(csv, {"module", "role", "layer", "out_features", "in_features", "alignment_norm", "flags"});
+  csv.end();
+  for (const auto& row : report.modules) {
+    csv.field(row.name).field(row.role).field(row.layer).field(row.out_features).field(row.in_features);
+    csv.field(row.alignment_norm).field(fmt::format("{}", fmt::join(flag_names(row.flags), " "))).end();
+  }
+  return csv.take();
+}
+
+std::string adapters_csv(const Report& report) {
+  Csv csv;
+  header(csv, {"adapter", "path", "status", "reason", "rank", "alpha", "scaling", "sha256"});
+  csv.end();
+  for (const auto& row : report.adapters) {
+    csv.field(row.name).field(row.path).field(row.status).field(row.reason);
+    csv.field(row.rank).field(row.alpha).field(row.scaling).field(row.sha256).end();
+  }
+  return csv.take();
+}
+
+std::string metrics_csv(const Analysis& analysis) {
+  const auto& report = analysis.report();
+  Csv csv;
+  header(csv, {"adapter", "module"});
+  for (const auto& metric : report.metrics) csv.field(metric.name);
+  header(csv, {"misalignment_cause", "action"});
+  csv.end();
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    for (std::size_t m = 0; m < report.modules.size(); ++m) {
+      csv.field(report.adapters[n].name).field(report.modules[m].name);
+      for (const auto& metric : report.metrics) csv.field(analysis.value(&metric, n, m));
+      csv.field(name(analysis.cause(n, m))).field(name(analysis.action(n, m))).end();
+    }
+  }
+  return csv.take();
+}
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// One row of text a adapter: the N x M values never stand in memory as JSON objects, which are many times larger.
+template <class Value>
+std::string rows(const Report& report, Value value) {
+  std::string out = "[";
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    auto row = Json::array();
+    for (std::size_t m = 0; m < report.modules.size(); ++m) row.push_back(value(n, m));
+    out += (n == 0 ? "\n" : ",\n") + dump(row);
+  }
+  return out + "]";
+}
+
+Json modules_json(const Report& report) {
+  auto out = Json::array();
+  for (const auto& row : report.modules) {
+    out.push_back({{"name", row.name},
+                   {"role", row.role},
+                   {"layer", row.layer},
+                   {"out_features", row.out_features},
+                   {"in_features", row.in_features},
+                   {"alignment_norm", row.alignment_norm},
+                   {"flags", flag_names(row.flags)}});
+  }
+  return out;
+}
+
+Json adapters_json(const Report& report) {
+  auto out = Json::array();
+  for (const auto& row : report.adapters) {
+    out.push_back({{"name", row.name},
+                   {"path", row.path},
+                   {"status", row.status},
+                   {"reason", row.reason},
+                   {"rank", row.rank},
+                   {"alpha", row.alpha},
+                   {"scaling", row.scaling},
+                   {"sha256", row.sha256}});
+  }
+  return out;
+}
+
+Json run_json(const Report& report) {
+  auto out = Json::array();
+  for (const auto& row : report.run) {
+    out.push_back({{"rank", row.rank},
+                   {"stage", row.stage},
+                   {"seconds", row.seconds},
+                   {"bytes_read", row.bytes_read},
+                   {"peak_memory_bytes", row.peak_memory_bytes}});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> render_csv(const Report& report) {
+  const Analysis analysis(report);
+  return {{"modules.csv", modules_csv(report)},
+          {"adapters.csv", adapters_csv(report)},
+          {"metrics.csv", metrics_csv(analysis)}};
+}
+
+std::string render_json(const Report& report) {
+  const Analysis analysis(report);
+  auto attributes = Json::object();
+  for (const auto& [key, value] : report.attributes) {
+    std::visit([&, &name = key](const auto& held) { attributes[name] = held; }, value);
+  }
+  std::string out = fmt::format("{{\"schema_version\": {},\n\"attributes\": {},\n", kSchemaVersion, dump(attributes));
+  out += "\"modules\": " + dump(modules_json(report)) + ",\n\"adapters\": " + dump(adapters_json(report));
+  out += ",\n\"metrics\": {";
+  for (std::size_t k = 0; k < report.metrics.size(); ++k) {
+    const auto& metric = report.metrics[k];
+    out += fmt::format("{}{}: {{\"units\": {}, \"long_name\": {}, \"values\": {}}}", k == 0 ? "\n" : ",\n",
+                       dump(metric.name), dump(metric.units), dump(metric.long_name),
+                       rows(report, [&](std::size_t n, std::size_t m) { return analysis.value(&metric, n, m); }));
+  }
+  out += "},\n\"misalignment_cause\": ";
+  out += rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.cause(n, m)); });
+  out += fmt::format(",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"population\": {}, \"action\": {}}}",
+                     dump(report.policy), dump(report.rank_by), dump(report.population),
+                     rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
+  return out + ",\n\"run\": " + dump(run_json(report)) + "}\n";
+}
+
+}  // namespace winnow::report

@@ -1,0 +1,340 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "analysis.hpp"
+#include "html_figures.hpp"
+#include "html_style.hpp"
+#include "text.hpp"
+#include "winnow/report/render.hpp"
+
+namespace winnow::report {
+namespace {
+
+constexpr std::size_t kDetailed = 20;         // adapters shown in full,
+constexpr std::size_t kDetailedCells = 8000;  // or fewer, where their heat maps would make the page too large
+constexpr std::size_t kWorstModules = 10, kUndoingListed = 6;
+constexpr std::size_t kTallTable = 24;  // rows from which a table scrolls in itself
+
+std::string attribute(const Report& report, const char* name) {
+  const auto found = report.attributes.find(name);
+  return found == report.attributes.end() ? "" : to_text(found->second);
+}
+
+// A name that may break after its dots and slashes.
+std::string breakable(std::string_view name) {
+  std::string out;
+  for (const char c : for_html(name)) {
+    out += c;
+    if (c == '.' || c == '/') out += "<wbr>";
+  }
+  return out;
+}
+
+struct Heading {
+  std::string text;
+  bool left = false;
+};
+
+/// A table with its caption in a region that scrolls by itself, by keyboard as well, where it is too wide for the page.
+class Table {
+ public:
+  Table(const std::string& caption, const std::vector<Heading>& headings) : caption_(for_html(caption)) {
+    for (const auto& heading : headings) {
+      auto text = for_html(heading.text);
+      if (const auto at = text.find("E-DIEM"); at != std::string::npos) {
+        text.replace(at, 6, "<span class=\"nb\">E-DIEM</span>");  // else it breaks after its hyphen
+      }
+      head_ += fmt::format("<th scope=\"col\"{}>{}</th>", heading.left ? " class=\"a\"" : "", text);
+    }
+  }
+  void add(const std::vector<std::string>& cells) {
+    body_ += "<tr>";
+    for (const auto& cell : cells) body_ += cell;
+    body_ += "</tr>\n";
+    ++rows_;
+  }
+  std::string text() const {
+    return fmt::format(
+        "<div class=\"scroll{}\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><caption>{}</caption>"
+        "<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table></div>\n",
+        rows_ > kTallTable ? " tall" : "", caption_, caption_, head_, body_);
+  }
+
+ private:
+  std::string caption_, head_, body_;
+  std::size_t rows_ = 0;
+};
+
+// Cells of a table; `html` is escaped already.
+std::string cell(const std::string& html) { return "<td>" + html + "</td>"; }
+std::string cell(std::size_t count) { return fmt::format("<td>{}</td>", count); }
+std::string left(const std::string& html) { return "<td class=\"a\">" + html + "</td>"; }
+std::string wide(const std::string& html) { return "<td class=\"a w mono\">" + html + "</td>"; }
+std::string row_head(const std::string& html, bool wraps = true) {
+  return fmt::format("<th scope=\"row\"{}>{}</th>", wraps ? " class=\"w\"" : "", html);
+}
+
+std::string action_tag(Action action) {
+  if (action == Action::none) return "<span class=\"soft\">-</span>";
+  return fmt::format("<span class=\"tag{}\">{}</span>", action == Action::prune ? " prune" : "",
+                     action == Action::prune ? "\u2715 pruned" : "kept");
+}
+
+std::string tile(const std::string& label, std::size_t count, bool hot) {
+  return fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>", hot && count != 0 ? " class=\"hot\"" : "", label, count);
+}
+
+std::string page_head(const Analysis& analysis) {
+  const auto& report = analysis.report();
+  std::size_t scored = 0, pruned = 0, undoing = 0;
+  for (const auto& adapter : analysis.adapters()) {
+    scored += adapter.ranking.size(), pruned += adapter.pruned, undoing += adapter.undoing;
+  }
+  std::string out = "<header>\n<h1>LoRA alignment audit</h1>\n";
+  out += fmt::format("<p class=\"soft\">base <code>{}</code>, aligned <code>{}</code></p>\n",
+                     breakable(attribute(report, "base")), breakable(attribute(report, "aligned")));
+  out +=
+      fmt::format("<p>Selection: <strong>{}</strong></p>\n<dl class=\"tiles\">", for_html(analysis.selection_text()));
+  out += tile("adapters scored", analysis.adapters().size(), false);
+  out += tile("quarantined", analysis.quarantined().size(), true);
+  out += tile("LoRA modules scored", scored, false);
+  out += tile("pruned", pruned, true);
+  out += tile("take alignment back", undoing, true);
+  return out + "</dl>\n</header>\n";
+}
+
+std::string reading_notes() {
+  return fmt::format(
+      "<p><strong>E-DIEM</strong> tells how much farther an update lies from the alignment direction than its peers "
+      "do, "
+      "in inter-quartile ranges; it sees magnitude. It has no sign: an update that takes alignment back can have a low "
+      "one. <strong>Misalignment</strong> is the largest of three such scores, for magnitude, direction and sign, and "
+      "names the cause. <strong>Alignment removed</strong> is the share of the alignment step that the update takes "
+      "back; "
+      "above {:.1f} it is flagged.</p>\n",
+      kRemovedFlag);
+}
+
+std::string overview(const Analysis& analysis, std::size_t detailed) {
+  const auto& report = analysis.report();
+  Table table("All adapters, worst first by " + title_of(analysis.rank_by()),
+              {{"adapter"},
+               {"worst " + title_of(analysis.rank_by())},
+               {"worst misalignment"},
+               {"pruned"},
+               {"scored"},
+               {"take back"},
+               {"rank"},
+               {"worst module", true}});
+  for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
+    const auto& adapter = analysis.adapters()[i];
+    const auto& row = report.adapters[adapter.index];
+    const bool any = !adapter.ranking.empty();
+    auto label = breakable(row.name);
+    if (i < detailed) label = fmt::format("<a href=\"#adapter-{}\">{}</a>", adapter.index, label);
+    table.add({row_head(label), cell(any ? number_text(analysis.score(adapter.index, adapter.ranking.front())) : "-"),
+               cell(number_text(analysis.worst_misalignment(adapter))), cell(adapter.pruned),
+               cell(adapter.ranking.size()), cell(adapter.undoing), cell(row.rank),
+               wide(any ? breakable(report.modules[adapter.ranking.front()].name) : "-")});
+  }
+  return table.text();
+}
+
+std::string worst_modules(const Analysis& analysis, const AdapterView& adapter) {
+  const auto& report = analysis.report();
+  const auto n = adapter.index;
+  const bool other = analysis.rank_by() != "ediem" && analysis.rank_by() != "misalignment" &&
+                     analysis.rank_by() != "cosine" && analysis.rank_by() != "alignment_removed" &&
+                     analysis.rank_by() != "subspace_energy";
+  std::vector<Heading> headings{{"module"}};
+  if (other) headings.push_back({title_of(analysis.rank_by())});
+  headings.insert(headings.begin() + 1, {"action", true});  // what a telephone shows without scrolling comes first
+  for (const auto* text : {"E-DIEM", "misalignment"}) headings.push_back({text});
+  headings.push_back({"cause", true});
+  for (const auto* text : {"cosine", "alignment removed", "subspace energy"}) headings.push_back({text});
+  Table table(fmt::format("Worst modules by {}", title_of(analysis.rank_by())), headings);
+  for (std::size_t i = 0; i < std::min(kWorstModules, adapter.ranking.size()); ++i) {
+    const auto m = adapter.ranking[i];
+    const auto score = [&](const char* metric) { return cell(number_text(analysis.value(metric, n, m))); };
+    const auto share = [&](const char* metric) { return share_text(analysis.value(metric, n, m)); };
+    const auto cause = analysis.cause(n, m);
+    std::vector<std::string> cells{row_head("<span class=\"mono\">" + breakable(report.modules[m].name) + "</span>"),
+                                   left(action_tag(analysis.action(n, m)))};
+    if (other) cells.push_back(cell(number_text(analysis.score(n, m))));
+    cells.push_back(score("ediem"));
+    cells.push_back(score("misalignment"));
+    cells.push_back(left(cause == Cause::none ? "-" : std::string(name(cause))));
+    cells.push_back(cell(share("cosine")));
+    const auto removed = share("alignment_removed");
+    cells.push_back(
+        cell(analysis.undoing(n, m) ? fmt::format("<span class=\"tag flag\">\u25E5 {}</span>", removed) : removed));
+    cells.push_back(cell(share("subspace_energy")));
+    table.add(cells);
+  }
+  return table.text();
+}
+
+// The signed metric sees what E-DIEM does not: modules that the table of the worst need not hold.
+std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter) {
+  if (adapter.undoing == 0) return {};
+  const auto& report = analysis.report();
+  const auto modules = analysis.undoing_modules(adapter);
+  const auto removed = [&](std::size_t m) { return analysis.value("alignment_removed", adapter.index, m); };
+  std::string out = fmt::format("<p><span class=\"tag flag\">\u25E5</span> {} {} alignment back: ", modules.size(),
+                                modules.size() == 1 ? "module takes" : "modules take");
+  for (std::size_t i = 0; i < std::min(kUndoingListed, modules.size()); ++i) {
+    const auto m = modules[i];
+    out += fmt::format("{}<span class=\"mono\">{}</span> ({:.0f} %{})", i == 0 ? "" : ", ",
+                       breakable(report.modules[m].name), 100 * removed(m),
+                       analysis.action(adapter.index, m) == Action::prune ? ", pruned" : "");
+  }
+  if (modules.size() > kUndoingListed) out += fmt::format(" and {} more", modules.size() - kUndoingListed);
+  return out + "</p>\n";
+}
+
+std::string module_list(const Report& report, const std::vector<std::size_t>& modules) {
+  constexpr std::size_t kListed = 20;
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kListed, modules.size()); ++i) {
+    out +=
+        fmt::format("{}<span class=\"mono\">{}</span>", i == 0 ? "" : ", ", breakable(report.modules[modules[i]].name));
+  }
+  if (modules.size() > kListed) out += fmt::format(" and {} more", modules.size() - kListed);
+  return out;
+}
+
+std::string detail(const Analysis& analysis, const AdapterView& adapter) {
+  const auto& report = analysis.report();
+  const auto& row = report.adapters[adapter.index];
+  std::string out = fmt::format(
+      "<article class=\"card\" id=\"adapter-{0}\" aria-labelledby=\"name-{0}\">\n"
+      "<h3 id=\"name-{0}\">{1}</h3>\n",
+      adapter.index, breakable(row.name));
+  out += fmt::format("<p class=\"soft\">rank {}, scaling {}; {} modules scored, {} pruned ({})</p>\n", row.rank,
+                     number_text(row.scaling), adapter.ranking.size(), adapter.pruned,
+                     for_html(analysis.cut_text(adapter)));
+  out += undoing_modules(analysis, adapter);
+  out += "<div class=\"figs\">\n" + heat_map(analysis, adapter) + histogram(analysis, adapter) + "</div>\n";
+  if (!adapter.ranking.empty()) out += worst_modules(analysis, adapter);
+  if (!adapter.unscored.empty()) {
+    out += fmt::format("<p>Not scored, so not pruned ({}): {}</p>\n", adapter.unscored.size(),
+                       module_list(report, adapter.unscored));
+  }
+  return out + "</article>\n";
+}
+
+std::string summary(const Analysis& analysis, const std::string& what, const std::vector<Summary>& rows) {
+  if (rows.empty()) return {};
+  Table table(fmt::format("By {}, over all adapters", what), {{what},
+                                                              {"pruned"},
+                                                              {"median " + title_of(analysis.rank_by())},
+                                                              {"worst"},
+                                                              {"worst misalignment"},
+                                                              {"take back"},
+                                                              {"scored"}});
+  double longest = 0;
+  for (const auto& row : rows) {
+    longest = std::max(longest, static_cast<double>(row.pruned) / static_cast<double>(row.scored));
+  }
+  for (const auto& row : rows) {
+    const auto share = static_cast<double>(row.pruned) / static_cast<double>(row.scored);
+    const auto meter =
+        fmt::format("<span class=\"meter\" style=\"width:{:.0f}%\"></span>", longest > 0 ? 100 * share / longest : 0.0);
+    table.add({row_head(for_html(row.label), false), cell(fmt::format("{}{}", row.pruned, meter)),
+               cell(number_text(row.median)), cell(number_text(row.worst)), cell(number_text(row.misalignment)),
+               cell(row.undoing), cell(row.scored)});
+  }
+  return "<div class=\"card\">" + table.text() + "</div>\n";
+}
+
+std::string quarantined(const Analysis& analysis) {
+  if (analysis.quarantined().empty()) return {};
+  Table table("Quarantined adapters: neither scored nor pruned", {{"adapter"}, {"reason", true}});
+  for (const auto n : analysis.quarantined()) {
+    const auto& row = analysis.report().adapters[n];
+    table.add(
+        {row_head(fmt::format("{}<br><span class=\"mono soft\">{}</span>", breakable(row.name), breakable(row.path))),
+         "<td class=\"a w\">" + for_html(row.reason) + "</td>"});
+  }
+  return "<section aria-labelledby=\"quarantined\"><h2 id=\"quarantined\">Quarantined</h2>\n<div class=\"card\">" +
+         table.text() + "</div></section>\n";
+}
+
+std::string special_modules(const Report& report) {
+  std::vector<std::size_t> silent, broken;
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    if ((report.modules[m].flags & kNoAlignmentSignal) != 0) silent.push_back(m);
+    if ((report.modules[m].flags & kNonFinite) != 0) broken.push_back(m);
+  }
+  std::string out;
+  if (!silent.empty()) out += "<p>No alignment signal, base equals aligned: " + module_list(report, silent) + "</p>\n";
+  if (!broken.empty()) out += "<p>Weights that are not finite: " + module_list(report, broken) + "</p>\n";
+  return out;
+}
+
+std::string run_facts(const Report& report) {
+  std::string out = "<section aria-labelledby=\"run\"><h2 id=\"run\">The run</h2>\n<div class=\"cols\">\n";
+  if (const auto rows = stages(report); !rows.empty()) {
+    Table table("Stages over all ranks",
+                {{"stage"}, {"seconds, slowest rank"}, {"read"}, {"GB/s"}, {"peak memory of a rank"}, {"ranks"}});
+    double longest = 0;
+    for (const auto& row : rows) longest = std::max(longest, row.seconds);
+    for (const auto& row : rows) {
+      const auto meter = fmt::format("<span class=\"meter\" style=\"width:{:.0f}%\"></span>",
+                                     longest > 0 ? 100 * row.seconds / longest : 0.0);
+      const auto bytes = static_cast<double>(row.bytes_read);
+      table.add({row_head(for_html(row.stage), false), cell(number_text(row.seconds) + meter),
+                 cell(row.bytes_read == 0 ? "-" : bytes_text(bytes)),
+                 cell(row.bytes_read == 0 || row.seconds <= 0 ? "-" : number_text(bytes / row.seconds / 1e9)),
+                 cell(bytes_text(static_cast<double>(row.peak_memory_bytes))), cell(row.ranks)});
+    }
+    out += "<div class=\"card\">" + table.text() + "</div>\n";
+  }
+  out += "<div class=\"card\"><dl class=\"facts\">";
+  for (const auto& [key, value] : report.attributes) {
+    out += fmt::format("<dt>{}</dt><dd class=\"mono\">{}</dd>", for_html(title_of(key)), breakable(to_text(value)));
+  }
+  return out + "</dl></div>\n</div></section>\n";
+}
+
+}  // namespace
+
+std::string render_html(const Report& report) {
+  const Analysis analysis(report);
+  const auto& adapters = analysis.adapters();
+  const auto affordable = std::max<std::size_t>(1, kDetailedCells / std::max<std::size_t>(1, report.modules.size()));
+  const auto detailed = std::min({kDetailed, affordable, adapters.size()});
+  std::string out =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+      // Whatever a name held, nothing is loaded and nothing runs.
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+      "<title>LoRA alignment audit</title>\n<style>";
+  out += kStyle;
+  out += "</style>\n</head>\n<body>\n" + svg_definitions() + page_head(analysis) + "<main>\n";
+  out += "<section aria-labelledby=\"adapters\"><h2 id=\"adapters\">Adapters</h2>\n" + reading_notes();
+  if (adapters.size() > 1) out += "<div class=\"card\">" + overview(analysis, detailed) + "</div>\n";
+  if (adapters.empty()) out += "<p>No adapter was scored.</p>\n";
+  if (detailed != 0) {
+    if (adapters.size() > 1) {
+      out += detailed < adapters.size() ? fmt::format("<h2>The {} worst adapters</h2>\n", detailed)
+                                        : std::string("<h2>Adapter by adapter</h2>\n");
+    }
+    out += heat_map_legend(analysis);
+    for (std::size_t i = 0; i < detailed; ++i) out += detail(analysis, adapters[i]);
+  }
+  out += "</section>\n" + quarantined(analysis);
+  if (const auto roles = analysis.by_role(); !roles.empty()) {
+    out += "<section aria-labelledby=\"where\"><h2 id=\"where\">Where in the model</h2>\n<div class=\"cols\">\n" +
+           summary(analysis, "role", roles) + summary(analysis, "layers", analysis.by_depth(10)) + "</div></section>\n";
+  }
+  out += special_modules(report) + run_facts(report);
+  out += fmt::format("</main>\n<footer>winnow {}</footer>\n</body>\n</html>\n",
+                     for_html(attribute(report, "winnow_version")));
+  return out;
+}
+
+}  // namespace winnow::report

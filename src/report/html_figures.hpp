@@ -1,0 +1,24 @@
+// The figures of the HTML page as inline SVG, coloured by the classes of html_style.hpp. Private to src/report.
+#pragma once
+
+#include <string>
+
+#include "analysis.hpp"
+
+namespace winnow::report {
+
+/// Shared patterns, once a page.
+std::string svg_definitions();
+
+/// Layer x role, in bands of 16 layers: each is as wide as a telephone, side by side on wider screens. A cell shows the
+/// worst of its modules; pruned, unscored and alignment-undoing ones are marked by shape, not by colour alone.
+std::string heat_map(const Analysis& analysis, const AdapterView& adapter);
+std::string heat_map_legend(const Analysis& analysis);
+
+/// Histogram of the scores that the adapter was selected by, with the cut.
+std::string histogram(const Analysis& analysis, const AdapterView& adapter);
+
+/// What a metric is called in prose: "E-DIEM", "alignment removed".
+std::string title_of(std::string_view metric);
+
+}  // namespace winnow::report

@@ -1,0 +1,34 @@
+// What schema 1 calls things and how it documents them, shared by the writer and the reader. Private to src/report.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace winnow::report::schema {
+
+/// The dimension scales: datasets of names in the root group, linked into the groups that use them, so that a group
+/// opened on its own (xarray: group="metrics") has named dimensions and coordinates.
+inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record";
+
+inline constexpr std::string_view kCause = "misalignment_cause";
+
+inline constexpr std::array<std::uint8_t, 4> kCauseValues{0, 1, 2, 3};
+inline constexpr std::string_view kCauseMeanings = "none magnitude direction sign";
+inline constexpr std::array<std::uint8_t, 3> kActionValues{0, 1, 2};
+inline constexpr std::string_view kActionMeanings = "none keep prune";
+inline constexpr std::array<std::uint32_t, 2> kFlagMasks{1, 2};
+inline constexpr std::string_view kFlagMeanings = "no_alignment_signal non_finite";
+
+/// What HDF5's deflate can shrink at most (RFC 1951: 258 bytes in 2 bits), rounded up: a dataset that claims more
+/// elements than its stored bytes can hold is damaged, and is refused before memory is asked for.
+inline constexpr std::uint64_t kLargestCompression = 1040;
+
+/// A report ends with this, 64 hexadecimal digits and a line feed, after HDF5's own end of file, where every HDF5
+/// program ignores it: the SHA-256 of all bytes before. HDF5 checks its metadata only in part and dereferences what it
+/// did not check, so a damaged report must be found before HDF5 sees it. A program that changes the file cuts this off.
+inline constexpr std::string_view kSealPrefix = "\nwinnow report sha256 ";
+inline constexpr std::size_t kSealBytes = kSealPrefix.size() + 64 + 1;
+
+}  // namespace winnow::report::schema

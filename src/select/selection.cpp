@@ -1,0 +1,155 @@
+#include "winnow/select/selection.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "winnow/base/error.hpp"
+#include "winnow/metrics/quantile.hpp"
+
+namespace winnow::select {
+namespace {
+
+constexpr double kUnlimited = std::numeric_limits<double>::max();
+
+struct Spelling {
+  std::string_view word;
+  Policy::Kind kind;
+  double lowest, highest;
+  bool whole;                   // a count
+  std::optional<double> usual;  // the value where none is given
+};
+
+constexpr std::array<Spelling, 5> kSpellings{{
+    {"keep-top", Policy::Kind::keep_top, 0, 9007199254740992.0, true, {}},  // 2^53: every count below is a double
+    {"prune-top", Policy::Kind::prune_top, 0, 9007199254740992.0, true, {}},
+    {"threshold", Policy::Kind::threshold, -kUnlimited, kUnlimited, false, {}},
+    {"quantile", Policy::Kind::quantile, 0, 1, false, {}},
+    {"outliers", Policy::Kind::outliers, 0, kUnlimited, false, 1.5},
+}};
+
+std::optional<double> parse_value(std::string_view text, const Spelling& spelling) {
+  double value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc() || end != text.data() + text.size()) return {};
+  if (!(value >= spelling.lowest && value <= spelling.highest)) return {};  // a NaN as well
+  if (spelling.whole && value != std::floor(value)) return {};
+  return value;
+}
+
+/// A scored module; `badness` rises with misalignment in either sense.
+struct Candidate {
+  double badness;
+  std::uint64_t module;
+};
+
+// The first of `ordered` beyond the limit: all behind it are as well. Nothing is beyond NaN, the fence of no scores.
+std::size_t first_beyond(const std::vector<Candidate>& ordered, double limit) {
+  const auto at = std::partition_point(ordered.begin(), ordered.end(),
+                                       [&](const Candidate& candidate) { return !(candidate.badness > limit); });
+  return static_cast<std::size_t>(at - ordered.begin());
+}
+
+double fence_of(const std::vector<Candidate>& ordered, double widths) {
+  std::vector<double> finite;
+  for (const auto& candidate : ordered) {
+    if (std::isfinite(candidate.badness)) finite.push_back(candidate.badness);
+  }
+  const auto spread = metrics::spread(finite);
+  return spread.q75 + widths * spread.iqr();
+}
+
+}  // namespace
+
+std::string Policy::text() const {
+  for (const auto& spelling : kSpellings) {
+    if (spelling.kind == kind) {
+      return spelling.whole ? fmt::format("{}:{:.0f}", spelling.word, value)
+                            : fmt::format("{}:{}", spelling.word, value);
+    }
+  }
+  return "unknown";
+}
+
+Policy parse_policy(std::string_view text) {
+  const auto colon = text.find(':');
+  const auto word = text.substr(0, colon);
+  for (const auto& spelling : kSpellings) {
+    if (spelling.word != word) continue;
+    const auto value = colon == std::string_view::npos ? spelling.usual : parse_value(text.substr(colon + 1), spelling);
+    if (value) return {spelling.kind, *value};
+  }
+  throw base::Error(base::ErrorKind::usage, fmt::format("unknown selection '{}'", text))
+      .expected(
+          "keep-top:K or prune-top:K (K a whole number from 0), threshold:X (a number), quantile:Q (0 to 1) or "
+          "outliers[:c] (c from 0, default 1.5)");
+}
+
+Sense sense_of(std::string_view metric) {
+  constexpr std::array<std::string_view, 4> kLowIsWorse{"cosine", "subspace_energy", "alignment_cosine",
+                                                        "projected_norm"};
+  return std::find(kLowIsWorse.begin(), kLowIsWorse.end(), metric) == kLowIsWorse.end() ? Sense::high_is_worse
+                                                                                        : Sense::low_is_worse;
+}
+
+Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
+                 const Policy& policy, Sense sense) {
+  if (scores.size() != names.size() || present.size() != names.size()) {
+    throw base::Error(base::ErrorKind::runtime, "scores and module names differ in number")
+        .expected(fmt::format("{} of each, found {} scores and {} flags", names.size(), scores.size(), present.size()));
+  }
+  const double sign = sense == Sense::high_is_worse ? 1 : -1;
+  Selection selection{std::vector<Action>(names.size(), Action::none), std::numeric_limits<double>::quiet_NaN(), {}};
+  std::vector<Candidate> ordered;  // most aligned first
+  for (std::uint64_t module = 0; module < names.size(); ++module) {
+    if (!present[module]) continue;
+    if (std::isnan(scores[module])) {
+      selection.unscored.push_back(module);
+    } else {
+      ordered.push_back({sign * scores[module], module});
+    }
+  }
+  std::sort(ordered.begin(), ordered.end(), [&](const Candidate& a, const Candidate& b) {
+    if (a.badness != b.badness) return a.badness < b.badness;
+    return names[a.module] != names[b.module] ? names[a.module] < names[b.module] : a.module < b.module;
+  });
+
+  const auto count = ordered.size();
+  const auto at_most_all = [&](double wanted) {
+    return wanted >= static_cast<double>(count) ? count : static_cast<std::size_t>(std::max(wanted, 0.0));
+  };
+  std::size_t kept = count;
+  std::optional<double> limit;
+  switch (policy.kind) {
+    case Policy::Kind::keep_top:
+      kept = at_most_all(policy.value);
+      break;
+    case Policy::Kind::prune_top:
+      kept = count - at_most_all(policy.value);
+      break;
+    case Policy::Kind::quantile:
+      // The nudge makes a half that decimal fractions miss by rounding (0.29 * 50) a half again.
+      kept = count - at_most_all(std::floor(policy.value * static_cast<double>(count) + 0.5 + 1e-9));
+      break;
+    case Policy::Kind::threshold:
+      limit = sign * policy.value;
+      break;
+    case Policy::Kind::outliers:
+      limit = fence_of(ordered, policy.value);
+      break;
+  }
+  if (limit) kept = first_beyond(ordered, *limit);
+
+  for (std::size_t i = 0; i < count; ++i) {
+    selection.action[ordered[i].module] = i < kept ? Action::keep : Action::prune;
+  }
+  if (kept < count) selection.cut = sign * limit.value_or(ordered[kept].badness);
+  return selection;
+}
+
+}  // namespace winnow::select

@@ -1,0 +1,52 @@
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "winnow/base/error.hpp"
+#include "winnow/report/report.hpp"
+#include "winnow/synth/evaluation.hpp"
+
+namespace winnow::synth {
+namespace {
+
+// Name, and whether a high value means misaligned.
+constexpr std::array<std::pair<std::string_view, bool>, 5> kMetrics = {{{"ediem", true},
+                                                                        {"cosine", false},
+                                                                        {"alignment_removed", true},
+                                                                        {"subspace_energy", false},
+                                                                        {"misalignment", true}}};
+
+template <class Row>
+std::vector<std::string> names(const std::vector<Row>& rows) {
+  std::vector<std::string> all;
+  std::transform(rows.begin(), rows.end(), std::back_inserter(all), [](const Row& row) { return row.name; });
+  return all;
+}
+
+}  // namespace
+
+Evaluation evaluate_report(const report::Report& report, const std::vector<Planted>& truth) {
+  const auto adapters = names(report.adapters);
+  std::vector<Planted> audited;
+  std::copy_if(truth.begin(), truth.end(), std::back_inserter(audited), [&](const Planted& one) {
+    return std::find(adapters.begin(), adapters.end(), one.adapter) != adapters.end();
+  });
+  if (audited.empty()) {
+    throw base::Error(base::ErrorKind::invalid_input, "nothing in the truth is about an adapter of the report")
+        .expected("the truth.json of the family that was audited");
+  }
+  const auto labels = labels_of(audited, adapters, names(report.modules));
+  std::vector<ScoredMetric> metrics;
+  for (const auto& [name, high_is_misaligned] : kMetrics) {
+    if (const auto* metric = report.find_metric(name)) {
+      metrics.push_back({std::string(name), metric->values, high_is_misaligned});
+    }
+  }
+  return evaluate(labels, metrics);
+}
+
+std::string render_evaluation(const report::Report& report, const std::vector<Planted>& truth) {
+  return render(evaluate_report(report, truth));
+}
+
+}  // namespace winnow::synth

@@ -1,0 +1,95 @@
+#include "winnow/adapter/mapping.hpp"
+
+#include "adapter/fixture.hpp"
+
+namespace winnow::adapter {
+namespace {
+
+using test::catalogue;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(Mapping, TakesTheSameName) {
+  const auto weights = catalogue({{"model.layers.0.self_attn.q_proj.weight", {4, 4}}});
+  const auto mapped = map_module("model.layers.0.self_attn.q_proj", weights, {});
+  EXPECT_EQ(mapped.module, "model.layers.0.self_attn.q_proj");
+  EXPECT_EQ(mapped.weight, "model.layers.0.self_attn.q_proj.weight");
+  EXPECT_EQ(mapped.location, weights.find(mapped.weight));
+  EXPECT_FALSE(mapped.tied);
+}
+
+struct Alias {
+  const char *adapter, *checkpoint;
+};
+class Aliases : public testing::TestWithParam<Alias> {};
+
+TEST_P(Aliases, MapInBothDirections) {
+  const auto [a, b] = GetParam();
+  EXPECT_EQ(map_module(a, catalogue({{std::string(b) + ".weight", {4, 4}}}), {}).module, b);
+  EXPECT_EQ(map_module(b, catalogue({{std::string(a) + ".weight", {4, 4}}}), {}).module, a);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Aliases,
+                         testing::Values(Alias{"model.layers.7.x", "model.language_model.layers.7.x"},
+                                         Alias{"model.layers.7.x", "language_model.model.layers.7.x"},
+                                         Alias{"model.language_model.layers.7.x", "language_model.model.layers.7.x"},
+                                         Alias{"transformer.h.7.attn.c_attn", "h.7.attn.c_attn"},
+                                         Alias{"model.layers.7.x", "layers.7.x"},
+                                         Alias{"model.decoder.layers.7.x", "decoder.layers.7.x"},
+                                         Alias{"lm_head", "language_model.lm_head"}, Alias{"transformer.wte", "wte"}));
+
+TEST(Mapping, KeepsTheOrderOfAliases) {
+  EXPECT_THAT(module_aliases("transformer.h.1.a"),
+              ElementsAre("transformer.h.1.a", "model.layers.1.a", "model.language_model.layers.1.a",
+                          "language_model.model.layers.1.a", "h.1.a", "layers.1.a"));
+  EXPECT_THAT(module_aliases("gpt_neox.layers.1.a"), ElementsAre("gpt_neox.layers.1.a"));
+  EXPECT_THAT(module_aliases("hidden.1"), ElementsAre("hidden.1"));  // not the prefix h
+}
+
+TEST(Mapping, NamesTheNearestWhereNoneMatches) {
+  const auto weights = catalogue({{"backbone.layers.0.self_attn.q_proj.weight", {4, 4}},
+                                  {"backbone.layers.1.self_attn.q_proj.weight", {4, 4}},
+                                  {"backbone.layers.0.self_attn.k_proj.weight", {4, 4}},
+                                  {"backbone.layers.0.mlp.up_proj.weight", {4, 4}},
+                                  {"lm_head.weight", {4, 4}}});
+  const auto error = test::error_of([&] { map_module("model.layers.1.self_attn.q_proj", weights, {}); });
+  EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(),
+              AllOf(HasSubstr("no tensor of the checkpoint matches module model.layers.1.self_attn.q_proj"),
+                    HasSubstr("nearest are backbone.layers.1.self_attn.q_proj.weight, "
+                              "backbone.layers.0.self_attn.q_proj.weight")));
+}
+
+TEST(Mapping, RefusesSeveralMatches) {
+  const auto weights =
+      catalogue({{"model.layers.0.q.weight", {4, 4}}, {"language_model.model.layers.0.q.weight", {4, 4}}});
+  const auto error = test::error_of([&] { map_module("model.language_model.layers.0.q", weights, {}); });
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("several tensors"), HasSubstr("model.layers.0.q.weight, "
+                                                                          "language_model.model.layers.0.q.weight")));
+}
+
+TEST(Mapping, FallsBackFromAHeadToTheEmbeddingItIsTiedTo) {
+  const auto weights = catalogue({{"model.embed_tokens.weight", {8, 4}}});
+  const auto mapped = map_module("lm_head", weights, {});
+  EXPECT_EQ(mapped.weight, "model.embed_tokens.weight");
+  EXPECT_TRUE(mapped.tied);
+  EXPECT_EQ(map_module("lm_head", catalogue({{"wte.weight", {8, 4}}}), {}).weight, "wte.weight");
+}
+
+TEST(Mapping, DoesNotFallBackWhereTheModelSaysUntied) {
+  checkpoint::ModelConfig model;
+  model.tie_word_embeddings = false;
+  const auto weights = catalogue({{"model.embed_tokens.weight", {8, 4}}});
+  EXPECT_THAT(test::error_of([&] { map_module("lm_head", weights, model); }).what(), HasSubstr("no tensor"));
+}
+
+TEST(Mapping, PrefersAStoredHead) {
+  checkpoint::ModelConfig model;
+  model.tie_word_embeddings = true;
+  const auto weights = catalogue({{"model.embed_tokens.weight", {8, 4}}, {"lm_head.weight", {8, 4}}});
+  EXPECT_EQ(map_module("lm_head", weights, model).weight, "lm_head.weight");
+}
+
+}  // namespace
+}  // namespace winnow::adapter

@@ -1,0 +1,456 @@
+#include <cmath>
+
+#include "adapter/fixture.hpp"
+#include "winnow/base/sha256.hpp"
+
+namespace winnow::adapter {
+namespace {
+
+using test::catalogue;
+using test::lora;
+using test::operator+;
+using test::TestTensor;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::string kQ = "model.layers.0.self_attn.q_proj", kUp = "model.layers.0.mlp.up_proj";
+
+/// A directory with one adapter of a model of one layer: q_proj [8, 8] and up_proj [16, 8].
+class OpenAdapter : public testing::Test {
+ protected:
+  void config(std::string_view fields) {
+    test::write_file(directory_ / "adapter_config.json", fmt::format(R"({{"peft_type": "LORA"{}}})", fields));
+  }
+  void tensors(const std::vector<TestTensor>& list) {
+    test::write_tensors(directory_ / "adapter_model.safetensors", list);
+  }
+  Adapter open(const AdapterOptions& options = {}) {
+    return open_adapter(directory_.path().string(), weights_, model_, options, messages_.log);
+  }
+  /// Why the adapter is quarantined.
+  std::string reason(const AdapterOptions& options = {}) {
+    const auto adapter = open(options);
+    EXPECT_EQ(adapter.status, AdapterStatus::quarantined);
+    EXPECT_THAT(adapter.modules, IsEmpty());
+    EXPECT_EQ(adapter.reason.find('\n'), std::string::npos);
+    return adapter.reason;
+  }
+  Adapter open_ok(const AdapterOptions& options = {}) {
+    auto adapter = open(options);
+    EXPECT_EQ(adapter.status, AdapterStatus::ok) << adapter.reason;
+    EXPECT_EQ(adapter.reason, "");
+    return adapter;
+  }
+
+  test::TemporaryDirectory directory_;
+  test::Messages messages_;
+  checkpoint::Catalogue weights_ = catalogue({{kQ + ".weight", {8, 8}},
+                                              {kUp + ".weight", {16, 8}},
+                                              {"model.embed_tokens.weight", {32, 8}},
+                                              {"model.norm.weight", {8}}});
+  checkpoint::ModelConfig model_;
+};
+
+TEST_F(OpenAdapter, MapsAndScalesItsModules) {
+  config(R"(, "r": 2, "lora_alpha": 6, "rank_pattern": {"up_proj": 4})");
+  tensors(lora(kUp, 4, 8, 16) + lora(kQ, 2, 8, 8));
+  const auto adapter = open_ok();
+  EXPECT_EQ(adapter.name, directory_.path().filename().string());
+  EXPECT_EQ(adapter.path, directory_.path().string());
+  EXPECT_EQ(adapter.rank, 2U);
+  EXPECT_EQ(adapter.alpha, 6);
+  EXPECT_EQ(adapter.scale, 3);
+  EXPECT_EQ(adapter.sha256, base::sha256_file(adapter.weights_file));
+  ASSERT_EQ(adapter.modules.size(), 2U);
+  const auto &up = adapter.modules[0], &q = adapter.modules[1];  // sorted by name
+  EXPECT_EQ(up.module, kUp);
+  EXPECT_EQ(up.adapter_module, kUp);
+  EXPECT_EQ(up.weight, kUp + ".weight");
+  EXPECT_EQ(up.rank, 4U);
+  EXPECT_EQ(up.out_features, 16U);
+  EXPECT_EQ(up.in_features, 8U);
+  EXPECT_DOUBLE_EQ(up.scale, 1.5);
+  EXPECT_FALSE(up.stored_transposed);
+  EXPECT_EQ(q.module, kQ);
+  EXPECT_DOUBLE_EQ(q.scale, 3);
+  EXPECT_THAT(adapter.skipped, IsEmpty());
+  EXPECT_THAT(messages_.texts, IsEmpty());
+}
+
+TEST_F(OpenAdapter, LocatesTheFactorsInTheFile) {
+  config("");
+  tensors(lora(kQ, 8, 8, 8));
+  const auto adapter = open_ok();
+  const auto bytes = test::tensor_bytes(adapter.weights_file);
+  const auto text = test::read_file(adapter.weights_file);
+  const auto& module = adapter.modules.at(0);
+  EXPECT_EQ(text.substr(module.lora_a.offset, module.lora_a.bytes), bytes.at(test::kPrefix + kQ + ".lora_A.weight"));
+  EXPECT_EQ(text.substr(module.lora_b.offset, module.lora_b.bytes), bytes.at(test::kPrefix + kQ + ".lora_B.weight"));
+}
+
+TEST_F(OpenAdapter, TakesUnitScaleWhenAsked) {
+  config(R"(, "r": 2, "lora_alpha": 6)");
+  tensors(lora(kQ, 2, 8, 8));
+  const auto adapter = open_ok({.unit_scale = true});
+  EXPECT_EQ(adapter.modules.at(0).scale, 1);
+  EXPECT_EQ(adapter.modules.at(0).alpha, 6);
+  EXPECT_EQ(adapter.scale, 1);
+}
+
+TEST_F(OpenAdapter, TakesRsLoraAndWarnsOfLlamaCpp) {
+  config(R"(, "r": 4, "lora_alpha": 6, "use_rslora": true)");
+  tensors(lora(kQ, 4, 8, 8));
+  const auto adapter = open_ok();
+  EXPECT_DOUBLE_EQ(adapter.modules.at(0).scale, 3);
+  EXPECT_DOUBLE_EQ(adapter.scale, 3);
+  EXPECT_THAT(adapter.warnings, HasSubstr("llama.cpp ignores rsLoRA"));
+}
+
+TEST_F(OpenAdapter, WarnsOfPatternsOnlyWhereTheyCount) {
+  config(R"(, "r": 4, "lora_alpha": 8, "alpha_pattern": {"k_proj": 2})");
+  tensors(lora(kQ, 4, 8, 8));
+  EXPECT_EQ(open_ok().warnings, "");
+  config(R"(, "r": 4, "lora_alpha": 8, "alpha_pattern": {"q_proj": 2})");
+  EXPECT_THAT(open_ok().warnings, HasSubstr("llama.cpp ignores rank_pattern and alpha_pattern"));
+}
+
+TEST_F(OpenAdapter, TakesAnAdapterNameInTheKeys) {
+  config(R"(, "r": 2)");
+  tensors({{test::kPrefix + kQ + ".lora_A.default.weight", {2, 8}},
+           {test::kPrefix + kQ + ".lora_B.default.weight", {8, 2}}});
+  EXPECT_EQ(open_ok().modules.at(0).module, kQ);
+}
+
+TEST_F(OpenAdapter, ToleratesKeysWithoutPrefixAndSaysSo) {
+  config(R"(, "r": 2)");
+  tensors({{kQ + ".lora_A.weight", {2, 8}}, {kQ + ".lora_B.weight", {8, 2}}});
+  const auto adapter = open_ok();
+  EXPECT_EQ(adapter.modules.at(0).adapter_module, kQ);
+  EXPECT_THAT(adapter.warnings, HasSubstr("lack the prefix base_model.model."));
+}
+
+TEST_F(OpenAdapter, WarnsWhereTheRankIsNotTheConfigs) {
+  config(R"(, "r": 8, "lora_alpha": 8)");
+  tensors(lora(kQ, 2, 8, 8));
+  const auto adapter = open_ok();
+  EXPECT_EQ(adapter.rank, 2U);
+  EXPECT_DOUBLE_EQ(adapter.modules.at(0).scale, 4);
+  EXPECT_THAT(adapter.warnings, HasSubstr("1 modules have another rank than the config says"));
+}
+
+TEST_F(OpenAdapter, MapsThroughPrefixAliases) {
+  config(R"(, "r": 2)");
+  weights_ = catalogue({{"language_model.model.layers.0.self_attn.q_proj.weight", {8, 8}}});
+  tensors(lora("model.language_model.layers.0.self_attn.q_proj", 2, 8, 8));
+  const auto adapter = open_ok();
+  EXPECT_EQ(adapter.modules.at(0).module, "language_model.model.layers.0.self_attn.q_proj");
+  EXPECT_EQ(adapter.modules.at(0).adapter_module, "model.language_model.layers.0.self_attn.q_proj");
+}
+
+TEST_F(OpenAdapter, MeasuresATiedHeadOnTheEmbeddingAndSaysSo) {
+  config(R"(, "r": 2)");
+  tensors(lora("lm_head", 2, 8, 32));
+  const auto adapter = open_ok();
+  EXPECT_EQ(adapter.modules.at(0).module, "model.embed_tokens");
+  EXPECT_THAT(adapter.warnings, HasSubstr("lm_head is tied and measured on model.embed_tokens.weight"));
+}
+
+// --- how the weight is stored
+
+TEST_F(OpenAdapter, DecidesByShapeHowAWeightIsStored) {
+  config(R"(, "r": 2, "fan_in_fan_out": false)");
+  weights_ = catalogue({{"h.0.attn.c_attn.weight", {8, 24}}});
+  tensors(lora("transformer.h.0.attn.c_attn", 2, 8, 24));
+  const auto adapter = open_ok();
+  EXPECT_TRUE(adapter.modules.at(0).stored_transposed);
+  EXPECT_EQ(adapter.modules.at(0).out_features, 24U);
+  EXPECT_EQ(adapter.modules.at(0).in_features, 8U);
+}
+
+TEST_F(OpenAdapter, DecidesSquareWeightsByTheFlag) {
+  tensors(lora(kQ, 2, 8, 8));
+  for (const auto& [flag, expected] : {std::pair("true", true), std::pair("false", false), std::pair("null", false)}) {
+    config(fmt::format(R"(, "r": 2, "fan_in_fan_out": {})", flag));
+    EXPECT_EQ(open_ok().modules.at(0).stored_transposed, expected) << flag;
+  }
+}
+
+TEST_F(OpenAdapter, DecidesSquareWeightsAsTheOthersOfTheModelAreStored) {
+  weights_ = catalogue({{"h.0.attn.c_proj.weight", {8, 8}}, {"h.0.mlp.c_fc.weight", {8, 32}}});
+  tensors(lora("transformer.h.0.attn.c_proj", 2, 8, 8) + lora("transformer.h.0.mlp.c_fc", 2, 8, 32));
+  config(R"(, "r": 2, "fan_in_fan_out": null)");
+  for (const auto& module : open_ok().modules) EXPECT_TRUE(module.stored_transposed) << module.module;
+
+  weights_ = catalogue({{kQ + ".weight", {8, 8}}, {kUp + ".weight", {16, 8}}});
+  tensors(lora(kQ, 2, 8, 8) + lora(kUp, 2, 8, 16));
+  config(R"(, "r": 2, "fan_in_fan_out": true)");  // PEFT resets the flag for Linear layers
+  for (const auto& module : open_ok().modules) EXPECT_FALSE(module.stored_transposed) << module.module;
+}
+
+// --- skipped, never silently
+
+struct Skipped {
+  std::vector<TestTensor> tensors;
+  const char* reason;
+};
+class SkippedTensors : public OpenAdapter, public testing::WithParamInterface<Skipped> {};
+
+TEST_P(SkippedTensors, AreListedWithTheReason) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + GetParam().tensors);
+  const auto adapter = open_ok();
+  EXPECT_EQ(adapter.modules.size(), 1U);
+  ASSERT_EQ(adapter.skipped.size(), GetParam().tensors.size());
+  for (const auto& tensor : adapter.skipped) EXPECT_THAT(tensor.reason, HasSubstr(GetParam().reason));
+  EXPECT_THAT(adapter.warnings, HasSubstr(fmt::format("{} tensors are not scored", adapter.skipped.size())));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, SkippedTensors,
+    testing::Values(
+        Skipped{{{"base_model.model.model.embed_tokens.lora_embedding_A", {2, 32}},
+                 {"base_model.model.model.embed_tokens.lora_embedding_B", {8, 2}}},
+                "LoRA on an embedding"},
+        Skipped{{{"base_model.model.conv.lora_A.weight", {2, 3, 3, 3}},
+                 {"base_model.model.conv.lora_B.weight", {8, 2, 1, 1}}},
+                "LoRA on a convolution"},
+        Skipped{{{"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", {8}}}, "bias of lora_B"},
+        Skipped{{{"base_model.model.lm_head.weight", {32, 8}}}, "full weight"},
+        Skipped{{{"base_model.model.model.embed_tokens.base_layer.weight", {32, 8}}}, "copy of a base weight"},
+        Skipped{{{"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", {3, 8}}}, "token"},
+        Skipped{{{"base_model.model.model.norm.bias", {8}}}, "trained bias"},
+        Skipped{{{"base_model.model.model.layers.0.mlp.experts.lora_A.weight", {8, 8}},
+                 {"base_model.model.model.layers.0.mlp.experts.lora_B.weight", {8, 8}},
+                 {"base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight", {8, 8}},
+                 {"base_model.model.model.layers.0.mlp.experts.base_layer.lora_B.weight", {8, 8}}},
+                "fused block of experts"}));
+
+// --- quarantined, each with its reason
+
+TEST_F(OpenAdapter, QuarantinesAMissingDirectory) {
+  const auto adapter = open_adapter((directory_ / "none").string(), weights_, model_, {}, base::Log());
+  EXPECT_EQ(adapter.status, AdapterStatus::quarantined);
+  EXPECT_THAT(adapter.reason, HasSubstr("no such adapter directory"));
+  EXPECT_EQ(adapter.name, "none");
+}
+
+TEST_F(OpenAdapter, QuarantinesAMissingConfig) {
+  tensors(lora(kQ, 2, 8, 8));
+  EXPECT_THAT(reason(), HasSubstr("adapter_config.json is missing"));
+}
+
+TEST_F(OpenAdapter, QuarantinesMissingWeights) {
+  config("");
+  EXPECT_THAT(reason(), HasSubstr("adapter_model.safetensors is missing"));
+}
+
+TEST_F(OpenAdapter, QuarantinesAPickleByName) {
+  config("");
+  test::write_file(directory_ / "adapter_model.bin", "PK");
+  EXPECT_THAT(reason(), AllOf(HasSubstr("adapter_model.bin is a pickle"), HasSubstr("convert it")));
+}
+
+TEST_F(OpenAdapter, QuarantinesABadConfig) {
+  test::write_file(directory_ / "adapter_config.json", "{");
+  tensors(lora(kQ, 2, 8, 8));
+  EXPECT_THAT(reason(), AllOf(HasSubstr("not valid JSON"), HasSubstr("adapter_config.json")));
+}
+
+TEST_F(OpenAdapter, QuarantinesAFileWithoutTensors) {
+  config("");
+  tensors({});
+  EXPECT_THAT(reason(), HasSubstr("no LoRA tensors"));
+  test::write_file(directory_ / "adapter_model.safetensors",
+                   std::string("\x28\0\0\0\0\0\0\0", 8) + "{\"__metadata__\":{\"format\":\"pt\"}}        ");
+  EXPECT_THAT(reason(), HasSubstr("no LoRA tensors"));
+}
+
+TEST_F(OpenAdapter, QuarantinesATruncatedFile) {
+  config("");
+  tensors(lora(kQ, 2, 8, 8));
+  const auto file = directory_ / "adapter_model.safetensors";
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+  EXPECT_THAT(reason(), HasSubstr("adapter_model.safetensors"));
+  std::filesystem::resize_file(file, 0);
+  EXPECT_THAT(reason(), HasSubstr("adapter_model.safetensors"));
+}
+
+TEST_F(OpenAdapter, QuarantinesAnotherMethod) {
+  test::write_file(directory_ / "adapter_config.json", R"({"peft_type": "IA3"})");
+  tensors({{"base_model.model.x.ia3_l", {8}}});
+  EXPECT_THAT(reason(), HasSubstr("peft_type is IA3; only LORA is scored"));
+}
+
+TEST_F(OpenAdapter, QuarantinesPissa) {
+  config(R"(, "r": 2, "init_lora_weights": "pissa_niter_4")");
+  tensors(lora(kQ, 2, 8, 8));
+  EXPECT_THAT(reason(), HasSubstr("pissa_niter_4: PEFT changes the base weights"));
+}
+
+TEST_F(OpenAdapter, QuarantinesDoraOfTheConfig) {
+  config(R"(, "r": 2, "use_dora": true)");
+  tensors(lora(kQ, 2, 8, 8));
+  EXPECT_THAT(reason(), HasSubstr("DoRA"));
+}
+
+TEST_F(OpenAdapter, QuarantinesDoraOfTheKeys) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {8}}});
+  EXPECT_THAT(reason(), HasSubstr("DoRA"));
+}
+
+TEST_F(OpenAdapter, ScoresDoraFlaggedWhenAsked) {
+  config(R"(, "r": 2, "use_dora": true)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {8}}});
+  const auto adapter = open_ok({.allow_dora = true});
+  EXPECT_EQ(adapter.modules.size(), 1U);
+  EXPECT_EQ(adapter.skipped.at(0).reason, "magnitude of DoRA");
+  EXPECT_THAT(adapter.warnings, HasSubstr("only its s*B*A part is scored"));
+}
+
+TEST_F(OpenAdapter, QuarantinesExtraFactors) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_E", {2, 1}}});
+  EXPECT_THAT(reason(), HasSubstr("lora_E is not a factor of a plain LoRA"));
+}
+
+TEST_F(OpenAdapter, QuarantinesHalfAPair) {
+  config(R"(, "r": 2)");
+  tensors({lora(kQ, 2, 8, 8)[0]});
+  EXPECT_THAT(reason(), HasSubstr("has lora_A without lora_B"));
+  tensors({lora(kQ, 2, 8, 8)[1]});
+  EXPECT_THAT(reason(), HasSubstr("has lora_B without lora_A"));
+}
+
+TEST_F(OpenAdapter, QuarantinesFactorsOfDifferentRank) {
+  config(R"(, "r": 2)");
+  tensors({lora(kQ, 2, 8, 8)[0], lora(kQ, 4, 8, 8)[1]});
+  EXPECT_THAT(reason(), AllOf(HasSubstr("differ in rank"), HasSubstr("[2, 8] and [8, 4]")));
+}
+
+TEST_F(OpenAdapter, QuarantinesRankZero) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 0, 8, 8));
+  EXPECT_THAT(reason(), HasSubstr("has rank 0"));
+}
+
+TEST_F(OpenAdapter, QuarantinesFactorsThatAreNoMatrices) {
+  config(R"(, "r": 2)");
+  tensors({{test::kPrefix + kQ + ".lora_A.weight", {16}}, {test::kPrefix + kQ + ".lora_B.weight", {16}}});
+  EXPECT_THAT(reason(), AllOf(HasSubstr("is not a matrix"), HasSubstr("found [16]"), HasSubstr("gather")));
+}
+
+TEST_F(OpenAdapter, QuarantinesFactorsItCannotComputeOn) {
+  config(R"(, "r": 2)");
+  auto list = lora(kQ, 2, 8, 8);
+  list[1].dtype = base::DType::f8_e4m3;
+  tensors(list);
+  EXPECT_THAT(reason(), AllOf(HasSubstr("found F8_E4M3"), HasSubstr("lora_B")));
+}
+
+TEST_F(OpenAdapter, QuarantinesWeightsItCannotComputeOn) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8));
+  weights_.tensors.find(kQ + ".weight")->second.dtype = base::DType::u8;
+  EXPECT_THAT(reason(), AllOf(HasSubstr("found U8"), HasSubstr(kQ + ".weight")));
+}
+
+TEST_F(OpenAdapter, QuarantinesAWrongShape) {
+  config(R"(, "r": 2)");
+  tensors(lora(kUp, 2, 8, 12));
+  EXPECT_THAT(reason(), AllOf(HasSubstr("does not fit the checkpoint"), HasSubstr("[12, 8]"), HasSubstr("[16, 8]")));
+}
+
+TEST_F(OpenAdapter, QuarantinesALayerThatIsNotLinear) {
+  config(R"(, "r": 2)");
+  tensors(lora("model.norm", 2, 8, 8));
+  EXPECT_THAT(reason(), HasSubstr("is not a linear layer"));
+}
+
+TEST_F(OpenAdapter, QuarantinesAModuleThatIsNotInTheCheckpoint) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + lora("model.layers.1.self_attn.q_proj", 2, 8, 8));
+  EXPECT_THAT(reason(), AllOf(HasSubstr("no tensor of the checkpoint matches module model.layers.1.self_attn.q_proj"),
+                              HasSubstr(kQ + ".weight")));
+}
+
+TEST_F(OpenAdapter, QuarantinesTwoModulesOnOneTensor) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + lora("layers.0.self_attn.q_proj", 2, 8, 8));
+  EXPECT_THAT(reason(), AllOf(HasSubstr("two modules of the adapter are the same tensor"), HasSubstr(kQ)));
+}
+
+TEST_F(OpenAdapter, QuarantinesAKeyWithAndWithoutPrefix) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{kQ + ".lora_A.weight", {2, 8}}});
+  EXPECT_THAT(reason(), HasSubstr("two tensors are the lora_A of module"));
+}
+
+TEST_F(OpenAdapter, QuarantinesTwoAdaptersInOneFile) {
+  config(R"(, "r": 2)");
+  tensors({{test::kPrefix + kQ + ".lora_A.a.weight", {2, 8}}, {test::kPrefix + kQ + ".lora_A.b.weight", {2, 8}}});
+  EXPECT_THAT(reason(), AllOf(HasSubstr("more than one adapter"), HasSubstr("\"a\" and \"b\"")));
+}
+
+TEST_F(OpenAdapter, QuarantinesAnAdapterOfEmbeddingsOnly) {
+  config(R"(, "r": 2)");
+  tensors({{"base_model.model.model.embed_tokens.lora_embedding_A", {2, 32}},
+           {"base_model.model.model.embed_tokens.lora_embedding_B", {8, 2}}});
+  EXPECT_THAT(reason(), AllOf(HasSubstr("no LoRA tensors that can be scored"), HasSubstr("LoRA on an embedding")));
+}
+
+TEST_F(OpenAdapter, QuarantinesACatastrophicPattern) {
+  config(R"(, "r": 2, "alpha_pattern": {"(.+)+(.+)+(.+)+[!?]": 1})");
+  tensors(lora(kQ, 2, 8, 8));
+  EXPECT_THAT(reason(), HasSubstr("takes too long"));
+}
+
+TEST_F(OpenAdapter, PassesAnErrorOfTheMachineOn) {
+  if (::geteuid() == 0) {
+    // root may read everything: a link to itself is an error of the file system for everybody
+    std::filesystem::create_symlink("adapter_config.json", directory_ / "adapter_config.json");
+    EXPECT_THAT(reason(), HasSubstr("adapter_config.json is missing"));
+    return;
+  }
+  config("");
+  tensors(lora(kQ, 2, 8, 8));
+  std::filesystem::permissions(directory_ / "adapter_model.safetensors", std::filesystem::perms::none);
+  EXPECT_EQ(test::error_of([&] { open(); }).kind(), base::ErrorKind::runtime);
+}
+
+TEST_F(OpenAdapter, SurvivesSerialisation) {
+  config(R"(, "r": 2, "use_rslora": true)");
+  tensors(lora(kQ, 2, 8, 8) + lora(kUp, 2, 8, 16) + std::vector<TestTensor>{{"base_model.model.lm_head.weight", {2}}});
+  auto adapter = open_ok();
+  adapter.reason = "x";
+  base::ByteWriter out;
+  adapter.serialise(out);
+  base::ByteReader in(out.bytes());
+  const auto copy = Adapter::deserialise(in);
+  EXPECT_TRUE(in.at_end());
+  base::ByteWriter again;
+  copy.serialise(again);
+  EXPECT_EQ(out.bytes(), again.bytes());
+  ASSERT_EQ(copy.modules.size(), 2U);
+  EXPECT_EQ(copy.modules[1].lora_b.offset, adapter.modules[1].lora_b.offset);
+  EXPECT_EQ(copy.modules[1].lora_b.shape, adapter.modules[1].lora_b.shape);
+  EXPECT_EQ(copy.skipped.at(0).reason, adapter.skipped.at(0).reason);
+  EXPECT_EQ(copy.name, adapter.name);
+  EXPECT_EQ(copy.warnings, adapter.warnings);
+  EXPECT_EQ(copy.sha256, adapter.sha256);
+}
+
+TEST(GoldenAdapters, AllOpen) {
+  const std::string golden = std::string(WINNOW_TEST_DATA) + "/golden";
+  const auto weights = checkpoint::read_checkpoint(golden + "/base", base::Log());
+  for (const auto& directory : find_adapters(golden + "/adapters")) {
+    const auto adapter =
+        open_adapter(directory, weights, checkpoint::read_model_config(golden + "/base"), {}, base::Log());
+    EXPECT_EQ(adapter.status, AdapterStatus::ok) << adapter.reason;
+    EXPECT_GE(adapter.modules.size(), 10U) << adapter.name;
+  }
+}
+
+}  // namespace
+}  // namespace winnow::adapter

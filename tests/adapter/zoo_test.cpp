@@ -1,0 +1,82 @@
+#include "adapter/fixture.hpp"
+
+namespace winnow::adapter {
+namespace {
+
+using test::TemporaryDirectory;
+using test::write_file;
+using testing::ElementsAre;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+std::string config_in(const fs::path& directory) {
+  write_file(directory / "adapter_config.json", "{}");
+  return directory.string();
+}
+
+TEST(Zoo, FindsEveryDirectoryWithAConfigSorted) {
+  const TemporaryDirectory root;
+  const auto b = config_in(root / "b"), nested = config_in(root / "a/x/y"), inside = config_in(root / "b/checkpoint-5");
+  write_file(root / "c/other.json", "{}");
+  config_in(root / ".hidden");
+  EXPECT_THAT(find_adapters(root.path().string()), ElementsAre(nested, b, inside));
+}
+
+TEST(Zoo, TheRootItselfMayBeAnAdapter) {
+  const TemporaryDirectory root;
+  const auto self = config_in(root / "a");
+  EXPECT_THAT(find_adapters(self), ElementsAre(self));
+}
+
+TEST(Zoo, FollowsLinksButNotInCircles) {
+  const TemporaryDirectory root, elsewhere;
+  config_in(elsewhere / "real");
+  fs::create_directory(root / "zoo");
+  fs::create_directory_symlink(elsewhere / "real", root / "zoo/link");
+  fs::create_directory_symlink(elsewhere / "real", root / "zoo/twin");
+  fs::create_directory_symlink(root / "zoo", root / "zoo/loop");
+  fs::create_directory_symlink(root / "nowhere", root / "zoo/dangling");
+  EXPECT_THAT(find_adapters((root / "zoo").string()), ElementsAre((root / "zoo/link").string()));
+}
+
+TEST(Zoo, ReadsAManifest) {
+  const TemporaryDirectory root;
+  const auto a = config_in(root / "a"), far = config_in(root / "far/b");
+  write_file(root / "lists/zoo.txt", fmt::format("# comment\n\n  ../a \r\n{}\n../a\n../missing", far));
+  // The missing one stays: opening it quarantines it, with the reason.
+  EXPECT_THAT(find_adapters((root / "lists/zoo.txt").string()), ElementsAre(a, far, (root / "missing").string()));
+}
+
+TEST(Zoo, WithoutAdaptersIsRefused) {
+  const TemporaryDirectory root;
+  write_file(root / "empty.txt", "# nothing\n");
+  for (const auto& path : {root.path(), root / "empty.txt"}) {
+    const auto error = test::error_of([&] { find_adapters(path.string()); });
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), HasSubstr("no adapters found: " + path.string()));
+  }
+  EXPECT_THAT(test::error_of([&] { find_adapters((root / "missing").string()); }).what(),
+              HasSubstr("no such adapter zoo"));
+}
+
+std::vector<std::string> names(const std::vector<std::string>& paths) {
+  std::vector<Adapter> adapters(paths.size());
+  for (std::size_t i = 0; i < paths.size(); ++i) adapters[i].path = paths[i];
+  assign_unique_names(adapters);
+  std::vector<std::string> result;
+  for (const auto& adapter : adapters) result.push_back(adapter.name);
+  return result;
+}
+
+TEST(Names, AreTheLastComponent) { EXPECT_THAT(names({"/z/a", "/z/b/", "/z/c/."}), ElementsAre("a", "b", "c")); }
+
+TEST(Names, AreWidenedUntilTheyDiffer) {
+  EXPECT_THAT(names({"/z/a/final", "/z/b/final", "/z/c"}), ElementsAre("a/final", "b/final", "c"));
+  EXPECT_THAT(names({"/y/a/final", "/z/a/final", "/z/b/final"}), ElementsAre("y/a/final", "z/a/final", "b/final"));
+  EXPECT_THAT(names({"/final", "/z/final"}), ElementsAre("final", "z/final"));
+}
+
+TEST(Names, OfOneDirectoryGivenTwiceAreCounted) { EXPECT_THAT(names({"/z/a", "/z/a"}), ElementsAre("a", "a#2")); }
+
+}  // namespace
+}  // namespace winnow::adapter

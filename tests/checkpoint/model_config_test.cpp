@@ -1,0 +1,133 @@
+#include "winnow/checkpoint/model_config.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/expect_error.hpp"
+#include "base/temporary_directory.hpp"
+#include "winnow/base/error.hpp"
+
+namespace winnow::checkpoint {
+namespace {
+
+ModelConfig read(const std::string& text) {
+  const test::TemporaryDirectory directory;
+  directory.write("config.json", text);
+  return read_model_config(directory.path());
+}
+
+TEST(ModelConfig, of_a_plain_model) {
+  const auto config = read(R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","num_hidden_layers":32,
+                               "tie_word_embeddings":false,"rope_theta":1e4,"quantization_config":null})");
+  EXPECT_EQ(config.architecture, "LlamaForCausalLM");
+  EXPECT_EQ(config.model_type, "llama");
+  EXPECT_EQ(config.num_hidden_layers, 32U);
+  EXPECT_EQ(config.tie_word_embeddings, false);
+}
+
+TEST(ModelConfig, under_other_names) {
+  EXPECT_EQ(read(R"({"n_layer":12})").num_hidden_layers, 12U);
+  const auto nested = read(R"({"text_config":{"num_hidden_layers":5,"tie_word_embeddings":true}})");
+  EXPECT_EQ(nested.num_hidden_layers, 5U);
+  EXPECT_EQ(nested.tie_word_embeddings, true);
+  // What the outer object says goes first.
+  EXPECT_EQ(read(R"({"text_config":{"num_hidden_layers":5},"num_hidden_layers":6})").num_hidden_layers, 6U);
+}
+
+TEST(ModelConfig, without_what_is_asked_for) {
+  const test::TemporaryDirectory directory;
+  for (const auto& config :
+       {read_model_config(directory.path()), read("{}"),
+        read(R"({"architectures":null,"model_type":null,"num_hidden_layers":null,"tie_word_embeddings":null})"),
+        read(R"({"architectures":[]})")}) {
+    EXPECT_EQ(config.architecture, "");
+    EXPECT_EQ(config.model_type, "");
+    EXPECT_EQ(config.num_hidden_layers, std::nullopt);
+    EXPECT_EQ(config.tie_word_embeddings, std::nullopt);
+  }
+}
+
+TEST(ModelConfig, survives_being_sent) {
+  for (const auto* text :
+       {"{}", R"({"architectures":["A"],"model_type":"m","n_layer":7,"tie_word_embeddings":true})"}) {
+    const auto sent = read(text);
+    base::ByteWriter out;
+    sent.serialise(out);
+    base::ByteReader in(out.bytes());
+    const auto got = ModelConfig::deserialise(in);
+    EXPECT_TRUE(in.at_end());
+    EXPECT_EQ(got.architecture, sent.architecture);
+    EXPECT_EQ(got.model_type, sent.model_type);
+    EXPECT_EQ(got.num_hidden_layers, sent.num_hidden_layers);
+    EXPECT_EQ(got.tie_word_embeddings, sent.tie_word_embeddings);
+  }
+}
+
+struct BadConfig {
+  std::string name, text, before_file, after_file;
+};
+void PrintTo(const BadConfig& bad, std::ostream* out) { *out << bad.name; }
+std::string name_of(const testing::TestParamInfo<BadConfig>& info) { return info.param.name; }
+
+class ModelConfigRefusal : public testing::TestWithParam<BadConfig> {};
+
+TEST_P(ModelConfigRefusal, has_its_own_message) {
+  const test::TemporaryDirectory directory;
+  const auto path = directory.write("config.json", GetParam().text);
+  test::expect_error(base::ErrorKind::invalid_input,
+                     testing::AllOf(testing::StartsWith(GetParam().before_file),
+                                    testing::EndsWith(": " + path + GetParam().after_file)),
+                     [&] { read_model_config(directory.path()); });
+}
+
+const std::string kBefore =
+    "; an update against quantized weights is not defined here: give the checkpoint before quantization";
+
+INSTANTIATE_TEST_SUITE_P(
+    Config, ModelConfigRefusal,
+    testing::ValuesIn(std::vector<BadConfig>{
+        {"not_json", "{", "config is not valid JSON: parse error", ""},
+        {"not_utf8", "{\"a\xC3\":0}", "config is not valid JSON: parse error", ""},
+        {"array", "[]", "config is not a JSON object", "; expected {\"model_type\": ...}"},
+        {"quantized", R"({"quantization_config":{"quant_method":"bitsandbytes"}})",
+         "checkpoint is quantized (quantization_config)",
+         "; expected weights in F64, F32, F16 or BF16, found quant_method \"bitsandbytes\"" + kBefore},
+        {"quantized_inside", R"({"text_config":{"quantization_config":{}}})",
+         "checkpoint is quantized (quantization_config)",
+         "; expected weights in F64, F32, F16 or BF16, found quantized weights" + kBefore},
+        {"architectures_string", R"({"architectures":"Llama"})", "architectures has the wrong type",
+         "; expected an array of names, found \"Llama\""},
+        {"architecture_number", R"({"architectures":[1]})", "architectures[0] has the wrong type",
+         "; expected a string, found 1"},
+        {"model_type_array", R"({"model_type":[]})", "model_type has the wrong type", "; expected a string, found []"},
+        {"layers_negative", R"({"num_hidden_layers":-1})", "num_hidden_layers has the wrong type",
+         "; expected a number of layers, found -1"},
+        {"layers_fractional", R"({"n_layer":1.5})", "n_layer has the wrong type",
+         "; expected a number of layers, found 1.5"},
+        {"layers_string", R"({"num_hidden_layers":"32"})", "num_hidden_layers has the wrong type",
+         "; expected a number of layers, found \"32\""},
+        {"tied_number", R"({"tie_word_embeddings":1})", "tie_word_embeddings has the wrong type",
+         "; expected true or false, found 1"},
+        {"text_config_string", R"({"text_config":"x"})", "text_config has the wrong type",
+         "; expected an object, found \"x\""},
+        {"long_value", "{\"model_type\":[\"" + std::string(1000, 'x') + "\"]}", "model_type has the wrong type",
+         "; expected a string, found [\"" + std::string(58, 'x') + "..."},
+    }),
+    name_of);
+
+TEST(ModelConfig, a_file_of_gigabytes_is_not_read) {
+  const test::TemporaryDirectory directory;
+  const auto path = directory.write("config.json", "{}");
+  std::filesystem::resize_file(path, 17U << 20);
+  test::expect_error(
+      base::ErrorKind::invalid_input,
+      "file is too large to be what its name says: " + path + "; expected at most 16777216 bytes, found 17825792",
+      [&] { read_model_config(directory.path()); });
+}
+
+}  // namespace
+}  // namespace winnow::checkpoint

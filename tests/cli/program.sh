@@ -1,0 +1,427 @@
+#!/usr/bin/env bash
+# program.sh WINNOW PART: runs the program as a user would and judges exit code, stdout and stderr.
+set -uo pipefail
+# See tests/mpi/launch.sh: Open MPI unloads what it leaks.
+[[ ${2:-} != ranks ]] || export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
+winnow=$(realpath "${1:?usage: program.sh WINNOW PART}")
+part=${2:?usage: program.sh WINNOW PART}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d --tmpdir winnow-cli.XXXXXX)
+trap '[[ $BASHPID != $$ ]] || rm -rf "$work"' EXIT
+cd "$work" || exit
+failures=0
+
+fail() {
+  echo "FAILED: $1"
+  echo "  stdout: $(head -c 600 out)"
+  echo "  stderr: $(head -c 600 err)"
+  failures=$((failures + 1))
+}
+
+# refuses CODE TEXT ARGUMENT...: exit code CODE, nothing on stdout, one line on stderr that holds TEXT.
+refuses() {
+  local code=$1 text=$2 actual
+  shift 2
+  "$winnow" "$@" >out 2>err
+  actual=$?
+  [[ $actual == "$code" ]] || fail "winnow $*: exit code $actual, expected $code"
+  [[ ! -s out ]] || fail "winnow $*: something on stdout"
+  [[ $(wc -l <err) == 1 && $(<err) == "winnow: error: "* ]] || fail "winnow $*: not one line of error"
+  grep -qF -- "$text" err || fail "winnow $*: does not say: $text"
+}
+
+# accepts CODE TEXT ARGUMENT...: exit code CODE, nothing on stderr, TEXT on stdout.
+accepts() {
+  local code=$1 text=$2 actual
+  shift 2
+  "$winnow" "$@" >out 2>err
+  actual=$?
+  [[ $actual == "$code" ]] || fail "winnow $*: exit code $actual, expected $code"
+  [[ ! -s err ]] || fail "winnow $*: something on stderr"
+  [[ -z $text ]] || grep -qF -- "$text" out || fail "winnow $*: does not say: $text"
+}
+
+check() {  # check DESCRIPTION COMMAND...
+  local description=$1
+  shift
+  "$@" || fail "$description"
+}
+
+nothing_left_over() { check "$1: a temporary file is left" test -z "$(find . -name '*.partial*')"; }
+
+make_family() {
+  "$winnow" synth --adapters 2 --rank 8 --misaligned 12 --seed 1 --output family >out 2>err || fail "synth"
+  models=(--base family/base --aligned family/aligned)
+  audit=(audit "${models[@]}" --zoo family/adapters --report report.h5)
+  plan=(plan "${models[@]}" --zoo family/adapters)
+}
+make_report() {
+  make_family
+  "$winnow" "${audit[@]}" >table 2>err || fail "audit"
+}
+
+usage() {
+  make_family
+  refuses 2 "no command given; expected audit, prune, report, plan or synth; see winnow --help"
+  refuses 2 "unknown command frobnicate" frobnicate
+  refuses 2 "unknown command audi;" audi
+  refuses 2 "--base is missing; see winnow audit --help" audit
+  refuses 2 "--aligned is missing" audit --base family/base
+  refuses 2 "--report is missing" audit "${models[@]}" --zoo family/adapters
+  refuses 2 "no adapter given; name one with --adapter DIR, or many with --zoo PATH" audit "${models[@]}" --report r.h5
+  refuses 2 "no adapter given" plan "${models[@]}"
+  refuses 2 "--report is missing" prune
+  refuses 2 "--adapter is missing" prune --report r.h5
+  refuses 2 "--output is missing" prune --report r.h5 --adapter a
+  refuses 2 "no report given; expected winnow report FILE.h5" report
+  refuses 2 "--output is missing" synth
+  local option
+  for option in --base --select --config; do
+    refuses 2 "$option is empty" audit "$option" ""
+  done
+  refuses 2 "unexpected argument extra" "${audit[@]}" extra
+  refuses 2 "unexpected argument extra" report r.h5 extra
+  refuses 2 "unrecognised option '--repor'" "${plan[@]}" --repor x.h5
+  refuses 2 "'--report' cannot be specified more than once" "${audit[@]}" --report again.h5
+  refuses 2 "'--threads' is missing" "${audit[@]}" --threads
+  refuses 2 "--html is empty" report r.h5 --html ""
+  SLURM_STEP_NUM_TASKS=4 refuses 2 "Slurm started 4 tasks but MPI sees only one rank; expected one MPI job" "${audit[@]}"
+  check "a refused run has left something behind" test "$(ls)" = "$(printf 'err\nfamily\nout')"
+}
+
+values() {
+  make_family
+  local option word
+  for option in "--threads many" "--threads 99999999999999999999" "--seed -1"; do
+    word=${option#* }
+    refuses 2 "('$word') for option '${option% *}' is invalid; expected a whole number from 0" "${audit[@]}" $option
+  done
+  refuses 2 "--threads 100000 is too many; expected 0 to 4096" "${audit[@]}" --threads 100000
+  refuses 2 "'--worst' is invalid" report r.h5 --worst -1
+  refuses 2 "'--misaligned' is invalid" synth --output s --misaligned -1
+  refuses 2 "cannot plan for 0 ranks" "${plan[@]}" --ranks 0
+  refuses 2 "cannot plan for 2000000000 ranks" "${plan[@]}" --ranks 2000000000
+  for option in rank-by scaling device backend io repair progress log-level; do
+    refuses 2 "unknown --$option nonsense; expected " "${audit[@]}" "--$option" nonsense
+  done
+  refuses 2 "unknown population 'nonsense'; expected role, adapter or zoo" "${audit[@]}" --population nonsense
+  refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
+  refuses 2 "needs the sketch" "${audit[@]}" --rank-by subspace_energy --subspace-rank 0
+  # select/selection_test has them all.
+  for word in keep-top keep-top:-1 threshold:nan worst:3; do
+    refuses 2 "unknown selection '$word'; expected keep-top:K or prune-top:K" "${audit[@]}" --select "$word"
+  done
+  # Options of later versions, by name; none is accepted and ignored.
+  for option in "--memory-budget 4GiB" "--memory-budget=4GiB" "--team 2" "--journal j" --resume; do
+    refuses 2 "$(sed 's/[ =].*//' <<<"$option") is not available in this version" "${audit[@]}" $option
+  done
+  for option in "--io direct" "--io mmap" "--device cuda" "--repair project"; do
+    refuses 2 "$option is not available in this version; expected " "${audit[@]}" $option
+  done
+  refuses 2 "--repair needs a place to write to; add --repaired-dir DIR" "${audit[@]}" --repair drop
+  refuses 2 "--repaired-dir without --repair" "${audit[@]}" --repaired-dir r
+  refuses 2 "unknown preset: huge; expected one of tiny, " synth --preset huge --output s
+  refuses 2 "cannot make a model of 0 layers" synth --layers 0 --output s
+  refuses 2 "cannot make 0 adapters" synth --adapters 0 --output s
+  refuses 2 "cannot make adapters of rank 0" synth --rank 0 --output s
+  refuses 2 "cannot plant 57 misaligned modules; expected --misaligned at most 56" synth --misaligned 57 --output s
+  check "a refused run has left something behind" test "$(ls)" = "$(printf 'err\nfamily\nout')"
+}
+
+config() {
+  make_family
+  printf '# a comment\nbase = family/base\naligned = family/aligned\nzoo = family/adapters\nreport = report.h5\n' >good
+  printf 'select = keep-top:5\nelement-stats = true\n' >>good
+  accepts 0 "selection: keep-top:5" audit --config good
+  accepts 0 "selection: keep-top:7" audit --config good --select keep-top:7  # the command line wins
+  local line
+  while IFS='|' read -r line text; do
+    printf '%s\n' "$line" >bad
+    refuses 2 "$text" audit --config bad
+    grep -q "bad" err || fail "config line '$line': the error does not name the file"
+  done <<'TABLE'
+nonsense = 1|unknown option nonsense in --config
+config = good|unknown option config in --config
+help = 1|unknown option help in --config
+no equals sign|invalid line 'no equals sign'
+threads = many|('many') for option
+TABLE
+  printf 'journal = j\n' >bad
+  refuses 2 "--journal is not available in this version" audit --config bad
+  printf 'base =\n' >bad
+  refuses 2 "--base is empty" audit --config bad
+  printf 'broken \033[31m\007 line\n' >bad
+  refuses 2 "invalid line 'broken" audit --config bad
+  check "an error with terminal controls" test "$(tr -cd '\033\007' <err | wc -c)" = 0
+  refuses 2 "cannot read --config: cannot open file (No such file or directory): absent" audit --config absent
+  refuses 2 "cannot read --config: cannot open file (Is a directory): family" audit --config family
+}
+
+inputs() {
+  make_report
+  local one=family/adapters/adapter-000
+  refuses 3 "checkpoint does not exist: absent; expected a local directory" \
+    audit --base absent --aligned family/aligned --adapter $one --report r.h5
+  refuses 3 "directory holds no checkpoint: family/adapters; expected model.safetensors.index.json or" \
+    audit --base family/base --aligned family/adapters --adapter $one --report r.h5
+  refuses 2 "--base and --aligned are the same checkpoint: ./family/base" \
+    audit --base family/base --aligned ./family/base --adapter $one --report r.h5
+  refuses 3 "no such adapter zoo: absent" audit "${models[@]}" --zoo absent --report r.h5
+  mkdir empty
+  refuses 3 "no adapters found: empty" audit "${models[@]}" --zoo empty --report r.h5
+  refuses 3 "leave out --strict to quarantine it and score the rest" \
+    audit "${models[@]}" --adapter $one --adapter absent --strict --report r.h5
+  check "a report of a refused run" test ! -e r.h5
+
+  printf '# zoo\nfamily/adapters/adapter-000\n\nabsent\n' >manifest
+  "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with one bad adapter"
+  check "a quarantined adapter is not told" grep -q "^winnow: warning: adapter absent is quarantined: no such" err
+  check "a quarantined adapter is not counted" grep -q "2 adapters (1 quarantined)" out
+  "$winnow" audit "${models[@]}" --adapter absent --report r2.h5 >out 2>err
+  check "one bad adapter and no other: exit code" test $? = 3
+  check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent$" err
+  printf '%s\n' $one $'na\033[31mme\r' >manifest
+  "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with a strange name"
+  check "a warning with terminal controls" test "$(tr -cd '\033\r' <err | wc -c)" = 0
+  cp -r family/base twin
+  "$winnow" audit --base family/base --aligned twin --adapter $one --report r3.h5 >out 2>err || fail "twin checkpoints"
+  check "identical checkpoints are not told" grep -q "warning: the two checkpoints do not differ in any module" err
+
+  refuses 1 "cannot open file (No such file or directory): absent.h5" report absent.h5
+  refuses 3 "file is not HDF5: family/truth.json; give a report written by winnow audit" report family/truth.json
+  head -c 5000 report.h5 >cut.h5
+  refuses 3 "cannot open the report" report cut.h5
+  refuses 1 "No such file or directory): absent" report report.h5 --truth absent
+  refuses 3 "not a truth.json of winnow synth: family/base/config.json" report report.h5 --truth family/base/config.json
+  "$winnow" synth --rank 8 --seed 2 --output other >out 2>err || fail "synth"
+  refuses 3 "the report does not know this adapter: other/adapters/adapter-000/adapter_model.safetensors; expected the very" \
+    prune --report report.h5 --adapter other/adapters/adapter-000 --output p
+  refuses 3 "no such adapter directory: absent" prune --report report.h5 --adapter absent --output p
+  refuses 2 "--rank-by diem is not in the report; expected one of " \
+    prune --report report.h5 --adapter $one --output p --rank-by diem
+  refuses 2 "unknown selection 'best'" prune --report report.h5 --adapter $one --output p --select best
+  refuses 2 "unknown --repair none; expected drop or zero" prune --report report.h5 --adapter $one --output p --repair none
+  refuses 2 "the output directory holds a family made with other options" synth --seed 9 --output family
+  check "a refused prune has written" test ! -e p
+}
+
+destinations() {
+  make_report
+  local one=family/adapters/adapter-000 place
+  set -- "${models[@]}" --zoo family/adapters
+  for command in audit plan; do
+    refuses 2 "--report is a directory: family" $command "$@" --report family
+    refuses 2 "the directory of --report does not exist: $work/absent; make it first" $command "$@" --report absent/r.h5
+    refuses 2 "--report is below what is not a directory" $command "$@" --report family/truth.json/r.h5
+    # A mistyped name must not cost a checkpoint or a device.
+    refuses 2 "refusing to overwrite what is not a report: family/truth.json" $command "$@" --report family/truth.json
+    refuses 2 "cannot write to what is not a plain file: /dev/null" $command "$@" --report /dev/null
+    refuses 2 "is not a directory: $work/report.h5" $command "$@" --report r.h5 --repair drop --repaired-dir report.h5/x
+    refuses 2 "refusing to overwrite what is not a pruned adapter: family/adapters/adapter-000" \
+      $command "$@" --report r.h5 --repair zero --repaired-dir family/adapters
+  done
+  check "a refused audit has left a report" test ! -e r.h5
+  cp report.h5 before.h5
+  refuses 2 "unknown --rank-by" "${audit[@]}" --rank-by nonsense
+  check "a refused audit has changed the earlier report" cmp -s before.h5 report.h5
+  accepts 0 "report: report.h5" "${audit[@]}"
+  if ((EUID != 0)); then
+    mkdir locked && chmod a-w locked
+    refuses 1 "cannot write to the directory of --report (Permission denied)" audit "$@" --report locked/r.h5
+    refuses 1 "cannot write to --repaired-dir (Permission denied)" \
+      audit "$@" --report r.h5 --repair drop --repaired-dir locked/r
+  fi
+  for place in /dev/stdout /dev/null family; do
+    refuses 2 "cannot write to what is not a plain file: $place" report report.h5 --html "$place"
+  done
+  refuses 1 "cannot create file (No such file or directory): absent/page.html" report report.h5 --html absent/page.html
+  refuses 1 "cannot make the directory of --csv (Not a directory): family/truth.json" report report.h5 --csv family/truth.json
+  for place in family/base $one; do
+    refuses 2 "refusing to overwrite what is not a pruned adapter: $place" prune --report report.h5 --adapter $one --output $place
+  done
+  # A full disk, as far as a process can be told of one without privileges: files of at most 64 blocks of 1 KiB.
+  mkdir full && cp before.h5 full/r.h5
+  (
+    trap '' XFSZ && ulimit -f 64
+    refuses 1 "cannot write file (File too large)" audit "$@" --report full/r.h5
+    refuses 1 "cannot write file (File too large)" prune --report report.h5 --adapter $one --output full/p --select keep-top:56
+    refuses 1 "cannot write file (File too large)" synth --rank 8 --output full/s
+    exit "$failures"
+  ) || fail "on a full disk"
+  check "a failed write has changed the earlier report" cmp -s before.h5 full/r.h5
+  check "a failed prune has left an adapter" test ! -e full/p
+  nothing_left_over "on a full disk"
+}
+
+results() {
+  make_report
+  local one=family/adapters/adapter-000 format
+  check "the table of audit and that of report differ" diff <(grep -v '^report: ' table) <("$winnow" report report.h5)
+  cp report.h5 first.h5  # what follows writes report.h5 again
+  accepts 4 "46 pruned" "${audit[@]}" --fail-on-findings
+  accepts 0 "0 pruned" "${audit[@]}" --fail-on-findings --select keep-top:1000
+  accepts 0 "112 pruned" "${audit[@]}" --select quantile:1
+  accepts 0 "repaired: kept/adapter-001 (10 modules kept, 46 pruned)" \
+    "${audit[@]}" --repair drop --repaired-dir kept
+  accepts 0 "repaired: kept/adapter-001 (10 modules kept, 46 pruned)" \
+    "${audit[@]}" --repair zero --repaired-dir kept  # an earlier output is replaced
+  "$winnow" "${audit[@]}" --select keep-top:0 --repair drop --repaired-dir kept >out 2>err || fail "all pruned"
+  check "nothing left to write: not told" grep -q "repaired: adapter-000: every module is pruned, no adapter written" out
+  check "nothing left to write: an earlier adapter stays" test ! -e kept/adapter-000
+
+  accepts 0 "wrote p: 10 modules kept, 46 pruned" prune --report first.h5 --adapter $one --output p
+  accepts 0 "wrote p: 20 modules kept, 36 pruned" \
+    prune --report first.h5 --adapter $one --output p --select keep-top:20 --rank-by misalignment --repair zero
+  accepts 0 "56 modules kept, 0 pruned" prune --report first.h5 --adapter $one --output p --select keep-top:1000
+
+  accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
+  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json
+  check "--html, --csv and --json print as well" test ! -s out
+  for format in page.html all.json tables/modules.csv tables/adapters.csv tables/metrics.csv; do
+    check "$format is missing" test -s $format
+  done
+  accepts 0 '{"schema_version": 1' report first.h5 --json -
+  check "--json - differs from --json FILE" cmp -s out all.json
+  accepts 0 "model.layers.7.mlp.down_proj" "${plan[@]}" --modules --ranks 8 --report r.h5 --repair drop --repaired-dir r
+  check "plan does not list 8 ranks" test "$(grep -cE '^ +[0-7]  .* GB' out)" = 8
+  check "plan has written" test ! -e r.h5 -a ! -e r
+  nothing_left_over results
+}
+
+streams() {
+  make_report
+  local style
+  # No colour, no carriage returns, whatever is written where no terminal is.
+  for style in lines none auto; do
+    accepts 0 "report: report.h5" "${audit[@]}" --progress $style
+    check "--progress $style: control characters" test "$(cat out err | tr -cd '\r\033' | wc -c)" = 0
+  done
+  "$winnow" "${audit[@]}" --progress bar >out 2>err || fail "--progress bar"
+  check "--progress bar draws nothing" grep -q '56/56 modules' err
+  check "--progress bar draws on stdout" test "$(tr -cd '\r' <out | wc -c)" = 0
+  "$winnow" report report.h5 --worst 1000 | head -1 >out
+  check "a reader that goes away: exit code" test "${PIPESTATUS[0]}" != 1
+  local run
+  for run in "report report.h5" "--version" "--help" "audit --help"; do
+    "$winnow" $run >/dev/full 2>err
+    check "winnow $run >/dev/full: exit code" test $? = 1
+    check "winnow $run >/dev/full: not told" grep -q "^winnow: error: cannot write to standard output (No space left" err
+    "$winnow" $run 2>err >&-
+    check "winnow $run >&-: exit code" test $? = 1
+  done
+  "$winnow" nonsense 2>&-
+  check "stderr closed: exit code" test $? = 2
+  # With closed streams, messages must not end up in the report.
+  printf '%s\n' family/adapters/adapter-000 absent >manifest
+  "$winnow" audit "${models[@]}" --zoo manifest --report closed.h5 <&- >&- 2>&-
+  accepts 0 "2 adapters (1 quarantined)" report closed.h5
+}
+
+signals() {
+  "$winnow" synth --layers 32 --adapters 2 --rank 64 --output family >out 2>err || fail "synth"
+  local signal
+  for signal in TERM INT KILL; do
+    rm -f report.h5 err
+    # Monitor mode: a background job of a script would ignore SIGINT.
+    set -m
+    "$winnow" audit --base family/base --aligned family/aligned --zoo family/adapters --report report.h5 \
+      --backend reference --progress bar >out 2>err &
+    local run=$!
+    set +m
+    while [[ ! -s err ]] && kill -0 $run 2>/dev/null; do sleep 0.02; done
+    kill -s $signal $run
+    wait $run 2>/dev/null
+    local code=$?
+    if [[ $code == 0 ]]; then
+      accepts 0 "448 modules" report report.h5 || true
+    else
+      check "SIG$signal: exit code $code" test "$code" = $((128 + $(kill -l $signal)))
+      check "SIG$signal: a report is there" test ! -e report.h5
+    fi
+    nothing_left_over "SIG$signal"
+  done
+}
+
+# Every option of a subcommand's --help.
+options_of() { "$winnow" "$1" --help | grep -oE '^ +(-h \[ )?--[a-z-]+' | grep -oE -- '--[a-z-]+' | sort -u; }
+
+documents() {
+  accepts 0 "winnow " --version
+  check "--version lacks the build's features" grep -q "^features: libtorch .*, HDF5 .*, MPI " out
+  accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings" --help
+  accepts 0 "usage: winnow COMMAND" help
+  local -A promised=(
+    [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
+      --element-stats --repair --repaired-dir --device --threads --io --strict --progress --log-level --config
+      --fail-on-findings"
+    [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
+    [report]="--html --csv --json --truth --log-level --config"
+    [synth]="--preset --layers --adapters --rank --misaligned --seed --output --log-level --config"
+  )
+  promised[plan]="${promised[audit]} --ranks --modules"
+  local manual=$here/../../src/cli/packaging/winnow.1.in completion=$here/../../src/cli/packaging/winnow.bash
+  local command option
+  PATH=$(dirname "$winnow"):$PATH
+  source "$completion"
+  for command in audit prune report plan synth; do
+    accepts 0 "usage: winnow $command " $command --help
+    check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
+    options_of $command >options
+    for option in ${promised[$command]}; do
+      check "$command --help lacks $option" grep -qxF -- "$option" options
+    done
+    COMP_WORDS=(winnow $command -) COMP_CWORD=2 COMPREPLY=()
+    _winnow
+    printf '%s\n' "${COMPREPLY[@]}" | sort -u >completed
+    check "$command: completion and --help differ: $(diff options completed)" cmp -s options completed
+    # The section "Of COMMAND"; plan has those of audit as well, and all have those of "Of all".
+    sections="Of $command|Of all"
+    [[ $command == plan ]] && sections="$sections|Of audit"
+    awk -v wanted="^($sections)$" '/^\.SS /{on = substr($0, 5) ~ wanted} /^\.SH /{on = 0} on' "$manual" |
+      sed 's/\\-/-/g' | grep -oE '^\.BI? .*--[a-z-]+' | grep -oE -- '--[a-z-]+' | sort -u >described
+    check "$command: manual and --help differ: $(diff options described)" cmp -s options described
+  done
+  COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
+  _winnow
+  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune report plan synth --help --version"
+}
+
+ranks() {
+  local launch=$here/../mpi/launch.sh one
+  "$launch" 3 "$winnow" synth --adapters 2 --rank 8 --misaligned 12 --seed 1 --output together >out 2>err || fail "synth on 3"
+  make_report
+  check "3 ranks write another family than one" diff -r family together
+  for one in 1 2 5; do
+    "$launch" $one "$winnow" audit "${models[@]}" --zoo family/adapters --report ranks.h5 --repair drop \
+      --repaired-dir "repaired-$one" >out 2>err || fail "audit on $one ranks"
+    check "$one ranks: other results" diff <(grep -v '^re[a-z]*: ' out) <(grep -v '^report: ' table)
+    check "$one ranks: other adapters" diff -r repaired-1 "repaired-$one"
+  done
+  # Our line once, whatever the launcher adds.
+  while IFS='|' read -r code text arguments; do
+    "$launch" 3 "$winnow" $arguments >out 2>err
+    check "3 ranks, $arguments: exit code" test $? = "$code"
+    check "3 ranks, $arguments: not one error" test "$(grep -c '^winnow: error: ' err)" = 1
+    check "3 ranks, $arguments: does not say $text" grep -qF -- "$text" err
+    # mpirun itself says on stdout that a process failed.
+    check "3 ranks, $arguments: ours on stdout" test "$(grep -c winnow: out)" = 0
+  done <<TABLE
+2|--base is missing|audit
+2|unknown selection|${audit[*]} --select best
+3|no such adapter zoo|audit ${models[*]} --zoo absent --report r.h5
+2|refusing to overwrite what is not a report|audit ${models[*]} --zoo family/adapters --report family/truth.json
+3|file is not HDF5|report family/truth.json
+2|cannot make 0 adapters|synth --adapters 0 --output s
+TABLE
+  "$launch" 3 "$winnow" "${audit[@]}" --fail-on-findings >out 2>err
+  check "3 ranks, --fail-on-findings" test $? = 4
+  "$launch" 2 "$winnow" audit --help >out 2>err || fail "help on 2 ranks"
+  check "help is not printed once" test "$(grep -c '^usage:' out)" = 1
+  nothing_left_over ranks
+}
+
+case $part in
+  usage | values | config | inputs | destinations | results | streams | signals | documents | ranks) "$part" ;;
+  *) echo "no part $part" && exit 2 ;;
+esac
+((failures == 0)) || { echo "$failures failures" && exit 1; }

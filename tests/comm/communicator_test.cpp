@@ -1,0 +1,153 @@
+#include "winnow/comm/communicator.hpp"
+
+#include <numeric>
+
+#include "mpi/mpi_main.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+
+namespace winnow::comm {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using test::world;
+
+TEST(Communicator, RanksAreDistinctAndCounted) {
+  std::vector<double> seen(static_cast<std::size_t>(world().size()), 0.0);
+  seen[static_cast<std::size_t>(world().rank())] = 1;
+  world().sum(seen);
+  EXPECT_THAT(seen, ::testing::Each(1.0));
+  EXPECT_LT(world().node_rank(), world().node_size());
+  EXPECT_EQ(world().node_size(), world().size()) << "all ranks of this test are on one machine";
+}
+
+TEST(Communicator, BroadcastCarriesAnyLengthFromAnyRank) {
+  for (int root = 0; root < world().size(); ++root) {
+    for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{100'003}}) {
+      std::string bytes;
+      if (world().rank() == root) bytes.assign(length, static_cast<char>('a' + root));
+      world().broadcast(bytes, root);
+      EXPECT_EQ(bytes, std::string(length, static_cast<char>('a' + root)));
+    }
+  }
+}
+
+TEST(Communicator, GatherKeepsTheOrderOfRanks) {
+  const int root = world().size() - 1;
+  const auto all = world().gather(std::string(static_cast<std::size_t>(world().rank()), 'x'), root);
+  if (world().rank() != root) {
+    EXPECT_TRUE(all.empty());
+    return;
+  }
+  ASSERT_EQ(all.size(), static_cast<std::size_t>(world().size()));
+  for (std::size_t r = 0; r < all.size(); ++r) EXPECT_EQ(all[r], std::string(r, 'x'));
+}
+
+TEST(Communicator, SumAddsElementByElementOnEveryRank) {
+  std::vector<double> values(1000);
+  std::iota(values.begin(), values.end(), world().rank());
+  world().sum(values);
+  const double ranks = world().size();
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    EXPECT_EQ(values[k], ranks * static_cast<double>(k) + ranks * (ranks - 1) / 2);
+  }
+}
+
+TEST(Communicator, MaximumIsThatOfAllRanks) { EXPECT_EQ(world().maximum(-world().rank()), 0); }
+
+TEST(Together, PassesWhereAllSucceed) {
+  int done = 0;
+  run_together(world(), [&] { ++done; });
+  EXPECT_EQ(done, 1);
+}
+
+TEST(Together, ThrowsTheSameErrorOnEveryRankWhicheverFailed) {
+  for (int failing = 0; failing < world().size(); ++failing) {
+    try {
+      run_together(world(), [&] {
+        if (world().rank() == failing) {
+          throw Error(ErrorKind::invalid_input, "bad shard").file("f").tensor("t").advice("mend it");
+        }
+      });
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+      const auto rank = world().size() > 1 ? ", rank " + std::to_string(failing) : "";
+      EXPECT_EQ(error.what(), "bad shard: f, tensor t" + rank + "; mend it");
+    }
+  }
+}
+
+TEST(Together, TheLowestFailingRankSpeaks) {
+  try {
+    run_together(world(), [] { throw Error(ErrorKind::runtime, "rank " + std::to_string(world().rank())); });
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.summary(), "rank 0");
+  }
+}
+
+TEST(Together, StopsPeersThatAskBeforeTheyFinish) {
+  if (world().size() == 1) GTEST_SKIP() << "needs a peer";
+  const int failing = world().size() - 1;
+  bool stopped = false;
+  EXPECT_THROW(run_together(world(),
+                            [&] {
+                              if (world().rank() == failing) throw Error(ErrorKind::runtime, "no");
+                              // Endless, unless the notice comes through: a hang here is the failure.
+                              try {
+                                while (true) stop_if_peer_failed(world());
+                              } catch (const PeerFailed&) {
+                                stopped = true;
+                                throw;
+                              }
+                            }),
+               Error);
+  EXPECT_EQ(stopped, world().rank() != failing);
+}
+
+TEST(Together, NoNoticeIsLeftForTheNextStage) {
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_THROW(run_together(world(), [] { throw Error(ErrorKind::runtime, "all fail"); }), Error);
+    world().barrier();
+    EXPECT_FALSE(world().peer_failed());
+    run_together(world(), [] {});
+  }
+}
+
+TEST(Together, OrdinaryExceptionsBecomeErrors) {
+  const auto kind_of = [](const std::function<void()>& work) {
+    try {
+      run_together(world(), work);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return ErrorKind::usage;
+  };
+  EXPECT_EQ(kind_of([] { throw std::bad_alloc(); }), ErrorKind::runtime);
+  EXPECT_EQ(kind_of([] { throw std::runtime_error("x"); }), ErrorKind::runtime);
+}
+
+TEST(Together, TheCoordinatorsResultReachesEveryRank) {
+  int calls = 0;
+  const auto result = from_coordinator(world(), [&] {
+    ++calls;
+    return std::string("header\0bytes", 12);
+  });
+  EXPECT_EQ(result, std::string("header\0bytes", 12));
+  EXPECT_EQ(calls, world().is_coordinator() ? 1 : 0);
+}
+
+TEST(Together, TheCoordinatorsErrorReachesEveryRank) {
+  try {
+    from_coordinator(world(), []() -> std::string { throw Error(ErrorKind::invalid_input, "no such checkpoint"); });
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+    EXPECT_STREQ(error.what(), "no such checkpoint");
+  }
+}
+
+}  // namespace
+}  // namespace winnow::comm

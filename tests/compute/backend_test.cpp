@@ -1,0 +1,83 @@
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "base/expect_error.hpp"
+#include "torch/blas_check.hpp"
+#include "winnow/compute/alignment_pass.hpp"
+
+namespace winnow::compute {
+namespace {
+
+using base::ErrorKind;
+using test::expect_error;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Backend, IsChosenByName) {
+  EXPECT_EQ(parse_backend("auto"), Backend::cpu);
+  EXPECT_EQ(parse_backend("cpu"), Backend::cpu);
+  EXPECT_EQ(parse_backend("torch"), Backend::torch);
+  EXPECT_EQ(parse_backend("reference"), Backend::reference);
+  for (const auto backend : {Backend::cpu, Backend::torch, Backend::reference})
+    EXPECT_EQ(parse_backend(name(backend)), backend);
+  for (const auto* unknown : {"", "Torch", "eigen"}) {
+    expect_error(
+        ErrorKind::usage,
+        AllOf(HasSubstr("unknown --backend " + std::string(unknown)), HasSubstr("auto, cpu, torch or reference")),
+        [&] { parse_backend(unknown); });
+  }
+}
+
+TEST(Device, IsChosenByName) {
+  EXPECT_EQ(parse_device("auto"), Device::cpu);
+  EXPECT_EQ(parse_device("cpu"), Device::cpu);
+  for (const auto* unknown : {"", "CPU", "cuda:0", "rocm"}) {
+    expect_error(ErrorKind::usage, AllOf(HasSubstr("unknown --device"), HasSubstr("auto or cpu")),
+                 [&] { parse_device(unknown); });
+  }
+}
+
+TEST(Device, CudaIsRefusedByNameUntilItWorks) {
+  expect_error(ErrorKind::usage,
+               AllOf(HasSubstr("--device cuda"), HasSubstr("not available in this version"), HasSubstr("auto or cpu"),
+                     Not(HasSubstr("unknown"))),
+               [] { parse_device("cuda"); });
+}
+
+TEST(Backend, DescribesItselfForTheReport) {
+  EXPECT_THAT(make_alignment_pass(Backend::reference, Device::cpu, 1)->description(),
+              AllOf(HasSubstr("reference"), HasSubstr("cpu")));
+  EXPECT_THAT(make_alignment_pass(Backend::cpu, Device::cpu, 3)->description(),
+              AllOf(HasSubstr("cpu"), HasSubstr("kernel"), HasSubstr("3 threads")));
+  EXPECT_THAT(make_alignment_pass(Backend::torch, Device::cpu, 3)->description(),
+              AllOf(HasSubstr("libtorch "), HasSubstr("cpu"), HasSubstr("BLAS "), HasSubstr("3 threads")));
+}
+
+TEST(Blas, TheReferenceImplementationIsRefusedWithAdvice) {
+  for (const auto* path : {"/usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11.0", "/usr/lib64/libblas.so.3.10.1",
+                           "/opt/netlib/lib/libblas.so"}) {
+    expect_error(ErrorKind::runtime,
+                 AllOf(HasSubstr("reference BLAS"), HasSubstr(path), HasSubstr("OpenBLAS or MKL"),
+                       HasSubstr("install libopenblas0-pthread"), HasSubstr("update-alternatives")),
+                 [&] { accept_blas(path); });
+  }
+}
+
+TEST(Blas, FastImplementationsAreTakenUnderTheirNames) {
+  EXPECT_EQ(accept_blas("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3"), "libblas.so.3");
+  EXPECT_EQ(accept_blas("/usr/lib/x86_64-linux-gnu/atlas/libblas.so.3.10.3"), "libblas.so.3.10.3");
+  EXPECT_EQ(accept_blas("/usr/lib/x86_64-linux-gnu/blis-openmp/libblas.so.4"), "libblas.so.4");
+  EXPECT_EQ(accept_blas("/opt/openblas/lib/libblas.so.3"), "libblas.so.3");
+  EXPECT_EQ(accept_blas("/opt/conda/lib/libopenblasp-r0.3.21.so"), "libopenblasp-r0.3.21.so");
+  EXPECT_EQ(accept_blas("/usr/lib/x86_64-linux-gnu/libmkl_rt.so"), "libmkl_rt.so");
+  EXPECT_EQ(accept_blas("/usr/lib64/libflexiblas.so.3.4"), "libflexiblas.so.3.4");
+}
+
+TEST(Blas, AnImplementationInsideLibtorchIsCalledThat) {
+  EXPECT_EQ(accept_blas("/venv/lib/python3.11/site-packages/torch/lib/libtorch_cpu.so"), "built into libtorch");
+}
+
+}  // namespace
+}  // namespace winnow::compute

@@ -1,0 +1,92 @@
+#include "winnow/compute/factor_stack.hpp"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace winnow::compute {
+namespace {
+
+/// Omega of a stack, o x c, row-major.
+std::vector<float> sketch_of(const FactorStack& stack) {
+  std::vector<float> omega;
+  for (std::uint64_t row = 0; row < stack.out_features; ++row) {
+    const auto* first = &stack.b[row * stack.columns() + stack.columns() - stack.sketch_columns];
+    omega.insert(omega.end(), first, first + stack.sketch_columns);
+  }
+  return omega;
+}
+
+TEST(FactorStack, PlacesEachAdapterInItsColumns) {
+  auto stack = make_factor_stack(2, 5, {1, 3, 2}, 0, 0, "m");
+  EXPECT_EQ(stack.columns(), 6u);
+  EXPECT_EQ(stack.first_column(0), 0u);
+  EXPECT_EQ(stack.first_column(1), 1u);
+  EXPECT_EQ(stack.first_column(2), 4u);
+  EXPECT_EQ(stack.first_column(3), 6u);
+  EXPECT_EQ(stack.a.size(), 3u);
+  place_b(stack, 2, {5, 6, 50, 60});
+  place_b(stack, 0, {1, 10});
+  EXPECT_EQ(stack.b, (std::vector<float>{1, 0, 0, 0, 5, 6, 10, 0, 0, 0, 50, 60}));
+  place_b(stack, 1, {2, 3, 4, 20, 30, 40});
+  EXPECT_EQ(stack.b, (std::vector<float>{1, 2, 3, 4, 5, 6, 10, 20, 30, 40, 50, 60}));
+}
+
+TEST(FactorStack, PlacingAFactorLeavesTheSketchAlone) {
+  auto stack = make_factor_stack(4, 5, {2}, 3, 7, "m");
+  EXPECT_EQ(stack.columns(), 5u);
+  const auto before = sketch_of(stack);
+  place_b(stack, 0, std::vector<float>(8, 9.0F));
+  EXPECT_EQ(sketch_of(stack), before);
+  EXPECT_EQ(stack.b[5], 9.0F);
+}
+
+TEST(FactorStack, TheSketchDependsOnSeedAndModuleOnly) {
+  const std::string module = "model.layers.0.self_attn.q_proj";
+  const auto omega = sketch_of(make_factor_stack(60, 40, {}, 8, 1, module));
+  ASSERT_EQ(omega.size(), 480u);
+  EXPECT_EQ(sketch_of(make_factor_stack(60, 40, {4}, 8, 1, module)), omega);
+  EXPECT_EQ(sketch_of(make_factor_stack(60, 40, {16, 1, 7}, 8, 1, module)), omega);
+  EXPECT_EQ(sketch_of(make_factor_stack(60, 9, {3}, 8, 1, module)), omega);
+  const auto taller = sketch_of(make_factor_stack(90, 40, {3}, 8, 1, module));
+  EXPECT_TRUE(std::equal(omega.begin(), omega.end(), taller.begin()));  // row by row
+  EXPECT_NE(sketch_of(make_factor_stack(60, 40, {}, 8, 2, module)), omega);
+  EXPECT_NE(sketch_of(make_factor_stack(60, 40, {}, 8, 1, "model.layers.1.self_attn.q_proj")), omega);
+}
+
+TEST(FactorStack, TheSketchIsStandardNormal) {
+  const auto omega = sketch_of(make_factor_stack(4000, 40, {2}, 8, 3, "m"));
+  double sum = 0, squares = 0, beyond_one = 0;
+  for (const float x : omega) {
+    sum += x;
+    squares += static_cast<double>(x) * x;
+    beyond_one += std::abs(x) > 1 ? 1 : 0;
+  }
+  const auto count = static_cast<double>(omega.size());
+  EXPECT_NEAR(sum / count, 0, 0.03);
+  EXPECT_NEAR(squares / count, 1, 0.05);
+  EXPECT_NEAR(beyond_one / count, 0.3173, 0.02);
+}
+
+TEST(FactorStack, GramIsAOfARowsInDouble) {
+  auto stack = make_factor_stack(1, 3, {2, 1}, 0, 0, "m");
+  stack.a[0] = {1, 2, 3, 4, 5, -6};
+  stack.a[1] = {1e-30F, 3e30F, 0};
+  EXPECT_EQ(gram_a(stack, 0), (std::vector<double>{14, -4, -4, 77}));
+  const double large = static_cast<double>(3e30F) * static_cast<double>(3e30F);  // beyond float
+  EXPECT_EQ(gram_a(stack, 1), (std::vector<double>{large}));
+}
+
+TEST(FactorStack, SketchColumnsAreTwoMoreThanDirectionsAsFarAsTheModuleGoes) {
+  EXPECT_EQ(sketch_columns(6, 100, 50), 8u);
+  EXPECT_EQ(sketch_columns(0, 100, 50), 0u);
+  EXPECT_EQ(sketch_columns(6, 7, 50), 7u);
+  EXPECT_EQ(sketch_columns(6, 50, 3), 3u);
+  EXPECT_EQ(sketch_columns(1, 1, 1), 1u);
+}
+
+}  // namespace
+}  // namespace winnow::compute

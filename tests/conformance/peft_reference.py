@@ -1,0 +1,163 @@
+"""What PEFT itself makes of an adapter: merged weights, and the dense float64 metrics that follow from them.
+
+Nothing here knows about winnow. An update dW is the difference of PEFT's merged weight and the base weight, never s*B*A.
+"""
+
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
+
+torch.set_num_threads(1)  # the order of sums, and with it every bit, must not depend on the machine's cores
+transformers_logging.disable_progress_bar()
+
+SUBSPACE_RANK = 6
+METRICS = ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
+           "alignment_removed", "subspace_energy")
+
+
+class Messages:
+    """Collects every Python warning and every log record of level WARNING or above while it is entered.
+
+    Left out are deprecations: what one library tells another's authors, the same whatever the adapter is.
+    """
+
+    LOGGERS = ("", "peft", "transformers", "huggingface_hub", "accelerate", "safetensors", "torch")
+
+    def __enter__(self):
+        self.texts = []
+        self._catch = warnings.catch_warnings(record=True)
+        self._caught = self._catch.__enter__()
+        warnings.simplefilter("always")
+        self._handler = logging.Handler(logging.WARNING)
+        self._handler.emit = lambda record: self.texts.append(f"{record.name}: {record.getMessage()}")
+        for name in self.LOGGERS:
+            logging.getLogger(name).addHandler(self._handler)
+        return self
+
+    def __exit__(self, *exception):
+        for name in self.LOGGERS:
+            logging.getLogger(name).removeHandler(self._handler)
+        self._catch.__exit__(*exception)
+        self.texts += [f"{warning.category.__name__}: {warning.message}" for warning in self._caught
+                       if not issubclass(warning.category, (FutureWarning, DeprecationWarning))]
+        self.texts = list(dict.fromkeys(self.texts))  # a record may reach several of the loggers above
+        return False
+
+
+def load_base(directory, dtype):
+    model = AutoModelForCausalLM.from_pretrained(str(directory), dtype=dtype, local_files_only=True)
+    model.eval()
+    return model
+
+
+def module_weights(model):
+    """{module name: weight} of every module that has a matrix, stored as the model stores it."""
+    return {name: module.weight.detach().clone() for name, module in model.named_modules()
+            if isinstance(getattr(module, "weight", None), torch.Tensor) and module.weight.dim() == 2}
+
+
+def linear(module, weight):
+    """The weight as [out, in]: Conv1D stores its transpose."""
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+class Merged:
+    """A base model before and after PEFT merged an adapter into it."""
+
+    def __init__(self, base_directory, adapter_directory, dtype=torch.float64):
+        model = load_base(base_directory, dtype)
+        self.modules = dict(model.named_modules())
+        self.base = module_weights(model)
+        with Messages() as messages:
+            peft_model = PeftModel.from_pretrained(model, str(adapter_directory), local_files_only=True)
+        self.messages = messages.texts
+        self.changed_at_load = sorted(self._changed_at_load(peft_model))
+        self.lora = {}
+        self.factors = {}
+        for name, layer in peft_model.base_model.model.named_modules():
+            if isinstance(layer, LoraLayer) and "default" in layer.lora_A:
+                self.lora[name] = {"rank": layer.r["default"], "alpha": layer.lora_alpha["default"],
+                                   "scale": layer.scaling["default"]}
+                self.factors[name] = (layer.lora_A["default"].weight.detach().clone(),
+                                      layer.lora_B["default"].weight.detach().clone())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # merging into tied embeddings is warned about; loading is what we watch
+            merged = peft_model.merge_and_unload(safe_merge=True)
+        self.merged = module_weights(merged)
+        self.state = {name: tensor.detach().clone() for name, tensor in merged.state_dict().items()}
+
+    def _changed_at_load(self, peft_model):
+        """Modules whose base weight PEFT replaced while loading (PiSSA and its like)."""
+        for name, layer in peft_model.base_model.model.named_modules():
+            if isinstance(layer, LoraLayer) and not torch.equal(layer.get_base_layer().weight, self.base[name]):
+                yield name
+
+    def update(self, name):
+        """dW of a module, [out, in], float64."""
+        before, after = self.base[name].double(), self.merged[name].double()
+        return linear(self.modules[name], after - before)
+
+
+def dense_metrics(v, update):
+    """Section 3 of the method for one module, from V and dW formed densely in float64 ([out, in] numpy arrays)."""
+    f = float(numpy.linalg.norm(v))
+    norm = float(numpy.linalg.norm(update))
+    projected = v @ v.T / f @ update if f > 0 else numpy.zeros_like(update)
+    projected_norm = float(numpy.linalg.norm(projected))
+    distance = float(numpy.linalg.norm(projected - update))
+    inner = float(numpy.sum(v * update))
+    cosine = float(numpy.sum(projected * update)) / (projected_norm * norm) if projected_norm * norm > 0 else 0.0
+    energy = None
+    if f > 0:
+        left, singular, _ = numpy.linalg.svd(v, full_matrices=False)
+        kept = left[:, :SUBSPACE_RANK][:, singular[:SUBSPACE_RANK] ** 2 >= 1e-6 * singular[0] ** 2]
+        energy = float(numpy.linalg.norm(kept.T @ update)) / norm if norm > 0 else 0.0
+    return {
+        "distance": distance,
+        "rms_distance": distance / float(numpy.sqrt(v.size)),
+        "update_norm": norm,
+        "projected_norm": projected_norm,
+        "cosine": cosine,
+        "alignment_cosine": inner / (f * norm) if f * norm > 0 else 0.0,
+        "alignment_removed": -inner / f**2 if f > 0 else 0.0,
+        "subspace_energy": energy,
+        "alignment_norm": f,
+    }
+
+
+def expected_of_adapter(base_directory, aligned_weights, adapter_directory):
+    """{module: metrics, rank, alpha, scale} of every LoRA layer that PEFT merges into a matrix."""
+    merged = Merged(base_directory, adapter_directory)
+    modules = {}
+    for name in sorted(merged.lora):
+        layer = merged.modules[name]
+        v = linear(layer, aligned_weights[name] - merged.base[name]).numpy()
+        update = merged.update(name).numpy()
+        metrics = dense_metrics(v, update)
+        # A cross-check only: PEFT's merge against its own factors.
+        a, b = merged.factors[name]
+        product = (merged.lora[name]["scale"] * (b.double() @ a.double())).numpy()
+        error = float(numpy.abs(product - update).max())
+        if error > 1e-12:
+            raise RuntimeError(f"{adapter_directory}: {name}: merged difference is not s*B*A (error {error})")
+        out_features, in_features = v.shape
+        modules[name] = {**merged.lora[name], "out_features": out_features, "in_features": in_features, **metrics}
+    return modules
+
+
+def fixture_models(root):
+    return sorted(path for path in Path(root).iterdir() if (path / "adapters").is_dir())

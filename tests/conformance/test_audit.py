@@ -1,0 +1,102 @@
+"""The metrics of real checkpoints and adapters equal a dense float64 computation from PEFT's own merged weights."""
+
+import json
+import math
+import unittest
+
+from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, needs_winnow
+
+MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
+METRICS = ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
+           "alignment_removed")
+
+TOLERANCE = {"reference": 1e-9, "torch": 1e-4, "cpu": 1e-4}  # relative
+SUBSPACE_TOLERANCE = 0.06  # of the random sketch, absolute: that of the golden data
+
+
+@needs_winnow
+class Audit(TemporaryDirectoryCase):
+    worst = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        for (backend, metric), (error, where) in sorted(cls.worst.items()):
+            print(f"\n  {backend:9} {metric:18} largest relative difference {error:.1e} ({where})", end="")
+        super().tearDownClass()
+
+    def note(self, backend, metric, error, where):
+        if error > self.worst.get((backend, metric), (-1.0, ""))[0]:
+            self.worst[backend, metric] = (error, where)
+
+    def check_module(self, report, adapter, module, values, backend, where):
+        name = report.name_of(module)
+        row = report.modules.index(name)
+        self.assertEqual(report.datasets["modules/out_features"][row], values["out_features"], where)
+        self.assertEqual(report.datasets["modules/in_features"][row], values["in_features"], where)
+        found = {metric: report.metric(metric, adapter)[name] for metric in (*METRICS, "subspace_energy")}
+        found["alignment_norm"] = report.datasets["modules/alignment_norm"][row]
+        for metric in (*METRICS, "alignment_norm"):
+            difference = abs(found[metric] - values[metric])
+            allowed = TOLERANCE[backend] * abs(values[metric])
+            self.assertLessEqual(difference, allowed, f"{where} {metric}: {found[metric]}, expected {values[metric]}")
+            if values[metric] != 0:
+                self.note(backend, metric, difference / abs(values[metric]), where)
+        if values["subspace_energy"] is None:  # no alignment signal
+            self.assertTrue(math.isnan(found["subspace_energy"]), where)
+            self.assertEqual(report.datasets["modules/flags"][row] & 1, 1, where)
+        else:
+            self.assertAlmostEqual(found["subspace_energy"], values["subspace_energy"], delta=SUBSPACE_TOLERANCE,
+                                   msg=where)
+            self.assertEqual(report.datasets["modules/flags"][row], 0, where)
+
+    def check_model(self, model, backend, ranks):
+        path = self.directory / f"{model}-{backend}-{ranks}.h5"
+        audit(REAL / model, path, backend=backend, ranks=ranks)
+        report = Report(path)
+        expected = json.loads((REAL / model / "expected.json").read_text())
+        self.assertEqual(sorted(report.adapters), sorted(expected))
+        for adapter, entry in expected.items():
+            with self.subTest(adapter=adapter):
+                self.assertEqual(report.status[adapter], entry["status"], report.reason[adapter])
+                if entry["status"] != "ok":
+                    self.assertIn(entry["reason"], report.reason[adapter].lower())
+                    for metric in METRICS:
+                        self.assertTrue(all(map(math.isnan, report.metric(metric, adapter).values())))
+                    self.assertEqual(set(report.action(adapter).values()), {0})
+                    continue
+                for module, values in entry["modules"].items():
+                    self.check_module(report, adapter, module, values, backend, f"{model}/{adapter}/{module}")
+                scored = {report.name_of(module) for module in entry["modules"]}
+                for metric in METRICS:
+                    for name, value in report.metric(metric, adapter).items():
+                        self.assertEqual(math.isnan(value), name not in scored, f"{adapter} {name} {metric}")
+        return report
+
+    def test_metrics_and_rank_counts(self):
+        """Every metric of every module; and the same bits on 1, 2, 3 and 5 ranks."""
+        for model in MODELS:
+            for backend in ("reference", "cpu", "torch"):
+                first = None
+                for ranks in (1, 2, 3, 5):
+                    with self.subTest(model=model, backend=backend, ranks=ranks):
+                        report = self.check_model(model, backend, ranks)
+                        first = first or report
+                        self.assertEqual(first.same_datasets(report), [])
+
+    def test_strict_refuses_what_would_be_quarantined(self):
+        done = audit(REAL / "llama", self.directory / "strict.h5", "--strict", adapters=["plain", "dora"], expect=3)
+        self.assertIn("dora", done.stderr.lower())
+        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        self.assertFalse((self.directory / "strict.h5").exists())
+
+    def test_dora_on_request(self):
+        """--dora scores the s*B*A part, and says so."""
+        path = self.directory / "dora.h5"
+        audit(REAL / "llama", path, "--dora", adapters=["dora"])
+        report = Report(path)
+        self.assertEqual(report.status["dora"], "ok")
+        self.assertFalse(all(map(math.isnan, report.metric("distance", "dora").values())))
+
+
+if __name__ == "__main__":
+    unittest.main()

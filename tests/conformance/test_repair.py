@@ -1,0 +1,194 @@
+"""Pruned adapters load in PEFT without a warning, and merge to exactly the kept modules' update.
+
+What vLLM and llama.cpp need of an adapter cannot be tried here; it is written down as checks on the files.
+"""
+
+import json
+import shutil
+import unittest
+
+import peft_reference as reference
+import torch
+from safetensors import safe_open
+from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, needs_winnow, run
+
+MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
+PREFIX = "base_model.model."
+
+
+def parent_of(parameter):
+    return parameter.rpartition(".")[0]
+
+
+def check_files(case, source, written, pruned, repair):
+    """The written files against what PEFT, vLLM and llama.cpp read of them."""
+    before = json.loads((source / "adapter_config.json").read_text())
+    after = json.loads((written / "adapter_config.json").read_text())
+    with safe_open(source / "adapter_model.safetensors", "pt") as file:
+        old = {key: file.get_tensor(key) for key in file.keys()}
+    with safe_open(written / "adapter_model.safetensors", "pt") as file:
+        new = {key: file.get_tensor(key) for key in file.keys()}
+        case.assertEqual(file.metadata().get("format"), "pt")
+    with open(written / "adapter_model.safetensors", "rb") as file:
+        case.assertEqual((8 + int.from_bytes(file.read(8), "little")) % 8, 0, "data not aligned to 8 bytes")
+
+    # vLLM and llama.cpp: these three must be there, and an adapter is never empty.
+    for key in ("r", "lora_alpha", "target_modules"):
+        case.assertTrue(after.get(key), f"{key} is missing")
+    factors = {kind: {key.rsplit(f".{kind}", 1)[0] for key in new if f".{kind}." in key} for kind in ("lora_A", "lora_B")}
+    case.assertEqual(factors["lora_A"], factors["lora_B"], "half of a LoRA pair")
+    case.assertTrue(factors["lora_A"] or any("lora_embedding_A" in key for key in new))
+    case.assertFalse([rank for rank in (after.get("rank_pattern") or {}).values() if rank < 1], "PEFT refuses rank 0")
+
+    of_pruned = {key for key in old for module in pruned if key.startswith(f"{PREFIX}{module}.lora_")}
+    case.assertTrue(of_pruned or not pruned)
+    if repair == "drop":
+        case.assertFalse(of_pruned & set(new), "a pruned module's factors are still there")
+        extra = {key for key in old if any(key.startswith(f"{PREFIX}{module}.") for module in pruned)} - of_pruned
+        case.assertEqual(set(old) - of_pruned - extra, set(new) - extra)
+        if pruned:
+            case.assertIsInstance(after["target_modules"], list)
+            lora = {key.split(".lora_")[0].removeprefix(PREFIX) for key in new if ".lora_" in key}
+            case.assertEqual(set(after["target_modules"]), lora)
+            for key in ("layers_to_transform", "layers_pattern", "exclude_modules"):
+                case.assertFalse(after.get(key), f"{key} would leave out or catch other modules")
+    else:
+        case.assertEqual(set(new), set(old))
+        for key in of_pruned:
+            if ".lora_B" in key:
+                case.assertFalse(bool(new[key].any()), f"{key} is not zero")
+    for key in set(new) - of_pruned:
+        case.assertEqual(new[key].dtype, old[key].dtype, key)
+        case.assertTrue(torch.equal(new[key], old[key]), f"{key} changed")
+    may_change = {"target_modules", "layers_to_transform", "layers_pattern", "exclude_modules", "rank_pattern",
+                  "alpha_pattern"}
+    for key in set(before) | set(after):
+        if key not in may_change:
+            case.assertEqual(after.get(key), before.get(key), f"{key} of adapter_config.json changed")
+
+
+def check_merge(case, base, source, written, pruned):
+    """Merged weights: pruned modules are the base's, all others those of the whole adapter, bit for bit."""
+    whole = reference.Merged(base, source, torch.float32)
+    repaired = reference.Merged(base, written, torch.float32)
+    # What PEFT says of the whole adapter as well (a pattern that matches nothing, tied embeddings) is not the pruning's.
+    case.assertEqual([text for text in repaired.messages if text not in whole.messages], [], "PEFT has something to say")
+    untouched = reference.load_base(base, torch.float32).state_dict()
+    pruned = set(pruned)
+    if "lm_head" in pruned and untouched["lm_head.weight"].data_ptr() == untouched["model.embed_tokens.weight"].data_ptr():
+        pruned.add("model.embed_tokens")
+    changed = 0
+    case.assertEqual(sorted(repaired.state), sorted(whole.state))
+    for name, tensor in repaired.state.items():
+        expected = untouched[name] if parent_of(name) in pruned else whole.state[name]
+        case.assertTrue(torch.equal(tensor, expected), f"{name} is not bit for bit what it must be")
+        changed += not torch.equal(tensor, untouched[name])
+    case.assertGreater(changed, 0, "nothing left of the adapter")
+    for name in repaired.lora:
+        case.assertEqual(repaired.lora[name], whole.lora[name], f"rank, alpha or scale of {name}")
+
+
+@needs_winnow
+class Repair(TemporaryDirectoryCase):
+    def pruned_of(self, report, adapter, expected):
+        """The modules to prune as PEFT names them."""
+        action = report.action(adapter)
+        return [module for module in expected["modules"] if action[report.name_of(module)] == 2]
+
+    def check_adapter(self, model, name, entry, report, written, repair):
+        pruned = self.pruned_of(report, name, entry)
+        source = REAL / model / "adapters" / name
+        with safe_open(source / "adapter_model.safetensors", "pt") as file:
+            embeddings = [key for key in file.keys() if "lora_embedding_A" in key]
+        if len(pruned) == len(entry["modules"]) and not embeddings:
+            self.assertFalse(written.exists(), "an adapter without modules was written")
+            return 0
+        self.assertTrue(written.is_dir())
+        check_files(self, source, written, pruned, repair)
+        check_merge(self, REAL / model / "base", source, written, pruned)
+        return len(pruned)
+
+    def check_audit(self, model, repair, policy, ranks):
+        directory = self.directory / f"{model}-{repair}-{policy.replace(':', '')}-{ranks}"
+        path = directory.with_suffix(".h5")
+        audit(REAL / model, path, "--repair", repair, "--repaired-dir", directory, "--select", policy, ranks=ranks)
+        report = Report(path)
+        total = 0
+        for name, entry in json.loads((REAL / model / "expected.json").read_text()).items():
+            with self.subTest(model=model, adapter=name, repair=repair, policy=policy):
+                if entry["status"] != "ok":
+                    self.assertFalse((directory / name).exists(), "a quarantined adapter was written")
+                    continue
+                total += self.check_adapter(model, name, entry, report, directory / name, repair)
+        self.assertGreater(total, 0, "nothing was pruned: the test shows nothing")
+        names = {entry.name for entry in directory.iterdir()}
+        self.assertLessEqual(names, set(report.adapters), "something else was left behind")
+
+    def test_drop(self):
+        for model in MODELS:
+            self.check_audit(model, "drop", "prune-top:3", ranks=1)
+
+    def test_zero(self):
+        for model in MODELS:
+            self.check_audit(model, "zero", "prune-top:3", ranks=2)
+
+    def test_keep_top(self):
+        """Few modules left: most pattern keys and layers go."""
+        for model in ("llama", "gpt2-bare", "phi3"):
+            self.check_audit(model, "drop", "keep-top:2", ranks=3)
+
+    def test_nothing_pruned(self):
+        """The adapter comes out as it went in, weights and config."""
+        for repair in ("drop", "zero"):
+            directory = self.directory / f"whole-{repair}"
+            audit(REAL / "qwen2", self.directory / f"whole-{repair}.h5", "--repair", repair, "--repaired-dir", directory,
+                  "--select", "threshold:1e300", adapters=["plain", "embedding", "lora-bias"])
+            for name in ("plain", "embedding", "lora-bias"):
+                with self.subTest(adapter=name, repair=repair):
+                    source = REAL / "qwen2" / "adapters" / name
+                    check_files(self, source, directory / name, [], repair)
+                    check_merge(self, REAL / "qwen2" / "base", source, directory / name, [])
+
+    def test_all_pruned(self):
+        directory = self.directory / "none"
+        done = audit(REAL / "gpt2", self.directory / "none.h5", "--repair", "drop", "--repaired-dir", directory, "--select",
+                     "prune-top:1000", adapters=["square", "attention"])
+        self.assertEqual([path.name for path in directory.iterdir()] if directory.exists() else [], [])
+        self.assertIn("square", done.stdout + done.stderr)
+
+    def test_prune_from_a_report(self):
+        """`winnow prune` does afterwards what `audit --repair` does at once, and can decide anew."""
+        model = "llama"
+        path = self.directory / "prune.h5"
+        audit(REAL / model, path, "--select", "prune-top:3")
+        report = Report(path)
+        expected = json.loads((REAL / model / "expected.json").read_text())
+        for repair in ("drop", "zero"):
+            for name in ("plain", "patterns", "regex-lookahead", "layers-to-transform", "lm-head-tied"):
+                with self.subTest(adapter=name, repair=repair):
+                    written = self.directory / f"prune-{repair}" / name
+                    written.parent.mkdir(exist_ok=True)
+                    run(["prune", "--report", path, "--adapter", REAL / model / "adapters" / name, "--output", written,
+                         "--repair", repair])
+                    self.check_adapter(model, name, expected[name], report, written, repair)
+        written = self.directory / "anew"
+        source = REAL / model / "adapters" / "plain"
+        run(["prune", "--report", path, "--adapter", source, "--output", written, "--select", "prune-top:5", "--rank-by",
+             "alignment_removed"])
+        removed = report.metric("alignment_removed", "plain")
+        worst = sorted(expected["plain"]["modules"], key=lambda module: (-removed[module], module))[:5]
+        check_files(self, source, written, worst, "drop")
+        check_merge(self, REAL / model / "base", source, written, worst)
+
+    def test_prune_refuses_another_adapter(self):
+        """The report is of one adapter's weights; others under its name are not pruned by it."""
+        path = self.directory / "other.h5"
+        audit(REAL / "llama", path, adapters=["plain"])
+        other = self.directory / "plain"
+        shutil.copytree(REAL / "llama" / "adapters" / "rslora", other)
+        run(["prune", "--report", path, "--adapter", other, "--output", self.directory / "refused"], expect=3)
+        self.assertFalse((self.directory / "refused").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

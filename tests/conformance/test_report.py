@@ -1,0 +1,100 @@
+"""A report opens in h5py and xarray without winnow: text is str, axes have names, every dataset says what it is."""
+
+import unittest
+
+import h5py
+import numpy
+import xarray
+from winnow_program import REAL, TemporaryDirectoryCase, audit, needs_winnow
+
+SCALES = {"adapter", "module"}
+
+
+@needs_winnow
+class ReportFile(TemporaryDirectoryCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.path = cls.directory / "report.h5"
+        audit(REAL / "qwen2", cls.path, "--element-stats", "--select", "prune-top:3")
+
+    def test_every_dataset_has_units_and_long_name(self):
+        with h5py.File(self.path, "r") as file:
+            def check(name, item):
+                if isinstance(item, h5py.Dataset):
+                    with self.subTest(name):
+                        for attribute in ("units", "long_name"):
+                            value = item.attrs.get(attribute)
+                            self.assertIsInstance(value, str)
+                            self.assertNotEqual(value, "")
+            file.visititems(check)
+
+    def test_axes_are_named(self):
+        with h5py.File(self.path, "r") as file:
+            adapters, modules = len(file["adapters/name"]), len(file["modules/name"])
+            for group in ("metrics", "selection"):
+                for name, dataset in file[group].items():
+                    if name in SCALES:
+                        continue
+                    with self.subTest(f"{group}/{name}"):
+                        self.assertEqual(dataset.shape, (adapters, modules))
+                        self.assertEqual([len(dataset.dims[axis]) for axis in (0, 1)], [1, 1])
+                        self.assertEqual(dataset.dims[0][0][()].tolist(), file["adapters/name"][()].tolist())
+                        self.assertEqual(dataset.dims[1][0][()].tolist(), file["modules/name"][()].tolist())
+
+    def test_text_is_text(self):
+        with h5py.File(self.path, "r") as file:
+            for name in ("modules/name", "modules/role", "adapters/name", "adapters/path", "adapters/status",
+                         "adapters/reason", "adapters/sha256"):
+                with self.subTest(name):
+                    info = h5py.check_string_dtype(file[name].dtype)
+                    self.assertIsNotNone(info)
+                    self.assertEqual(info.encoding, "utf-8")
+                    self.assertIsInstance(file[name].asstr()[0], str)
+            for name, value in file.attrs.items():
+                with self.subTest(attribute=name):
+                    self.assertNotIsInstance(value, bytes)
+
+    def test_root_attributes(self):
+        with h5py.File(self.path, "r") as file:
+            self.assertEqual(int(file.attrs["schema_version"]), 1)
+            for name in ("winnow_version", "git_sha", "command_line", "created_utc", "mpi_ranks", "device", "base",
+                         "aligned"):
+                self.assertIn(name, file.attrs)
+            self.assertEqual(int(file.attrs["mpi_ranks"]), 1)
+
+    def test_compressed(self):
+        with h5py.File(self.path, "r") as file:
+            self.assertEqual(file["metrics/distance"].compression, "gzip")
+            self.assertTrue(file["metrics/distance"].shuffle)
+            self.assertEqual(file["metrics/distance"].dtype, numpy.float64)
+            self.assertEqual(file["metrics/misalignment_cause"].dtype, numpy.uint8)
+            self.assertEqual(file["selection/action"].dtype, numpy.uint8)
+
+    def test_metrics_of_the_contract(self):
+        with h5py.File(self.path, "r") as file:
+            for name in ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
+                         "alignment_removed", "subspace_energy", "misalignment", "ediem", "ediem_published_iqr",
+                         "ediem_published_std", "diem_theoretical", "diem"):
+                self.assertIn(name, file["metrics"])
+
+    def test_xarray(self):
+        with xarray.open_dataset(self.path, engine="h5netcdf", group="metrics") as metrics:
+            self.assertEqual(metrics["ediem"].dims, ("adapter", "module"))
+            names = [str(name) for name in metrics["module"].values]
+            self.assertIn("model.layers.0.self_attn.q_proj", names)
+            self.assertIsInstance(metrics["module"].values.tolist()[0], str)
+            one = metrics["distance"].sel(adapter="plain", module="model.layers.0.self_attn.q_proj")
+            self.assertGreater(float(one), 0)
+            self.assertTrue(one.attrs["long_name"])
+        with xarray.open_dataset(self.path, engine="h5netcdf", group="selection") as selection:
+            self.assertEqual(selection["action"].dims, ("adapter", "module"))
+            pruned = (selection["action"].sel(adapter="plain") == 2).sum()
+            self.assertEqual(int(pruned), 3)
+        for group in ("modules", "adapters", "run"):
+            with xarray.open_dataset(self.path, engine="h5netcdf", group=group) as table:
+                self.assertGreater(len(table.data_vars), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

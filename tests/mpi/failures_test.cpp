@@ -1,0 +1,218 @@
+// An error on one rank, before, during and after the pass: every rank throws the same error, none hangs, and nothing is
+// left half-written. A hang shows as the test's time limit.
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+
+#include "base/temporary_directory.hpp"
+#include "mpi/mpi_main.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/pipeline/audit.hpp"
+
+namespace winnow {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::ErrorKind;
+using test::world;
+
+const std::string kGolden = WINNOW_TEST_DATA "/golden";
+
+/// A directory all ranks share: made by the coordinator, named to the others.
+class SharedDirectory {
+ public:
+  SharedDirectory() {
+    if (world().is_coordinator()) own_ = std::make_unique<test::TemporaryDirectory>();
+    path_ = own_ ? own_->path() : "";
+    world().broadcast(path_, comm::kCoordinator);
+  }
+  ~SharedDirectory() { world().barrier(); }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::unique_ptr<test::TemporaryDirectory> own_;
+  std::string path_;
+};
+
+pipeline::AuditOptions options() {
+  pipeline::AuditOptions options;
+  options.base = kGolden + "/base";
+  options.aligned = kGolden + "/aligned";
+  options.zoo = kGolden + "/adapters";
+  options.threads = 1;
+  return options;
+}
+
+/// What audit() throws; fails the test where it does not.
+Error error_of(const pipeline::AuditOptions& options) {
+  try {
+    pipeline::audit(options, world(), {});
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "nothing thrown";
+  return {ErrorKind::usage, "nothing thrown"};
+}
+
+/// Reads as usual until `reads` are done, then fails.
+class FailingReader final : public slab::Reader {
+ public:
+  explicit FailingReader(int reads) : left_(reads) {}
+  void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
+            std::string_view tensor) override {
+    if (left_-- <= 0) throw Error(ErrorKind::runtime, "cannot read").os_error(EIO).file(path).tensor(tensor);
+    inner_->read(path, offset, destination, tensor);
+  }
+
+ private:
+  int left_;
+  std::unique_ptr<slab::Reader> inner_ = slab::make_buffered_reader();
+};
+
+TEST(Failures, BeforeThePassAMissingCheckpoint) {
+  auto missing = options();
+  missing.aligned = kGolden + "/nowhere";
+  const auto error = error_of(missing);
+  EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+  EXPECT_EQ(error.file(), missing.aligned);
+}
+
+TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
+  const SharedDirectory directory;
+  if (world().is_coordinator()) fs::create_directory(directory / "empty");
+  world().barrier();
+  auto strict = options();
+  strict.adapters = {directory / "empty"};
+  strict.strict = true;
+  EXPECT_EQ(error_of(strict).kind(), ErrorKind::invalid_input);
+}
+
+TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
+  for (int failing = 0; failing < world().size(); ++failing) {
+    for (const int reads : {0, 7, 40}) {
+      const SharedDirectory directory;
+      auto broken = options();
+      broken.report = directory / "report.h5";
+      broken.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
+        if (world().rank() == failing) return std::make_unique<FailingReader>(reads);
+        return slab::make_buffered_reader();
+      };
+      const auto error = error_of(broken);
+      EXPECT_EQ(error.kind(), ErrorKind::runtime);
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("cannot read (Input/output error)"));
+      EXPECT_EQ(error.rank(), world().size() > 1 ? failing : -1);
+      EXPECT_FALSE(fs::exists(broken.report));
+    }
+  }
+}
+
+TEST(Failures, DuringThePassAShardThatWasCutShort) {
+  const SharedDirectory directory;
+  auto cut = options();
+  cut.aligned = directory / "aligned";
+  if (world().is_coordinator()) fs::copy(kGolden + "/aligned", cut.aligned);
+  world().barrier();
+  // The headers are read before the first reader is made: the file shrinks in between, as under a failing copy.
+  const auto shard = cut.aligned + "/model-00002-of-00002.safetensors";
+  cut.make_reader = [&] {
+    std::error_code ignored;
+    fs::resize_file(shard, 20'000, ignored);
+    return slab::make_buffered_reader();
+  };
+  const auto error = error_of(cut);
+  EXPECT_EQ(error.file(), shard);
+  EXPECT_FALSE(error.tensor().empty());
+}
+
+TEST(Failures, BeforeThePassAReportThatHasNoPlace) {
+  const SharedDirectory directory;
+  auto unwritable = options();
+  unwritable.report = directory / "no/such/folder/report.h5";
+  unwritable.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("the pass has begun"); };
+  const auto error = error_of(unwritable);
+  EXPECT_EQ(error.kind(), ErrorKind::usage);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("no/such/folder"));
+}
+
+TEST(Failures, AfterThePassAReportThatDoesNotFitTheDisk) {
+  const SharedDirectory directory;
+  auto full = options();
+  full.report = directory / "report.h5";
+  // A limit on the size of files stands in for a full disk.
+  rlimit old{};
+  getrlimit(RLIMIT_FSIZE, &old);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{4096, old.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const auto error = error_of(full);
+  setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(error.kind(), ErrorKind::runtime);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("report.h5"));
+  EXPECT_TRUE(fs::is_empty(directory / "")) << "half a report is left";
+}
+
+TEST(Failures, BeforeThePassAnAdapterThatHasNoPlace) {
+  const SharedDirectory directory;
+  auto occupied = options();
+  occupied.repair = adapter::Repair::drop;
+  occupied.repaired_dir = directory / "repaired";
+  if (world().is_coordinator()) {
+    fs::create_directories(occupied.repaired_dir + "/adapter-001");
+    fs::copy_file(kGolden + "/README.md", occupied.repaired_dir + "/adapter-001/mine.txt");
+  }
+  world().barrier();
+  occupied.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("the pass has begun"); };
+  const auto error = error_of(occupied);
+  EXPECT_EQ(error.kind(), ErrorKind::usage);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("adapter-001"));
+}
+
+TEST(Failures, AfterThePassAnAdapterThatCannotBeWritten) {
+  const SharedDirectory directory;
+  auto occupied = options();
+  occupied.report = directory / "report.h5";
+  occupied.repair = adapter::Repair::drop;
+  occupied.repaired_dir = directory / "repaired";
+  // Someone else's data in the way of the second adapter, which the second rank writes. It comes while the pass runs:
+  // what is there before is refused before.
+  occupied.make_reader = [&] {
+    if (world().is_coordinator()) {
+      fs::create_directories(occupied.repaired_dir + "/adapter-001");
+      fs::copy_file(kGolden + "/README.md", occupied.repaired_dir + "/adapter-001/mine.txt");
+    }
+    return slab::make_buffered_reader();
+  };
+  const auto error = error_of(occupied);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("adapter-001"));
+  world().barrier();
+  EXPECT_TRUE(fs::exists(occupied.report)) << "what was found is kept";
+  EXPECT_TRUE(fs::exists(occupied.repaired_dir + "/adapter-001/mine.txt"));
+  for (const auto& entry : fs::directory_iterator(occupied.repaired_dir)) {
+    EXPECT_TRUE(entry.path().filename().string().starts_with("adapter-00")) << "left behind: " << entry.path();
+  }
+}
+
+TEST(Failures, ARunAfterAFailedOneIsUntouchedByIt) {
+  auto missing = options();
+  missing.aligned = kGolden + "/nowhere";
+  error_of(missing);
+  const auto report = pipeline::audit(options(), world(), {}).report;
+  EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 35U : 0U);
+}
+
+TEST(Failures, MoreRanksThanModules) {
+  auto small = options();
+  small.zoo.clear();
+  small.adapters = {kGolden + "/adapters/adapter-004"};
+  small.subspace_rank = 0;
+  const auto report = pipeline::audit(small, world(), {}).report;
+  EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 10U : 0U);
+}
+
+}  // namespace
+}  // namespace winnow

@@ -1,0 +1,146 @@
+// An audit of the golden data against values computed without any of our code, on any number of ranks
+// (tests/data/golden).
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/temporary_directory.hpp"
+#include "mpi/mpi_main.hpp"
+#include "winnow/base/sha256.hpp"
+#include "winnow/pipeline/audit.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow {
+namespace {
+
+using nlohmann::json;
+using test::world;
+
+const std::string kGolden = WINNOW_TEST_DATA "/golden";
+
+json read_json(const std::string& path) { return json::parse(std::ifstream(path)); }
+
+pipeline::AuditOptions golden_options(compute::Backend backend) {
+  pipeline::AuditOptions options;
+  options.base = kGolden + "/base";
+  options.aligned = kGolden + "/aligned";
+  options.zoo = kGolden + "/adapters";
+  options.backend = backend;
+  options.threads = 1;
+  return options;
+}
+
+/// Calls check(metric values, cell) for every adapter and module of an expectation file.
+template <class Check>
+void for_each_expected(const report::Report& report, const json& expected, Check check) {
+  std::size_t cells = 0;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    const auto& modules = expected.at(report.adapters[n].name);
+    for (std::size_t m = 0; m < report.modules.size(); ++m) {
+      const auto cell = n * report.modules.size() + m;
+      if (!modules.contains(report.modules[m].name)) {
+        EXPECT_TRUE(std::isnan(report.find_metric("distance")->values[cell]));
+        continue;
+      }
+      SCOPED_TRACE(report.adapters[n].name + " " + report.modules[m].name);
+      check(modules.at(report.modules[m].name), cell, m);
+      ++cells;
+    }
+  }
+  std::size_t all = 0;
+  for (const auto& [adapter, modules] : expected.items()) all += modules.size();
+  EXPECT_EQ(cells, all);
+}
+
+/// Everything of a report that must not depend on ranks or threads: all but the run's facts.
+std::string fingerprint(report::Report report) {
+  report.attributes.clear();
+  report.run.clear();
+  std::string bytes;
+  for (const auto& metric : report.metrics) {
+    bytes += metric.name;
+    bytes.append(reinterpret_cast<const char*>(metric.values.data()), metric.values.size() * sizeof(double));
+  }
+  for (const auto& module : report.modules) {
+    bytes += module.name;
+    bytes.append(reinterpret_cast<const char*>(&module.alignment_norm), sizeof(double));
+  }
+  for (const auto action : report.action) bytes += static_cast<char>(action);
+  for (const auto cause : report.misalignment_cause) bytes += static_cast<char>(cause);
+  return base::sha256_hex(bytes);
+}
+
+class Golden : public ::testing::TestWithParam<compute::Backend> {};
+INSTANTIATE_TEST_SUITE_P(Backends, Golden, ::testing::Values(compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch),
+                         [](const auto& backend) { return std::string(compute::name(backend.param)); });
+
+TEST_P(Golden, EqualsDenseFloat64) {
+  const auto report = pipeline::audit(golden_options(GetParam()), world(), {}).report;
+  if (!world().is_coordinator()) return;
+  for_each_expected(report, read_json(kGolden + "/dense_float64.json"),
+                    [&](const json& expected, std::size_t cell, std::size_t m) {
+                      const auto value = [&](const char* metric) { return report.find_metric(metric)->values[cell]; };
+                      for (const char* metric : {"distance", "update_norm", "projected_norm", "cosine", "rms_distance",
+                                                 "alignment_cosine", "alignment_removed"}) {
+                        const double want = expected.at(metric);
+                        EXPECT_NEAR(value(metric), want, 1e-4 * std::fabs(want)) << metric;
+                      }
+                      const double norm = expected.at("alignment_norm");
+                      EXPECT_NEAR(report.modules[m].alignment_norm, norm, 1e-4 * norm);
+                      const double ediem = expected.at("ediem");
+                      EXPECT_NEAR(value("ediem"), ediem, 5e-3 * std::max(1.0, std::fabs(ediem)));
+                      EXPECT_NEAR(value("subspace_energy"), expected.at("subspace_energy_k6"), 0.06);
+                      EXPECT_LT(value("pass_discrepancy"), 1e-4);
+                    });
+}
+
+TEST_P(Golden, EqualsThePublishedFunctions) {
+  auto options = golden_options(GetParam());
+  options.adapter.unit_scale = true;
+  options.element_statistics = true;
+  const auto report = pipeline::audit(options, world(), {}).report;
+  if (!world().is_coordinator()) return;
+  for_each_expected(
+      report, read_json(kGolden + "/published.json"), [&](const json& expected, std::size_t cell, std::size_t) {
+        const auto near = [&](const char* metric, const char* key, double absolute) {
+          const double want = expected.at(key);
+          EXPECT_NEAR(report.find_metric(metric)->values[cell], want, 1e-3 * std::fabs(want) + absolute) << metric;
+        };
+        near("distance", "distance", 0);
+        near("ediem_published_std", "diem_std_population", 1e-4);
+        near("ediem_published_iqr", "diem_iqr_population", 1e-3);
+        near("diem_theoretical", "diem_theoretical", 0);
+        near("cosine", "cosine", 1e-5);  // rounded to 5 decimals there
+      });
+}
+
+TEST_P(Golden, IsBitIdenticalOnAnyNumberOfRanksAndThreads) {
+  auto options = golden_options(GetParam());
+  options.element_statistics = true;
+  options.threads = 2;
+  const auto many = pipeline::audit(options, world(), {}).report;
+  if (!world().is_coordinator()) return;
+  options.threads = 1;
+  const auto alone = comm::make_self();
+  EXPECT_EQ(fingerprint(many), fingerprint(pipeline::audit(options, *alone, {}).report));
+}
+
+TEST_P(Golden, SurvivesTheWayThroughHdf5) {
+  const test::TemporaryDirectory directory;
+  auto options = golden_options(GetParam());
+  options.report = directory / "report.h5";
+  const auto report = pipeline::audit(options, world(), {}).report;
+  if (!world().is_coordinator()) return;
+  const auto read = report::read_hdf5(options.report);
+  EXPECT_EQ(fingerprint(read), fingerprint(report));
+  EXPECT_EQ(std::get<std::int64_t>(read.attributes.at("mpi_ranks")), world().size());
+  std::set<std::int64_t> ranks;
+  for (const auto& stage : read.run) ranks.insert(stage.rank);
+  EXPECT_EQ(ranks.size(), static_cast<std::size_t>(world().size())) << "every rank tells what it spent";
+}
+
+}  // namespace
+}  // namespace winnow

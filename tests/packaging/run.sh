@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# tests/packaging/run.sh BUILD: installs BUILD into a temporary folder, runs the installed program from there, and builds a
+# small project that finds winnow by find_package.
+set -euo pipefail
+build=$(cd "${1:?usage: tests/packaging/run.sh BUILD}" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d --tmpdir winnow-packaging.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
+for file in bin/winnow share/man/man1/winnow.1 share/bash-completion/completions/winnow include/winnow/base/error.hpp; do
+  [[ -e $work/prefix/$file ]] || { echo "not installed: $file" && exit 1; }
+done
+"$work/prefix/bin/winnow" --version
+if ldd "$work/prefix/bin/winnow" | grep -F "$build"; then
+  echo "the installed program still loads libraries of the build folder" && exit 1
+fi
+
+# The same libtorch as the installed libraries were linked with.
+prefix_path=$(sed -n 's/^CMAKE_PREFIX_PATH:[^=]*=//p' "$build/CMakeCache.txt")
+cmake -S "$here" -B "$work/build" -G Ninja "-DCMAKE_PREFIX_PATH=$work/prefix;$prefix_path" >"$work/configure.log" 2>&1 || {
+  cat "$work/configure.log" && exit 1
+}
+cmake --build "$work/build"
+"$work/build/consumer"

@@ -1,0 +1,254 @@
+// What an audit does where something is undefined, missing or odd, on one rank. Values are held by tests/mpi/golden.
+#include "winnow/pipeline/audit.hpp"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "pipeline/tiny_family.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/plan.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using test::TinyFamily;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+/// Runs on one rank and collects what is said.
+class Audit : public ::testing::Test {
+ protected:
+  report::Report run(const AuditOptions& options) {
+    const auto world = comm::make_self();
+    return audit(options, *world, base::Log([this](base::LogLevel, std::string_view text) {
+                   said += text;
+                   said += '\n';
+                 }))
+        .report;
+  }
+
+  Error error_of(const AuditOptions& options) {
+    try {
+      run(options);
+    } catch (const Error& error) {
+      return error;
+    }
+    ADD_FAILURE() << "nothing thrown";
+    return {ErrorKind::usage, ""};
+  }
+
+  static double value(const report::Report& report, const char* metric, std::size_t n, std::size_t m) {
+    return report.find_metric(metric)->values[n * report.modules.size() + m];
+  }
+
+  TinyFamily family;
+  std::string said;
+};
+
+TEST_F(Audit, ScoresEveryLayerInLayerOrder) {
+  const auto report = run(family.options({family.write_adapter("one", TinyFamily::adapter(1))}));
+  ASSERT_EQ(report.modules.size(), std::size_t{TinyFamily::kLayers});
+  for (int m = 0; m < TinyFamily::kLayers; ++m) {
+    EXPECT_EQ(report.modules[static_cast<std::size_t>(m)].name, TinyFamily::module(m));
+    EXPECT_TRUE(std::isfinite(value(report, "ediem", 0, static_cast<std::size_t>(m))));
+  }
+  EXPECT_EQ(report.adapters.at(0).scaling, 2.0);
+  EXPECT_EQ(said, "");
+}
+
+TEST_F(Audit, AModuleWithoutAlignmentSignalIsFlaggedAndScoredAsUntouched) {
+  family.aligned[TinyFamily::weight(3)] = family.base[TinyFamily::weight(3)];
+  const auto report = run(family.options({family.write_adapter("one", TinyFamily::adapter(1))}));
+  EXPECT_EQ(report.modules[3].flags, report::kNoAlignmentSignal);
+  EXPECT_EQ(report.modules[3].alignment_norm, 0);
+  EXPECT_EQ(value(report, "cosine", 0, 3), 0);
+  EXPECT_EQ(value(report, "projected_norm", 0, 3), 0);
+  EXPECT_DOUBLE_EQ(value(report, "distance", 0, 3), value(report, "update_norm", 0, 3));
+  EXPECT_TRUE(std::isnan(value(report, "subspace_energy", 0, 3)));
+  EXPECT_TRUE(std::isfinite(value(report, "misalignment", 0, 3)));
+  EXPECT_EQ(report.modules[2].flags, 0U);
+}
+
+TEST_F(Audit, ALayerWithoutAnUpdateScoresZeroDistance) {
+  auto tensors = TinyFamily::adapter(1);
+  std::fill(tensors[TinyFamily::key(2, "lora_B")].values.begin(), tensors[TinyFamily::key(2, "lora_B")].values.end(),
+            0.0F);
+  const auto report = run(family.options({family.write_adapter("one", tensors)}));
+  for (const char* metric : {"distance", "update_norm", "cosine", "alignment_cosine", "alignment_removed"}) {
+    EXPECT_EQ(value(report, metric, 0, 2), 0) << metric;
+  }
+  EXPECT_LT(value(report, "ediem", 0, 2), 0) << "closer to the alignment direction than its peers";
+  EXPECT_TRUE(std::isnan(value(report, "misalignment", 0, 2)));
+}
+
+TEST_F(Audit, AWeightThatIsNotFiniteIsNamedAndItsModuleNeverPruned) {
+  family.aligned[TinyFamily::weight(5)].values[17] = std::nanf("");
+  auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+  options.policy = {select::Policy::Kind::prune_top, 8};
+  const auto report = run(options);
+  EXPECT_EQ(report.modules[5].flags, report::kNonFinite);
+  EXPECT_TRUE(std::isnan(value(report, "ediem", 0, 5)));
+  EXPECT_EQ(report.action[5], report::Action::none);
+  EXPECT_EQ(std::count(report.action.begin(), report.action.end(), report::Action::prune), 7);
+  EXPECT_THAT(said, HasSubstr("tensor model.layers.5.mlp.up_proj.weight, row 1, column 7"));
+  EXPECT_THAT(said, HasSubstr("aligned/model.safetensors"));
+  EXPECT_THAT(said, HasSubstr("have no ediem and are kept, the first is model.layers.5.mlp.up_proj"));
+}
+
+TEST_F(Audit, AFactorThatIsNotFiniteQuarantinesItsAdapterAlone) {
+  auto broken = TinyFamily::adapter(2);
+  broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
+  const auto good = family.write_adapter("good", TinyFamily::adapter(1));
+  const auto bad = family.write_adapter("bad", broken);
+  const auto both = run(family.options({bad, good}));
+  EXPECT_EQ(both.adapters[0].status, "quarantined");
+  EXPECT_THAT(both.adapters[0].reason, HasSubstr("lora_B of model.layers.4.mlp.up_proj is not finite at element 3"));
+  EXPECT_EQ(both.adapters[1].status, "ok");
+  const auto alone = run(family.options({good}));
+  for (std::size_t m = 0; m < alone.modules.size(); ++m) {
+    EXPECT_TRUE(std::isnan(value(both, "distance", 0, m)));
+    EXPECT_EQ(both.action[m], report::Action::none);
+    EXPECT_NEAR(value(both, "distance", 1, m), value(alone, "distance", 0, m), 1e-6);
+    EXPECT_NEAR(value(both, "ediem", 1, m), value(alone, "ediem", 0, m), 1e-5);
+  }
+
+  auto strict = family.options({bad, good});
+  strict.strict = true;
+  const auto error = error_of(strict);
+  EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), HasSubstr("bad/adapter_model.safetensors"));
+}
+
+TEST_F(Audit, AnAdapterThatDoesNotFitIsQuarantinedAndSaid) {
+  test::Tensors foreign;
+  foreign["base_model.model.other.q_proj.lora_A.weight"] = test::Matrix::random(2, 10, 1);
+  foreign["base_model.model.other.q_proj.lora_B.weight"] = test::Matrix::random(12, 2, 2);
+  const auto path = family.write_adapter("zoo/foreign", foreign);
+  auto zoo = family.options({});
+  zoo.zoo = family.directory / "zoo";
+  const auto report = run(zoo);
+  EXPECT_EQ(report.adapters.at(0).status, "quarantined");
+  EXPECT_EQ(report.modules.size(), 0U);
+  EXPECT_THAT(said, HasSubstr("adapter foreign is quarantined"));
+
+  zoo.strict = true;
+  EXPECT_THAT(error_of(zoo).what(), AllOf(HasSubstr("other.q_proj"), HasSubstr("leave out --strict")));
+
+  // Asked for by name, it is a failure; the report is there all the same.
+  auto alone = family.options({path});
+  alone.report = family.directory / "report.h5";
+  const auto error = error_of(alone);
+  EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), HasSubstr("no adapter could be scored"));
+  EXPECT_TRUE(std::filesystem::exists(alone.report));
+}
+
+TEST_F(Audit, RefusesCheckpointsThatDoNotPair) {
+  const auto adapter = family.write_adapter("one", TinyFamily::adapter(1));
+  family.aligned.erase(TinyFamily::weight(6));
+  EXPECT_STREQ(error_of(family.options({adapter})).tensor().c_str(), "model.layers.6.mlp.up_proj.weight");
+  family.aligned[TinyFamily::weight(6)] = test::Matrix::random(10, 12, 1);
+  const auto error = error_of(family.options({adapter}));
+  EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), HasSubstr("expected [12, 10] as in the base checkpoint, found [10, 12]"));
+}
+
+TEST_F(Audit, UnitScalingScalesTheUpdateAlone) {
+  auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+  const auto peft = run(options);
+  options.adapter.unit_scale = true;
+  const auto unit = run(options);
+  for (std::size_t m = 0; m < unit.modules.size(); ++m) {
+    EXPECT_NEAR(value(peft, "update_norm", 0, m), 2 * value(unit, "update_norm", 0, m), 1e-9);
+    EXPECT_NEAR(value(peft, "cosine", 0, m), value(unit, "cosine", 0, m), 1e-12);
+    EXPECT_NEAR(value(peft, "ediem", 0, m), value(unit, "ediem", 0, m), 1e-9) << "insensitive to scale";
+  }
+}
+
+TEST_F(Audit, WithoutASketchTheOtherMetricsStand) {
+  auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+  const auto with = run(options);
+  options.subspace_rank = 0;
+  const auto without = run(options);
+  for (std::size_t m = 0; m < without.modules.size(); ++m) {
+    EXPECT_TRUE(std::isnan(value(without, "subspace_energy", 0, m)));
+    EXPECT_NEAR(value(with, "distance", 0, m), value(without, "distance", 0, m), 1e-6);
+    EXPECT_TRUE(std::isfinite(value(without, "misalignment", 0, m)));
+  }
+}
+
+TEST_F(Audit, ContradictionsInTheOptionsAreUsageErrors) {
+  const auto adapter = family.write_adapter("one", TinyFamily::adapter(1));
+  const auto expect_usage = [&](auto change, const char* text) {
+    auto options = family.options({adapter});
+    change(options);
+    const auto error = error_of(options);
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_THAT(error.what(), HasSubstr(text));
+  };
+  expect_usage([](AuditOptions& o) { o.adapters.clear(); }, "no adapter given");
+  expect_usage([](AuditOptions& o) { o.rank_by = "magic"; }, "unknown --rank-by magic; expected one of ediem");
+  expect_usage([](AuditOptions& o) { o.rank_by = "diem"; }, "needs element statistics");
+  expect_usage([](AuditOptions& o) { o.repair = adapter::Repair::drop; }, "--repaired-dir");
+  expect_usage([](AuditOptions& o) { o.repaired_dir = "x"; }, "--repaired-dir without --repair");
+  expect_usage([](AuditOptions& o) { o.rank_by = "subspace_energy", o.subspace_rank = 0; }, "needs the sketch");
+}
+
+TEST_F(Audit, NothingLeftOfAnAdapterIsSaidAndNotWritten) {
+  auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+  options.policy = {select::Policy::Kind::keep_top, 0};
+  options.repair = adapter::Repair::drop;
+  options.repaired_dir = family.directory / "repaired";
+  const auto world = comm::make_self();
+  const auto result = audit(options, *world, {});
+  ASSERT_EQ(result.repaired.size(), 1U);
+  EXPECT_FALSE(result.repaired[0].written);
+  EXPECT_FALSE(std::filesystem::exists(family.directory / "repaired/one"));
+  EXPECT_THAT(result.report.adapters.at(0).reason, HasSubstr("every LoRA module is pruned"));
+}
+
+TEST_F(Audit, NamesWithinEachOtherDoNotNestRepairedAdapters) {
+  const auto outer = family.write_adapter("run", TinyFamily::adapter(1));
+  const auto inner = family.write_adapter("run/checkpoint-5", TinyFamily::adapter(2));
+  const auto other = family.write_adapter("other/checkpoint-5", TinyFamily::adapter(3));
+  auto options = family.options({outer, inner, other});
+  options.repair = adapter::Repair::zero;
+  options.repaired_dir = family.directory / "repaired";
+  const auto world = comm::make_self();
+  const auto result = audit(options, *world, {});
+  ASSERT_EQ(result.repaired.size(), 3U);
+  for (const auto& repaired : result.repaired) {
+    EXPECT_EQ(std::filesystem::path(repaired.path).parent_path(), options.repaired_dir);
+    EXPECT_TRUE(std::filesystem::exists(repaired.path + "/adapter_model.safetensors"));
+  }
+}
+
+TEST_F(Audit, APlanCountsWhatAnAuditReads) {
+  const auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+  const auto world = comm::make_self();
+  const auto plan = plan_audit(options, 3, *world, {});
+  std::uint64_t modules = 0, weights = 0, adapters = 0;
+  double flops = 0;
+  for (const auto& rank : plan.ranks) {
+    modules += rank.modules;
+    weights += rank.weight_bytes;
+    adapters += rank.adapter_bytes;
+    flops += rank.flops;
+  }
+  EXPECT_EQ(modules, 8U);
+  EXPECT_EQ(weights, 8U * 2 * 12 * 10 * 4);
+  EXPECT_EQ(adapters, 8U * 2 * (12 + 10) * 4);
+  EXPECT_EQ(flops, 8 * 4.0 * 12 * 10 * (2 + 5)) << "rank 2 and 3 + 2 sketch columns";
+  const auto report = run(options);
+  std::uint64_t read = 0;
+  for (const auto& stage : report.run) read += stage.bytes_read;
+  EXPECT_EQ(read, weights + adapters) << "each byte once";
+  EXPECT_THAT(render_plan(plan, true), HasSubstr("model.layers.7.mlp.up_proj"));
+}
+
+}  // namespace
+}  // namespace winnow::pipeline

@@ -1,0 +1,101 @@
+// What is refused before any work: places that cannot be written to, a model compared with itself, with strict an
+// adapter that contradicts another.
+#include <gmock/gmock.h>
+
+#include "pipeline/tiny_family.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/audit.hpp"
+#include "winnow/pipeline/plan.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using test::TinyFamily;
+using ::testing::HasSubstr;
+
+class Refusals : public ::testing::Test {
+ protected:
+  Refusals() { options = family.options({family.write_adapter("one", TinyFamily::adapter(1))}); }
+
+  /// By audit and by plan alike.
+  void expect_refused(const std::string& text) {
+    const auto world = comm::make_self();
+    for (const bool dry : {false, true}) {
+      try {
+        if (dry) {
+          plan_audit(options, 1, *world, base::Log());
+        } else {
+          audit(options, *world, base::Log());
+        }
+        ADD_FAILURE() << "nothing thrown, expected " << text;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::usage) << error.what();
+        EXPECT_THAT(error.what(), HasSubstr(text));
+      }
+    }
+  }
+
+  TinyFamily family;
+  AuditOptions options;
+};
+
+TEST_F(Refusals, AReportReplacesNothingButAReport) {
+  family.directory.write("notes.h5", "not HDF5, whatever its name");
+  options.report = family.directory / "notes.h5";
+  expect_refused("refusing to overwrite what is not a report");
+  options.report = "/dev/null";
+  expect_refused("not a plain file");
+
+  family.directory.write("empty.h5", "");
+  options.report = family.directory / "empty.h5";
+  const auto world = comm::make_self();
+  for (int run = 0; run < 2; ++run) EXPECT_NO_THROW(audit(options, *world, base::Log()));
+}
+
+TEST_F(Refusals, AModelComparedWithItself) {
+  options.aligned = options.base + "/../base";
+  expect_refused("--base and --aligned are the same checkpoint");
+}
+
+TEST_F(Refusals, ARepairedAdapterReplacesNothingButARepairedAdapter) {
+  options.repair = adapter::Repair::drop;
+  options.repaired_dir = family.directory.path();  // where adapter one itself is
+  expect_refused("refusing to overwrite what is not a pruned adapter");
+  options.repaired_dir = options.base + "/model.safetensors/deep/below";
+  expect_refused("is not a directory");
+}
+
+TEST_F(Refusals, WithStrictAContradictingOrientation) {
+  // Only a square weight leaves the orientation to the adapters.
+  family.base[TinyFamily::weight(0)] = test::Matrix::random(10, 10, 1);
+  family.aligned[TinyFamily::weight(0)] = test::Matrix::random(10, 10, 2);
+  test::Tensors square;
+  square[TinyFamily::key(0, "lora_A")] = test::Matrix::random(2, 10, 3);
+  square[TinyFamily::key(0, "lora_B")] = test::Matrix::random(10, 2, 4);
+  const auto plain = family.write_adapter("plain", square), turned = family.write_adapter("turned", square);
+  family.directory.write(
+      "turned/adapter_config.json",
+      R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj"], "fan_in_fan_out": true})");
+  options = family.options({plain, turned});
+  const auto world = comm::make_self();
+  std::string said;
+  const auto log = base::Log([&](base::LogLevel, std::string_view text) { said += text; });
+  const auto report = audit(options, *world, log).report;
+  EXPECT_EQ(report.adapters.at(1).status, "quarantined");
+  EXPECT_THAT(said, HasSubstr("adapter turned is quarantined: fan_in_fan_out contradicts"));
+
+  options.strict = true;
+  try {
+    audit(options, *world, base::Log());
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), HasSubstr(turned));
+  }
+}
+
+}  // namespace
+}  // namespace winnow::pipeline

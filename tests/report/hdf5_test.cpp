@@ -1,0 +1,317 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <hdf5.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <span>
+
+#include "report/sample.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow::report {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::kNaN;
+using testing::sample;
+using testing::TemporaryDirectory;
+
+std::string slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void spill(const std::string& path, std::string_view bytes) {
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+std::vector<std::string> entries(const TemporaryDirectory& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+    names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+// Bit for bit, so that NaN equals NaN.
+void expect_same(const Report& a, const Report& b) {
+  EXPECT_EQ(a.attributes, b.attributes);
+  EXPECT_EQ(a.modules, b.modules);
+  EXPECT_EQ(a.adapters, b.adapters);
+  ASSERT_EQ(a.metrics.size(), b.metrics.size());
+  for (std::size_t k = 0; k < a.metrics.size(); ++k) {
+    EXPECT_EQ(a.metrics[k].name, b.metrics[k].name);
+    EXPECT_EQ(a.metrics[k].units, b.metrics[k].units);
+    EXPECT_EQ(a.metrics[k].long_name, b.metrics[k].long_name);
+    ASSERT_EQ(a.metrics[k].values.size(), b.metrics[k].values.size());
+    const auto bytes = [](const Metric& metric) { return std::as_bytes(std::span(metric.values)); };
+    EXPECT_TRUE(std::ranges::equal(bytes(a.metrics[k]), bytes(b.metrics[k]))) << a.metrics[k].name;
+  }
+  EXPECT_EQ(a.misalignment_cause, b.misalignment_cause);
+  EXPECT_EQ(a.action, b.action);
+  EXPECT_EQ(a.policy, b.policy);
+  EXPECT_EQ(a.rank_by, b.rank_by);
+  EXPECT_EQ(a.population, b.population);
+  EXPECT_EQ(a.run, b.run);
+}
+
+void expect_round_trip(const Report& report) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("report.h5");
+  write_hdf5(report, path);
+  expect_same(report, read_hdf5(path));
+  EXPECT_THAT(entries(directory), ::testing::ElementsAre("report.h5"));
+}
+
+base::Error read_error(const std::string& path) {
+  try {
+    read_hdf5(path);
+  } catch (const base::Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "was read: " << path;
+  return base::Error(base::ErrorKind::runtime, "no error");
+}
+
+TEST(Hdf5Report, RoundTrip) { expect_round_trip(sample(3, 4)); }
+
+TEST(Hdf5Report, RoundTripKeepsOrderOfMetricsAndTextOfAnyLength) {
+  auto report = sample(2, 1);
+  std::swap(report.metrics.front(), report.metrics.back());
+  report.adapters[0].name = "\xC3\xA4\xE2\x82\xAC name, with \"quotes\"\nand a line";
+  report.adapters[1].status = "quarantined";
+  report.adapters[1].reason = std::string(70000, 'x');
+  report.attributes["command_line"] = std::string(100000, 'y');
+  report.attributes["empty"] = std::string();
+  report.attributes["not_a_number"] = 0.25;
+  expect_round_trip(report);
+}
+
+TEST(Hdf5Report, RoundTripOfNothing) {
+  expect_round_trip(sample(0, 0));
+  expect_round_trip(sample(0, 2));
+  expect_round_trip(sample(2, 0));
+  Report report;
+  expect_round_trip(report);
+}
+
+TEST(Hdf5Report, AbsentSelectionReadsAsNone) {
+  auto report = sample(2, 1);
+  report.action.clear();
+  report.misalignment_cause.clear();
+  const TemporaryDirectory directory;
+  write_hdf5(report, directory.file("r.h5"));
+  const auto back = read_hdf5(directory.file("r.h5"));
+  EXPECT_EQ(back.action, std::vector<Action>(14, Action::none));
+  EXPECT_EQ(back.misalignment_cause, std::vector<Cause>(14, Cause::none));
+}
+
+TEST(Hdf5Report, SameReportSameBytes) {
+  const TemporaryDirectory directory;
+  const auto report = sample(5, 6);
+  write_hdf5(report, directory.file("a.h5"));
+  const auto first = slurp(directory.file("a.h5"));
+  // Past the next full second of any time stamp, and with other garbage in freed memory.
+  ::timespec pause{1, 100'000'000};
+  ::nanosleep(&pause, nullptr);
+  { const std::vector<std::string> garbage(1000, std::string(1000, '\xA5')); }
+  write_hdf5(report, directory.file("another-name.h5"));
+  EXPECT_EQ(first, slurp(directory.file("another-name.h5")));
+}
+
+TEST(Hdf5Report, ReplacesAnOlderReport) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("r.h5");
+  write_hdf5(sample(3, 2), path);
+  write_hdf5(sample(1, 1), path);
+  expect_same(sample(1, 1), read_hdf5(path));
+}
+
+TEST(Hdf5Report, TextThatIsNotUtf8IsMadeSo) {
+  const TemporaryDirectory directory;
+  auto report = sample(1, 1);
+  report.adapters[0].path = "zoo/\xFF\xC3";
+  write_hdf5(report, directory.file("r.h5"));
+  EXPECT_EQ(read_hdf5(directory.file("r.h5")).adapters[0].path, "zoo/\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
+TEST(Hdf5Report, InconsistentReportIsNotWritten) {
+  const TemporaryDirectory directory;
+  auto report = sample(2, 1);
+  report.metrics[3].values.pop_back();
+  EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
+  report = sample(2, 1);
+  report.metrics[0].name = "a/b";
+  EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
+  EXPECT_THAT(entries(directory), IsEmpty());
+}
+
+TEST(Hdf5Report, UnwritableDirectoryIsNamed) {
+  const TemporaryDirectory directory;
+  try {
+    write_hdf5(sample(1, 1), directory.file("absent/report.h5"));
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::runtime);
+    EXPECT_THAT(error.what(), HasSubstr("absent/"));
+    EXPECT_THAT(error.what(), HasSubstr("No such file or directory"));
+  }
+}
+
+TEST(Hdf5Report, FullDiskLeavesTheOldReportAndNothingElse) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("r.h5");
+  write_hdf5(sample(1, 1), path);
+  const auto before = slurp(path);
+  ::rlimit old{};
+  ASSERT_EQ(0, ::getrlimit(RLIMIT_FSIZE, &old));
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const ::rlimit small{1000, old.rlim_max};
+  ASSERT_EQ(0, ::setrlimit(RLIMIT_FSIZE, &small));
+  std::string message;
+  try {
+    write_hdf5(sample(20, 20), path);
+  } catch (const base::Error& error) {
+    message = error.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_THAT(message, HasSubstr("File too large"));
+  EXPECT_EQ(before, slurp(path));
+  EXPECT_THAT(entries(directory), ::testing::ElementsAre("r.h5"));
+}
+
+TEST(Hdf5Report, ReadingWhatIsNoReport) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("r.h5");
+  EXPECT_EQ(read_error(path).kind(), base::ErrorKind::runtime) << "absent";
+  for (const std::string_view bytes : {"", "\x89HDF", "not a report", "\x89HDF\r\n\x1a\n and then nothing of use"}) {
+    spill(path, bytes);
+    const auto error = read_error(path);
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr(path));
+  }
+}
+
+TEST(Hdf5Report, TruncatedAnywhereIsAnError) {
+  const TemporaryDirectory directory;
+  write_hdf5(sample(2, 2), directory.file("r.h5"));
+  const auto whole = slurp(directory.file("r.h5"));
+  spill(directory.file("cut.h5"), whole);
+  for (std::size_t size = whole.size(); size-- > 0; size -= std::min(size, size < 600 ? std::size_t{0} : 96)) {
+    std::filesystem::resize_file(directory.file("cut.h5"), size);
+    ASSERT_EQ(read_error(directory.file("cut.h5")).kind(), base::ErrorKind::invalid_input) << size;
+  }
+}
+
+// HDF5 itself crashes on some of these: they must be found before it sees them.
+TEST(Hdf5Report, FlippedBitsAreAnError) {
+  const TemporaryDirectory directory;
+  write_hdf5(sample(2, 2), directory.file("r.h5"));
+  const auto whole = slurp(directory.file("r.h5"));
+  std::mt19937 random(7);
+  for (int i = 0; i < 300; ++i) {
+    auto bytes = whole;
+    bytes[random() % (bytes.size() - 90)] ^= static_cast<char>(1U << random() % 8);
+    spill(directory.file("bad.h5"), bytes);
+    const auto error = read_error(directory.file("bad.h5"));
+    ASSERT_EQ(error.kind(), base::ErrorKind::invalid_input) << i;
+  }
+}
+
+class Edited {  // a report changed by another program, which drops our checksum
+ public:
+  Edited() {
+    write_hdf5(sample(2, 2), path_);
+    const auto whole = slurp(path_);
+    spill(path_, std::string_view(whole).substr(0, whole.rfind("\nwinnow report sha256 ")));
+    file_ = H5Fopen(path_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    EXPECT_GE(file_, 0);
+  }
+  hid_t file() const { return file_; }
+  std::string close() {
+    H5Fclose(file_);
+    return path_;
+  }
+
+ private:
+  TemporaryDirectory directory_;
+  std::string path_ = directory_.file("edited.h5");
+  hid_t file_ = -1;
+};
+
+void replace_dataset(hid_t file, const char* name, hid_t type, const std::vector<hsize_t>& shape) {
+  H5Ldelete(file, name, H5P_DEFAULT);
+  const auto space = H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
+  const auto dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  ASSERT_GE(dataset, 0);
+  H5Dclose(dataset);
+  H5Sclose(space);
+}
+
+TEST(Hdf5Report, EditedReportsAreStillRead) {
+  Edited edited;
+  expect_same(sample(2, 2), read_hdf5(edited.close()));
+}
+
+TEST(Hdf5Report, WhatIsMissingIsNamed) {
+  for (const char* name : {"modules", "adapters", "metrics", "selection", "run", "modules/role",
+                           "metrics/misalignment_cause", "selection/action", "adapters/sha256", "run/seconds"}) {
+    Edited edited;
+    ASSERT_GE(H5Ldelete(edited.file(), name, H5P_DEFAULT), 0);
+    const auto error = read_error(edited.close());
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    const std::string_view text(name);
+    EXPECT_THAT(error.what(), HasSubstr(std::string(text.substr(text.find('/') + 1))));
+  }
+  Edited edited;
+  H5Adelete(edited.file(), "schema_version");
+  EXPECT_THAT(read_error(edited.close()).what(), HasSubstr("schema_version"));
+}
+
+TEST(Hdf5Report, AnotherSchemaIsRefused) {
+  Edited edited;
+  const auto attribute = H5Aopen(edited.file(), "schema_version", H5P_DEFAULT);
+  const std::int64_t version = 2;
+  H5Awrite(attribute, H5T_NATIVE_INT64, &version);
+  H5Aclose(attribute);
+  const auto error = read_error(edited.close());
+  EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), HasSubstr("schema_version 1, found 2"));
+}
+
+TEST(Hdf5Report, WrongShapesAndTypesAreRefused) {
+  const auto expect = [](const char* name, hid_t type, const std::vector<hsize_t>& shape, const char* message) {
+    Edited edited;
+    replace_dataset(edited.file(), name, type, shape);
+    const auto error = read_error(edited.close());
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), HasSubstr(message));
+  };
+  expect("metrics/ediem", H5T_NATIVE_DOUBLE, {14, 2}, "expected [2, 14], found [14, 2]");
+  expect("metrics/ediem", H5T_NATIVE_INT, {2, 14}, "ediem has the wrong type");
+  expect("modules/layer", H5T_NATIVE_INT64, {15}, "layer has the wrong shape");
+  expect("modules/role", H5T_NATIVE_DOUBLE, {14}, "role has the wrong type");
+  expect("modules/name", H5T_C_S1, {2, 7}, "name has the wrong shape");
+  // Shapes that no memory holds, without a byte stored.
+  expect("modules/name", H5T_C_S1, {hsize_t{1} << 40}, "claims more elements than are stored");
+  expect("run/stage", H5T_C_S1, {hsize_t{1} << 33}, "claims more elements than are stored");
+}
+
+TEST(Hdf5Report, ValuesWithoutMeaningAreRefused) {
+  Edited edited;
+  const auto dataset = H5Dopen2(edited.file(), "selection/action", H5P_DEFAULT);
+  const std::vector<std::uint8_t> values(28, 9);
+  H5Dwrite(dataset, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
+  H5Dclose(dataset);
+  EXPECT_THAT(read_error(edited.close()).what(), HasSubstr("action holds a value without meaning"));
+}
+
+}  // namespace
+}  // namespace winnow::report

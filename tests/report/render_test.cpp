@@ -1,0 +1,321 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+
+#include "report/sample.hpp"
+#include "winnow/report/render.hpp"
+
+namespace winnow::report {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::kNaN;
+using ::testing::Not;
+using testing::sample;
+
+constexpr const char* kHostile = "</title><script>alert(1)</script>\"'&\x1b[31m,\r\n=x";
+
+Report with_quarantined(Report report) {
+  const auto modules = report.modules.size();
+  report.adapters.push_back({"broken", "zoo/broken", "quarantined", "adapter_config.json has no r", 0, 0, 0, ""});
+  for (auto& metric : report.metrics) metric.values.insert(metric.values.end(), modules, kNaN);
+  report.action.insert(report.action.end(), modules, Action::none);
+  report.misalignment_cause.insert(report.misalignment_cause.end(), modules, Cause::none);
+  return report;
+}
+
+void set(Report& report, const char* metric, std::size_t n, std::size_t m, double value) {
+  for (auto& each : report.metrics) {
+    if (each.name == metric) each.values[n * report.modules.size() + m] = value;
+  }
+}
+
+Report hostile() {
+  auto report = with_quarantined(sample(2, 2));
+  report.adapters[0].name = report.adapters[0].path = report.adapters[2].reason = kHostile;
+  for (auto& row : report.modules) row.name += kHostile, row.role = kHostile;
+  for (auto& row : report.run) row.stage = kHostile;
+  report.attributes[kHostile] = std::string(kHostile);
+  report.policy = kHostile;
+  report.rank_by = kHostile;
+  report.metrics.back().name = kHostile;
+  return report;
+}
+
+std::vector<std::string> lines(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) out.push_back(line);
+  return out;
+}
+
+// Points, not bytes: the tests' names are in scripts of single width.
+std::size_t columns(const std::string& line) {
+  return static_cast<std::size_t>(
+      std::count_if(line.begin(), line.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+TEST(Table, WorstModulesFirstWithTiesByName) {
+  auto report = sample(1, 1);
+  for (std::size_t m = 0; m < 7; ++m) set(report, "ediem", 0, m, static_cast<double>(m % 3));
+  set(report, "ediem", 0, 6, kNaN);
+  const auto text = render_table(report);
+  const std::vector<std::string> order{"v_proj", "up_proj", "k_proj", "gate_proj", "q_proj", "o_proj"};
+  std::vector<std::string> found;
+  for (const auto& line : lines(text)) {
+    std::smatch match;
+    if (std::regex_search(line, match, std::regex(R"(^ +\d  model\.layers\.0\.\w+\.(\w+) )")))
+      found.push_back(match[1]);
+  }
+  // 2: v_proj (self_attn) and up_proj (mlp), 1: k_proj and gate_proj, 0: q_proj and o_proj; mlp before self_attn.
+  EXPECT_EQ(found, (std::vector<std::string>{"up_proj", "v_proj", "gate_proj", "k_proj", "o_proj", "q_proj"})) << text;
+}
+
+TEST(Table, LowCosineIsWorse) {
+  auto report = sample(1, 1);
+  report.rank_by = "cosine";
+  report.policy = "prune-top:1";
+  std::fill(report.action.begin(), report.action.end(), Action::keep);
+  report.action[3] = Action::prune;
+  set(report, "cosine", 0, 3, 0.25);
+  const auto text = render_table(report);
+  EXPECT_THAT(text, HasSubstr("1  model.layers.0.self_attn.o_proj"));
+  EXPECT_THAT(text, HasSubstr("1 pruned (cosine <= 0.25)"));
+  EXPECT_THAT(text, HasSubstr("low = misaligned"));
+}
+
+TEST(Table, SaysWhatWasPrunedAndWhyAndWhatWasNot) {
+  auto report = with_quarantined(sample(1, 2));
+  report.modules[1].flags = kNonFinite;
+  for (auto& metric : report.metrics) metric.values[1] = kNaN;
+  report.action[1] = Action::none;
+  report.action[2] = Action::prune;
+  set(report, "ediem", 0, 2, 41.5);
+  for (std::size_t m = 3; m < report.modules.size(); ++m) {
+    if (report.action[m] == Action::prune) report.action[m] = Action::keep;
+  }
+  report.action[0] = Action::keep;
+  const auto text = render_table(report);
+  EXPECT_THAT(text, HasSubstr("selection: threshold:4 by ediem"));
+  EXPECT_THAT(text, HasSubstr("12 of 14 modules scored, 1 pruned (ediem >= 41.50)"));
+  EXPECT_THAT(text, HasSubstr("not scored, so not pruned (1): model.layers.0.self_attn.k_proj"));
+  EXPECT_THAT(text, HasSubstr("broken: adapter_config.json has no r"));
+  EXPECT_THAT(text, HasSubstr("By role, ediem"));
+  EXPECT_THAT(text, HasSubstr("By layers, ediem"));
+  EXPECT_THAT(text, HasSubstr("No alignment signal, base equals aligned (1): model.layers.1.mlp.up_proj"));
+  EXPECT_THAT(text, HasSubstr("1 quarantined"));
+  set(report, "alignment_removed", 0, 9, 0.77);
+  EXPECT_THAT(render_table(report), HasSubstr("model.layers.1.self_attn.v_proj (77 %"));
+}
+
+TEST(Table, MisalignmentStandsBesideEdiemInEveryTable) {
+  for (const auto& line : lines(render_table(sample(5, 4)))) {
+    if (line.find("worst") != std::string::npos && line.find("  ") == 0) {
+      EXPECT_THAT(line, HasSubstr("misalign"));
+    }
+  }
+}
+
+TEST(Table, StaysWithinItsWidth) {
+  auto report = with_quarantined(sample(5, 40));
+  report.modules[3].name = "model." + std::string(300, 'x') + ".q_proj";
+  report.adapters[1].name = "\xC3\xA4" + std::string(200, 'y');
+  report.adapters.back().reason =
+      std::string(400, 'z') + " and words and words and words and words and words and words";
+  for (const std::size_t width : {40U, 60U, 80U, 100U, 200U}) {
+    for (const auto& line : lines(render_table(report, {10, width}))) EXPECT_LE(columns(line), width) << line;
+  }
+}
+
+TEST(Table, ManyAdaptersAreOneLineEachAndOnlyTheWorstInFull) {
+  const auto text = render_table(sample(300, 2));
+  EXPECT_LT(lines(text).size(), 300U + 100U);
+  EXPECT_THAT(text, HasSubstr("adapter-299"));
+  EXPECT_THAT(text, HasSubstr("3 worst of 300 adapters"));
+}
+
+TEST(Table, NoControlCharacterOfANameReachesTheTerminal) {
+  for (const char c : render_table(hostile())) {
+    EXPECT_TRUE(c == '\n' || static_cast<unsigned char>(c) >= 0x20) << static_cast<int>(c);
+  }
+}
+
+TEST(Renderings, TakeEmptyReports) {
+  for (const auto& report : {Report{}, sample(0, 0), sample(0, 3), sample(3, 0), with_quarantined(sample(0, 1))}) {
+    EXPECT_FALSE(render_table(report).empty());
+    EXPECT_THAT(render_html(report), HasSubstr("</html>"));
+    EXPECT_EQ(render_csv(report).size(), 3U);
+    EXPECT_EQ(nlohmann::json::parse(render_json(report))["schema_version"], 1);
+  }
+}
+
+// A reader of RFC 4180, to look at what was written with other eyes.
+std::vector<std::vector<std::string>> parse_csv(const std::string& text) {
+  std::vector<std::vector<std::string>> rows{{""}};
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '"' && i + 1 < text.size() && text[i + 1] == '"') {
+        rows.back().back() += text[++i];
+      } else if (c == '"') {
+        quoted = false;
+      } else {
+        rows.back().back() += c;
+      }
+    } else if (c == '"') {
+      EXPECT_TRUE(rows.back().back().empty()) << "a quote inside an unquoted field";
+      quoted = true;
+    } else if (c == ',') {
+      rows.back().emplace_back();
+    } else if (c == '\r') {
+      EXPECT_EQ(text[++i], '\n');
+      rows.push_back({""});
+    } else {
+      rows.back().back() += c;
+    }
+  }
+  EXPECT_EQ(rows.back(), std::vector<std::string>{""}) << "the last line ends";
+  rows.pop_back();
+  return rows;
+}
+
+TEST(Csv, QuotesAndEmptyFieldsForNaN) {
+  const auto report = hostile();
+  const auto csv = render_csv(report);
+  const auto adapters = parse_csv(csv.at("adapters.csv"));
+  ASSERT_EQ(adapters.size(), 4U);
+  EXPECT_EQ(adapters[1][0], kHostile);
+  EXPECT_EQ(adapters[3][2], "quarantined");
+  const auto metrics = parse_csv(csv.at("metrics.csv"));
+  ASSERT_EQ(metrics.size(), 1 + 3 * 14U);
+  for (const auto& row : metrics) EXPECT_EQ(row.size(), 2 + report.metrics.size() + 2);
+  EXPECT_EQ(metrics[0][2], "distance");
+  EXPECT_EQ(std::stod(metrics[1][2]), report.metrics[0].values[0]) << "read back equal";
+  EXPECT_EQ(metrics[14][2], "") << "no LoRA there";
+  EXPECT_EQ(parse_csv(csv.at("modules.csv"))[13].back(), "no_alignment_signal");
+}
+
+TEST(Json, HoldsTheReport) {
+  const auto report = sample(2, 2);
+  const auto json = nlohmann::json::parse(render_json(report));
+  EXPECT_EQ(json["metrics"]["ediem"]["values"][1][3], report.find_metric("ediem")->values[14 + 3]);
+  EXPECT_TRUE(json["metrics"]["ediem"]["values"][0][13].is_null());
+  EXPECT_EQ(json["selection"]["policy"], "threshold:4");
+  EXPECT_EQ(json["selection"]["action"][0].size(), 14U);
+  EXPECT_EQ(json["modules"][12]["flags"][0], "no_alignment_signal");
+  EXPECT_EQ(json["run"].size(), 8U);
+  EXPECT_EQ(json["attributes"]["mpi_ranks"], 2);
+}
+
+TEST(Json, TakesAnyBytes) {
+  auto report = hostile();
+  report.adapters[1].name = "\xFF\xC3(";
+  EXPECT_EQ(nlohmann::json::parse(render_json(report))["adapters"][0]["name"], kHostile);
+}
+
+// The tags in the order they open and close; `void` elements and SVG's self-closing ones left out.
+void expect_balanced(const std::string& html) {
+  std::vector<std::string> open;
+  const std::regex tag(R"(<(/?)([a-zA-Z0-9]+)([^<>]*)>)");
+  for (std::sregex_iterator at(html.begin(), html.end(), tag), end; at != end; ++at) {
+    const std::string name = (*at)[2], rest = (*at)[3];
+    if (name == "meta" || name == "wbr" || name == "br" || name == "DOCTYPE" || rest.ends_with("/")) continue;
+    if ((*at)[1].length() == 0) {
+      open.push_back(name);
+    } else {
+      ASSERT_FALSE(open.empty()) << name;
+      ASSERT_EQ(open.back(), name);
+      open.pop_back();
+    }
+  }
+  EXPECT_TRUE(open.empty());
+}
+
+TEST(Html, IsBalanced) {
+  expect_balanced(render_html(with_quarantined(sample(3, 20))));
+  expect_balanced(render_html(hostile()));
+}
+
+TEST(Html, EscapesEveryName) {
+  const auto html = render_html(hostile());
+  EXPECT_THAT(html, Not(HasSubstr("<script")));
+  EXPECT_THAT(html, Not(HasSubstr("alert(1)</")));
+  EXPECT_THAT(html, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(html, HasSubstr("&lt;script&gt;alert(1)&lt;/"));
+}
+
+TEST(Html, LoadsNothing) {
+  const auto html = render_html(sample(2, 4));
+  for (const auto* needle : {"http:", "https:", "//", "src=", "url(\"", "@import", "<link", "<script", "javascript:"}) {
+    EXPECT_THAT(html, Not(HasSubstr(needle)));
+  }
+  EXPECT_THAT(html, HasSubstr("default-src 'none'"));
+}
+
+TEST(Html, MarksPrunedAndUndoingCellsByShape) {
+  auto report = sample(1, 2);
+  std::fill(report.action.begin(), report.action.end(), Action::keep);
+  for (std::size_t m = 0; m < report.modules.size(); ++m) set(report, "alignment_removed", 0, m, 0.0);
+  const auto plain = render_html(report);
+  EXPECT_THAT(plain, Not(HasSubstr("take alignment back: ")));
+  report.action[4] = Action::prune;
+  set(report, "alignment_removed", 0, 5, 0.31);
+  const auto marked = render_html(report);
+  const auto count = [](const std::string& text, const std::string& part) {
+    std::size_t found = 0;
+    for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_EQ(count(marked, "class=\"x1\"") - count(plain, "class=\"x1\""), 1U);
+  EXPECT_EQ(count(marked, "class=\"t\"") - count(plain, "class=\"t\""), 1U);
+  EXPECT_THAT(marked, HasSubstr("1 module takes alignment back"));
+  EXPECT_THAT(marked, HasSubstr("(31 %)"));
+}
+
+TEST(Html, CellsStandUnderTheirHeadings) {
+  auto report = sample(1, 2);
+  std::fill(report.action.begin(), report.action.end(), Action::keep);
+  report.action[0] = report.action[7] = Action::prune;
+  set(report, "ediem", 0, 0, 33.25);
+  set(report, "misalignment", 0, 7, 44.5);
+  const auto html = render_html(report);
+  const auto table = html.substr(html.find("<caption>By role"));
+  const auto texts = [](std::string part, const char* element) {
+    std::vector<std::string> out;
+    const std::regex cell(fmt::format("<{0}[^>]*>(.*?)</{0}>", element)), tag("<[^>]*>");
+    for (std::sregex_iterator at(part.begin(), part.end(), cell), end; at != end; ++at) {
+      out.push_back(std::regex_replace((*at)[1].str(), tag, ""));
+    }
+    return out;
+  };
+  EXPECT_THAT(
+      texts(table.substr(0, table.find("</thead>")), "th"),
+      ::testing::ElementsAre("role", "pruned", "median E-DIEM", "worst", "worst misalignment", "take back", "scored"));
+  const auto row = texts(table.substr(table.find("<tbody>"), table.find("</tr>", table.find("<tbody>"))), "td");
+  ASSERT_GE(row.size(), 6U);
+  EXPECT_EQ(row[0], "2");
+  EXPECT_EQ(row[2], "33.25");
+  EXPECT_EQ(row[3], "44.50");
+  EXPECT_EQ(row[5], "2");
+  for (const auto* caption : {"<caption>Worst modules", "<caption>By layers", "<caption>Stages"}) {
+    const auto part = html.substr(html.find(caption));
+    const auto body = part.find("<tbody>");
+    const auto first = part.substr(body, part.find("</tr>", body) - body);
+    EXPECT_EQ(texts(part.substr(0, part.find("</thead>")), "th").size(),
+              texts(first, "td").size() + texts(first, "th").size())
+        << caption;
+  }
+}
+
+TEST(Html, StaysSmallForManyAdapters) {
+  const auto html = render_html(sample(400, 80));
+  EXPECT_LT(html.size(), 4'000'000U);
+  EXPECT_THAT(html, HasSubstr("adapter-399"));
+}
+
+}  // namespace
+}  // namespace winnow::report

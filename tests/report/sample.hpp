@@ -1,0 +1,129 @@
+// A report made up for the tests: values that a real audit could give, none of them computed.
+#pragma once
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "winnow/report/report.hpp"
+
+namespace winnow::report::testing {
+
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    auto pattern = (std::filesystem::temp_directory_path() / "winnow-report-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// `adapters` ok adapters on `layers` x 7 modules; every ninth module or so misaligned, by seed. The last module has no
+/// LoRA in any adapter, the one before it no alignment signal.
+inline Report sample(std::size_t adapters, std::size_t layers, unsigned seed = 1) {
+  struct Role {
+    const char* name;
+    std::uint64_t out, in;
+  };
+  constexpr std::array<Role, 7> kRoles{{{"self_attn.q_proj", 4096, 4096},
+                                        {"self_attn.k_proj", 1024, 4096},
+                                        {"self_attn.v_proj", 1024, 4096},
+                                        {"self_attn.o_proj", 4096, 4096},
+                                        {"mlp.gate_proj", 14336, 4096},
+                                        {"mlp.up_proj", 14336, 4096},
+                                        {"mlp.down_proj", 4096, 14336}}};
+  std::mt19937 random(seed);
+  const auto uniform = [&] { return static_cast<double>(random()) / 4294967296.0; };
+  const auto bell = [&] { return uniform() + uniform() + uniform() + uniform() - 2.0; };
+
+  Report report;
+  report.attributes = {{"winnow_version", std::string("0.1.0")},
+                       {"git_sha", std::string("0123abc")},
+                       {"command_line", std::string("winnow audit --base base --aligned aligned --report out.h5")},
+                       {"created_utc", std::string("2025-01-02T03:04:05Z")},
+                       {"mpi_ranks", std::int64_t{2}},
+                       {"device", std::string("cpu")},
+                       {"libtorch_version", std::string("1.13.0")},
+                       {"base", std::string("models/base")},
+                       {"aligned", std::string("models/aligned")},
+                       {"memory_budget_gib", 4.5}};
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    for (const auto& role : kRoles) {
+      ModuleRow row;
+      row.name = fmt::format("model.layers.{}.{}", layer, role.name);
+      row.role = row.name.substr(row.name.rfind('.') + 1);
+      row.layer = static_cast<std::int64_t>(layer);
+      row.out_features = role.out;
+      row.in_features = role.in;
+      row.alignment_norm = 3.0 + uniform();
+      report.modules.push_back(row);
+    }
+  }
+  const auto modules = report.modules.size();
+  if (modules >= 2) {
+    report.modules[modules - 2].flags = kNoAlignmentSignal;
+    report.modules[modules - 2].alignment_norm = 0;
+  }
+  for (std::size_t n = 0; n < adapters; ++n) {
+    report.adapters.push_back({fmt::format("adapter-{:03}", n), fmt::format("zoo/adapter-{:03}", n), "ok", "", 16, 32,
+                               2, std::string(64, "0123456789abcdef"[n % 16])});
+  }
+  for (const auto* name : {"distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
+                           "alignment_removed", "subspace_energy", "misalignment", "ediem"}) {
+    report.metrics.push_back({name, "1", fmt::format("the metric {}", name), {}});
+  }
+  report.misalignment_cause.resize(adapters * modules);
+  report.action.resize(adapters * modules);
+  for (std::size_t n = 0; n < adapters; ++n) {
+    for (std::size_t m = 0; m < modules; ++m) {
+      const auto planted = uniform() < 0.1 ? 1 + static_cast<int>(uniform() * 3) : 0;
+      const double delta = 1e-4 * (1 + 0.05 * bell()) * (planted == 1 ? 1.8 : 1);
+      const double ediem = (delta - 1e-4) / 5e-6;
+      const double norm = delta * 4096, removed = planted == 3 ? 0.3 + 0.2 * uniform() : 0.01 * bell();
+      const double energy = planted == 2 ? 0.05 * uniform() : 0.3 + 0.1 * bell();
+      std::array<double, 10> values{norm,
+                                    delta,
+                                    1.1 * norm,
+                                    norm * 0.6,
+                                    0.8 + 0.05 * bell(),
+                                    planted == 3 ? -0.7 : 0.02 * bell(),
+                                    removed,
+                                    energy,
+                                    planted != 0 ? 5 + 3 * uniform() : ediem,
+                                    ediem};
+      const auto cell = n * modules + m;
+      const bool absent = m + 1 == modules;
+      for (std::size_t k = 0; k < values.size(); ++k) report.metrics[k].values.push_back(absent ? kNaN : values[k]);
+      report.misalignment_cause[cell] = absent ? Cause::none : static_cast<Cause>(planted);
+      report.action[cell] = absent ? Action::none : ediem > 4 ? Action::prune : Action::keep;
+    }
+  }
+  report.policy = "threshold:4";
+  report.rank_by = "ediem";
+  report.population = "role";
+  for (std::int64_t rank = 0; rank < 2; ++rank) {
+    for (const auto* stage : {"headers", "pass1", "pass2", "metrics"}) {
+      report.run.push_back({rank, stage, 0.5 + uniform() * 10, stage[0] == 'p' ? 30'000'000'000U : 0U, 3'000'000'000U});
+    }
+  }
+  return report;
+}
+
+}  // namespace winnow::report::testing

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test.
+#
+#   tests/run.sh [--preset release|debug|asan|tsan] [--torch distribution|pip] [--label REGEX] [--no-setup] [-- CTEST-OPTION...]
+#
+# --torch pip tests a second build against the torch of Python's package index (exit code 69: index not reachable).
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
+
+preset=release torch=distribution setup=yes ctest_options=()
+while (($#)); do
+  case $1 in
+    --preset) preset=${2:?--preset needs a name} && shift ;;
+    --torch) torch=${2:?--torch needs distribution or pip} && shift ;;
+    --label) ctest_options+=(-L "${2:?--label needs a pattern}") && shift ;;
+    --no-setup) setup=no ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --) shift && ctest_options+=("$@") && break ;;
+    *) die "unknown option $1; see --help" ;;
+  esac
+  shift
+done
+[[ $torch == distribution || $torch == pip ]] || die "--torch is distribution or pip, not $torch"
+
+[[ $setup == no ]] || "$repository/jobs/setup.sh" --tests --torch "$torch" || exit
+choose_torch "$torch"
+# Where released Python packages are installed they judge this program; an optimised build is enough for that.
+if [[ $preset == release ]]; then
+  if [[ -x $(python_environment)/bin/python ]]; then
+    cmake_options+=("-DWINNOW_CONFORMANCE_PYTHON=$(python_environment)/bin/python")
+  else
+    say "Without the tests that need transformers and peft; jobs/setup.sh --torch pip installs them."
+  fi
+fi
+
+build=$repository/build/$preset
+[[ $torch == distribution ]] || build=$build-$torch-torch
+cd "$repository"
+cmake --preset "$preset" -B "$build" "${cmake_options[@]}" </dev/null
+cmake --build "$build" -j "$(build_jobs)" </dev/null
+
+export_mpi_environment
+# Several tests run at once, and ranks outnumber cores: threads that wait must not spin.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
+suppressions=$repository/tests/sanitizers
+export ASAN_OPTIONS=${ASAN_OPTIONS:-strict_string_checks=1:detect_stack_use_after_return=1}
+export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$suppressions/leak.txt:print_suppressions=0}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$suppressions/thread.txt:second_deadlock_stack=1}
+ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" "${ctest_options[@]}" </dev/null
