@@ -74,7 +74,8 @@ std::string fingerprint(report::Report report) {
 }
 
 class Golden : public ::testing::TestWithParam<compute::Backend> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Golden, ::testing::Values(compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch),
+INSTANTIATE_TEST_SUITE_P(Backends, Golden,
+                         ::testing::Values(compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch),
                          [](const auto& backend) { return std::string(compute::name(backend.param)); });
 
 TEST_P(Golden, EqualsDenseFloat64) {

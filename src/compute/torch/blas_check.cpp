@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 7> kFast{"openblas", "mkl", "blis", "atla
 }  // namespace
 
 std::string accept_blas(const std::string& path) {
-  const auto file = std::filesystem::path(path).filename().string();
+  auto file = std::filesystem::path(path).filename().string();
   if (file.starts_with("libtorch")) return std::string(kBuiltIn);
   const bool fast = std::any_of(kFast.begin(), kFast.end(),
                                 [&](std::string_view name) { return path.find(name) != std::string::npos; });
