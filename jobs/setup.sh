@@ -93,7 +93,8 @@ install_packages() {
   rm -f "$log"
 }
 
-apt_offers() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+# Not a pipe into grep -q: grep leaves at the first match, and apt-cache, cut off while writing, would fail the pipe.
+apt_offers() { [[ $(apt-cache policy "$1" 2>/dev/null) == *"Candidate: "[^\(]* ]]; }
 
 drop_torch_package() {
   local package kept=()
