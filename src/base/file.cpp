@@ -10,8 +10,6 @@
 #include <filesystem>
 #include <utility>
 
-#include "winnow/base/error.hpp"
-
 namespace winnow::base {
 namespace {
 
@@ -69,6 +67,13 @@ File File::open_for_reading(const std::string& path) {
   return file;
 }
 
+std::optional<File> File::open_for_direct_reading(const std::string& path) {
+  File file(path, restarted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT); }));
+  if (file.descriptor_ >= 0) return file;
+  if (errno == EINVAL || errno == EOPNOTSUPP) return std::nullopt;
+  throw io_error("cannot open file", path, errno);
+}
+
 File File::create_new(const std::string& path) {
   File file(path, restarted([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }));
   if (file.descriptor_ < 0) throw io_error("cannot create file", path, errno);
@@ -96,19 +101,26 @@ std::uint64_t File::size() const {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+std::size_t File::read_some(std::uint64_t offset, std::span<std::byte> out) const {
+  const auto count =
+      restarted([&] { return ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset)); });
+  if (count < 0) throw io_error("cannot read file", path_, errno);
+  return static_cast<std::size_t>(count);
+}
+
 void File::read_exact(std::uint64_t offset, std::span<std::byte> out) const {
   for (std::size_t done = 0; done < out.size();) {
-    const auto count = restarted(
-        [&] { return ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done)); });
-    if (count < 0) throw io_error("cannot read file", path_, errno);
-    if (count == 0) {
-      throw Error(ErrorKind::runtime, "file ends too early")
-          .file(path_)
-          .expected(fmt::format("{} bytes at offset {}, found {}", out.size(), offset, done))
-          .advice("it may have been changed or truncated while it was read");
-    }
-    done += static_cast<std::size_t>(count);
+    const auto count = read_some(offset + done, out.subspan(done));
+    if (count == 0) throw ends_too_early(offset, out.size(), done);
+    done += count;
   }
+}
+
+Error File::ends_too_early(std::uint64_t offset, std::uint64_t wanted, std::uint64_t found) const {
+  return Error(ErrorKind::runtime, "file ends too early")
+      .file(path_)
+      .expected(fmt::format("{} bytes at offset {}, found {}", wanted, offset, found))
+      .advice("it may have been changed or truncated while it was read");
 }
 
 void File::append(std::span<const std::byte> data) {

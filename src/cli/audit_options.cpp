@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
 
 namespace winnow::cli {
@@ -51,7 +52,9 @@ void add_audit_options(po::options_description& options) {
       ("device", text_value("DEVICE", "auto"), "auto or cpu")                                                  //
       ("backend", text_value("BACKEND", "auto"), "auto (cpu), cpu, torch, or reference (slow float64 loops)")  //
       ("threads", count_value(0), "compute threads; 0: this rank's share of the node's cores")                 //
-      ("io", text_value("MODE", "auto"), "auto or buffered");
+      ("memory-budget", text_value("SIZE", "4GiB"), "host memory per rank, libraries aside")                   //
+      ("io", text_value("MODE", "auto"),
+       "auto: what is in the page cache is mapped, the rest read past it; or direct, buffered, mmap");
   options.add(input).add(method).add(resources);
 }
 
@@ -64,9 +67,7 @@ void add_output_options(po::options_description& options) {
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
 }
 
-std::vector<std::string> later_audit_options() {
-  return {"--memory-budget", "--team", "--journal", "--resume", "--precision"};
-}
+std::vector<std::string> later_audit_options() { return {"--team", "--journal", "--resume", "--precision"}; }
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   pipeline::AuditOptions options;
@@ -97,6 +98,7 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.threads = static_cast<int>(threads);
   const auto io = slab::parse_io_mode(values["io"].as<std::string>());
   options.make_reader = [io] { return slab::make_reader(io); };
+  options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
   options.repair = parse_repair(values["repair"].as<std::string>());
   options.repaired_dir = given(values, "repaired-dir").value_or("");
   options.report = given(values, "report").value_or("");

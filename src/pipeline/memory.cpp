@@ -1,34 +1,90 @@
 #include "winnow/pipeline/memory.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "winnow/base/error.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
-constexpr std::uint64_t kStackBytes = 1ULL << 30;
+/// Packed tiles, factors on their way from file to float, small matrices.
+constexpr std::uint64_t kLittle = 48ULL << 20;
 
-/// B, P (o x R), Y and the A factors (i x R), in float32.
+/// In float32: B as read, B as the kernel wants it and P (o x R); Y and the A factors (i x R).
 std::uint64_t stack_bytes(const slab::ModuleTask& task, std::uint64_t columns) {
-  return columns * 2 * (task.out_features + task.in_features) * sizeof(float);
+  return columns * (3 * task.out_features + 2 * task.in_features) * sizeof(float);
+}
+
+std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
+  std::uint64_t columns = inputs.tasks[module].stacked_columns;
+  for (const auto& layer : inputs.layers[module]) columns -= inputs.lora(layer).rank;
+  return columns;
+}
+
+/// The largest stack among the batches of a module.
+std::uint64_t largest_stack(const Inputs& inputs, std::size_t module, std::uint64_t budget) {
+  const auto& layers = inputs.layers[module];
+  std::uint64_t largest = 0;
+  for (std::size_t first = 0; first < layers.size();) {
+    const auto count = batch_size(inputs, module, first, budget);
+    std::uint64_t columns = sketch_columns(inputs, module);
+    for (std::size_t k = first; k < first + count; ++k) columns += inputs.lora(layers[k]).rank;
+    largest = std::max(largest, stack_bytes(inputs.tasks[module], columns));
+    first += count;
+  }
+  return largest;
 }
 
 }  // namespace
 
-std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first) {
+std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, std::uint64_t budget) {
   const auto& layers = inputs.layers[module];
-  std::uint64_t columns = 0;
+  std::uint64_t columns = sketch_columns(inputs, module);
   std::size_t count = 0;
   for (; first + count < layers.size(); ++count) {
     columns += inputs.lora(layers[first + count]).rank;
-    if (count > 0 && stack_bytes(inputs.tasks[module], columns) > kStackBytes) break;
+    if (count > 0 && stack_bytes(inputs.tasks[module], columns) > budget / 4) break;
   }
   return count;
 }
 
-std::uint64_t module_memory(const Inputs& inputs, std::size_t module) {
-  const auto& task = inputs.tasks[module];
-  const std::uint64_t weights = task.bytes() <= kResidentBytes ? task.bytes() : slab::kSlabBytes;
-  return weights + std::min(stack_bytes(task, task.stacked_columns), kStackBytes);
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget) {
+  slab::StreamedModule result{&inputs.tasks[module], slab::split(inputs.tasks[module]), 0};
+  for (std::size_t first = 0; first < inputs.layers[module].size();) {
+    first += batch_size(inputs, module, first, budget);
+    result.sweeps += 2;
+  }
+  return result;
+}
+
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget) {
+  MemoryShare share;
+  std::vector<slab::StreamedModule> stream;
+  for (const auto module : modules) {
+    share.stacks = std::max(share.stacks, largest_stack(inputs, module, budget));
+    stream.push_back(streamed(inputs, module, budget));
+  }
+  const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
+  if (budget < needed) {
+    throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
+        .expected(fmt::format("at least {}MiB", (needed + (1ULL << 20) - 1) >> 20U));
+  }
+  share.slabs = budget - share.stacks - kLittle;
+  return share;
+}
+
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget) {
+  if (modules.empty()) return 0;
+  const auto share = share_memory(inputs, modules, budget);
+  std::uint64_t slabs = 0;
+  std::vector<slab::StreamedModule> stream;
+  for (const auto module : modules) {
+    stream.push_back(streamed(inputs, module, budget));
+    slabs += stream.back().slabs.size();
+  }
+  return share.stacks + kLittle + std::min(share.slabs, slabs * slab::slab_memory(stream));
 }
 
 }  // namespace winnow::pipeline

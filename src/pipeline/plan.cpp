@@ -78,14 +78,18 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
   plan.owner = slab::assign(plan.inputs.tasks, ranks);
   plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, ranks);
   plan.ranks.resize(static_cast<std::size_t>(ranks));
+  std::vector<std::vector<std::size_t>> modules(plan.ranks.size());
   for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
+    modules[static_cast<std::size_t>(plan.owner[m])].push_back(m);
     auto& load = plan.ranks[static_cast<std::size_t>(plan.owner[m])];
     const auto& task = plan.inputs.tasks[m];
     ++load.modules;
     load.weight_bytes += task.bytes();
     load.adapter_bytes += adapter_bytes(plan.inputs, m);
     load.flops += task.flops();
-    load.memory_bytes = std::max(load.memory_bytes, module_memory(plan.inputs, m));
+  }
+  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
+    plan.ranks[r].memory_bytes = expected_memory(plan.inputs, modules[r], options.memory_budget);
   }
   return plan;
 }

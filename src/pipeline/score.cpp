@@ -28,23 +28,23 @@ std::vector<float> read_factor(slab::Reader& reader, const std::string& file,
 
 class ModuleScorer {
  public:
-  ModuleScorer(const Inputs& inputs, const AuditOptions& options, comm::Communicator& world, StageClock& clock)
+  ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
+               comm::Communicator& world, StageClock& clock)
       : inputs_(inputs),
         options_(options),
         world_(world),
         clock_(clock),
         reader_(options.make_reader()),
-        stream_(*reader_, inputs.base, inputs.aligned, kResidentBytes),
+        stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, options),
+                stream_options(inputs, modules, options)),
         pass_(compute::make_alignment_pass(
             options.backend, options.device,
             options.threads > 0 ? options.threads : base::default_threads(world.node_size()))) {}
 
   void score(std::uint64_t module, Scores& scores) {
-    const auto& task = inputs_.tasks[module];
     const auto& layers = inputs_.layers[module];
-    stream_.open(task);
     for (std::size_t first = 0; first < layers.size();) {
-      const auto count = batch_size(inputs_, module, first);
+      const auto count = batch_size(inputs_, module, first, options_.memory_budget);
       const auto statistics = score_batch(module,
                                           {layers.begin() + static_cast<std::ptrdiff_t>(first),
                                            layers.begin() + static_cast<std::ptrdiff_t>(first + count)},
@@ -56,7 +56,26 @@ class ModuleScorer {
     }
   }
 
+  /// To be called once all modules are scored.
+  void count_bytes() { clock_.add("read", 0, stream_.counts().total()); }
+
  private:
+  static std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs,
+                                                            const std::vector<std::size_t>& modules,
+                                                            const AuditOptions& options) {
+    std::vector<slab::StreamedModule> result;
+    for (const auto module : modules) result.push_back(streamed(inputs, module, options.memory_budget));
+    return result;
+  }
+
+  static slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::size_t>& modules,
+                                            const AuditOptions& options) {
+    slab::StreamOptions result;
+    result.memory_bytes = share_memory(inputs, modules, options.memory_budget).slabs;
+    result.make_reader = options.make_reader;
+    return result;
+  }
+
   stats::ModuleStatistics score_batch(std::uint64_t module, const std::vector<LayerRef>& batch, Scores& scores) {
     const auto& task = inputs_.tasks[module];
     std::vector<std::string> faults(batch.size());
@@ -117,13 +136,12 @@ class ModuleScorer {
     return stack;
   }
 
-  /// One pass over the slabs; what is not spent in `use` is spent reading.
+  /// One sweep over the slabs; what is not spent in `use` is spent waiting for the storage.
   void stream(const std::string& stage, const std::function<void(const slab::Slab&)>& use) {
     using Clock = std::chrono::steady_clock;
     const auto seconds = [](Clock::time_point from, Clock::time_point to) {
       return std::chrono::duration<double>(to - from).count();
     };
-    const auto before = reader_->bytes_read();
     auto mark = Clock::now();
     stream_.for_each(
         [&](const slab::Slab& slab) {
@@ -135,14 +153,13 @@ class ModuleScorer {
           mark = now;
         },
         [&] { comm::stop_if_peer_failed(world_); });
-    clock_.add("read", 0, reader_->bytes_read() - before);
   }
 
   const Inputs& inputs_;
   const AuditOptions& options_;
   comm::Communicator& world_;
   StageClock& clock_;
-  std::unique_ptr<slab::Reader> reader_;
+  std::unique_ptr<slab::Reader> reader_;  // of factors
   slab::SlabStream stream_;
   std::unique_ptr<compute::AlignmentPass> pass_;
 };
@@ -164,21 +181,23 @@ compute::ElementSummary get_summary(base::ByteReader& in) {
 Scores score_modules(const Inputs& inputs, const std::vector<int>& owner, const AuditOptions& options,
                      comm::Communicator& world, StageClock& clock) {
   Progress progress;
+  std::vector<std::size_t> modules;
   for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
     if (owner[m] != world.rank()) continue;
-    ++progress.modules;
+    modules.push_back(m);
     progress.bytes += inputs.tasks[m].bytes();
   }
+  progress.modules = modules.size();
   Scores scores;
-  if (progress.modules == 0) return scores;
-  ModuleScorer scorer(inputs, options, world, clock);
-  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
-    if (owner[m] != world.rank()) continue;
-    scorer.score(m, scores);
+  if (modules.empty()) return scores;
+  ModuleScorer scorer(inputs, modules, options, world, clock);
+  for (const auto module : modules) {
+    scorer.score(module, scores);
     ++progress.modules_done;
-    progress.bytes_done += inputs.tasks[m].bytes();
+    progress.bytes_done += inputs.tasks[module].bytes();
     if (options.progress) options.progress(progress);
   }
+  scorer.count_bytes();
   return scores;
 }
 

@@ -2,59 +2,47 @@
 
 #include <fmt/format.h>
 
-#include <list>
-
+#include "readers.hpp"
 #include "winnow/base/error.hpp"
-#include "winnow/base/file.hpp"
 
 namespace winnow::slab {
-namespace {
 
-/// Shards are read front to back, one after the other: a handful of open files serves any number of shards.
-constexpr std::size_t kOpenFiles = 8;
+ReadCounts& ReadCounts::operator+=(const ReadCounts& other) noexcept {
+  buffered += other.buffered;
+  direct += other.direct;
+  mapped += other.mapped;
+  return *this;
+}
 
-class BufferedReader final : public Reader {
- public:
-  void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
-            std::string_view tensor) override {
-    try {
-      open(path).read_exact(offset, destination);
-    } catch (base::Error& error) {
-      throw std::move(error).tensor(tensor);
-    }
-    bytes_read_ += destination.size();
-  }
-
- private:
-  const base::File& open(const std::string& path) {
-    for (auto it = files_.begin(); it != files_.end(); ++it) {
-      if (it->path() == path) {
-        files_.splice(files_.begin(), files_, it);
-        return files_.front();
-      }
-    }
-    if (files_.size() == kOpenFiles) files_.pop_back();
-    files_.push_front(base::File::open_for_reading(path));
-    return files_.front();
-  }
-
-  std::list<base::File> files_;  // most recently used first
-};
-
-}  // namespace
+Loaded Reader::load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
+                    std::string_view tensor) {
+  read(path, offset, room.first(bytes), tensor);
+  Loaded loaded;
+  loaded.data = room.data();
+  return loaded;
+}
 
 IoMode parse_io_mode(std::string_view text) {
   if (text == "auto") return IoMode::automatic;
+  if (text == "direct") return IoMode::direct;
   if (text == "buffered") return IoMode::buffered;
-  if (text == "direct" || text == "mmap") {
-    throw base::Error(base::ErrorKind::usage, fmt::format("--io {} is not available in this version", text))
-        .expected("auto or buffered");
-  }
-  throw base::Error(base::ErrorKind::usage, fmt::format("unknown --io {}", text)).expected("auto or buffered");
+  if (text == "mmap") return IoMode::mmap;
+  throw base::Error(base::ErrorKind::usage, fmt::format("unknown --io {}", text))
+      .expected("auto, direct, buffered or mmap");
 }
 
-std::unique_ptr<Reader> make_buffered_reader() { return std::make_unique<BufferedReader>(); }
-
-std::unique_ptr<Reader> make_reader(IoMode) { return make_buffered_reader(); }
+std::unique_ptr<Reader> make_reader(IoMode mode) {
+  switch (mode) {
+    case IoMode::direct:
+      return std::make_unique<DirectReader>();
+    case IoMode::buffered:
+      return std::make_unique<BufferedReader>();
+    case IoMode::mmap:
+      return std::make_unique<MappedReader>();
+    case IoMode::automatic:
+      break;
+  }
+  return std::make_unique<AutomaticReader>();
+}
 
 }  // namespace winnow::slab

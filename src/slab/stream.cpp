@@ -1,63 +1,121 @@
 #include "winnow/slab/stream.hpp"
 
-#include "winnow/base/narrow.hpp"
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "prefetcher.hpp"
+#include "winnow/base/error.hpp"
 
 namespace winnow::slab {
 namespace {
 
-constexpr std::uint64_t kElementAlignment = 64;
+/// Slots of a module too large to be kept whole that the rest streams through.
+constexpr std::size_t kLeastPassing = 2, kMostPassing = 8;
 
-std::uint64_t round_up(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
+std::size_t slots_in(std::uint64_t memory_bytes, std::uint64_t slab_bytes) {
+  return slab_bytes == 0 ? 0 : static_cast<std::size_t>(memory_bytes / slab_bytes);
+}
+
+/// How many slabs of a module, from the first on, stay in memory from one sweep to the next.
+std::size_t kept_slabs(std::size_t slabs, std::size_t slots) {
+  return slabs <= slots ? slabs : slots - std::clamp(slots / 4, kLeastPassing, kMostPassing);
+}
+
+std::vector<SlabRead> reads_of(const std::vector<StreamedModule>& modules, std::size_t slots) {
+  std::vector<SlabRead> reads;
+  for (const auto& module : modules) {
+    const std::size_t kept = kept_slabs(module.slabs.size(), slots);
+    for (std::size_t sweep = 0; sweep < module.sweeps; ++sweep) {
+      for (std::size_t k = sweep == 0 ? 0 : kept; k < module.slabs.size(); ++k) {
+        reads.push_back({module.task, module.slabs[k]});
+      }
+    }
+  }
+  return reads;
+}
 
 }  // namespace
 
-SlabStream::SlabStream(Reader& reader, const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
-                       std::uint64_t resident_bytes)
-    : reader_(reader), base_(base), aligned_(aligned), resident_bytes_(resident_bytes) {}
-
-void SlabStream::open(const ModuleTask& task) {
-  task_ = &task;
-  slabs_ = split(task);
-  resident_ = task.bytes() <= resident_bytes_;
-  loaded_ = 0;
-  const std::uint64_t rows = task.rows();
-  const std::uint64_t rows_in_memory = resident_ || slabs_.empty() ? rows : slabs_.front().rows;
-  const std::uint64_t row_bytes = rows == 0 ? 0 : task.bytes() / rows;
-  buffer_.reserve(base::narrow<std::size_t>(rows_in_memory * row_bytes + 2 * kElementAlignment, "slab size"));
+std::uint64_t slab_memory(const std::vector<StreamedModule>& modules) {
+  std::uint64_t base = 0, aligned = 0;
+  for (const auto& module : modules) {
+    for (const auto& slab : module.slabs) {
+      base = std::max(base, module.task->base.bytes / module.task->rows() * slab.rows);
+      aligned = std::max(aligned, module.task->aligned.bytes / module.task->rows() * slab.rows);
+    }
+  }
+  return base + aligned == 0 ? 0 : slot_memory(base, aligned);
 }
+
+std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules) {
+  return kLeastPassing * slab_memory(modules);
+}
+
+class SlabStream::Implementation {
+ public:
+  Implementation(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
+                 std::vector<StreamedModule> modules, std::size_t slots, const StreamOptions& options)
+      : base_(base),
+        aligned_(aligned),
+        modules_(std::move(modules)),
+        slots_(slots),
+        prefetcher_(base, aligned, reads_of(modules_, slots), slots, options.most_readers, options.make_reader) {}
+
+  void for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between) {
+    const auto& module = modules_.at(module_);
+    const std::size_t kept = kept_slabs(module.slabs.size(), slots_);
+    const bool last_sweep = sweep_ + 1 == module.sweeps;
+    for (std::size_t k = 0; k < module.slabs.size(); ++k) {
+      if (between) between();
+      Slot& slot = sweep_ > 0 && k < kept ? *kept_[k] : prefetcher_.next(between);
+      use(slot.slab());
+      slot.require_intact(base_, aligned_);
+      if (last_sweep || k >= kept) {
+        prefetcher_.release(slot);
+      } else if (sweep_ == 0) {
+        kept_.push_back(&slot);
+      }
+    }
+    if (!last_sweep) {
+      ++sweep_;
+      return;
+    }
+    kept_.clear();
+    sweep_ = 0;
+    ++module_;
+  }
+
+  ReadCounts counts() const { return prefetcher_.counts(); }
+
+ private:
+  const checkpoint::Catalogue& base_;
+  const checkpoint::Catalogue& aligned_;
+  std::vector<StreamedModule> modules_;
+  std::size_t slots_;
+  std::size_t module_ = 0, sweep_ = 0;
+  std::vector<Slot*> kept_;  // of the module in hand
+  Prefetcher prefetcher_;
+};
+
+SlabStream::SlabStream(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
+                       std::vector<StreamedModule> modules, const StreamOptions& options) {
+  const auto least = least_stream_memory(modules);
+  if (options.memory_bytes < least) {
+    throw base::Error(base::ErrorKind::usage, "not enough memory to stream the weights")
+        .expected(fmt::format("{} bytes for slabs at least, found {}", least, options.memory_bytes));
+  }
+  const auto slots = slots_in(options.memory_bytes, slab_memory(modules));
+  implementation_ = std::make_unique<Implementation>(base, aligned, std::move(modules), slots, options);
+}
+
+SlabStream::~SlabStream() = default;
 
 void SlabStream::for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between) {
-  const std::uint64_t rows = task_->rows();
-  if (rows == 0) return;
-  const std::uint64_t base_row = task_->base.bytes / rows;
-  const std::uint64_t aligned_row = task_->aligned.bytes / rows;
-  for (std::size_t k = 0; k < slabs_.size(); ++k) {
-    if (between) between();
-    const auto range = slabs_[k];
-    // Resident: the whole base tensor, then the whole aligned one. Otherwise the same with one slab's rows.
-    const std::uint64_t rows_in_memory = resident_ ? rows : slabs_.front().rows;
-    const std::uint64_t first = resident_ ? range.row_begin : 0;
-    std::byte* const base_at = buffer_.data() + first * base_row;
-    std::byte* const aligned_at =
-        buffer_.data() + round_up(rows_in_memory * base_row, kElementAlignment) + first * aligned_row;
-    if (!resident_ || k >= loaded_) {
-      read(range, base_at, aligned_at);
-      loaded_ = k + 1;
-    }
-    use(Slab{range.row_begin, range.rows, task_->columns(), base_at, aligned_at, task_->base.dtype,
-             task_->aligned.dtype});
-  }
+  implementation_->for_each(use, between);
 }
 
-void SlabStream::read(const SlabRange& range, std::byte* base_to, std::byte* aligned_to) {
-  const auto fetch = [&](const checkpoint::Catalogue& catalogue, const checkpoint::TensorLocation& tensor,
-                         std::byte* to) {
-    const std::uint64_t row_bytes = tensor.bytes / task_->rows();
-    reader_.read(catalogue.shards.at(tensor.shard).path, tensor.offset + range.row_begin * row_bytes,
-                 {to, base::narrow<std::size_t>(range.rows * row_bytes, "slab size")}, task_->weight);
-  };
-  fetch(base_, task_->base, base_to);
-  fetch(aligned_, task_->aligned, aligned_to);
-}
+ReadCounts SlabStream::counts() const { return implementation_->counts(); }
 
 }  // namespace winnow::slab

@@ -4,8 +4,10 @@
 
 #include <sys/resource.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <mutex>
 
 #include "base/temporary_directory.hpp"
 #include "mpi/mpi_main.hpp"
@@ -58,19 +60,19 @@ Error error_of(const pipeline::AuditOptions& options) {
   return {ErrorKind::usage, "nothing thrown"};
 }
 
-/// Reads as usual until `reads` are done, then fails.
+/// Reads as usual until `left`, shared by all readers of a rank, is used up, then fails.
 class FailingReader final : public slab::Reader {
  public:
-  explicit FailingReader(int reads) : left_(reads) {}
+  explicit FailingReader(std::shared_ptr<std::atomic<int>> left) : left_(std::move(left)) {}
   void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
             std::string_view tensor) override {
-    if (left_-- <= 0) throw Error(ErrorKind::runtime, "cannot read").os_error(EIO).file(path).tensor(tensor);
+    if ((*left_)-- <= 0) throw Error(ErrorKind::runtime, "cannot read").os_error(EIO).file(path).tensor(tensor);
     inner_->read(path, offset, destination, tensor);
   }
 
  private:
-  int left_;
-  std::unique_ptr<slab::Reader> inner_ = slab::make_buffered_reader();
+  std::shared_ptr<std::atomic<int>> left_;
+  std::unique_ptr<slab::Reader> inner_ = slab::make_reader(slab::IoMode::buffered);
 };
 
 TEST(Failures, BeforeThePassAMissingCheckpoint) {
@@ -97,9 +99,10 @@ TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
       const SharedDirectory directory;
       auto broken = options();
       broken.report = directory / "report.h5";
+      const auto left = std::make_shared<std::atomic<int>>(reads);
       broken.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
-        if (world().rank() == failing) return std::make_unique<FailingReader>(reads);
-        return slab::make_buffered_reader();
+        if (world().rank() == failing) return std::make_unique<FailingReader>(left);
+        return slab::make_reader(slab::IoMode::buffered);
       };
       const auto error = error_of(broken);
       EXPECT_EQ(error.kind(), ErrorKind::runtime);
@@ -121,7 +124,7 @@ TEST(Failures, DuringThePassAShardThatWasCutShort) {
   cut.make_reader = [&] {
     std::error_code ignored;
     fs::resize_file(shard, 20'000, ignored);
-    return slab::make_buffered_reader();
+    return slab::make_reader(slab::IoMode::buffered);
   };
   const auto error = error_of(cut);
   EXPECT_EQ(error.file(), shard);
@@ -180,12 +183,14 @@ TEST(Failures, AfterThePassAnAdapterThatCannotBeWritten) {
   occupied.repaired_dir = directory / "repaired";
   // Someone else's data in the way of the second adapter, which the second rank writes. It comes while the pass runs:
   // what is there before is refused before.
+  std::once_flag once;
   occupied.make_reader = [&] {
-    if (world().is_coordinator()) {
+    if (!world().is_coordinator()) return slab::make_reader(slab::IoMode::buffered);
+    std::call_once(once, [&] {
       fs::create_directories(occupied.repaired_dir + "/adapter-001");
       fs::copy_file(kGolden + "/README.md", occupied.repaired_dir + "/adapter-001/mine.txt");
-    }
-    return slab::make_buffered_reader();
+    });
+    return slab::make_reader(slab::IoMode::buffered);
   };
   const auto error = error_of(occupied);
   EXPECT_THAT(error.what(), ::testing::HasSubstr("adapter-001"));

@@ -2,13 +2,18 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,7 +30,8 @@ using test::expect_error;
 using testing::AllOf;
 using testing::HasSubstr;
 
-constexpr std::uint64_t kEverything = ~std::uint64_t{0};
+constexpr std::uint64_t kPlenty = 1ULL << 30;
+constexpr std::uint64_t kTestSlabBytes = 1'700'000;
 
 /// A module whose tensors start at odd offsets of two files, and the bytes of its tensors.
 struct Pair {
@@ -52,8 +58,8 @@ class SlabStreamTest : public testing::Test {
     return pair;
   }
 
-  /// About 72 MB of pair, of odd columns: several slabs of two dtypes.
-  Pair make_large() const { return make("large", 3001, 3999, DType::bf16, DType::f32); }
+  /// About 7 MB of pair, of odd columns: several slabs of two dtypes.
+  Pair make_large() const { return make("large", 301, 3999, DType::bf16, DType::f32); }
 
   /// A file that ends with this tensor, of random bytes. Returns the tensor's.
   static std::vector<std::byte> write(const std::string& path, const checkpoint::TensorLocation& tensor,
@@ -71,11 +77,24 @@ class SlabStreamTest : public testing::Test {
   }
 
   test::TemporaryDirectory directory_;
-  std::unique_ptr<Reader> reader_ = make_buffered_reader();
 };
 
-/// Expects one pass to hand out the pair, row after row. Returns the number of slabs.
-int expect_whole_pass(SlabStream& stream, const Pair& pair) {
+std::vector<StreamedModule> streamed(const std::vector<const Pair*>& pairs, std::size_t sweeps) {
+  std::vector<StreamedModule> modules;
+  for (const auto* pair : pairs) modules.push_back({&pair->task, split(pair->task, kTestSlabBytes), sweeps});
+  return modules;
+}
+
+StreamOptions options(IoMode mode, std::uint64_t memory_bytes, int readers = 2) {
+  StreamOptions options;
+  options.memory_bytes = memory_bytes;
+  options.most_readers = readers;
+  options.make_reader = [mode] { return make_reader(mode); };
+  return options;
+}
+
+/// Expects one sweep to hand out the pair, row after row. Returns the number of slabs.
+int expect_whole_sweep(SlabStream& stream, const Pair& pair) {
   const auto& task = pair.task;
   std::uint64_t next = 0;
   int slabs = 0;
@@ -100,29 +119,45 @@ int expect_whole_pass(SlabStream& stream, const Pair& pair) {
   return slabs;
 }
 
-TEST_F(SlabStreamTest, HandsOutTheSameSlabsResidentOrNot) {
+TEST_F(SlabStreamTest, HandsOutTheSameSlabsHoweverLittleMemoryAndHoweverRead) {
   const auto pair = make_large();
-  for (const std::uint64_t resident : {kEverything, pair.task.bytes(), pair.task.bytes() - 1, std::uint64_t{0}}) {
-    SlabStream stream(*reader_, pair.base, pair.aligned, resident);
-    stream.open(pair.task);
-    const int slabs = expect_whole_pass(stream, pair);
-    EXPECT_EQ(slabs, static_cast<int>(split(pair.task).size()));
-    EXPECT_GE(slabs, 3);
-    EXPECT_EQ(expect_whole_pass(stream, pair), slabs);
+  const auto modules = streamed({&pair}, 3);
+  ASSERT_GE(modules[0].slabs.size(), 3u);
+  for (const auto mode : {IoMode::automatic, IoMode::direct, IoMode::buffered, IoMode::mmap}) {
+    for (const std::uint64_t slots : {2, 3, 4, 100}) {
+      for (const int readers : {1, 4}) {
+        SlabStream stream(pair.base, pair.aligned, modules, options(mode, slots * slab_memory(modules), readers));
+        for (int sweep = 0; sweep < 3; ++sweep) {
+          EXPECT_EQ(expect_whole_sweep(stream, pair), static_cast<int>(modules[0].slabs.size()));
+        }
+      }
+    }
   }
 }
 
-TEST_F(SlabStreamTest, ReadsAResidentModuleOnceAndALargerOneOncePerPass) {
+TEST_F(SlabStreamTest, KeepsWhatFitsAndReadsTheRestOnceASweep) {
   const auto pair = make_large();
-  for (const bool resident : {true, false}) {
-    const auto reader = make_buffered_reader();
-    SlabStream stream(*reader, pair.base, pair.aligned, resident ? pair.task.bytes() : pair.task.bytes() - 1);
-    stream.open(pair.task);
-    stream.for_each([](const Slab&) {});
-    EXPECT_EQ(reader->bytes_read(), pair.task.bytes());
-    stream.for_each([](const Slab&) {});
-    EXPECT_EQ(reader->bytes_read(), resident ? pair.task.bytes() : 2 * pair.task.bytes());
+  const auto modules = streamed({&pair}, 2);
+  const auto slabs = modules[0].slabs.size();
+  const std::uint64_t row = pair.task.bytes() / pair.task.rows();
+  for (std::size_t slots = 2; slots <= slabs + 1; ++slots) {
+    SlabStream stream(pair.base, pair.aligned, modules, options(IoMode::buffered, slots * slab_memory(modules)));
+    expect_whole_sweep(stream, pair);
+    expect_whole_sweep(stream, pair);
+    std::uint64_t again = 0;
+    for (std::size_t k = slots - 2; slots < slabs && k < slabs; ++k) again += modules[0].slabs[k].rows * row;
+    EXPECT_EQ(stream.counts().buffered, pair.task.bytes() + again) << slots << " slots";
+    EXPECT_EQ(stream.counts().total(), stream.counts().buffered);
   }
+}
+
+TEST_F(SlabStreamTest, RefusesMemoryForLessThanTwoSlabs) {
+  const auto pair = make_large();
+  const auto modules = streamed({&pair}, 2);
+  EXPECT_EQ(least_stream_memory(modules), 2 * slab_memory(modules));
+  expect_error(ErrorKind::usage, HasSubstr("not enough memory"), [&] {
+    SlabStream(pair.base, pair.aligned, modules, options(IoMode::buffered, least_stream_memory(modules) - 1));
+  });
 }
 
 TEST_F(SlabStreamTest, TakesEveryPairOfDTypesAndOddShapes) {
@@ -130,13 +165,12 @@ TEST_F(SlabStreamTest, TakesEveryPairOfDTypesAndOddShapes) {
   for (const auto base : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
     for (const auto aligned : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
       for (const auto& [rows, columns] :
-           std::vector<std::pair<std::uint64_t, std::uint64_t>>{{1, 1}, {7, 13}, {1, 9}}) {
+           std::vector<std::pair<std::uint64_t, std::uint64_t>>{{1, 1}, {7, 13}, {1, 9}, {61, 997}}) {
         const auto pair = make("m" + std::to_string(number++), rows, columns, base, aligned);
-        for (const std::uint64_t resident : {kEverything, std::uint64_t{0}}) {
-          SlabStream stream(*reader_, pair.base, pair.aligned, resident);
-          stream.open(pair.task);
-          EXPECT_EQ(expect_whole_pass(stream, pair), 1);
-          EXPECT_EQ(expect_whole_pass(stream, pair), 1);
+        for (const auto mode : {IoMode::automatic, IoMode::direct, IoMode::buffered, IoMode::mmap}) {
+          SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(mode, kPlenty));
+          EXPECT_EQ(expect_whole_sweep(stream, pair), 1);
+          EXPECT_EQ(expect_whole_sweep(stream, pair), 1);
         }
       }
     }
@@ -148,86 +182,128 @@ TEST_F(SlabStreamTest, RowsOfATransposedWeightAreInputFeatures) {
   pair.task.stored_transposed = true;
   pair.task.out_features = 5;
   pair.task.in_features = 12;
-  SlabStream stream(*reader_, pair.base, pair.aligned, 0);
-  stream.open(pair.task);
-  EXPECT_EQ(expect_whole_pass(stream, pair), 1);
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 1), options(IoMode::buffered, kPlenty));
+  EXPECT_EQ(expect_whole_sweep(stream, pair), 1);
 }
 
-TEST_F(SlabStreamTest, OpensOneModuleAfterTheOther) {
+TEST_F(SlabStreamTest, StreamsOneModuleAfterTheOther) {
   const auto large = make_large();
   auto small = make("small", 11, 3, DType::f16, DType::bf16);
   auto base = large.base, aligned = large.aligned;  // the small module lies in a second shard
   base.shards.push_back(small.base.shards[0]);
   aligned.shards.push_back(small.aligned.shards[0]);
   small.task.base.shard = small.task.aligned.shard = 1;
-  for (const std::uint64_t resident : {kEverything, std::uint64_t{1000}}) {
-    SlabStream stream(*reader_, base, aligned, resident);
-    for (int round = 0; round < 2; ++round) {
-      stream.open(small.task);
-      expect_whole_pass(stream, small);
-      expect_whole_pass(stream, small);
-      stream.open(large.task);
-      expect_whole_pass(stream, large);
+  const auto modules = streamed({&small, &large, &small, &large, &large}, 2);
+  for (const std::uint64_t slots : {2, 3, 5, 100}) {
+    SlabStream stream(base, aligned, modules, options(IoMode::automatic, slots * slab_memory(modules), 3));
+    for (const auto* pair : std::vector<const Pair*>{&small, &large, &small, &large, &large}) {
+      expect_whole_sweep(stream, *pair);
+      expect_whole_sweep(stream, *pair);
     }
   }
 }
 
-TEST_F(SlabStreamTest, CallsBetweenBeforeEachSlabAndStopsWhereItThrows) {
-  const auto pair = make_large();
-  for (const std::uint64_t resident : {kEverything, std::uint64_t{0}}) {
-    SlabStream stream(*reader_, pair.base, pair.aligned, resident);
-    stream.open(pair.task);
-    std::string calls;
-    stream.for_each([&](const Slab&) { calls += 'u'; }, [&] { calls += 'b'; });
-    EXPECT_EQ(calls, "bububu");
-
-    int before = 0, used = 0;
-    const auto stop_at_second = [&] {
-      if (++before == 2) throw std::runtime_error("stop");
-    };
-    EXPECT_THROW(stream.for_each([&](const Slab&) { ++used; }, stop_at_second), std::runtime_error);
-    EXPECT_EQ(used, 1);
-    expect_whole_pass(stream, pair);  // a stopped pass leaves nothing half done
-  }
+TEST_F(SlabStreamTest, ReadsAheadAsFarAsMemoryAllowsAndNoFarther) {
+  const auto large = make_large();
+  const auto modules = streamed({&large, &large, &large}, 1);
+  const std::uint64_t slots = 4;
+  SlabStream stream(large.base, large.aligned, modules, options(IoMode::buffered, slots * slab_memory(modules)));
+  const auto row = large.task.bytes() / large.task.rows();
+  std::uint64_t first_four = 0;  // of the first module's slabs, then of the second's
+  for (std::uint64_t k = 0; k < slots; ++k) first_four += modules[0].slabs[k % modules[0].slabs.size()].rows * row;
+  while (stream.counts().total() < first_four) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(stream.counts().total(), first_four);  // nobody has taken a slab yet
 }
 
-TEST_F(SlabStreamTest, APassStoppedEarlyReadsTheRestOfAResidentModuleLater) {
+TEST_F(SlabStreamTest, CallsBetweenBeforeEachSlabAndStopsWhereItThrows) {
   const auto pair = make_large();
-  SlabStream stream(*reader_, pair.base, pair.aligned, kEverything);
-  stream.open(pair.task);
-  EXPECT_THROW(stream.for_each([](const Slab&) { throw std::runtime_error("stop"); }), std::runtime_error);
-  expect_whole_pass(stream, pair);
-  expect_whole_pass(stream, pair);
-  EXPECT_EQ(reader_->bytes_read(), pair.task.bytes());
+  const auto slabs = static_cast<int>(split(pair.task, kTestSlabBytes).size());
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(IoMode::buffered, kPlenty));
+  int between = 0, used = 0;
+  stream.for_each([&](const Slab&) { EXPECT_GT(between, used++); }, [&] { ++between; });
+  EXPECT_EQ(used, slabs);
+  EXPECT_GE(between, slabs);
+  const auto stop = [] { throw std::runtime_error("stop"); };
+  EXPECT_THROW(stream.for_each([](const Slab&) { FAIL(); }, stop), std::runtime_error);
+}
+
+/// A storage that answers only when told to.
+class StuckReader final : public Reader {
+ public:
+  explicit StuckReader(std::atomic<bool>& answers) : answers_(answers) {}
+  void read(const std::string&, std::uint64_t, std::span<std::byte> destination, std::string_view) override {
+    while (!answers_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::fill(destination.begin(), destination.end(), std::byte{0});
+  }
+
+ private:
+  std::atomic<bool>& answers_;
+};
+
+TEST_F(SlabStreamTest, CallsBetweenWhileTheStorageDoesNotAnswer) {
+  const auto pair = make("stuck", 4, 4, DType::f32, DType::f32);
+  std::atomic<bool> answers = false;
+  StreamOptions stuck;
+  stuck.make_reader = [&] { return std::make_unique<StuckReader>(answers); };
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 1), stuck);
+  int calls = 0;
+  const auto give_up = [&] {
+    if (++calls == 3) throw std::runtime_error("a peer has failed");
+  };
+  EXPECT_THROW(stream.for_each([](const Slab&) { FAIL(); }, give_up), std::runtime_error);
+  answers = true;  // the reader cannot be interrupted in a system call
 }
 
 TEST_F(SlabStreamTest, AShardCutShortIsNamedWithItsTensor) {
   const auto pair = make_large();
   const auto& path = pair.aligned.shards[0].path;
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
-  for (const std::uint64_t resident : {kEverything, std::uint64_t{0}}) {
-    SlabStream stream(*reader_, pair.base, pair.aligned, resident);
-    stream.open(pair.task);
+  const auto slabs = static_cast<int>(split(pair.task, kTestSlabBytes).size());
+  for (const auto mode : {IoMode::automatic, IoMode::direct, IoMode::buffered, IoMode::mmap}) {
+    SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(mode, kPlenty));
     int used = 0;
     expect_error(ErrorKind::runtime, AllOf(HasSubstr("ends too early"), HasSubstr(path), HasSubstr("large.weight")),
                  [&] { stream.for_each([&](const Slab&) { ++used; }); });
-    EXPECT_EQ(used, 2);  // the slabs before the last are whole
+    EXPECT_EQ(used, slabs - 1);  // the slabs before the last are whole
   }
+}
+
+TEST_F(SlabStreamTest, AShardCutShortUnderItsMappingIsNamedWithItsTensor) {
+  const auto pair = make("large", 301, 3999, DType::bf16, DType::f32, 16, 16);  // aligned: used where it is mapped
+  const auto& path = pair.base.shards[0].path;
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(IoMode::mmap, kPlenty));
+  stream.for_each([](const Slab&) {});
+  std::filesystem::resize_file(path, 100);
+  expect_error(ErrorKind::runtime,
+               AllOf(HasSubstr("mapped file cannot be read"), HasSubstr(path), HasSubstr("large.weight")), [&] {
+                 stream.for_each([&](const Slab& slab) {
+                   const auto row = slab.columns * base::element_bytes(slab.base_dtype);
+                   EXPECT_EQ(slab.base[(slab.rows - 1) * row + row - 1], std::byte{0});  // and no SIGBUS
+                 });
+               });
 }
 
 TEST_F(SlabStreamTest, AnAbsentShardIsNamedWithItsTensor) {
   const auto pair = make("gone", 4, 4, DType::f32, DType::f32);
   std::filesystem::remove(pair.base.shards[0].path);
-  SlabStream stream(*reader_, pair.base, pair.aligned, kEverything);
-  stream.open(pair.task);
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(IoMode::automatic, kPlenty));
   expect_error(ErrorKind::runtime, AllOf(HasSubstr(pair.base.shards[0].path), HasSubstr("gone.weight")),
                [&] { stream.for_each([](const Slab&) {}); });
 }
 
+TEST_F(SlabStreamTest, AReaderThatCannotBeMadeEndsTheSweep) {
+  const auto pair = make("small", 4, 4, DType::f32, DType::f32);
+  StreamOptions broken;
+  broken.make_reader = []() -> std::unique_ptr<Reader> { throw std::runtime_error("no reader"); };
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), broken);
+  EXPECT_THROW(stream.for_each([](const Slab&) { FAIL(); }), std::runtime_error);
+}
+
 TEST_F(SlabStreamTest, AModuleWithoutRowsHasNoSlabs) {
   const auto pair = make("empty", 0, 4, DType::f32, DType::f32);
-  SlabStream stream(*reader_, pair.base, pair.aligned, kEverything);
-  stream.open(pair.task);
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(IoMode::automatic, kPlenty));
+  stream.for_each([](const Slab&) { FAIL(); });
   stream.for_each([](const Slab&) { FAIL(); });
 }
 

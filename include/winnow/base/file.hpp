@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "winnow/base/error.hpp"
+
 namespace winnow::base {
 
 /// An open file descriptor. Every failure throws Error(runtime) with the path and errno.
@@ -15,6 +17,9 @@ class File {
  public:
   static File open_for_reading(const std::string& path);  ///< plain files only, links followed
   static File create_new(const std::string& path);        ///< for writing; fails where something is there already
+  /// Past the page cache (O_DIRECT): offsets, lengths and memory of reads must be aligned, to 4096 bytes for any
+  /// device. std::nullopt where the file system refuses that.
+  static std::optional<File> open_for_direct_reading(const std::string& path);
 
   ~File();
   File(File&& other) noexcept;
@@ -23,6 +28,10 @@ class File {
   std::uint64_t size() const;
   /// Fills `out` with the bytes at `offset`. Throws also where the file ends before.
   void read_exact(std::uint64_t offset, std::span<std::byte> out) const;
+  /// One read: up to out.size() bytes, 0 at the end of the file.
+  std::size_t read_some(std::uint64_t offset, std::span<std::byte> out) const;
+  /// What read_exact() throws where `wanted` bytes at `offset` are more than the `found` there are.
+  Error ends_too_early(std::uint64_t offset, std::uint64_t wanted, std::uint64_t found) const;
   void append(std::span<const std::byte> data);
   void append(std::string_view text);
   void sync();   ///< flushes to the device

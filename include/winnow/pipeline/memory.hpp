@@ -1,21 +1,38 @@
-// How much memory a rank takes for a module, and how it is bounded: used by the pass and told by `winnow plan`.
+// How a rank divides its memory budget: used by the pass and told by `winnow plan`.
+//
+//     budget
+//     +--------------------------------+------------------+--------+
+//     | slabs: kept, in use, read ahead| stacked matrices | little |
+//     +--------------------------------+------------------+--------+
+//                                        at most a quarter
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/slab/stream.hpp"
 
 namespace winnow::pipeline {
 
-/// A module whose pair is larger is read once per pass, slab by slab, instead of being kept.
-inline constexpr std::uint64_t kResidentBytes = 1ULL << 30;
+struct MemoryShare {
+  std::uint64_t slabs = 0;   ///< for slab::StreamOptions
+  std::uint64_t stacks = 0;  ///< that stacked matrices take at most, at once
+};
 
-/// How many of a module's layers, from `first` on, are stacked at once: as many as keep the stacked matrices below
-/// 1 GiB, at least one. So memory does not grow with the number of adapters.
-std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first);
+/// How many of a module's layers, from `first` on, are stacked at once: as many as keep the stacked matrices below a
+/// quarter of the budget, at least one. So memory does not grow with the number of adapters.
+std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, std::uint64_t budget);
 
-/// Bytes of slabs and stacked matrices while a module is in hand.
-std::uint64_t module_memory(const Inputs& inputs, std::size_t module);
+/// A module as it is streamed: two sweeps for each batch of its layers.
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget);
+
+/// Divides the budget for a rank that holds these modules (indices into Inputs::tasks). Throws Error(usage) where it is
+/// too small for one of them, saying what is needed.
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget);
+
+/// What of the budget such a rank will use: less where all its slabs fit a part of it.
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget);
 
 }  // namespace winnow::pipeline

@@ -19,6 +19,9 @@
 
 namespace winnow::pipeline {
 
+/// Default of `--memory-budget`. Libraries and the program itself come on top.
+inline constexpr std::uint64_t kDefaultMemoryBudget = 4ULL << 30;
+
 /// Work done so far by this rank, of its own share.
 struct Progress {
   std::uint64_t modules_done = 0, modules = 0;
@@ -47,8 +50,12 @@ struct AuditOptions {
   compute::Device device = compute::Device::cpu;
   int threads = 0;  ///< 0: this rank's share of the node's cores
 
-  /// How a rank reads; replaced in tests to inject faults.
-  std::function<std::unique_ptr<slab::Reader>()> make_reader = slab::make_buffered_reader;
+  std::uint64_t memory_budget = kDefaultMemoryBudget;  ///< bytes a rank, libraries aside
+
+  /// How a rank reads; called once for each thread that does, on it. Replaced in tests to inject faults.
+  std::function<std::unique_ptr<slab::Reader>()> make_reader = [] {
+    return slab::make_reader(slab::IoMode::automatic);
+  };
   std::function<void(const Progress&)> progress;   ///< called after each slab; may be empty
   std::map<std::string, report::Attribute> facts;  ///< further attributes of the report: versions, command line
 };

@@ -24,8 +24,9 @@ struct ModuleTask {
   double flops() const;  ///< 4 * o * i * R: both passes
 };
 
-/// Bytes of both checkpoints in one slab: large enough for full read bandwidth, small beside any memory budget.
-inline constexpr std::uint64_t kSlabBytes = 32ULL << 20;
+/// Bytes of both checkpoints in one slab: large enough for full read bandwidth, small beside any memory budget. A
+/// little less than 32 MiB, so that each half and what alignment adds fit 16 MiB of huge pages.
+inline constexpr std::uint64_t kSlabBytes = (32ULL << 20) - (32ULL << 10);
 
 struct SlabRange {
   std::uint64_t row_begin = 0, rows = 0;

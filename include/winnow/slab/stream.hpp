@@ -1,45 +1,60 @@
-// Streams the slabs of one module, twice, from one buffer.
+// Streams the slabs of one module after the other, each module several times, reading ahead of what is computed.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <string>
+#include <memory>
 #include <vector>
 
 #include "winnow/checkpoint/catalogue.hpp"
-#include "winnow/slab/aligned_buffer.hpp"
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/reader.hpp"
 #include "winnow/slab/slab.hpp"
 
 namespace winnow::slab {
 
-/// Hands out the slabs of one module after the other, in row order. A module whose pair fits `resident_bytes` is read
-/// once and kept for the second pass; a larger one is read once per pass, slab by slab. Memory: resident_bytes or one
-/// slab, whichever is larger, whatever the model.
+/// A module to stream.
+struct StreamedModule {
+  const ModuleTask* task = nullptr;
+  std::vector<SlabRange> slabs;  ///< all of split(*task), or a team member's share of them
+  std::size_t sweeps = 2;        ///< how often its slabs are handed out, each time in row order
+};
+
+struct StreamOptions {
+  std::uint64_t memory_bytes = 1ULL << 30;  ///< for slabs, read and read ahead; held
+  int most_readers = 16;                    ///< threads that may read at once; how many do is found by measuring
+  std::function<std::unique_ptr<Reader>()> make_reader;  ///< called once for each thread that reads, on it
+};
+
+/// Memory that the largest of these slabs takes, with what alignment adds.
+std::uint64_t slab_memory(const std::vector<StreamedModule>& modules);
+
+/// Memory below which nothing can be streamed: one slab in use, one being read.
+std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules);
+
+/// Hands out the slabs of all modules, sweep by sweep. Slabs of a module that fit the memory are kept from its first
+/// sweep to its last; the others are read once a sweep. While one slab is in use the following ones are read, across
+/// sweeps and modules, as far as memory allows: with room for a module, storage never waits for arithmetic unless
+/// arithmetic is the slower of the two.
 class SlabStream {
  public:
-  SlabStream(Reader& reader, const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
-             std::uint64_t resident_bytes);
+  /// `base`, `aligned` and the tasks must outlive the stream. Throws Error(usage) where memory is too small.
+  SlabStream(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
+             std::vector<StreamedModule> modules, const StreamOptions& options);
+  ~SlabStream();  ///< stops reading
+  SlabStream(const SlabStream&) = delete;
+  SlabStream& operator=(const SlabStream&) = delete;
 
-  void open(const ModuleTask& task);  ///< the next module; what was kept of the last one is forgotten
-
-  /// Calls `use` for each slab in row order; a slab is valid during the call only. `between` runs before each slab and
-  /// may throw to stop.
+  /// The next sweep: calls `use` for each slab in row order; a slab is valid during the call only. `between` runs
+  /// before each slab, and again and again while waiting for one; it may throw to stop. After an exception, of its own
+  /// or of a reader, the stream is good for nothing but its end.
   void for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between = {});
 
- private:
-  void read(const SlabRange& range, std::byte* base_to, std::byte* aligned_to);
+  ReadCounts counts() const;  ///< bytes brought to memory so far, ahead of what was used
 
-  Reader& reader_;
-  const checkpoint::Catalogue& base_;
-  const checkpoint::Catalogue& aligned_;
-  std::uint64_t resident_bytes_;
-  const ModuleTask* task_ = nullptr;
-  std::vector<SlabRange> slabs_;
-  bool resident_ = false;
-  std::size_t loaded_ = 0;  ///< slabs already in memory, where resident
-  AlignedBuffer buffer_;
+ private:
+  class Implementation;
+  std::unique_ptr<Implementation> implementation_;
 };
 
 }  // namespace winnow::slab

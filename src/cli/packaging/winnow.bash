@@ -17,7 +17,7 @@ _winnow() {
     --population) choices="role adapter zoo" ;;
     --device) choices="auto cpu" ;;
     --backend) choices="auto cpu torch reference" ;;
-    --io) choices="auto buffered" ;;
+    --io) choices="auto direct buffered mmap" ;;
     --progress) choices="auto bar lines none" ;;
     --log-level) choices="error warning info debug" ;;
     --rank-by) choices="ediem misalignment alignment_removed cosine subspace_energy distance update_norm" ;;

@@ -1,0 +1,51 @@
+#include <utility>
+
+#include "readers.hpp"
+#include "residency.hpp"
+
+namespace winnow::slab {
+namespace {
+
+/// Smaller ranges share blocks with their neighbours, which the page cache then has ready.
+constexpr std::uint64_t kSmallBytes = 256ULL << 10;
+
+/// With fewer pages in memory than this, reading the rest page by page costs more than reading all past the cache.
+constexpr double kMostlyResident = 0.9;
+
+}  // namespace
+
+void AutomaticReader::read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
+                           std::string_view tensor) {
+  buffered_.read(path, offset, destination, tensor);
+  counts_.buffered += destination.size();
+}
+
+Loaded AutomaticReader::load(const std::string& path, std::uint64_t offset, std::uint64_t bytes,
+                             std::span<std::byte> room, std::string_view tensor) {
+  Loaded loaded;
+  if (bytes >= kSmallBytes) {
+    naming(tensor, [&] {
+      const auto& file = files_.open(path);
+      Mapping mapping(file, offset, bytes);
+      if (resident_share(file, offset, bytes, mapping) >= kMostlyResident) loaded.mapping = std::move(mapping);
+    });
+    if (loaded.mapping.data() != nullptr) {
+      loaded.mapping.populate();
+      loaded.data = loaded.mapping.data();
+      counts_.mapped += bytes;
+      return loaded;
+    }
+    auto& refuses = refuses_direct_[path];
+    if (!refuses && direct_.try_load(path, offset, bytes, room, tensor, loaded)) {
+      counts_.direct += bytes;
+      return loaded;
+    }
+    refuses = true;
+  }
+  buffered_.read(path, offset, room.first(bytes), tensor);
+  counts_.buffered += bytes;
+  loaded.data = room.data();
+  return loaded;
+}
+
+}  // namespace winnow::slab
