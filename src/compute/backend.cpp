@@ -2,7 +2,7 @@
 
 #include "cpu/cpu_pass.hpp"
 #include "reference/reference_pass.hpp"
-#include "torch/torch_pass.hpp"
+#include "torch/plugin.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 

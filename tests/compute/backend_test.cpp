@@ -4,6 +4,7 @@
 
 #include "base/expect_error.hpp"
 #include "torch/blas_check.hpp"
+#include "torch/plugin.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 
 namespace winnow::compute {
@@ -53,6 +54,33 @@ TEST(Backend, DescribesItselfForTheReport) {
               AllOf(HasSubstr("cpu"), HasSubstr("kernel"), HasSubstr("3 threads")));
   EXPECT_THAT(make_alignment_pass(Backend::torch, Device::cpu, 3)->description(),
               AllOf(HasSubstr("libtorch "), HasSubstr("cpu"), HasSubstr("BLAS "), HasSubstr("3 threads")));
+}
+
+TEST(TorchPlugin, ThatCannotBeLoadedIsOneLineWithAdvice) {
+  expect_error(
+      ErrorKind::runtime,
+      AllOf(HasSubstr("cannot load the torch backend"), HasSubstr("No such file"),
+            HasSubstr("/nowhere/libwinnow_compute_torch.so"), HasSubstr("--backend cpu"), Not(HasSubstr("\n"))),
+      [] { open_torch_plugin("/nowhere/libwinnow_compute_torch.so"); });
+}
+
+TEST(TorchPlugin, AnotherLibraryIsNotTakenForIt) {
+  expect_error(ErrorKind::runtime, AllOf(HasSubstr("cannot load the torch backend"), HasSubstr("undefined symbol")),
+               [] { open_torch_plugin("libm.so.6"); });
+}
+
+// What is thrown inside the plugin arrives as the same type outside it.
+TEST(TorchPlugin, ErrorsCrossItsBoundary) {
+  const auto pass = make_alignment_pass(Backend::torch, Device::cpu, 1);
+  FactorStack stack;
+  stack.out_features = stack.in_features = 1;
+  pass->begin(stack, false, false);
+  const std::byte weight[8]{};
+  slab::Slab integers;
+  integers.rows = integers.columns = 1;
+  integers.aligned = integers.base = weight;
+  integers.aligned_dtype = integers.base_dtype = base::DType::i64;
+  expect_error(ErrorKind::runtime, HasSubstr("cannot compute on"), [&] { pass->pass1(integers); });
 }
 
 TEST(Blas, TheReferenceImplementationIsRefusedWithAdvice) {

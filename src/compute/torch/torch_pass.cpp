@@ -1,4 +1,4 @@
-#include "torch_pass.hpp"
+#include "plugin.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -217,6 +217,8 @@ class TorchPass final : public AlignmentPass {
 
 }  // namespace
 
-std::unique_ptr<AlignmentPass> make_torch_pass(int threads) { return std::make_unique<TorchPass>(threads); }
-
 }  // namespace winnow::compute
+
+extern "C" winnow::compute::AlignmentPass* winnow_make_torch_pass(int threads) {
+  return std::make_unique<winnow::compute::TorchPass>(threads).release();
+}
