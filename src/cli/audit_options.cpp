@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
 
@@ -21,6 +23,17 @@ std::optional<adapter::Repair> parse_repair(const std::string& text) {
     throw Error(ErrorKind::usage, "--repair project is not available in this version").expected("none, drop or zero");
   }
   throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text)).expected("none, drop or zero");
+}
+
+int parse_team(const std::string& text) {
+  if (text == "auto") return 0;
+  int members = 0;
+  const auto* const end = text.data() + text.size();
+  const auto [read, fault] = std::from_chars(text.data(), end, members);
+  if (fault != std::errc{} || read != end || members < 1) {
+    throw Error(ErrorKind::usage, fmt::format("unknown --team {}", text)).expected("auto or a number of ranks from 1");
+  }
+  return members;
 }
 
 }  // namespace
@@ -52,7 +65,9 @@ void add_audit_options(po::options_description& options) {
       ("device", text_value("DEVICE", "auto"), "auto or cpu")                                                  //
       ("backend", text_value("BACKEND", "auto"), "auto (cpu), cpu, torch, or reference (slow float64 loops)")  //
       ("threads", count_value(0), "compute threads; 0: this rank's share of the node's cores")                 //
-      ("memory-budget", text_value("SIZE", "4GiB"), "host memory per rank, libraries aside")                   //
+      ("team", text_value("N", "auto"),
+       "ranks that share a module by row slabs; auto: 1, more where ranks outnumber modules")  //
+      ("memory-budget", text_value("SIZE", "4GiB"), "host memory per rank, libraries aside")   //
       ("io", text_value("MODE", "auto"),
        "auto: what is in the page cache is mapped, the rest read past it; or direct, buffered, mmap");
   options.add(input).add(method).add(resources);
@@ -67,7 +82,7 @@ void add_output_options(po::options_description& options) {
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
 }
 
-std::vector<std::string> later_audit_options() { return {"--team", "--journal", "--resume", "--precision"}; }
+std::vector<std::string> later_audit_options() { return {"--journal", "--resume", "--precision"}; }
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   pipeline::AuditOptions options;
@@ -98,6 +113,7 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.threads = static_cast<int>(threads);
   const auto io = slab::parse_io_mode(values["io"].as<std::string>());
   options.make_reader = [io] { return slab::make_reader(io); };
+  options.team = parse_team(values["team"].as<std::string>());
   options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
   options.repair = parse_repair(values["repair"].as<std::string>());
   options.repaired_dir = given(values, "repaired-dir").value_or("");

@@ -39,27 +39,20 @@ void in_pieces(std::size_t bytes, Piece piece) {
   }
 }
 
-class Mpi final : public Communicator {
+/// Over any MPI communicator; who makes that frees it.
+class MpiCommunicator : public Communicator {
  public:
-  Mpi(int& argc, char**& argv) {
-    int provided = MPI_THREAD_SINGLE;
-    check(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  explicit MpiCommunicator(MPI_Comm comm) : comm_(comm) {
     // Without this the default handler ends the process before any of our checks sees the code.
-    check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-    check(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
-    check(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
+    check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+    check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
     // Not from SLURM_LOCALID: that is 0 for every rank that mpirun starts inside a job.
     MPI_Comm node = MPI_COMM_NULL;
-    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node),
-          "MPI_Comm_split_type");
+    check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
     check(MPI_Comm_rank(node, &node_rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(node, &node_size_), "MPI_Comm_size");
     check(MPI_Comm_free(&node), "MPI_Comm_free");
-  }
-
-  ~Mpi() override {
-    cancel_sends();
-    MPI_Finalize();
   }
 
   int rank() const noexcept override { return rank_; }
@@ -75,23 +68,23 @@ class Mpi final : public Communicator {
     return std::string(text.substr(0, text.find(',')));
   }
 
-  void barrier() override { check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
+  void barrier() override { check(MPI_Barrier(comm_), "MPI_Barrier"); }
 
   void broadcast(std::string& bytes, int root) override {
     std::uint64_t size = bytes.size();
-    check(MPI_Bcast(&size, 1, MPI_UINT64_T, root, MPI_COMM_WORLD), "MPI_Bcast");
+    check(MPI_Bcast(&size, 1, MPI_UINT64_T, root, comm_), "MPI_Bcast");
     bytes.resize(size);
     in_pieces(size, [&](std::size_t at, int count) {
-      check(MPI_Bcast(bytes.data() + at, count, MPI_BYTE, root, MPI_COMM_WORLD), "MPI_Bcast");
+      check(MPI_Bcast(bytes.data() + at, count, MPI_BYTE, root, comm_), "MPI_Bcast");
     });
   }
 
   std::vector<std::string> gather(const std::string& bytes, int root) override {
     if (rank_ != root) {
       const std::uint64_t size = bytes.size();
-      check(MPI_Send(&size, 1, MPI_UINT64_T, root, kTagGather, MPI_COMM_WORLD), "MPI_Send");
+      check(MPI_Send(&size, 1, MPI_UINT64_T, root, kTagGather, comm_), "MPI_Send");
       in_pieces(size, [&](std::size_t at, int count) {
-        check(MPI_Send(bytes.data() + at, count, MPI_BYTE, root, kTagGather, MPI_COMM_WORLD), "MPI_Send");
+        check(MPI_Send(bytes.data() + at, count, MPI_BYTE, root, kTagGather, comm_), "MPI_Send");
       });
       return {};
     }
@@ -104,29 +97,24 @@ class Mpi final : public Communicator {
         continue;
       }
       std::uint64_t size = 0;
-      check(MPI_Recv(&size, 1, MPI_UINT64_T, peer, kTagGather, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "MPI_Recv");
+      check(MPI_Recv(&size, 1, MPI_UINT64_T, peer, kTagGather, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
       part.resize(size);
       in_pieces(size, [&](std::size_t at, int count) {
-        check(MPI_Recv(part.data() + at, count, MPI_BYTE, peer, kTagGather, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
-              "MPI_Recv");
+        check(MPI_Recv(part.data() + at, count, MPI_BYTE, peer, kTagGather, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
       });
     }
     return all;
   }
 
-  void sum(std::span<double> values) override {
-    constexpr std::size_t kDoubles = kPiece / sizeof(double);
-    for (std::size_t done = 0; done < values.size(); done += kDoubles) {
-      const auto count = narrow<int>(std::min(kDoubles, values.size() - done), "message size");
-      check(MPI_Allreduce(MPI_IN_PLACE, values.data() + done, count, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD),
-            "MPI_Allreduce");
-    }
-  }
+  void sum(std::span<double> values) override { all_reduce(values, MPI_DOUBLE); }
+  void sum(std::span<float> values) override { all_reduce(values, MPI_FLOAT); }
 
   std::int64_t maximum(std::int64_t value) override {
-    check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD), "MPI_Allreduce");
+    check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, MPI_MAX, comm_), "MPI_Allreduce");
     return value;
   }
+
+  std::unique_ptr<Communicator> team(int members) override;
 
   // The analyser looks for the wait within the function; it is in forget_failures().
   // NOLINTBEGIN(clang-analyzer-optin.mpi.MPI-Checker)
@@ -134,7 +122,7 @@ class Mpi final : public Communicator {
     for (int peer = 0; peer < size_; ++peer) {
       if (peer == rank_) continue;
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Isend(nullptr, 0, MPI_BYTE, peer, kTagFailure, MPI_COMM_WORLD, &request), "MPI_Isend");
+      check(MPI_Isend(nullptr, 0, MPI_BYTE, peer, kTagFailure, comm_, &request), "MPI_Isend");
       sends_.push_back(request);
     }
   }
@@ -142,16 +130,16 @@ class Mpi final : public Communicator {
 
   bool peer_failed() override {
     int found = 0;
-    check(MPI_Iprobe(MPI_ANY_SOURCE, kTagFailure, MPI_COMM_WORLD, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
+    check(MPI_Iprobe(MPI_ANY_SOURCE, kTagFailure, comm_, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
     return found != 0;
   }
 
   void forget_failures() override {
     // Everyone learns how many notices to expect, so that none is left to confuse the next stage.
     int notices = sends_.empty() ? 0 : 1;
-    check(MPI_Allreduce(MPI_IN_PLACE, &notices, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD), "MPI_Allreduce");
+    check(MPI_Allreduce(MPI_IN_PLACE, &notices, 1, MPI_INT, MPI_SUM, comm_), "MPI_Allreduce");
     for (int k = sends_.empty() ? 0 : 1; k < notices; ++k) {
-      check(MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, kTagFailure, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "MPI_Recv");
+      check(MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, kTagFailure, comm_, MPI_STATUS_IGNORE), "MPI_Recv");
     }
     check(MPI_Waitall(narrow<int>(sends_.size(), "sends"), sends_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
     sends_.clear();
@@ -162,7 +150,7 @@ class Mpi final : public Communicator {
     std::_Exit(exit_code);
   }
 
- private:
+ protected:
   void cancel_sends() {
     for (auto& request : sends_) {
       MPI_Cancel(&request);
@@ -171,8 +159,55 @@ class Mpi final : public Communicator {
     sends_.clear();
   }
 
+ private:
+  template <class Real>
+  void all_reduce(std::span<Real> values, MPI_Datatype type) {
+    constexpr std::size_t kValues = kPiece / sizeof(Real);
+    for (std::size_t done = 0; done < values.size(); done += kValues) {
+      const auto count = narrow<int>(std::min(kValues, values.size() - done), "message size");
+      check(MPI_Allreduce(MPI_IN_PLACE, values.data() + done, count, type, MPI_SUM, comm_), "MPI_Allreduce");
+    }
+  }
+
+  MPI_Comm comm_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1;
   std::vector<MPI_Request> sends_;
+};
+
+/// Frees what it was made over.
+class Team final : public MpiCommunicator {
+ public:
+  explicit Team(MPI_Comm comm) : MpiCommunicator(comm), comm_(comm) {}
+  ~Team() override {
+    cancel_sends();
+    MPI_Comm_free(&comm_);
+  }
+
+ private:
+  MPI_Comm comm_;
+};
+
+std::unique_ptr<Communicator> MpiCommunicator::team(int members) {
+  MPI_Comm part = MPI_COMM_NULL;
+  check(MPI_Comm_split(comm_, team_of(rank_, size_, members), rank_, &part), "MPI_Comm_split");
+  return std::make_unique<Team>(part);
+}
+
+/// MPI itself, from its start to its end.
+class World final : public MpiCommunicator {
+ public:
+  World(int& argc, char**& argv) : MpiCommunicator(initialised(argc, argv)) {}
+  ~World() override {
+    cancel_sends();
+    MPI_Finalize();
+  }
+
+ private:
+  static MPI_Comm initialised(int& argc, char**& argv) {
+    int provided = MPI_THREAD_SINGLE;
+    check(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    return MPI_COMM_WORLD;
+  }
 };
 
 bool started_by_launcher() {
@@ -190,7 +225,7 @@ int slurm_step_tasks() {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi(int& argc, char**& argv) { return std::make_unique<Mpi>(argc, argv); }
+std::unique_ptr<Communicator> make_mpi(int& argc, char**& argv) { return std::make_unique<World>(argc, argv); }
 
 std::unique_ptr<Communicator> make_world(int& argc, char**& argv) {
   const int tasks = slurm_step_tasks();

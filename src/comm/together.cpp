@@ -1,5 +1,6 @@
 #include "winnow/comm/together.hpp"
 
+#include <exception>
 #include <new>
 #include <optional>
 
@@ -55,6 +56,18 @@ void run_together(Communicator& world, const std::function<void()>& work) {
   world.broadcast(message, failed);
   base::ByteReader in(message);
   throw Error::deserialise(in);
+}
+
+void step_together(Communicator& team, const std::function<void()>& work) {
+  std::exception_ptr failure;
+  try {
+    work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const bool all_well = team.maximum(failure ? 1 : 0) == 0;
+  if (failure) std::rethrow_exception(failure);
+  if (!all_well) throw PeerFailed{};
 }
 
 std::string from_coordinator(Communicator& world, const std::function<std::string()>& work) {

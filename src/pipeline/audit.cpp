@@ -10,6 +10,7 @@
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/score.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
+#include "winnow/pipeline/team_plan.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
@@ -41,12 +42,21 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
   return all;
 }
 
+std::vector<std::size_t> modules_of(const std::vector<int>& owner, int team) {
+  std::vector<std::size_t> modules;
+  for (std::size_t m = 0; m < owner.size(); ++m) {
+    if (owner[m] == team) modules.push_back(m);
+  }
+  return modules;
+}
+
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
-               const comm::Communicator& world) {
+               const comm::Communicator& world, int team_members) {
   report.attributes = options.facts;
   auto& facts = report.attributes;
   facts["mpi_ranks"] = std::int64_t{world.size()};
+  facts["team"] = std::int64_t{team_members};
   facts["communicator"] = world.description();
   facts["base"] = options.base;
   facts["aligned"] = options.aligned;
@@ -87,11 +97,15 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     check_repaired_adapters(inputs, options);
     return std::string();
   });
-  const auto owner = slab::assign(inputs.tasks, world.size());
+  // modules -> teams of ranks, most of one rank
+  const int members = team_members(options, world.size(), inputs.tasks.size());
+  const auto team = world.team(members);
+  const auto owner = slab::assign(inputs.tasks, comm::teams_of(world.size(), members));
+  const auto modules = modules_of(owner, comm::team_of(world.rank(), world.size(), members));
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
-  comm::run_together(world, [&] { mine = score_modules(inputs, owner, options, world, clock); });
+  comm::run_together(world, [&] { mine = score_modules(inputs, modules, options, *team, world, clock); });
 
   // reduction -> population metrics -> selection
   AuditResult result;
@@ -107,7 +121,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   // report, then repaired adapters: what was found is kept even where repairing fails
   auto stages = gather_stages(clock, world);
   comm::from_coordinator(world, [&] {
-    add_facts(result.report, inputs, options, world);
+    add_facts(result.report, inputs, options, world, members);
     result.report.run = std::move(stages);
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
     require_a_scored_adapter(result.report, options);

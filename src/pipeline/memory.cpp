@@ -50,8 +50,8 @@ std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t fir
   return count;
 }
 
-slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget) {
-  slab::StreamedModule result{&inputs.tasks[module], slab::split(inputs.tasks[module]), 0};
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget, const TeamPlace& place) {
+  slab::StreamedModule result{&inputs.tasks[module], member_slabs(inputs.tasks[module], place), 0};
   for (std::size_t first = 0; first < inputs.layers[module].size();) {
     first += batch_size(inputs, module, first, budget);
     result.sweeps += 2;
@@ -59,12 +59,13 @@ slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uin
   return result;
 }
 
-MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget) {
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+                         const TeamPlace& place) {
   MemoryShare share;
   std::vector<slab::StreamedModule> stream;
   for (const auto module : modules) {
     share.stacks = std::max(share.stacks, largest_stack(inputs, module, budget));
-    stream.push_back(streamed(inputs, module, budget));
+    stream.push_back(streamed(inputs, module, budget, place));
   }
   const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
   if (budget < needed) {
@@ -75,13 +76,14 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
   return share;
 }
 
-std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget) {
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+                              const TeamPlace& place) {
   if (modules.empty()) return 0;
-  const auto share = share_memory(inputs, modules, budget);
+  const auto share = share_memory(inputs, modules, budget, place);
   std::uint64_t slabs = 0;
   std::vector<slab::StreamedModule> stream;
   for (const auto module : modules) {
-    stream.push_back(streamed(inputs, module, budget));
+    stream.push_back(streamed(inputs, module, budget, place));
     slabs += stream.back().slabs.size();
   }
   return share.stacks + kLittle + std::min(share.slabs, slabs * slab::slab_memory(stream));

@@ -42,6 +42,9 @@ void validate(const AuditOptions& options) {
   if (options.rank_by == "subspace_energy" && options.subspace_rank == 0) {
     throw Error(ErrorKind::usage, "--rank-by subspace_energy needs the sketch").advice("leave out --subspace-rank 0");
   }
+  if (options.team > 1 && options.element_statistics) {
+    throw Error(ErrorKind::usage, "--element-stats needs whole modules").advice("leave out --team");
+  }
   if (options.repair && options.repaired_dir.empty()) {
     throw Error(ErrorKind::usage, "--repair needs a place to write to").advice("add --repaired-dir DIR");
   }

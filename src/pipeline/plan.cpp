@@ -21,6 +21,24 @@ std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
   return bytes;
 }
 
+/// What a member of a team that has these modules reads and computes: its slabs, but every factor.
+RankLoad load_of(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+                 const TeamPlace& place) {
+  RankLoad load;
+  for (const auto m : modules) {
+    const auto& task = inputs.tasks[m];
+    std::uint64_t rows = 0;
+    for (const auto& slab : member_slabs(task, place)) rows += slab.rows;
+    const std::uint64_t row_bytes = task.rows() == 0 ? 0 : task.bytes() / task.rows();
+    ++load.modules;
+    load.weight_bytes += rows * row_bytes;
+    load.adapter_bytes += adapter_bytes(inputs, m);
+    load.flops += task.rows() == 0 ? 0 : task.flops() * static_cast<double>(rows) / static_cast<double>(task.rows());
+  }
+  load.memory_bytes = expected_memory(inputs, modules, budget, place);
+  return load;
+}
+
 std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9); }
 
 void render_checkpoint(std::string& text, std::string_view label, const checkpoint::Catalogue& catalogue) {
@@ -75,21 +93,19 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
     check_repaired_adapters(plan.inputs, options);
     return std::string();
   });
-  plan.owner = slab::assign(plan.inputs.tasks, ranks);
-  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, ranks);
-  plan.ranks.resize(static_cast<std::size_t>(ranks));
-  std::vector<std::vector<std::size_t>> modules(plan.ranks.size());
+  plan.team = team_members(options, ranks, plan.inputs.tasks.size());
+  const int teams = comm::teams_of(ranks, plan.team);
+  plan.owner = slab::assign(plan.inputs.tasks, teams);
+  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, teams);
+  std::vector<std::vector<std::size_t>> modules(static_cast<std::size_t>(teams));
   for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
     modules[static_cast<std::size_t>(plan.owner[m])].push_back(m);
-    auto& load = plan.ranks[static_cast<std::size_t>(plan.owner[m])];
-    const auto& task = plan.inputs.tasks[m];
-    ++load.modules;
-    load.weight_bytes += task.bytes();
-    load.adapter_bytes += adapter_bytes(plan.inputs, m);
-    load.flops += task.flops();
   }
-  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
-    plan.ranks[r].memory_bytes = expected_memory(plan.inputs, modules[r], options.memory_budget);
+  for (int rank = 0; rank < ranks; ++rank) {
+    const int team = comm::team_of(rank, ranks, plan.team);
+    const int first = team * plan.team;
+    const TeamPlace place{rank - first, team == teams - 1 ? ranks - first : plan.team};
+    plan.ranks.push_back(load_of(plan.inputs, modules[static_cast<std::size_t>(team)], options.memory_budget, place));
   }
   return plan;
 }
@@ -112,6 +128,10 @@ std::string render_plan(const AuditPlan& plan, bool every_module) {
                       total.flops / 1e12,
                       total.weight_bytes == 0 ? 0.0 : total.flops / static_cast<double>(total.weight_bytes));
   text += fmt::format("memory   {} a rank at most, libraries aside\n", gigabytes(total.memory_bytes));
+  if (plan.team > 1) {
+    text +=
+        fmt::format("teams    {} ranks share each module: their team, not their rank, is listed with it\n", plan.team);
+  }
   text += fmt::format("balance  {:.3f} (largest load of a rank over the mean)\n\n", plan.imbalance);
   text += "rank   modules      weights     adapters        TFLOP       memory\n";
   for (std::size_t r = 0; r < plan.ranks.size(); ++r) {

@@ -104,6 +104,8 @@ values() {
   for option in rank-by scaling device backend io repair progress log-level; do
     refuses 2 "unknown --$option nonsense; expected " "${audit[@]}" "--$option" nonsense
   done
+  refuses 2 "unknown --team 0; expected auto or a number of ranks from 1" "${audit[@]}" --team 0
+  refuses 2 "--element-stats needs whole modules" "${audit[@]}" --team 2 --element-stats
   refuses 2 "--memory-budget plenty is not a size; expected a number with a unit, such as 4GiB" "${audit[@]}" --memory-budget plenty
   refuses 2 "unknown population 'nonsense'; expected role, adapter or zoo" "${audit[@]}" --population nonsense
   refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
@@ -113,7 +115,7 @@ values() {
     refuses 2 "unknown selection '$word'; expected keep-top:K or prune-top:K" "${audit[@]}" --select "$word"
   done
   # Options of later versions, by name; none is accepted and ignored.
-  for option in "--team 2" "--team=2" "--journal j" --resume; do
+  for option in "--journal j" "--journal=j" --resume; do
     refuses 2 "$(sed 's/[ =].*//' <<<"$option") is not available in this version" "${audit[@]}" $option
   done
   for option in "--device cuda" "--repair project"; do
@@ -353,7 +355,7 @@ documents() {
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
     [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
-      --element-stats --repair --repaired-dir --device --threads --memory-budget --io --strict --progress --log-level --config
+      --element-stats --repair --repaired-dir --device --threads --team --memory-budget --io --strict --progress --log-level --config
       --fail-on-findings"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [report]="--html --csv --json --truth --log-level --config"

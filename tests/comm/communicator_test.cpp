@@ -1,5 +1,6 @@
 #include "winnow/comm/communicator.hpp"
 
+#include <algorithm>
 #include <numeric>
 
 #include "mpi/mpi_main.hpp"
@@ -55,6 +56,55 @@ TEST(Communicator, SumAddsElementByElementOnEveryRank) {
 }
 
 TEST(Communicator, MaximumIsThatOfAllRanks) { EXPECT_EQ(world().maximum(-world().rank()), 0); }
+
+TEST(Communicator, SumsFloatsToo) {
+  std::vector<float> values(1000);
+  std::iota(values.begin(), values.end(), static_cast<float>(world().rank()));
+  world().sum(values);
+  const auto ranks = static_cast<float>(world().size());
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    EXPECT_EQ(values[k], ranks * static_cast<float>(k) + ranks * (ranks - 1) / 2);
+  }
+}
+
+TEST(Communicator, TeamsAreConsecutiveRanksTheLastTakingTheRest) {
+  for (const int members : {1, 2, 3, 100}) {
+    const auto team = world().team(members);
+    const int teams = teams_of(world().size(), members);
+    const int mine = team_of(world().rank(), world().size(), members);
+    EXPECT_EQ(teams, std::max(1, world().size() / members));
+    const int first = mine * members;
+    const int count = mine == teams - 1 ? world().size() - first : members;
+    EXPECT_EQ(team->size(), count);
+    EXPECT_EQ(team->rank(), world().rank() - first);
+    std::vector<double> ranks{static_cast<double>(world().rank())};
+    team->sum(ranks);
+    EXPECT_EQ(ranks[0], count * first + count * (count - 1) / 2);
+  }
+}
+
+TEST(Together, AStepOfATeamFailsForAllOfItAndTheErrorReachesEveryRank) {
+  const auto team = world().team(2);
+  for (int failing = 0; failing < world().size(); ++failing) {
+    int later = 0;
+    try {
+      run_together(world(), [&] {
+        step_together(*team, [] {});
+        step_together(*team, [&] {
+          if (world().rank() == failing) throw Error(ErrorKind::runtime, "lost").file("shard");
+        });
+        ++later;
+        for (int step = 0; step < 100; ++step) step_together(*team, [&] { stop_if_peer_failed(world()); });
+      });
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.file(), "shard");
+    }
+    const bool in_team = team_of(world().rank(), world().size(), 2) == team_of(failing, world().size(), 2);
+    EXPECT_EQ(later, in_team ? 0 : 1);
+  }
+  run_together(world(), [&] { step_together(*team, [] {}); });  // and nothing is left behind
+}
 
 TEST(Together, PassesWhereAllSucceed) {
   int done = 0;

@@ -167,9 +167,8 @@ TEST_P(AlignmentPassTest, SecondPassConfirmsTheFirst) {
 
   // Weights that change between the passes, here a slab read twice, do not go unseen.
   const auto pass = make_alignment_pass(GetParam(), Device::cpu, 1);
-  pass->begin(stack, false, false);
+  pass->begin(stack, false);
   module.for_each_slab({60}, [&](const slab::Slab& slab) { pass->pass1(slab); });
-  pass->finish_pass1();
   module.for_each_slab({60}, [&](const slab::Slab& slab) {
     auto wrong = slab;
     if (slab.row_begin == 0) wrong.aligned = slab.base;  // V = 0 there

@@ -149,11 +149,9 @@ struct DenseModule {
 
 /// One module through a backend; `stack` must stay alive for element_statistics().
 inline stats::ModuleStatistics run(compute::AlignmentPass& pass, const DenseModule& module,
-                                   const compute::FactorStack& stack, const std::vector<std::uint64_t>& cuts = {},
-                                   bool keep_projection = false) {
-  pass.begin(stack, module.format.transposed, keep_projection);
+                                   const compute::FactorStack& stack, const std::vector<std::uint64_t>& cuts = {}) {
+  pass.begin(stack, module.format.transposed);
   module.for_each_slab(cuts, [&](const slab::Slab& slab) { pass.pass1(slab); });
-  pass.finish_pass1();
   module.for_each_slab(cuts, [&](const slab::Slab& slab) { pass.pass2(slab); });
   return pass.finish();
 }

@@ -48,7 +48,7 @@ class ElementStatisticsTest : public testing::TestWithParam<Backend> {
                                                const std::vector<std::uint64_t>& cuts) const {
     const auto stack = module.stack();
     const auto pass = make_alignment_pass(GetParam(), Device::cpu, 2);
-    test::run(*pass, module, stack, cuts, true);
+    test::run(*pass, module, stack, cuts);
     return pass->element_statistics();
   }
 };

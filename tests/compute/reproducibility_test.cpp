@@ -58,7 +58,7 @@ TEST_P(ReproducibilityTest, ThreadsDoNotChangeABit) {
     std::string statistics, elements;
     for (const int threads : {1, 2, 3, 8}) {
       const auto pass = make_alignment_pass(GetParam(), Device::cpu, threads);
-      const auto found = bytes_of(run(*pass, module, stack, {500, 700}, true));
+      const auto found = bytes_of(run(*pass, module, stack, {500, 700}));
       std::string found_elements;
       if (!transposed) {  // the same code either way, and slow in the reference
         base::ByteWriter out;
@@ -91,7 +91,7 @@ TEST_P(ReproducibilityTest, WhatWasComputedBeforeDoesNotMatter) {
     EXPECT_TRUE(run(*pass, poisoned, small_stack).non_finite.found);
   }
   // A module given up half way, as at a signal.
-  pass->begin(large_stack, true, false);
+  pass->begin(large_stack, true);
   large.for_each_slab({}, [&](const slab::Slab& slab) { pass->pass1(slab); });
   EXPECT_TRUE(bytes_of(run(*pass, small, small_stack, {20})) == expected_small);
 }

@@ -96,19 +96,22 @@ TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
 TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
   for (int failing = 0; failing < world().size(); ++failing) {
     for (const int reads : {0, 7, 40}) {
-      const SharedDirectory directory;
-      auto broken = options();
-      broken.report = directory / "report.h5";
-      const auto left = std::make_shared<std::atomic<int>>(reads);
-      broken.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
-        if (world().rank() == failing) return std::make_unique<FailingReader>(left);
-        return slab::make_reader(slab::IoMode::buffered);
-      };
-      const auto error = error_of(broken);
-      EXPECT_EQ(error.kind(), ErrorKind::runtime);
-      EXPECT_THAT(error.what(), ::testing::HasSubstr("cannot read (Input/output error)"));
-      EXPECT_EQ(error.rank(), world().size() > 1 ? failing : -1);
-      EXPECT_FALSE(fs::exists(broken.report));
+      for (const int team : {1, 2}) {
+        const SharedDirectory directory;
+        auto broken = options();
+        broken.team = team;
+        broken.report = directory / "report.h5";
+        const auto left = std::make_shared<std::atomic<int>>(reads);
+        broken.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
+          if (world().rank() == failing) return std::make_unique<FailingReader>(left);
+          return slab::make_reader(slab::IoMode::buffered);
+        };
+        const auto error = error_of(broken);
+        EXPECT_EQ(error.kind(), ErrorKind::runtime);
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("cannot read (Input/output error)"));
+        EXPECT_EQ(error.rank(), world().size() > 1 ? failing : -1);
+        EXPECT_FALSE(fs::exists(broken.report));
+      }
     }
   }
 }
@@ -210,13 +213,16 @@ TEST(Failures, ARunAfterAFailedOneIsUntouchedByIt) {
   EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 35U : 0U);
 }
 
-TEST(Failures, MoreRanksThanModules) {
+TEST(Failures, MoreTeamsThanModules) {
   auto small = options();
   small.zoo.clear();
   small.adapters = {kGolden + "/adapters/adapter-004"};
   small.subspace_rank = 0;
-  const auto report = pipeline::audit(small, world(), {}).report;
-  EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 10U : 0U);
+  for (const int team : {0, 1, 3}) {
+    small.team = team;
+    const auto report = pipeline::audit(small, world(), {}).report;
+    EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 10U : 0U);
+  }
 }
 
 }  // namespace

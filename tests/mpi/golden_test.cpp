@@ -2,6 +2,7 @@
 // (tests/data/golden).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -127,6 +128,32 @@ TEST_P(Golden, IsBitIdenticalOnAnyNumberOfRanksAndThreads) {
   options.threads = 1;
   const auto alone = comm::make_self();
   EXPECT_EQ(fingerprint(many), fingerprint(pipeline::audit(options, *alone, {}).report));
+}
+
+TEST_P(Golden, TeamsGiveTheSameToOneInAMillionAndTheSameSelection) {
+  auto options = golden_options(GetParam());
+  const auto alone = comm::make_self();
+  const auto whole = pipeline::audit(options, *alone, {}).report;
+  for (const int members : {2, 3, 8}) {
+    options.team = members;
+    const auto shared = pipeline::audit(options, world(), {}).report;
+    if (!world().is_coordinator()) continue;
+    EXPECT_EQ(std::get<std::int64_t>(shared.attributes.at("team")), std::min(members, world().size()));
+    EXPECT_EQ(shared.action, whole.action);
+    // Those that are not ratios of differences of scores: they magnify the seventh digit.
+    for (const char* name : {"distance", "rms_distance", "update_norm", "projected_norm", "cosine"}) {
+      const auto& expected = whole.find_metric(name)->values;
+      const auto& found = shared.find_metric(name)->values;
+      ASSERT_EQ(found.size(), expected.size());
+      for (std::size_t k = 0; k < found.size(); ++k) {
+        if (std::isnan(expected[k])) {
+          EXPECT_TRUE(std::isnan(found[k]));
+        } else {
+          EXPECT_NEAR(found[k], expected[k], 1e-6 * std::fabs(expected[k])) << name << " " << k;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(Golden, SurvivesTheWayThroughHdf5) {

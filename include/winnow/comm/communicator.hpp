@@ -31,7 +31,12 @@ class Communicator {
   virtual void broadcast(std::string& bytes, int root) = 0;                         ///< of any length
   virtual std::vector<std::string> gather(const std::string& bytes, int root) = 0;  ///< by rank; empty but at root
   virtual void sum(std::span<double> values) = 0;                                   ///< all-reduce, element by element
+  virtual void sum(std::span<float> values) = 0;                                    ///< likewise
   virtual std::int64_t maximum(std::int64_t value) = 0;                             ///< all-reduce
+
+  /// Splits the ranks into teams of `members` consecutive ranks and returns this rank's; the last team takes those that
+  /// are left over. The team must not outlive this communicator.
+  virtual std::unique_ptr<Communicator> team(int members) = 0;
 
   // Not collective: how a rank in trouble stops the others before the next collective.
   virtual void notify_failure() = 0;   ///< tells every peer
@@ -41,6 +46,13 @@ class Communicator {
   /// Ends all ranks at once; for what cannot be agreed on, such as a broken MPI.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 };
+
+/// How many teams of `members` ranks there are, and which of them a rank belongs to.
+constexpr int teams_of(int ranks, int members) { return ranks / members > 0 ? ranks / members : 1; }
+constexpr int team_of(int rank, int ranks, int members) {
+  const int teams = teams_of(ranks, members);
+  return rank / members < teams ? rank / members : teams - 1;
+}
 
 /// One process, no library: everything runs without mpirun.
 std::unique_ptr<Communicator> make_self();

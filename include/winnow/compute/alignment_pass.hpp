@@ -15,6 +15,7 @@
 
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/compute/team.hpp"
 #include "winnow/slab/slab.hpp"
 #include "winnow/stats/module_statistics.hpp"
 
@@ -22,24 +23,30 @@ namespace winnow::compute {
 
 /// One backend on one device. Used for one module after the other:
 ///
-///     begin(stack, stored_transposed)
-///     pass1(slab) for each slab in row order; finish_pass1()
-///     pass2(slab) for each slab in row order; finish()
+///     begin(stack, stored_transposed, share)
+///     pass1(slab) for each slab in row order; in a team reduce_pass1()
+///     pass2(slab) for each slab in row order; in a team reduce_pass2()
+///     finish()
 ///
-/// Results depend on the slabs alone, bit for bit: not on threads, ranks or what was computed before.
+/// Results depend on the slabs alone, bit for bit: not on threads, ranks or what was computed before. Those of a team
+/// also depend on its size.
 class AlignmentPass {
  public:
   virtual ~AlignmentPass() = default;
 
-  /// `stored_transposed`: slabs are rows of V^T (i x o). `stack` must outlive finish(). `keep_projection` keeps P for
-  /// element_statistics().
-  virtual void begin(const FactorStack& stack, bool stored_transposed, bool keep_projection) = 0;
+  /// `stored_transposed`: slabs are rows of V^T (i x o). `stack` must outlive finish().
+  virtual void begin(const FactorStack& stack, bool stored_transposed, const Share& share) = 0;
+  void begin(const FactorStack& stack, bool stored_transposed) { begin(stack, stored_transposed, Share::whole(stack)); }
   virtual void pass1(const slab::Slab& slab) = 0;
-  virtual void finish_pass1() = 0;
+  /// Makes Y and f^2 those of the whole module: every member has seen its rows only. Throws only what `team` throws.
+  virtual void reduce_pass1(TeamSums& team) = 0;
   virtual void pass2(const slab::Slab& slab) = 0;
+  /// Likewise P, where every member has seen a part of each of its sums (weights stored transposed).
+  virtual void reduce_pass2(TeamSums& team) = 0;
+  /// Sums over the rows of this share; f^2 is that of the whole module.
   virtual stats::ModuleStatistics finish() = 0;
 
-  /// For each adapter of the stack; after finish(), where begin() was told to keep the projection.
+  /// For each adapter of the stack; after finish(), of a whole module.
   virtual std::vector<ElementStatistics> element_statistics() = 0;
 
   virtual std::string description() const = 0;  ///< backend, device, library version: for the report

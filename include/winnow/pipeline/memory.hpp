@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/team_plan.hpp"
 #include "winnow/slab/stream.hpp"
 
 namespace winnow::pipeline {
@@ -25,14 +26,16 @@ struct MemoryShare {
 /// quarter of the budget, at least one. So memory does not grow with the number of adapters.
 std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, std::uint64_t budget);
 
-/// A module as it is streamed: two sweeps for each batch of its layers.
-slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget);
+/// A module as a member of a team streams it: two sweeps of its slabs for each batch of layers.
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget, const TeamPlace& place);
 
-/// Divides the budget for a rank that holds these modules (indices into Inputs::tasks). Throws Error(usage) where it is
-/// too small for one of them, saying what is needed.
-MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget);
+/// Divides the budget for a rank that holds these modules (indices into Inputs::tasks), or its part of them. Throws
+/// Error(usage) where it is too small for one of them, saying what is needed.
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+                         const TeamPlace& place);
 
 /// What of the budget such a rank will use: less where all its slabs fit a part of it.
-std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget);
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+                              const TeamPlace& place);
 
 }  // namespace winnow::pipeline

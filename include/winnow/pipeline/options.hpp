@@ -50,6 +50,7 @@ struct AuditOptions {
   compute::Device device = compute::Device::cpu;
   int threads = 0;  ///< 0: this rank's share of the node's cores
 
+  int team = 0;  ///< ranks that share a module by row slabs; 0: one, or more where ranks outnumber modules
   std::uint64_t memory_budget = kDefaultMemoryBudget;  ///< bytes a rank, libraries aside
 
   /// How a rank reads; called once for each thread that does, on it. Replaced in tests to inject faults.

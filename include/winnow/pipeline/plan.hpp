@@ -20,7 +20,8 @@ struct RankLoad {
 
 struct AuditPlan {
   Inputs inputs;
-  std::vector<int> owner;       ///< [tasks]
+  int team = 1;                 ///< ranks that share a module
+  std::vector<int> owner;       ///< [tasks]: the team, which is the rank where teams are of one
   std::vector<RankLoad> ranks;  ///< [ranks]
   double imbalance = 1;
 };

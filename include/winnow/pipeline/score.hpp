@@ -41,8 +41,10 @@ struct Scores {
   void append(base::ByteReader& in);  ///< adds what another rank serialised
 };
 
-/// Scores the modules that `owner` gives to this rank. Not collective; stops where a peer has failed.
-Scores score_modules(const Inputs& inputs, const std::vector<int>& owner, const AuditOptions& options,
-                     comm::Communicator& world, StageClock& clock);
+/// Scores these modules (indices into Inputs::tasks), with the rest of the team where it has several ranks: all of them
+/// must be given the same modules, and the first of them returns the scores. To be called inside run_together(world);
+/// stops where a peer has failed.
+Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
+                     comm::Communicator& team, comm::Communicator& world, StageClock& clock);
 
 }  // namespace winnow::pipeline

@@ -34,6 +34,10 @@ const float* ColumnGroups::row(std::size_t group, std::size_t row) const noexcep
   return reinterpret_cast<const float*>(memory_.data()) + group * kGroupColumns * stride() + row * width(group);
 }
 
+std::span<float> ColumnGroups::values() noexcept {
+  return {reinterpret_cast<float*>(memory_.data()), groups() * kGroupColumns * stride()};
+}
+
 void ColumnGroups::gather(std::size_t first, std::size_t count, std::size_t column, std::size_t width,
                           double* to) const {
   for (std::size_t done = 0; done < width;) {

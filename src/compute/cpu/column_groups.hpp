@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "kernel.hpp"
@@ -22,6 +23,9 @@ class ColumnGroups {
   std::size_t width(std::size_t group) const noexcept;  ///< 8, 16 or 24
   float* row(std::size_t group, std::size_t row) noexcept;
   const float* row(std::size_t group, std::size_t row) const noexcept;
+
+  /// All of it with the padding, to be added up over ranks that hold the same shape.
+  std::span<float> values() noexcept;
 
   /// Copies rows [first, first + count) of columns [column, column + width) to row-major doubles.
   void gather(std::size_t first, std::size_t count, std::size_t column, std::size_t width, double* to) const;

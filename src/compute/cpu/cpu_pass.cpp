@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "column_groups.hpp"
 #include "gram.hpp"
@@ -19,8 +20,9 @@ class CpuPass final : public AlignmentPass {
     for (auto& panels : panels_) panels.reserve(kTileFloats * sizeof(float));
   }
 
-  void begin(const FactorStack& stack, bool stored_transposed, bool) override {
+  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
     stack_ = &stack;
+    share_ = share;
     transposed_ = stored_transposed;
     b_.assign(stack.out_features, stack.columns(), stack.b.data());
     y_.reset(stack.in_features, stack.columns());
@@ -33,16 +35,23 @@ class CpuPass final : public AlignmentPass {
     if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
   }
 
-  void finish_pass1() override {}
+  void reduce_pass1(TeamSums& team) override {
+    team.sum(std::span(&statistics_.squared_norm, 1));
+    if (!transposed_) team.sum(y_.values());
+  }
 
   void pass2(const slab::Slab& slab) override {
     transposed_ ? multiply_transposed(slab, y_, p_) : multiply_rows(slab, y_, p_);
   }
 
+  void reduce_pass2(TeamSums& team) override {
+    if (transposed_) team.sum(p_.values());
+  }
+
   stats::ModuleStatistics finish() override {
     const double f = std::sqrt(statistics_.squared_norm);
     if (f > 0) p_.divide(stack_->columns() - stack_->sketch_columns, f);
-    add_gram_statistics(*stack_, b_, y_, p_, threads_, statistics_);
+    add_gram_statistics(*stack_, share_, b_, y_, p_, threads_, statistics_);
     return statistics_;
   }
 
@@ -140,6 +149,7 @@ class CpuPass final : public AlignmentPass {
   Kernel kernel_;
   std::vector<slab::AlignedBuffer> panels_;  // one packed tile a thread
   const FactorStack* stack_ = nullptr;
+  Share share_;
   bool transposed_ = false;
   ColumnGroups b_, y_, p_;  // o x R, i x R, o x R
   stats::ModuleStatistics statistics_;

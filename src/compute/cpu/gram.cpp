@@ -9,6 +9,19 @@ namespace {
 
 constexpr std::size_t kBlockRows = 512;
 
+struct RowBlock {
+  std::size_t first, count;
+};
+
+/// Rows [begin, end) in blocks that one thread takes.
+std::vector<RowBlock> blocks_of(std::size_t begin, std::size_t end) {
+  std::vector<RowBlock> blocks;
+  for (std::size_t first = begin; first < end; first += kBlockRows) {
+    blocks.push_back({first, std::min(kBlockRows, end - first)});
+  }
+  return blocks;
+}
+
 /// sum (m x n) += X^T * Z for X (rows x m) and Z (rows x n), row-major.
 void add_product(std::vector<double>& sum, const double* x, std::size_t m, const double* z, std::size_t n,
                  std::size_t rows) {
@@ -35,10 +48,9 @@ struct Columns {
 
 /// The part of adapter j in rows [first, ...) of B and P.
 void add_out_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& b, const ColumnGroups& p,
-                  std::size_t first, stats::LayerStatistics& layer) {
+                  std::size_t first, std::size_t count, stats::LayerStatistics& layer) {
   const std::size_t rank = stack.ranks[j], column = stack.first_column(j);
   const std::size_t sketch = stack.sketch_columns, sketch_column = stack.columns() - sketch;
-  const std::size_t count = std::min(kBlockRows, p.rows() - first);
   Columns b_columns, p_columns, d_columns, m_columns;
   const double* const b_rows = b_columns.gather(b, first, count, column, rank);
   const double* const p_rows = p_columns.gather(p, first, count, column, rank);
@@ -53,10 +65,9 @@ void add_out_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& b
 }
 
 /// The part of adapter j in rows [first, ...) of Y.
-void add_in_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& y, std::size_t first,
+void add_in_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& y, std::size_t first, std::size_t count,
                  stats::LayerStatistics& layer) {
   const std::size_t rank = stack.ranks[j];
-  const std::size_t count = std::min(kBlockRows, y.rows() - first);
   Columns columns;
   const double* const rows = columns.gather(y, first, count, stack.first_column(j), rank);
   add_product(layer.yty, rows, rank, rows, rank, count);
@@ -68,34 +79,34 @@ void add_in_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& y,
 
 }  // namespace
 
-void add_gram_statistics(const FactorStack& stack, const ColumnGroups& b, const ColumnGroups& y, const ColumnGroups& p,
-                         int threads, stats::ModuleStatistics& statistics) {
-  const std::size_t out_blocks = (p.rows() + kBlockRows - 1) / kBlockRows;
-  const std::size_t in_blocks = (y.rows() + kBlockRows - 1) / kBlockRows;
+void add_gram_statistics(const FactorStack& stack, const Share& share, const ColumnGroups& b, const ColumnGroups& y,
+                         const ColumnGroups& p, int threads, stats::ModuleStatistics& statistics) {
+  const auto out_blocks = blocks_of(share.out_begin, share.out_end);
+  const auto in_blocks = blocks_of(share.in_begin, share.in_end);
   const std::size_t sketch = stack.sketch_columns, sketch_column = stack.columns() - sketch;
   for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
-    std::vector<stats::LayerStatistics> parts(out_blocks + in_blocks,
+    std::vector<stats::LayerStatistics> parts(out_blocks.size() + in_blocks.size(),
                                               stats::LayerStatistics::identity(stack.ranks[j], sketch));
     base::parallel_blocks(parts.size(), threads, [&](std::size_t block, int) {
-      if (block < out_blocks) {
-        add_out_rows(stack, j, b, p, block * kBlockRows, parts[block]);
+      if (block < out_blocks.size()) {
+        add_out_rows(stack, j, b, p, out_blocks[block].first, out_blocks[block].count, parts[block]);
       } else {
-        add_in_rows(stack, j, y, (block - out_blocks) * kBlockRows, parts[block]);
+        const auto& rows = in_blocks[block - out_blocks.size()];
+        add_in_rows(stack, j, y, rows.first, rows.count, parts[block]);
       }
     });
     for (const auto& part : parts) statistics.layers[j].merge(part);
   }
   if (sketch == 0) return;
   Columns columns;
-  const auto add_sketch = [&](const ColumnGroups& from, std::vector<double>& sum) {
-    for (std::size_t first = 0; first < from.rows(); first += kBlockRows) {
-      const std::size_t count = std::min(kBlockRows, from.rows() - first);
-      const double* const rows = columns.gather(from, first, count, sketch_column, sketch);
-      add_product(sum, rows, sketch, rows, sketch, count);
+  const auto add_sketch = [&](const ColumnGroups& from, const std::vector<RowBlock>& blocks, std::vector<double>& sum) {
+    for (const auto& block : blocks) {
+      const double* const rows = columns.gather(from, block.first, block.count, sketch_column, sketch);
+      add_product(sum, rows, sketch, rows, sketch, block.count);
     }
   };
-  add_sketch(y, statistics.ztz);
-  add_sketch(p, statistics.mtm);
+  add_sketch(y, in_blocks, statistics.ztz);
+  add_sketch(p, out_blocks, statistics.mtm);
 }
 
 }  // namespace winnow::compute

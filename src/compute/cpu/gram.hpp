@@ -3,13 +3,14 @@
 
 #include "column_groups.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/compute/team.hpp"
 #include "winnow/stats/module_statistics.hpp"
 
 namespace winnow::compute {
 
-/// Adds all r x r and c x c sums and <Y, A^T> to `statistics`. Rows go in fixed blocks, merged in order: the result
-/// does not depend on `threads`.
-void add_gram_statistics(const FactorStack& stack, const ColumnGroups& b, const ColumnGroups& y, const ColumnGroups& p,
-                         int threads, stats::ModuleStatistics& statistics);
+/// Adds all r x r and c x c sums and <Y, A^T> over the rows of `share` to `statistics`. Rows go in fixed blocks, merged
+/// in order: the result does not depend on `threads`.
+void add_gram_statistics(const FactorStack& stack, const Share& share, const ColumnGroups& b, const ColumnGroups& y,
+                         const ColumnGroups& p, int threads, stats::ModuleStatistics& statistics);
 
 }  // namespace winnow::compute

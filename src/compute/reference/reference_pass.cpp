@@ -1,6 +1,7 @@
 #include "reference_pass.hpp"
 
 #include <cmath>
+#include <span>
 
 #include "winnow/base/error.hpp"
 
@@ -9,8 +10,9 @@ namespace {
 
 class ReferencePass final : public AlignmentPass {
  public:
-  void begin(const FactorStack& stack, bool stored_transposed, bool) override {
+  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
     stack_ = &stack;
+    share_ = share;
     transposed_ = stored_transposed;
     columns_ = stack.columns();
     y_.assign(stack.in_features * columns_, 0.0);
@@ -34,7 +36,10 @@ class ReferencePass final : public AlignmentPass {
     if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
   }
 
-  void finish_pass1() override {}
+  void reduce_pass1(TeamSums& team) override {
+    team.sum(std::span(&statistics_.squared_norm, 1));
+    if (!transposed_) team.sum(std::span(y_));
+  }
 
   void pass2(const slab::Slab& slab) override {
     for_each_row(slab, [&](std::uint64_t row, const std::vector<double>& v) {
@@ -45,6 +50,10 @@ class ReferencePass final : public AlignmentPass {
     });
   }
 
+  void reduce_pass2(TeamSums& team) override {
+    if (transposed_) team.sum(std::span(p_));
+  }
+
   stats::ModuleStatistics finish() override {
     const std::uint64_t adapter_columns = columns_ - stack_->sketch_columns;
     const double f = std::sqrt(statistics_.squared_norm);
@@ -52,8 +61,8 @@ class ReferencePass final : public AlignmentPass {
       for (std::uint64_t c = 0; c < adapter_columns; ++c) p_[o * columns_ + c] /= f;
     }
     const std::uint64_t sketch = stack_->sketch_columns;
-    add_products(statistics_.ztz, y_, adapter_columns, sketch, y_, adapter_columns, sketch);
-    add_products(statistics_.mtm, p_, adapter_columns, sketch, p_, adapter_columns, sketch);
+    add_products(statistics_.ztz, y_, adapter_columns, sketch, y_, adapter_columns, sketch, inputs());
+    add_products(statistics_.mtm, p_, adapter_columns, sketch, p_, adapter_columns, sketch, outputs());
     const std::vector<double> b(stack_->b.begin(), stack_->b.end());
     auto d = p_;
     for (std::size_t k = 0; k < d.size(); ++k) d[k] -= b[k];
@@ -61,13 +70,13 @@ class ReferencePass final : public AlignmentPass {
       auto& layer = statistics_.layers[j];
       const auto first = stack_->first_column(j);
       const auto rank = stack_->ranks[j];
-      add_products(layer.btb, b, first, rank, b, first, rank);
-      add_products(layer.ptp, p_, first, rank, p_, first, rank);
-      add_products(layer.ptb, p_, first, rank, b, first, rank);
-      add_products(layer.dtd, d, first, rank, d, first, rank);
-      add_products(layer.yty, y_, first, rank, y_, first, rank);
-      add_products(layer.mtb, p_, adapter_columns, sketch, b, first, rank);
-      for (std::uint64_t i = 0; i < stack_->in_features; ++i) {
+      add_products(layer.btb, b, first, rank, b, first, rank, outputs());
+      add_products(layer.ptp, p_, first, rank, p_, first, rank, outputs());
+      add_products(layer.ptb, p_, first, rank, b, first, rank, outputs());
+      add_products(layer.dtd, d, first, rank, d, first, rank, outputs());
+      add_products(layer.yty, y_, first, rank, y_, first, rank, inputs());
+      add_products(layer.mtb, p_, adapter_columns, sketch, b, first, rank, outputs());
+      for (std::uint64_t i = share_.in_begin; i < share_.in_end; ++i) {
         for (std::uint64_t c = 0; c < rank; ++c) {
           layer.y_a += y_[i * columns_ + first + c] * static_cast<double>(stack_->a[j][c * stack_->in_features + i]);
         }
@@ -102,12 +111,17 @@ class ReferencePass final : public AlignmentPass {
     }
   }
 
-  /// sum += X^T * Z for column ranges of two matrices with columns_ columns.
+  struct Rows {
+    std::uint64_t begin, end;
+  };
+  Rows outputs() const { return {share_.out_begin, share_.out_end}; }
+  Rows inputs() const { return {share_.in_begin, share_.in_end}; }
+
+  /// sum += X^T * Z over these rows, for column ranges of two matrices with columns_ columns.
   void add_products(std::vector<double>& sum, const std::vector<double>& x, std::uint64_t x_first,
-                    std::uint64_t x_count, const std::vector<double>& z, std::uint64_t z_first,
-                    std::uint64_t z_count) const {
-    const std::uint64_t rows = columns_ == 0 ? 0 : x.size() / columns_;
-    for (std::uint64_t row = 0; row < rows; ++row) {
+                    std::uint64_t x_count, const std::vector<double>& z, std::uint64_t z_first, std::uint64_t z_count,
+                    Rows rows) const {
+    for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
       for (std::uint64_t p = 0; p < x_count; ++p) {
         for (std::uint64_t q = 0; q < z_count; ++q) {
           sum[p * z_count + q] += x[row * columns_ + x_first + p] * z[row * columns_ + z_first + q];
@@ -135,6 +149,7 @@ class ReferencePass final : public AlignmentPass {
   }
 
   const FactorStack* stack_ = nullptr;
+  Share share_;
   bool transposed_ = false;
   std::uint64_t columns_ = 0;
   std::vector<double> y_, p_;  // i x R and o x R

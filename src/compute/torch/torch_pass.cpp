@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "blas_check.hpp"
 #include "winnow/base/error.hpp"
@@ -77,9 +78,10 @@ class TorchPass final : public AlignmentPass {
     at::set_num_threads(1);
   }
 
-  void begin(const FactorStack& stack, bool stored_transposed, bool) override {
+  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
     const c10::InferenceMode no_gradients;
     stack_ = &stack;
+    share_ = share;
     transposed_ = stored_transposed;
     const auto columns = extent(stack.columns());
     b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat);
@@ -93,10 +95,17 @@ class TorchPass final : public AlignmentPass {
     if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
   }
 
-  void finish_pass1() override {}
+  void reduce_pass1(TeamSums& team) override {
+    team.sum(std::span(&statistics_.squared_norm, 1));
+    if (!transposed_) team.sum(values(y_));
+  }
 
   void pass2(const slab::Slab& slab) override {
     transposed_ ? multiply_transposed(slab, y_, p_) : multiply_rows(slab, y_, p_);
+  }
+
+  void reduce_pass2(TeamSums& team) override {
+    if (transposed_) team.sum(values(p_));
   }
 
   stats::ModuleStatistics finish() override {
@@ -106,8 +115,14 @@ class TorchPass final : public AlignmentPass {
     const double f = std::sqrt(statistics_.squared_norm);
     if (f > 0) p_.narrow(1, 0, adapter_columns).div_(f);
     // Sums of products in double: D is a small difference, and o terms of float32 products would lose digits.
-    const auto z = y_.narrow(1, adapter_columns, sketch).to(at::kDouble);
-    const auto m = p_.narrow(1, adapter_columns, sketch).to(at::kDouble);
+    const auto outputs = [&](const at::Tensor& matrix, std::int64_t first, std::int64_t count) {
+      return rows(matrix, share_.out_begin, share_.out_end).narrow(1, first, count).to(at::kDouble);
+    };
+    const auto inputs = [&](const at::Tensor& matrix, std::int64_t first, std::int64_t count) {
+      return rows(matrix, share_.in_begin, share_.in_end).narrow(1, first, count).to(at::kDouble);
+    };
+    const auto z = inputs(y_, adapter_columns, sketch);
+    const auto m = outputs(p_, adapter_columns, sketch);
     if (sketch > 0) {
       statistics_.ztz = to_vector(z.t().mm(z));
       statistics_.mtm = to_vector(m.t().mm(m));
@@ -117,9 +132,9 @@ class TorchPass final : public AlignmentPass {
       auto& layer = statistics_.layers[j];
       const auto first = extent(stack_->first_column(j));
       const auto rank = extent(stack_->ranks[j]);
-      const auto b = b_.narrow(1, first, rank).to(at::kDouble);
-      const auto p = p_.narrow(1, first, rank).to(at::kDouble);
-      const auto y = y_.narrow(1, first, rank).to(at::kDouble);
+      const auto b = outputs(b_, first, rank);
+      const auto p = outputs(p_, first, rank);
+      const auto y = inputs(y_, first, rank);
       const auto d = p - b;
       layer.btb = to_vector(b.t().mm(b));
       layer.ptp = to_vector(p.t().mm(p));
@@ -127,7 +142,7 @@ class TorchPass final : public AlignmentPass {
       layer.dtd = to_vector(d.t().mm(d));
       layer.yty = to_vector(y.t().mm(y));
       if (sketch > 0) layer.mtb = to_vector(m.t().mm(b));
-      layer.y_a = (y * a(j).t().to(at::kDouble)).sum().item<double>();
+      layer.y_a = (y * rows(a(j).t(), share_.in_begin, share_.in_end).to(at::kDouble)).sum().item<double>();
     });
     return statistics_;
   }
@@ -151,6 +166,14 @@ class TorchPass final : public AlignmentPass {
   at::Tensor a(std::size_t adapter) const {
     return at::from_blob(const_cast<float*>(stack_->a[adapter].data()),
                          {extent(stack_->ranks[adapter]), extent(stack_->in_features)}, at::kFloat);
+  }
+
+  static at::Tensor rows(const at::Tensor& matrix, std::uint64_t begin, std::uint64_t end) {
+    return matrix.narrow(0, extent(begin), extent(end - begin));
+  }
+
+  static std::span<float> values(const at::Tensor& matrix) {
+    return {matrix.data_ptr<float>(), static_cast<std::size_t>(matrix.numel())};
   }
 
   /// out[slab's rows] = S * x, S the stored difference. Returns the sum of squares of S.
@@ -210,6 +233,7 @@ class TorchPass final : public AlignmentPass {
   std::string blas_;
   std::vector<Scratch> scratch_;  // one a thread
   const FactorStack* stack_ = nullptr;
+  Share share_;
   bool transposed_ = false;
   at::Tensor b_, y_, p_;  // o x R, i x R, o x R
   stats::ModuleStatistics statistics_;

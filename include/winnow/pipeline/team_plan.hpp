@@ -1,0 +1,29 @@
+// Teams: ranks that share each of their modules by row slabs, for when ranks outnumber modules.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "winnow/compute/team.hpp"
+#include "winnow/pipeline/options.hpp"
+#include "winnow/slab/plan.hpp"
+
+namespace winnow::pipeline {
+
+/// A rank's place in its team.
+struct TeamPlace {
+  int member = 0, members = 1;
+};
+
+/// Ranks in a team: as many as `--team` says, or for 0 as many as there are ranks for each module, one at least. One
+/// for element statistics, which need whole modules.
+int team_members(const AuditOptions& options, int ranks, std::size_t modules);
+
+/// The slabs of a module that this member reads: all of split() for a rank alone; in a team neighbouring ones, and more
+/// and smaller ones where there would be too few.
+std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const TeamPlace& place);
+
+/// The rows that count towards this member's statistics: those of its slabs, and an even part of the other dimension.
+compute::Share member_share(const slab::ModuleTask& task, const TeamPlace& place);
+
+}  // namespace winnow::pipeline

@@ -1,0 +1,41 @@
+#include "winnow/pipeline/team_plan.hpp"
+
+#include <algorithm>
+
+namespace winnow::pipeline {
+namespace {
+
+/// The first of `count` things that belong to `member`; for member = members, `count`.
+std::uint64_t first_of(std::uint64_t count, int member, int members) {
+  return count * static_cast<std::uint64_t>(member) / static_cast<std::uint64_t>(members);
+}
+
+}  // namespace
+
+int team_members(const AuditOptions& options, int ranks, std::size_t modules) {
+  if (options.element_statistics) return 1;
+  if (options.team > 0) return std::min(options.team, ranks);
+  return std::max(1, ranks / static_cast<int>(std::clamp<std::size_t>(modules, 1, static_cast<std::size_t>(ranks))));
+}
+
+std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const TeamPlace& place) {
+  if (place.members == 1) return slab::split(task);
+  const auto members = static_cast<std::uint64_t>(place.members);
+  const auto all = slab::split(task, std::min(slab::kSlabBytes, (task.bytes() + members - 1) / members));
+  const auto at = [&](int member) {
+    return all.begin() + static_cast<std::ptrdiff_t>(first_of(all.size(), member, place.members));
+  };
+  return {at(place.member), at(place.member + 1)};
+}
+
+compute::Share member_share(const slab::ModuleTask& task, const TeamPlace& place) {
+  const auto slabs = member_slabs(task, place);
+  const std::uint64_t stored_begin = slabs.empty() ? 0 : slabs.front().row_begin;
+  const std::uint64_t stored_end = slabs.empty() ? 0 : slabs.back().row_begin + slabs.back().rows;
+  const std::uint64_t other_begin = first_of(task.columns(), place.member, place.members);
+  const std::uint64_t other_end = first_of(task.columns(), place.member + 1, place.members);
+  if (task.stored_transposed) return {other_begin, other_end, stored_begin, stored_end};
+  return {stored_begin, stored_end, other_begin, other_end};
+}
+
+}  // namespace winnow::pipeline
