@@ -80,13 +80,9 @@ std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_
                               const TeamPlace& place) {
   if (modules.empty()) return 0;
   const auto share = share_memory(inputs, modules, budget, place);
-  std::uint64_t slabs = 0;
   std::vector<slab::StreamedModule> stream;
-  for (const auto module : modules) {
-    stream.push_back(streamed(inputs, module, budget, place));
-    slabs += stream.back().slabs.size();
-  }
-  return share.stacks + kLittle + std::min(share.slabs, slabs * slab::slab_memory(stream));
+  for (const auto module : modules) stream.push_back(streamed(inputs, module, budget, place));
+  return share.stacks + kLittle + slab::stream_memory(stream, share.slabs);
 }
 
 }  // namespace winnow::pipeline

@@ -63,12 +63,11 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       world_(world),
       clock_(clock),
       place_{team.rank(), team.size()},
+      threads_(options.threads > 0 ? options.threads : base::default_threads(world.node_size())),
       reader_(options.make_reader()),
       stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, options.memory_budget, place_),
               stream_options(inputs, modules, options, place_)),
-      pass_(compute::make_alignment_pass(
-          options.backend, options.device,
-          options.threads > 0 ? options.threads : base::default_threads(world.node_size()))) {}
+      pass_(compute::make_alignment_pass(options.backend, options.device, threads_)) {}
 
 void ModuleScorer::score(std::size_t module, Scores& scores) {
   const auto& layers = inputs_.layers[module];
@@ -152,6 +151,8 @@ void ModuleScorer::add_scores(std::size_t module, const std::vector<LayerRef>& b
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
                                          options_.subspace_rank);
   const double f = std::sqrt(statistics.squared_norm);
+  std::vector<std::vector<double>> grams(batch.size());
+  base::parallel_blocks(batch.size(), threads_, [&](std::size_t j, int) { grams[j] = compute::gram_a(stack, j); });
   for (std::size_t j = 0; j < batch.size(); ++j) {
     LayerScore layer;
     layer.module = module;
@@ -159,8 +160,8 @@ void ModuleScorer::add_scores(std::size_t module, const std::vector<LayerRef>& b
     layer.fault = faults[j];
     const double scale = inputs_.lora(batch[j]).scale;
     if (layer.fault.empty() && !statistics.non_finite.found) {
-      layer.metrics = metrics::layer_metrics(statistics.layers[j], compute::gram_a(stack, j), scale, task.out_features,
-                                             task.in_features, f, statistics.sketch_columns > 0 ? &subspace : nullptr);
+      layer.metrics = metrics::layer_metrics(statistics.layers[j], grams[j], scale, task.out_features, task.in_features,
+                                             f, statistics.sketch_columns > 0 ? &subspace : nullptr);
       if (!elements.empty()) {
         layer.elements = {elements[j].projected.scaled(scale), elements[j].update.scaled(scale)};
       }
@@ -175,9 +176,10 @@ compute::FactorStack ModuleScorer::load_factors(const slab::ModuleTask& task, co
   const auto before = reader_->bytes_read();
   std::vector<std::uint64_t> ranks;
   for (const auto& ref : batch) ranks.push_back(inputs_.lora(ref).rank);
-  auto stack = compute::make_factor_stack(
-      task.out_features, task.in_features, ranks,
-      compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features), options_.seed, task.name);
+  auto stack =
+      compute::make_factor_stack(task.out_features, task.in_features, ranks,
+                                 compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
+                                 options_.seed, task.name, threads_);
   for (std::size_t j = 0; j < batch.size(); ++j) {
     const auto& lora = inputs_.lora(batch[j]);
     const auto& file = inputs_.adapters[batch[j].adapter].weights_file;

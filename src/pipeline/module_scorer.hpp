@@ -45,6 +45,7 @@ class ModuleScorer {
   comm::Communicator& world_;
   StageClock& clock_;
   TeamPlace place_;
+  int threads_;
   std::unique_ptr<slab::Reader> reader_;  // of factors
   slab::SlabStream stream_;
   std::unique_ptr<compute::AlignmentPass> pass_;

@@ -14,13 +14,19 @@ namespace {
 /// Slots of a module too large to be kept whole that the rest streams through.
 constexpr std::size_t kLeastPassing = 2, kMostPassing = 8;
 
-std::size_t slots_in(std::uint64_t memory_bytes, std::uint64_t slab_bytes) {
-  return slab_bytes == 0 ? 0 : static_cast<std::size_t>(memory_bytes / slab_bytes);
-}
-
 /// How many slabs of a module, from the first on, stay in memory from one sweep to the next.
 std::size_t kept_slabs(std::size_t slabs, std::size_t slots) {
   return slabs <= slots ? slabs : slots - std::clamp(slots / 4, kLeastPassing, kMostPassing);
+}
+
+/// As many as memory holds, but no more than help: with room for the largest module and a little, reading goes on while
+/// anything is computed. More would only be fresh memory to be cleared.
+std::size_t slots_for(const std::vector<StreamedModule>& modules, std::uint64_t memory_bytes) {
+  const auto slab_bytes = slab_memory(modules);
+  if (slab_bytes == 0) return 0;
+  std::size_t largest = 0;
+  for (const auto& module : modules) largest = std::max(largest, module.slabs.size());
+  return std::min(static_cast<std::size_t>(memory_bytes / slab_bytes), largest + kMostPassing);
 }
 
 std::vector<SlabRead> reads_of(const std::vector<StreamedModule>& modules, std::size_t slots) {
@@ -47,6 +53,12 @@ std::uint64_t slab_memory(const std::vector<StreamedModule>& modules) {
     }
   }
   return base + aligned == 0 ? 0 : slot_memory(base, aligned);
+}
+
+std::uint64_t stream_memory(const std::vector<StreamedModule>& modules, std::uint64_t memory_bytes) {
+  std::size_t slabs = 0;
+  for (const auto& module : modules) slabs += module.slabs.size();
+  return std::min(slots_for(modules, memory_bytes), slabs) * slab_memory(modules);
 }
 
 std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules) {
@@ -106,7 +118,7 @@ SlabStream::SlabStream(const checkpoint::Catalogue& base, const checkpoint::Cata
     throw base::Error(base::ErrorKind::usage, "not enough memory to stream the weights")
         .expected(fmt::format("{} bytes for slabs at least, found {}", least, options.memory_bytes));
   }
-  const auto slots = slots_in(options.memory_bytes, slab_memory(modules));
+  const auto slots = slots_for(modules, options.memory_bytes);
   implementation_ = std::make_unique<Implementation>(base, aligned, std::move(modules), slots, options);
 }
 

@@ -25,9 +25,10 @@ struct FactorStack {
 };
 
 /// A stack with room for the factors and the sketch Omega filled in: standard normal, from Philox keyed by `seed` and
-/// `module`, element row * c + column, so that any rank makes its own rows.
+/// `module`, element row * c + column, so that any rank and any thread makes its own rows.
 FactorStack make_factor_stack(std::uint64_t out_features, std::uint64_t in_features, std::vector<std::uint64_t> ranks,
-                              std::uint64_t sketch_columns, std::uint64_t seed, std::string_view module);
+                              std::uint64_t sketch_columns, std::uint64_t seed, std::string_view module,
+                              int threads = 1);
 
 /// Copies a B factor (o x r_j, row-major) into its columns.
 void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& b);

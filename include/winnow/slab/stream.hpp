@@ -29,6 +29,9 @@ struct StreamOptions {
 /// Memory that the largest of these slabs takes, with what alignment adds.
 std::uint64_t slab_memory(const std::vector<StreamedModule>& modules);
 
+/// What of `memory_bytes` a stream of these modules takes.
+std::uint64_t stream_memory(const std::vector<StreamedModule>& modules, std::uint64_t memory_bytes);
+
 /// Memory below which nothing can be streamed: one slab in use, one being read.
 std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules);
 
