@@ -42,7 +42,7 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     if (begin == 0 || address < begin || address >= range.end.load(std::memory_order_relaxed)) continue;
     const int saved_errno = errno;
     const std::size_t bytes = page_bytes();
-    auto* const page = reinterpret_cast<void*>(address / bytes * bytes);
+    auto* const page = static_cast<std::byte*>(info->si_addr) - address % bytes;
     // A bare system call on Linux, so it may be called here. Where it fails the signal takes its usual course.
     void* const zeros = ::mmap(page, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = saved_errno;
