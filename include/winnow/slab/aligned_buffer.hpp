@@ -1,5 +1,8 @@
-// Memory aligned to pages, not initialised, reused from slab to slab.
+// Memory aligned to pages, not initialised, reused from slab to slab. In huge pages where the system lends them: the
+// kernels walk down columns, one page a row, and would wait for the page table at each.
 #pragma once
+
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <memory>
@@ -11,6 +14,7 @@ namespace winnow::slab {
 class AlignedBuffer {
  public:
   static constexpr std::size_t kAlignment = 4096;
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
   std::size_t capacity() const noexcept { return capacity_; }
   std::byte* data() noexcept { return memory_.get(); }
@@ -21,15 +25,20 @@ class AlignedBuffer {
     if (bytes <= capacity_) return;
     memory_.reset();  // the old block goes first: never both at once
     capacity_ = 0;
-    memory_.reset(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment})));
-    capacity_ = bytes;
+    const std::size_t alignment = bytes < kHugePage ? kAlignment : kHugePage;
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    memory_ = {static_cast<std::byte*>(::operator new (rounded, std::align_val_t{alignment})), Free{alignment}};
+    capacity_ = rounded;
+    if (alignment == kHugePage)
+      madvise(memory_.get(), rounded, MADV_HUGEPAGE);  // a wish: without them it works as well
   }
 
  private:
   struct Free {
-    void operator()(std::byte* memory) const { ::operator delete (memory, std::align_val_t{kAlignment}); }
+    std::size_t alignment;
+    void operator()(std::byte* memory) const { ::operator delete (memory, std::align_val_t{alignment}); }
   };
-  std::unique_ptr<std::byte, Free> memory_;
+  std::unique_ptr<std::byte, Free> memory_{nullptr, Free{kAlignment}};
   std::size_t capacity_ = 0;
 };
 
