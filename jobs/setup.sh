@@ -16,7 +16,7 @@ packages=(
   libopenmpi-dev openmpi-bin                # MPI
   libhdf5-dev                               # reports (serial HDF5)
   libboost-program-options-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libssl-dev libeigen3-dev librandom123-dev
-  libgtest-dev libgmock-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
 )
 test_packages=(
   clang-format-14 clang-tidy-14 clang-14 libclang-rt-14-dev # formatting, static analysis, fuzzers

@@ -15,12 +15,6 @@ namespace {
 
 using base::DType;
 
-std::vector<Kernel> kernels() {
-  std::vector<Kernel> all{portable_kernel()};
-  if (std::string_view(best_kernel().name) != all.front().name) all.push_back(best_kernel());
-  return all;
-}
-
 /// A matrix stored as `dtype` inside a wider one, so that strides matter.
 struct Stored {
   std::vector<std::byte> bytes;
@@ -47,18 +41,18 @@ struct Stored {
   }
 };
 
-ColumnGroups random_groups(std::size_t rows, std::size_t columns, std::mt19937& engine) {
+ColumnGroups random_groups(const Kernel& kernel, std::size_t rows, std::size_t columns, std::mt19937& engine) {
   std::normal_distribution<float> normal;
   std::vector<float> values(rows * columns);
   for (auto& value : values) value = normal(engine);
-  ColumnGroups groups;
+  ColumnGroups groups(kernel.group_columns);
   groups.assign(rows, columns, values.data());
   return groups;
 }
 
 double at(const ColumnGroups& groups, std::size_t row, std::size_t column) {
   double value = 0;
-  groups.gather(row, 1, column, 1, &value);
+  groups.gather(row, 1, column, 1, 1, &value);
   return value;
 }
 
@@ -81,15 +75,17 @@ void check(const Kernel& kernel, DType base_dtype, DType aligned_dtype, std::siz
   memory.reserve(kTileFloats * sizeof(float));
   auto* const panels = reinterpret_cast<float*>(memory.data());
   const TileSource source{base.bytes.data(), aligned.bytes.data(), base_dtype, aligned_dtype, stride, rows, columns};
-  EXPECT_NEAR(kernel.pack(source, panels), squares, 1e-6 * squares);
+  EXPECT_NEAR(kernel.pack(source, true, panels), squares, 1e-6 * squares);
 
-  const auto b = random_groups(rows, right_columns, engine), x = random_groups(columns, right_columns, engine);
-  ColumnGroups y, p;
+  const auto b = random_groups(kernel, rows, right_columns, engine),
+             x = random_groups(kernel, columns, right_columns, engine);
+  ColumnGroups y(kernel.group_columns), p(kernel.group_columns);
+  Ahead nothing;
   y.reset(columns, right_columns);
   p.reset(rows, right_columns);
   for (std::size_t group = 0; group < b.groups(); ++group) {
-    kernel.transposed(panels, rows, padded_columns(columns), b.width(group), b.row(group, 0), y.row(group, 0));
-    kernel.straight(panels, rows, padded_columns(columns), x.width(group), x.row(group, 0), p.row(group, 0));
+    kernel.transposed(panels, rows, padded_columns(columns), b.width(group), b.row(group, 0), y.row(group, 0), nothing);
+    kernel.straight(panels, rows, padded_columns(columns), x.width(group), x.row(group, 0), p.row(group, 0), nothing);
   }
   for (std::size_t q = 0; q < right_columns; ++q) {
     for (std::size_t c = 0; c < columns; ++c) {
@@ -112,7 +108,7 @@ void check(const Kernel& kernel, DType base_dtype, DType aligned_dtype, std::siz
 }
 
 TEST(CpuKernel, EveryWidthOfTheRightHandSide) {
-  for (const auto& kernel : kernels()) {
+  for (const auto& kernel : supported_kernels()) {
     for (const std::size_t columns : {1U, 8U, 9U, 16U, 17U, 24U, 25U, 40U, 48U, 49U}) {
       check(kernel, DType::bf16, DType::bf16, 12, 32, columns);
     }
@@ -120,7 +116,7 @@ TEST(CpuKernel, EveryWidthOfTheRightHandSide) {
 }
 
 TEST(CpuKernel, EveryRaggedEdge) {
-  for (const auto& kernel : kernels()) {
+  for (const auto& kernel : supported_kernels()) {
     for (const std::size_t rows : {1U, 3U, 4U, 5U, 6U, 7U, 59U, 60U}) {
       for (const std::size_t columns : {1U, 15U, 16U, 17U, 33U}) {
         for (const std::size_t right : {8U, 16U, 24U}) check(kernel, DType::bf16, DType::bf16, rows, columns, right);
@@ -130,11 +126,11 @@ TEST(CpuKernel, EveryRaggedEdge) {
 }
 
 TEST(CpuKernel, AWholeTile) {
-  for (const auto& kernel : kernels()) check(kernel, DType::bf16, DType::bf16, kTileRows, kTileColumns, 24);
+  for (const auto& kernel : supported_kernels()) check(kernel, DType::bf16, DType::bf16, kTileRows, kTileColumns, 24);
 }
 
 TEST(CpuKernel, EveryPairOfDtypes) {
-  for (const auto& kernel : kernels()) {
+  for (const auto& kernel : supported_kernels()) {
     for (const auto base : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
       for (const auto aligned : {DType::bf16, DType::f16, DType::f32, DType::f64})
         check(kernel, base, aligned, 10, 37, 10);
@@ -144,21 +140,22 @@ TEST(CpuKernel, EveryPairOfDtypes) {
 
 TEST(CpuKernel, NeighbouringTilesDoNotTouchEachOthersRows) {
   // A tile whose rows are no multiple of a kernel's step adds exact zeros beyond its last row, and nothing else.
-  for (const auto& kernel : kernels()) {
+  for (const auto& kernel : supported_kernels()) {
     std::mt19937 engine(7);
+    Ahead nothing;
     const Stored base(DType::bf16, 5, 16, 16, engine), aligned(DType::bf16, 5, 16, 16, engine);
     slab::AlignedBuffer memory;
     memory.reserve(kTileFloats * sizeof(float));
     auto* const panels = reinterpret_cast<float*>(memory.data());
     std::memset(panels, 0xFF, kTileFloats * sizeof(float));  // NaN: what was there before must not matter
-    kernel.pack({base.bytes.data(), aligned.bytes.data(), DType::bf16, DType::bf16, 16, 5, 16}, panels);
+    kernel.pack({base.bytes.data(), aligned.bytes.data(), DType::bf16, DType::bf16, 16, 5, 16}, true, panels);
     for (const std::size_t width : {8U, 16U, 24U}) {
-      const auto x = random_groups(16, width, engine);
-      auto p = random_groups(12, width, engine);
+      const auto x = random_groups(kernel, 16, width, engine);
+      auto p = random_groups(kernel, 12, width, engine);
       std::vector<double> before(width * 7), after(width * 7);
-      p.gather(5, 7, 0, width, before.data());
-      kernel.straight(panels, 5, 16, width, x.row(0, 0), p.row(0, 0));
-      p.gather(5, 7, 0, width, after.data());
+      p.gather(5, 7, 0, width, width, before.data());
+      kernel.straight(panels, 5, 16, width, x.row(0, 0), p.row(0, 0), nothing);
+      p.gather(5, 7, 0, width, width, after.data());
       EXPECT_EQ(before, after) << kernel.name << " " << width;
     }
   }

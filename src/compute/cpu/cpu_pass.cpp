@@ -4,19 +4,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <span>
 
 #include "column_groups.hpp"
 #include "gram.hpp"
+#include "tiles.hpp"
 #include "winnow/base/parallel.hpp"
 
 namespace winnow::compute {
 namespace {
 
+// Measured on Zen 4 (tests/benchmark, R = 8 ... 1608): the sizes of tiles matter by a few per cent, as long as they fit
+// the second cache; blocks of 2048 columns rather than 512 are worth a tenth, being longer runs of memory; asking for
+// the next tile early is worth two thirds.
+constexpr std::size_t kStraightColumns = kTileColumns, kStraightTiles = 5;  // tiles to a block, at most
+constexpr std::size_t kTransposedColumns = kTileColumns / 2, kTransposedTiles = 16;
+
 class CpuPass final : public AlignmentPass {
  public:
   CpuPass(int threads, const Kernel& kernel)
-      : threads_(std::max(threads, 1)), kernel_(kernel), panels_(static_cast<std::size_t>(threads_)) {
+      : threads_(std::max(threads, 1)),
+        kernel_(kernel),
+        panels_(static_cast<std::size_t>(threads_)),
+        b_(kernel.group_columns),
+        y_(kernel.group_columns),
+        p_(kernel.group_columns) {
     for (auto& panels : panels_) panels.reserve(kTileFloats * sizeof(float));
   }
 
@@ -24,14 +37,15 @@ class CpuPass final : public AlignmentPass {
     stack_ = &stack;
     share_ = share;
     transposed_ = stored_transposed;
-    b_.assign(stack.out_features, stack.columns(), stack.b.data());
-    y_.reset(stack.in_features, stack.columns());
-    p_.reset(stack.out_features, stack.columns());
+    b_.assign(stack.out_features, stack.columns(), stack.b.data(), threads_);
+    y_.reset(stack.in_features, stack.columns(), threads_);
+    p_.reset(stack.out_features, stack.columns(), threads_);
     statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
   }
 
   void pass1(const slab::Slab& slab) override {
-    statistics_.squared_norm += transposed_ ? multiply_rows(slab, b_, y_) : multiply_transposed(slab, b_, y_);
+    statistics_.squared_norm +=
+        transposed_ ? multiply_rows(slab, b_, y_, true) : multiply_transposed(slab, b_, y_, true);
     if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
   }
 
@@ -41,7 +55,7 @@ class CpuPass final : public AlignmentPass {
   }
 
   void pass2(const slab::Slab& slab) override {
-    transposed_ ? multiply_transposed(slab, y_, p_) : multiply_rows(slab, y_, p_);
+    transposed_ ? multiply_transposed(slab, y_, p_, false) : multiply_rows(slab, y_, p_, false);
   }
 
   void reduce_pass2(TeamSums& team) override {
@@ -50,8 +64,8 @@ class CpuPass final : public AlignmentPass {
 
   stats::ModuleStatistics finish() override {
     const double f = std::sqrt(statistics_.squared_norm);
-    if (f > 0) p_.divide(stack_->columns() - stack_->sketch_columns, f);
-    add_gram_statistics(*stack_, share_, b_, y_, p_, threads_, statistics_);
+    if (f > 0) p_.divide(stack_->columns() - stack_->sketch_columns, f, threads_);
+    add_gram_statistics(kernel_, *stack_, share_, b_, y_, p_, threads_, statistics_);
     return statistics_;
   }
 
@@ -68,61 +82,59 @@ class CpuPass final : public AlignmentPass {
   }
 
  private:
-  /// out[slab's rows] = S * x. Returns the sum of squares of S, added up in row order.
-  double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out) {
-    return for_each_block(slab.rows, kTileRows, [&](std::size_t row, std::size_t rows, float* panels) {
-      double squares = 0;
-      for (std::size_t column = 0; column < slab.columns; column += kTileColumns) {
-        const auto source = tile(slab, row, rows, column, std::min<std::size_t>(kTileColumns, slab.columns - column));
-        squares += kernel_.pack(source, panels);
-        for (std::size_t group = 0; group < x.groups(); ++group) {
-          kernel_.straight(panels, rows, padded_columns(source.columns), x.width(group), x.row(group, column),
-                           out.row(group, slab.row_begin + row));
-        }
-      }
-      return squares;
-    });
+  /// out[slab's rows] = S * x. Returns the sum of squares of S where wanted.
+  double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares) {
+    // Low tiles end a slab evenly on many threads; x is read anew for each, which costs little while it is narrow.
+    const std::size_t rows = x.groups() == 1 ? kRowStep : 2 * kRowStep;
+    const Tiles tiles(slab, Tiles::Blocks::of_rows, rows, kStraightColumns);
+    return for_each_tile(tiles, kStraightTiles, wants_squares,
+                         [&](std::size_t row, std::size_t column, const TileSource& source, const float* panels,
+                             std::size_t group, Ahead& ahead) {
+                           kernel_.straight(panels, source.rows, padded_columns(source.columns), x.width(group),
+                                            x.row(group, column), out.row(group, slab.row_begin + row), ahead);
+                         });
   }
 
-  /// out += S^T * x[slab's rows]. Returns the sum of squares of S, added up in column order.
-  double multiply_transposed(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out) {
-    return for_each_block(slab.columns, kTileColumns, [&](std::size_t column, std::size_t columns, float* panels) {
-      double squares = 0;
-      for (std::size_t row = 0; row < slab.rows; row += kTileRows) {
-        const auto source = tile(slab, row, std::min<std::size_t>(kTileRows, slab.rows - row), column, columns);
-        squares += kernel_.pack(source, panels);
-        for (std::size_t group = 0; group < x.groups(); ++group) {
-          kernel_.transposed(panels, source.rows, padded_columns(columns), x.width(group),
-                             x.row(group, slab.row_begin + row), out.row(group, column));
-        }
-      }
-      return squares;
-    });
+  /// out += S^T * x[slab's rows]. Returns the sum of squares of S where wanted.
+  double multiply_transposed(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares) {
+    const Tiles tiles(slab, Tiles::Blocks::of_columns, kTileRows, kTransposedColumns);
+    return for_each_tile(tiles, kTransposedTiles, wants_squares,
+                         [&](std::size_t row, std::size_t column, const TileSource& source, const float* panels,
+                             std::size_t group, Ahead& ahead) {
+                           kernel_.transposed(panels, source.rows, padded_columns(source.columns), x.width(group),
+                                              x.row(group, slab.row_begin + row), out.row(group, column), ahead);
+                         });
   }
 
-  static TileSource tile(const slab::Slab& slab, std::size_t row, std::size_t rows, std::size_t column,
-                         std::size_t columns) {
-    const std::size_t first = row * slab.columns + column;
-    return {slab.base + first * base::element_bytes(slab.base_dtype),
-            slab.aligned + first * base::element_bytes(slab.aligned_dtype),
-            slab.base_dtype,
-            slab.aligned_dtype,
-            slab.columns,
-            rows,
-            columns};
-  }
-
-  /// Blocks are fixed and own what they write, so results do not depend on the number of threads.
-  template <class Work>
-  double for_each_block(std::size_t length, std::size_t step, Work work) {
-    std::vector<double> squares((length + step - 1) / step);
-    base::parallel_blocks(squares.size(), threads_, [&](std::size_t block, int thread) {
+  /// Packs every tile and calls multiply(row, column, source, panels, group, ahead) for each group of columns. Returns
+  /// the sum of the tiles' squares, in the order of the grid.
+  template <class Multiply>
+  double for_each_tile(const Tiles& tiles, std::size_t most, bool wants_squares, Multiply multiply) {
+    const auto bounds = tiles.block_bounds(most, threads_);
+    const std::size_t groups = b_.groups();
+    std::vector<double> squares(tiles.along() * tiles.across());
+    base::parallel_blocks(bounds.size() - 1, threads_, [&](std::size_t block, int thread) {
       auto* const panels = reinterpret_cast<float*>(panels_[static_cast<std::size_t>(thread)].data());
-      squares[block] = work(block * step, std::min(step, length - block * step), panels);
+      const std::size_t begin = bounds[block], end = bounds[block + 1];
+      for (std::size_t across = 0; across < tiles.across(); ++across) {
+        for (std::size_t along = begin; along < end; ++along) {
+          const TileSource source = tiles.source(along, across);
+          squares[across * tiles.along() + along] = kernel_.pack(source, wants_squares, panels);
+          Ahead ahead;
+          for (std::size_t group = 0; group < groups; ++group) {
+            if (group + 1 == groups) {  // not before: the other groups' columns would push it out of the cache
+              if (along + 1 < end) {
+                ahead = ahead_of(tiles.source(along + 1, across));
+              } else if (across + 1 < tiles.across()) {
+                ahead = ahead_of(tiles.source(begin, across + 1));
+              }
+            }
+            multiply(tiles.row(along, across), tiles.column(along, across), source, panels, group, ahead);
+          }
+        }
+      }
     });
-    double sum = 0;
-    for (const double square : squares) sum += square;
-    return sum;
+    return std::accumulate(squares.begin(), squares.end(), 0.0);
   }
 
   /// Sweeps X_j * A_j row by row.
@@ -133,7 +145,7 @@ class CpuPass final : public AlignmentPass {
       std::vector<double> factor(rank);
       std::vector<float> row(stack_->in_features);
       for (std::size_t o = 0; o < stack_->out_features; ++o) {
-        x.gather(o, 1, stack_->first_column(adapter), rank, factor.data());
+        x.gather(o, 1, stack_->first_column(adapter), rank, rank, factor.data());
         std::fill(row.begin(), row.end(), 0.0F);
         for (std::size_t c = 0; c < rank; ++c) {
           const auto left = static_cast<float>(factor[c]);

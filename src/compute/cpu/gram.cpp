@@ -9,11 +9,11 @@ namespace {
 
 constexpr std::size_t kBlockRows = 512;
 
+/// Rows that one thread takes.
 struct RowBlock {
   std::size_t first, count;
 };
 
-/// Rows [begin, end) in blocks that one thread takes.
 std::vector<RowBlock> blocks_of(std::size_t begin, std::size_t end) {
   std::vector<RowBlock> blocks;
   for (std::size_t first = begin; first < end; first += kBlockRows) {
@@ -22,91 +22,101 @@ std::vector<RowBlock> blocks_of(std::size_t begin, std::size_t end) {
   return blocks;
 }
 
-/// sum (m x n) += X^T * Z for X (rows x m) and Z (rows x n), row-major.
-void add_product(std::vector<double>& sum, const double* x, std::size_t m, const double* z, std::size_t n,
-                 std::size_t rows) {
-  for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t p = 0; p < m; ++p) {
-      const double left = x[row * m + p];
-      double* const to = &sum[p * n];
-      const double* const right = z + row * n;
-      for (std::size_t q = 0; q < n; ++q) to[q] += left * right[q];
-    }
+/// Some columns of a skinny matrix as doubles, padded with zero columns to what the kernel takes.
+struct Columns {
+  Columns(std::size_t rows, std::size_t columns) : count(rows), used(columns), width(round_up(columns, kLane)) {
+    memory.reserve(count * width * sizeof(double));
+    values = reinterpret_cast<double*>(memory.data());
+    std::fill_n(values, count * width, 0.0);
+  }
+  Columns(const ColumnGroups& from, std::size_t first, std::size_t rows, std::size_t column, std::size_t columns)
+      : Columns(rows, columns) {
+    from.gather(first, count, column, used, width, values);
+  }
+
+  std::size_t count, used, width;
+  slab::AlignedBuffer memory;
+  double* values = nullptr;
+};
+
+/// sum += X^T * Z
+void add_product(const Kernel& kernel, std::vector<double>& sum, const Columns& x, const Columns& z) {
+  slab::AlignedBuffer memory;
+  memory.reserve(x.width * z.width * sizeof(double));
+  auto* const product = reinterpret_cast<double*>(memory.data());
+  std::fill_n(product, x.width * z.width, 0.0);
+  kernel.gram(x.values, x.width, z.values, z.width, x.count, product);
+  for (std::size_t p = 0; p < x.used; ++p) {
+    for (std::size_t q = 0; q < z.used; ++q) sum[p * z.used + q] += product[p * z.width + q];
   }
 }
 
-/// Doubles of one block, reused from matrix to matrix.
-struct Columns {
-  std::vector<double> values;
-  const double* gather(const ColumnGroups& from, std::size_t first, std::size_t count, std::size_t column,
-                       std::size_t width) {
-    values.resize(count * width);
-    from.gather(first, count, column, width, values.data());
-    return values.data();
-  }
-};
-
 /// The part of adapter j in rows [first, ...) of B and P.
-void add_out_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& b, const ColumnGroups& p,
-                  std::size_t first, std::size_t count, stats::LayerStatistics& layer) {
+void add_out_rows(const Kernel& kernel, const FactorStack& stack, std::size_t j, const ColumnGroups& b,
+                  const ColumnGroups& p, const RowBlock& rows, stats::LayerStatistics& layer) {
   const std::size_t rank = stack.ranks[j], column = stack.first_column(j);
-  const std::size_t sketch = stack.sketch_columns, sketch_column = stack.columns() - sketch;
-  Columns b_columns, p_columns, d_columns, m_columns;
-  const double* const b_rows = b_columns.gather(b, first, count, column, rank);
-  const double* const p_rows = p_columns.gather(p, first, count, column, rank);
-  d_columns.values.resize(count * rank);
-  for (std::size_t k = 0; k < count * rank; ++k) d_columns.values[k] = p_rows[k] - b_rows[k];
-  add_product(layer.btb, b_rows, rank, b_rows, rank, count);
-  add_product(layer.ptp, p_rows, rank, p_rows, rank, count);
-  add_product(layer.ptb, p_rows, rank, b_rows, rank, count);
-  add_product(layer.dtd, d_columns.values.data(), rank, d_columns.values.data(), rank, count);
-  if (sketch == 0) return;
-  add_product(layer.mtb, m_columns.gather(p, first, count, sketch_column, sketch), sketch, b_rows, rank, count);
+  const auto [first, count] = rows;
+  const Columns b_rows(b, first, count, column, rank), p_rows(p, first, count, column, rank);
+  const Columns d_rows(count, rank);
+  for (std::size_t k = 0; k < count * d_rows.width; ++k) d_rows.values[k] = p_rows.values[k] - b_rows.values[k];
+  add_product(kernel, layer.btb, b_rows, b_rows);
+  add_product(kernel, layer.ptp, p_rows, p_rows);
+  add_product(kernel, layer.ptb, p_rows, b_rows);
+  add_product(kernel, layer.dtd, d_rows, d_rows);
+  if (stack.sketch_columns == 0) return;
+  const Columns m_rows(p, first, count, stack.columns() - stack.sketch_columns, stack.sketch_columns);
+  add_product(kernel, layer.mtb, m_rows, b_rows);
 }
 
 /// The part of adapter j in rows [first, ...) of Y.
-void add_in_rows(const FactorStack& stack, std::size_t j, const ColumnGroups& y, std::size_t first, std::size_t count,
-                 stats::LayerStatistics& layer) {
+void add_in_rows(const Kernel& kernel, const FactorStack& stack, std::size_t j, const ColumnGroups& y,
+                 const RowBlock& block, stats::LayerStatistics& layer) {
   const std::size_t rank = stack.ranks[j];
-  Columns columns;
-  const double* const rows = columns.gather(y, first, count, stack.first_column(j), rank);
-  add_product(layer.yty, rows, rank, rows, rank, count);
+  const auto [first, count] = block;
+  const Columns rows(y, first, count, stack.first_column(j), rank);
+  add_product(kernel, layer.yty, rows, rows);
   for (std::size_t c = 0; c < rank; ++c) {
     const float* const a = &stack.a[j][c * stack.in_features + first];
-    for (std::size_t k = 0; k < count; ++k) layer.y_a += rows[k * rank + c] * static_cast<double>(a[k]);
+    for (std::size_t k = 0; k < count; ++k) layer.y_a += rows.values[k * rows.width + c] * static_cast<double>(a[k]);
+  }
+}
+
+/// sum += X^T * X for the sketch's columns of X.
+void add_sketch(const Kernel& kernel, const FactorStack& stack, const ColumnGroups& from,
+                const std::vector<RowBlock>& blocks, int threads, std::vector<double>& sum) {
+  const std::size_t sketch = stack.sketch_columns;
+  std::vector<std::vector<double>> parts(blocks.size(), std::vector<double>(sum.size()));
+  base::parallel_blocks(blocks.size(), threads, [&](std::size_t block, int) {
+    const Columns rows(from, blocks[block].first, blocks[block].count, stack.columns() - sketch, sketch);
+    add_product(kernel, parts[block], rows, rows);
+  });
+  for (const auto& part : parts) {
+    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += part[k];
   }
 }
 
 }  // namespace
 
-void add_gram_statistics(const FactorStack& stack, const Share& share, const ColumnGroups& b, const ColumnGroups& y,
-                         const ColumnGroups& p, int threads, stats::ModuleStatistics& statistics) {
+void add_gram_statistics(const Kernel& kernel, const FactorStack& stack, const Share& share, const ColumnGroups& b,
+                         const ColumnGroups& y, const ColumnGroups& p, int threads,
+                         stats::ModuleStatistics& statistics) {
   const auto out_blocks = blocks_of(share.out_begin, share.out_end);
   const auto in_blocks = blocks_of(share.in_begin, share.in_end);
-  const std::size_t sketch = stack.sketch_columns, sketch_column = stack.columns() - sketch;
   for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
     std::vector<stats::LayerStatistics> parts(out_blocks.size() + in_blocks.size(),
-                                              stats::LayerStatistics::identity(stack.ranks[j], sketch));
+                                              stats::LayerStatistics::identity(stack.ranks[j], stack.sketch_columns));
     base::parallel_blocks(parts.size(), threads, [&](std::size_t block, int) {
       if (block < out_blocks.size()) {
-        add_out_rows(stack, j, b, p, out_blocks[block].first, out_blocks[block].count, parts[block]);
+        add_out_rows(kernel, stack, j, b, p, out_blocks[block], parts[block]);
       } else {
-        const auto& rows = in_blocks[block - out_blocks.size()];
-        add_in_rows(stack, j, y, rows.first, rows.count, parts[block]);
+        add_in_rows(kernel, stack, j, y, in_blocks[block - out_blocks.size()], parts[block]);
       }
     });
     for (const auto& part : parts) statistics.layers[j].merge(part);
   }
-  if (sketch == 0) return;
-  Columns columns;
-  const auto add_sketch = [&](const ColumnGroups& from, const std::vector<RowBlock>& blocks, std::vector<double>& sum) {
-    for (const auto& block : blocks) {
-      const double* const rows = columns.gather(from, block.first, block.count, sketch_column, sketch);
-      add_product(sum, rows, sketch, rows, sketch, block.count);
-    }
-  };
-  add_sketch(y, in_blocks, statistics.ztz);
-  add_sketch(p, out_blocks, statistics.mtm);
+  if (stack.sketch_columns == 0) return;
+  add_sketch(kernel, stack, y, in_blocks, threads, statistics.ztz);
+  add_sketch(kernel, stack, p, out_blocks, threads, statistics.mtm);
 }
 
 }  // namespace winnow::compute

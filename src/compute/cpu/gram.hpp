@@ -10,7 +10,8 @@ namespace winnow::compute {
 
 /// Adds all r x r and c x c sums and <Y, A^T> over the rows of `share` to `statistics`. Rows go in fixed blocks, merged
 /// in order: the result does not depend on `threads`.
-void add_gram_statistics(const FactorStack& stack, const Share& share, const ColumnGroups& b, const ColumnGroups& y,
-                         const ColumnGroups& p, int threads, stats::ModuleStatistics& statistics);
+void add_gram_statistics(const Kernel& kernel, const FactorStack& stack, const Share& share, const ColumnGroups& b,
+                         const ColumnGroups& y, const ColumnGroups& p, int threads,
+                         stats::ModuleStatistics& statistics);
 
 }  // namespace winnow::compute

@@ -3,15 +3,14 @@
 #include <immintrin.h>
 #endif
 
-#include <cstring>
-
 #include "kernel.hpp"
 
 namespace winnow::compute {
 namespace {
+constexpr std::size_t kWideLanes = 8, kGroupColumns = 24;
 #include "kernel_body.hpp"
 }  // namespace
 
-Kernel avx2_kernel() { return {"AVX2", pack, transposed, straight}; }
+Kernel avx2_kernel() { return {"AVX2", kGroupColumns, pack, transposed, straight, gram}; }
 
 }  // namespace winnow::compute

@@ -2,219 +2,331 @@
 // library beyond plain declarations: an inline function compiled here with AVX2 could replace its portable twin at link
 // time and crash an older processor.
 //
-// To be included inside an anonymous namespace, after kernel.hpp and <cstring>.
+// To be included inside an anonymous namespace, after kernel.hpp, with kWideLanes (the floats of a register) and
+// kGroupColumns (the columns of a full group) defined.
 
 typedef float Vector __attribute__((vector_size(32), aligned(32)));
+// Aligned to what groups are aligned to.
+typedef float Wide __attribute__((vector_size(kWideLanes * 4), aligned(kWideLanes == 4 ? 16 : 32)));
+typedef double WideDouble __attribute__((vector_size(kWideLanes * 4), aligned(kWideLanes == 4 ? 16 : 32)));
+typedef double Doubles __attribute__((vector_size(64)));
 typedef std::uint32_t Words __attribute__((vector_size(32)));
-typedef std::uint16_t Halves __attribute__((vector_size(16)));
 
-inline Vector load(const float* at) { return *reinterpret_cast<const Vector*>(at); }
-inline void store(float* at, Vector value) { *reinterpret_cast<Vector*>(at) = value; }
 inline Vector broadcast(float value) { return Vector{value, value, value, value, value, value, value, value}; }
 
-inline Vector load_bf16(const std::byte* at) {
-  Halves halves;
-  __builtin_memcpy(&halves, at, sizeof(halves));
-  const Words words = __builtin_convertvector(halves, Words) << 16;
-  Vector result;
-  __builtin_memcpy(&result, &words, sizeof(result));
-  return result;
+inline constexpr std::size_t kLineBytes = 64;
+
+/// 16 elements of a row: columns 0, 2, ..., 14 and columns 1, 3, ..., 15.
+struct Elements {
+  Vector even, odd;
+};
+/// The column of a panel that is at `position` of its 16 floats.
+constexpr std::size_t column_at(std::size_t position) {
+  return position < kLane ? 2 * position : 2 * (position - kLane) + 1;
 }
 
-inline Vector load_f32(const std::byte* at) {
-  Vector result;
-  __builtin_memcpy(&result, at, sizeof(result));
-  return result;
+inline Elements separate(Vector low, Vector high) {
+  return {__builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14),
+          __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15)};
 }
 
-/// Eight elements of any computable dtype but f64.
-inline Vector load_elements(base::DType dtype, const std::byte* at) {
-  if (dtype == base::DType::bf16) return load_bf16(at);
-  if (dtype == base::DType::f32) return load_f32(at);
+struct Bf16 {
+  static constexpr std::size_t size = 2;
+  static Elements load(const std::byte* at) {
+    Words words;
+    __builtin_memcpy(&words, at, sizeof(words));
+    return {reinterpret_cast<Vector>(words << 16), reinterpret_cast<Vector>(words & 0xFFFF0000U)};
+  }
+};
+
+struct F32 {
+  static constexpr std::size_t size = 4;
+  static Elements load(const std::byte* at) {
+    Vector low, high;
+    __builtin_memcpy(&low, at, sizeof(low));
+    __builtin_memcpy(&high, at + sizeof(low), sizeof(high));
+    return separate(low, high);
+  }
+};
+
+struct F16 {
+  static constexpr std::size_t size = 2;
+  static Elements load(const std::byte* at) {
 #ifdef __F16C__
-  if (dtype == base::DType::f16) {
-    __m128i halves;
-    __builtin_memcpy(&halves, at, sizeof(halves));
-    return reinterpret_cast<Vector>(_mm256_cvtph_ps(halves));
-  }
+    __m128i halves[2];
+    __builtin_memcpy(halves, at, sizeof(halves));
+    return separate(reinterpret_cast<Vector>(_mm256_cvtph_ps(halves[0])),
+                    reinterpret_cast<Vector>(_mm256_cvtph_ps(halves[1])));
+#else
+    alignas(32) float values[kPanelColumns];
+    base::to_float(base::DType::f16, at, kPanelColumns, values);
+    return F32::load(reinterpret_cast<const std::byte*>(values));
 #endif
-  alignas(32) float values[kLane];
-  base::to_float(dtype, at, kLane, values);
-  return load(values);
+  }
+};
+
+/// 16 differences into a panel, and their squares into `sum`.
+template <class Base, class Aligned, bool Squares>
+inline void pack_16(const std::byte* base, const std::byte* aligned, float* to, Elements& sum) {
+  const Elements left = Aligned::load(aligned), right = Base::load(base);
+  const Elements v{left.even - right.even, left.odd - right.odd};
+  *reinterpret_cast<Vector*>(to) = v.even;
+  *reinterpret_cast<Vector*>(to + kLane) = v.odd;
+  if constexpr (Squares) {
+    sum.even += v.even * v.even;
+    sum.odd += v.odd * v.odd;
+  }
 }
 
-/// One row of a tile: difference, sum of squares, store. Whole panels, then the ragged end element by element.
-template <class LoadBase, class LoadAligned>
-inline double pack_row(const TileSource& source, std::size_t row, float* panels, std::size_t panel_floats,
-                       LoadBase load_base, LoadAligned load_aligned) {
-  const std::size_t base_size = base::element_bytes(source.base_dtype);
-  const std::size_t aligned_size = base::element_bytes(source.aligned_dtype);
-  const std::byte* const from_base = source.base + row * source.stride * base_size;
-  const std::byte* const from_aligned = source.aligned + row * source.stride * aligned_size;
-  Vector sum = broadcast(0.0F), sum_high = broadcast(0.0F);
-  std::size_t column = 0;
-  for (; column + kPanelColumns <= source.columns; column += kPanelColumns) {
-    float* const to = panels + column / kPanelColumns * panel_floats + row * kPanelColumns;
-    const Vector low = load_aligned(from_aligned + column * aligned_size) - load_base(from_base + column * base_size);
-    const Vector high = load_aligned(from_aligned + (column + kLane) * aligned_size) -
-                        load_base(from_base + (column + kLane) * base_size);
-    store(to, low);
-    store(to + kLane, high);
-    sum += low * low;
-    sum_high += high * high;
-  }
-  // In double from here on: a row is short enough for float32 sums, a tile is not.
-  double squares = 0;
-  for (std::size_t k = 0; k < kLane; ++k) squares += static_cast<double>(sum[k]) + static_cast<double>(sum_high[k]);
-  if (column < source.columns) {
-    float* const to = panels + column / kPanelColumns * panel_floats + row * kPanelColumns;
-    for (std::size_t k = 0; k < kPanelColumns; ++k) {
-      float value = 0;
-      if (column + k < source.columns) {
-        float from[2];
-        base::to_float(source.base_dtype, from_base + (column + k) * base_size, 1, &from[0]);
-        base::to_float(source.aligned_dtype, from_aligned + (column + k) * aligned_size, 1, &from[1]);
-        value = from[1] - from[0];
-      }
-      to[k] = value;
-      squares += static_cast<double>(value) * static_cast<double>(value);
+template <class Base, class Aligned, bool Squares>
+inline double pack_tile(const TileSource& source, float* panels) {
+  const std::size_t panel_floats = padded_rows(source.rows) * kPanelColumns;
+  Doubles squares = {};
+  for (std::size_t row = 0; row < source.rows; ++row) {
+    const std::byte* base = source.base + row * source.stride * Base::size;
+    const std::byte* aligned = source.aligned + row * source.stride * Aligned::size;
+    float* to = panels + row * kPanelColumns;
+    Elements sum{broadcast(0.0F), broadcast(0.0F)};
+    std::size_t column = 0;
+    for (; column + kPanelColumns <= source.columns; column += kPanelColumns) {
+      pack_16<Base, Aligned, Squares>(base, aligned, to, sum);
+      base += kPanelColumns * Base::size;
+      aligned += kPanelColumns * Aligned::size;
+      to += panel_floats;
     }
+    if (column < source.columns) {  // the ragged end: bits that are all zero are a zero of every dtype
+      std::byte ends[2][kPanelColumns * sizeof(float)] = {};
+      __builtin_memcpy(ends[0], base, (source.columns - column) * Base::size);
+      __builtin_memcpy(ends[1], aligned, (source.columns - column) * Aligned::size);
+      pack_16<Base, Aligned, Squares>(ends[0], ends[1], to, sum);
+    }
+    // In double from here on: a row is short enough for float32 sums, a tile is not.
+    if constexpr (Squares) squares += __builtin_convertvector(sum.even + sum.odd, Doubles);
   }
-  return squares;
+  double total = 0;
+  for (std::size_t k = 0; k < kLane; ++k) total += squares[k];
+  return total;
 }
 
 /// float64 weights: the difference first, then to float32.
-inline double pack_row_f64(const TileSource& source, std::size_t row, float* panels, std::size_t panel_floats) {
+inline double pack_f64(const TileSource& source, float* panels) {
+  const std::size_t panel_floats = padded_rows(source.rows) * kPanelColumns;
   double squares = 0;
-  for (std::size_t column = 0; column < source.columns; ++column) {
-    double from[2];
-    const std::size_t element = row * source.stride + column;
-    base::to_double(source.base_dtype, source.base + element * base::element_bytes(source.base_dtype), 1, &from[0]);
-    base::to_double(source.aligned_dtype, source.aligned + element * base::element_bytes(source.aligned_dtype), 1,
-                    &from[1]);
-    const double value = from[1] - from[0];
-    panels[column / kPanelColumns * panel_floats + row * kPanelColumns + column % kPanelColumns] =
-        static_cast<float>(value);
-    squares += value * value;
-  }
-  for (std::size_t column = source.columns; column % kPanelColumns != 0; ++column) {
-    panels[column / kPanelColumns * panel_floats + row * kPanelColumns + column % kPanelColumns] = 0;
+  for (std::size_t row = 0; row < source.rows; ++row) {
+    for (std::size_t column = 0; column < source.columns; column += kPanelColumns) {
+      const std::size_t element = row * source.stride + column;
+      const std::size_t left = source.columns - column, count = left < kPanelColumns ? left : kPanelColumns;
+      double base[kPanelColumns] = {}, aligned[kPanelColumns] = {};
+      base::to_double(source.base_dtype, source.base + element * base::element_bytes(source.base_dtype), count, base);
+      base::to_double(source.aligned_dtype, source.aligned + element * base::element_bytes(source.aligned_dtype), count,
+                      aligned);
+      float* const to = panels + column / kPanelColumns * panel_floats + row * kPanelColumns;
+      for (std::size_t position = 0; position < kPanelColumns; ++position) {
+        const double value = aligned[column_at(position)] - base[column_at(position)];
+        to[position] = static_cast<float>(value);
+        squares += value * value;
+      }
+    }
   }
   return squares;
 }
 
-inline double pack(const TileSource& source, float* panels) {
-  const std::size_t panel_floats = padded_rows(source.rows) * kPanelColumns;
-  const bool doubles = source.base_dtype == base::DType::f64 || source.aligned_dtype == base::DType::f64;
-  const bool bf16 = source.base_dtype == base::DType::bf16 && source.aligned_dtype == base::DType::bf16;
-  double squares = 0;
-  for (std::size_t row = 0; row < source.rows; ++row) {
-    if (doubles) {
-      squares += pack_row_f64(source, row, panels, panel_floats);
-    } else if (bf16) {
-      squares += pack_row(source, row, panels, panel_floats, load_bf16, load_bf16);
-    } else {
-      squares += pack_row(
-          source, row, panels, panel_floats, [&](const std::byte* at) { return load_elements(source.base_dtype, at); },
-          [&](const std::byte* at) { return load_elements(source.aligned_dtype, at); });
-    }
+template <bool Squares, class Base>
+inline double pack_onto(const TileSource& source, float* panels) {
+  if (source.aligned_dtype == base::DType::bf16) return pack_tile<Base, Bf16, Squares>(source, panels);
+  if (source.aligned_dtype == base::DType::f16) return pack_tile<Base, F16, Squares>(source, panels);
+  return pack_tile<Base, F32, Squares>(source, panels);
+}
+
+template <bool Squares>
+inline double pack_pair(const TileSource& source, float* panels) {
+  if (source.base_dtype == base::DType::f64 || source.aligned_dtype == base::DType::f64) {
+    return pack_f64(source, panels);
   }
+  if (source.base_dtype == base::DType::bf16) return pack_onto<Squares, Bf16>(source, panels);
+  if (source.base_dtype == base::DType::f16) return pack_onto<Squares, F16>(source, panels);
+  return pack_onto<Squares, F32>(source, panels);
+}
+
+inline double pack(const TileSource& source, bool squares, float* panels) {
   // The rows that kernels read past the last one.
+  const std::size_t panel_floats = padded_rows(source.rows) * kPanelColumns;
   for (std::size_t panel = 0; panel < padded_columns(source.columns) / kPanelColumns; ++panel) {
     float* const tail = panels + panel * panel_floats + source.rows * kPanelColumns;
     __builtin_memset(tail, 0, (panel_floats - source.rows * kPanelColumns) * sizeof(float));
   }
-  return squares;
+  return squares ? pack_pair<true>(source, panels) : pack_pair<false>(source, panels);
 }
 
-/// y[Columns x width] += (Columns columns of one panel)^T * b
-template <int Vectors, std::size_t Columns>
-inline void transposed_block(const float* panel, std::size_t rows, const float* b, float* y) {
-  constexpr std::size_t width = Vectors * kLane;
-  Vector sum[Columns][Vectors];
-  for (std::size_t c = 0; c < Columns; ++c) {
-    for (int v = 0; v < Vectors; ++v) sum[c][v] = broadcast(0.0F);
-  }
-  for (std::size_t row = 0; row < rows; ++row) {
-    Vector right[Vectors];
-    for (int v = 0; v < Vectors; ++v) right[v] = load(b + row * width + static_cast<std::size_t>(v) * kLane);
-    for (std::size_t c = 0; c < Columns; ++c) {
-      const Vector left = broadcast(panel[row * kPanelColumns + c]);
-      for (int v = 0; v < Vectors; ++v) sum[c][v] += left * right[v];
+/// Asks for the next cache lines of the tile to come.
+inline __attribute__((always_inline)) void fetch(Ahead& ahead, std::size_t lines) {
+  for (; lines != 0; --lines) {
+    if (ahead.at >= ahead.end) {
+      if (ahead.rows == 0) return;
+      Ahead::Rows& next = ahead.in_aligned ? ahead.base : ahead.aligned;
+      ahead.in_aligned = !ahead.in_aligned;
+      ahead.rows -= ahead.in_aligned ? 1 : 0;
+      ahead.at = next.first;
+      ahead.end = next.first + next.bytes;
+      next.first += next.stride;
     }
-  }
-  for (std::size_t c = 0; c < Columns; ++c) {
-    for (int v = 0; v < Vectors; ++v) {
-      float* const to = y + c * width + static_cast<std::size_t>(v) * kLane;
-      store(to, load(to) + sum[c][v]);
-    }
+    __builtin_prefetch(ahead.at, 0, 2);
+    ahead.at += kLineBytes;
   }
 }
 
-template <int Vectors>
-inline void transposed_width(const float* panels, std::size_t rows, std::size_t columns, const float* b, float* y) {
-  constexpr std::size_t width = Vectors * kLane;
-  constexpr std::size_t step = Vectors == 3 ? 4 : 8;  // of a panel's 16 columns
+/// Lines to ask for in each of `times` steps, so that all of them are.
+inline std::size_t lines_each(const Ahead& ahead, std::size_t times) {
+  const std::size_t lines = ahead.rows * (ahead.base.bytes + ahead.aligned.bytes + 2 * kLineBytes) / kLineBytes;
+  return (lines + times - 1) / times;
+}
+
+/// A block of sums kept in registers: Count rows of Wides wide vectors and Narrows (0 or 1) of eight floats. Sums start
+/// at zero and are added to memory in the end, so that long sums are sums of short ones: a rounding error that grows
+/// with the tile, not with the matrix.
+template <std::size_t Wides, std::size_t Narrows, std::size_t Count>
+struct Block {
+  static constexpr std::size_t kWidth = Wides * kWideLanes + Narrows * kLane;
+  Wide wide[Count][Wides == 0 ? 1 : Wides] = {};
+  Vector narrow[Count] = {};
+
+  /// Row c += left[c * Step] * right, for all c.
+  template <std::size_t Step>
+  inline __attribute__((always_inline)) void add(const float* left, const float* right) {
+    Wide wide_right[Wides == 0 ? 1 : Wides];
+    Vector narrow_right;
+    for (std::size_t w = 0; w < Wides; ++w) wide_right[w] = *reinterpret_cast<const Wide*>(right + w * kWideLanes);
+    if constexpr (Narrows != 0) narrow_right = *reinterpret_cast<const Vector*>(right + Wides * kWideLanes);
+    for (std::size_t c = 0; c < Count; ++c) {
+      const float factor = left[c * Step];
+      for (std::size_t w = 0; w < Wides; ++w) wide[c][w] += (factor - Wide{}) * wide_right[w];
+      if constexpr (Narrows != 0) narrow[c] += broadcast(factor) * narrow_right;
+    }
+  }
+
+  inline __attribute__((always_inline)) void add_row_to(float* to, std::size_t c) const {
+    for (std::size_t w = 0; w < Wides; ++w) *reinterpret_cast<Wide*>(to + w * kWideLanes) += wide[c][w];
+    if constexpr (Narrows != 0) *reinterpret_cast<Vector*>(to + Wides * kWideLanes) += narrow[c];
+  }
+};
+
+/// y += (Count columns of one panel, from position First on)^T * b
+template <std::size_t Wides, std::size_t Narrows, std::size_t Count, std::size_t First>
+inline void transposed_block(const float* panel, std::size_t rows, const float* b, float* y, Ahead& ahead,
+                             std::size_t lines) {
+  Block<Wides, Narrows, Count> block;
+  constexpr std::size_t width = Block<Wides, Narrows, Count>::kWidth;
+  static_assert(kRowStep % 4 == 0);  // rows beyond the last one are zeros of the panel
+  for (std::size_t r = 0; r < rows; r += 4) {
+    fetch(ahead, lines);
+    const float* const left = panel + r * kPanelColumns + First;
+    const float* const right = b + r * width;
+    block.template add<1>(left, right);
+    block.template add<1>(left + kPanelColumns, right + width);
+    block.template add<1>(left + 2 * kPanelColumns, right + 2 * width);
+    block.template add<1>(left + 3 * kPanelColumns, right + 3 * width);
+  }
+  for (std::size_t c = 0; c < Count; ++c) block.add_row_to(y + column_at(First + c) * width, c);
+}
+
+/// The whole panel in blocks of Count columns, from position First on; the last one may be smaller.
+template <std::size_t Wides, std::size_t Narrows, std::size_t Count, std::size_t First = 0>
+inline void transposed_panel(const float* panel, std::size_t rows, const float* b, float* y, Ahead& ahead,
+                             std::size_t lines) {
+  constexpr std::size_t count = First + Count < kPanelColumns ? Count : kPanelColumns - First;
+  transposed_block<Wides, Narrows, count, First>(panel, rows, b, y, ahead, lines);
+  if constexpr (First + count < kPanelColumns) {
+    transposed_panel<Wides, Narrows, Count, First + count>(panel, rows, b, y, ahead, lines);
+  }
+}
+
+/// Columns of a panel, or rows of a tile, that a block takes: its sums, a row of the right-hand side and one factor fit
+/// 32 registers of 64 bytes, or 16 of any other size.
+template <std::size_t Wides>
+constexpr std::size_t block_count() {
+  if (kWideLanes == 16) return 8;
+  return Wides == 1 ? 8 : Wides == 2 ? 6 : Wides == 3 ? 4 : 2;
+}
+
+template <std::size_t Wides, std::size_t Narrows>
+inline void transposed_width(const float* panels, std::size_t rows, std::size_t columns, const float* b, float* y,
+                             Ahead& ahead) {
+  constexpr std::size_t width = Wides * kWideLanes + Narrows * kLane, count = block_count<Wides>();
   const std::size_t panel_floats = padded_rows(rows) * kPanelColumns;
+  const std::size_t blocks = columns / kPanelColumns * ((kPanelColumns + count - 1) / count);
+  const std::size_t lines = lines_each(ahead, blocks * ((rows + 3) / 4));
   for (std::size_t column = 0; column < columns; column += kPanelColumns) {
-    const float* const panel = panels + column / kPanelColumns * panel_floats;
-    if constexpr (Vectors == 2) {  // 6 + 6 + 4 columns: 12 accumulators where they fit
-      transposed_block<2, 6>(panel, rows, b, y + column * width);
-      transposed_block<2, 6>(panel + 6, rows, b, y + (column + 6) * width);
-      transposed_block<2, 4>(panel + 12, rows, b, y + (column + 12) * width);
-    } else {
-      for (std::size_t c = 0; c < kPanelColumns; c += step) {
-        transposed_block<Vectors, step>(panel + c, rows, b, y + (column + c) * width);
+    transposed_panel<Wides, Narrows, count>(panels + column / kPanelColumns * panel_floats, rows, b, y + column * width,
+                                            ahead, lines);
+  }
+}
+
+template <std::size_t Wides, std::size_t Narrows>
+inline void straight_width(const float* panels, std::size_t rows, std::size_t columns, const float* y, float* p,
+                           Ahead& ahead) {
+  constexpr std::size_t width = Wides * kWideLanes + Narrows * kLane, count = block_count<Wides>();
+  const std::size_t panel_floats = padded_rows(rows) * kPanelColumns;
+  const std::size_t blocks = (rows + count - 1) / count;
+  const std::size_t lines = lines_each(ahead, blocks * columns / 2);
+  for (std::size_t row = 0; row < rows; row += count) {
+    Block<Wides, Narrows, count> block;
+    for (std::size_t column = 0; column < columns; column += kPanelColumns) {
+      const float* const left = panels + column / kPanelColumns * panel_floats + row * kPanelColumns;
+      const float* const right = y + column * width;
+      for (std::size_t k = 0; k < kLane; ++k) {  // an even column and the odd one after it
+        fetch(ahead, lines);
+        block.template add<kPanelColumns>(left + k, right + 2 * k * width);
+        block.template add<kPanelColumns>(left + k + kLane, right + (2 * k + 1) * width);
       }
     }
+    for (std::size_t r = 0; r < count; ++r) block.add_row_to(p + (row + r) * width, r);
   }
 }
 
-/// p[Rows x width] += (Rows rows of the tile) * y
-template <int Vectors, std::size_t Rows>
-inline void straight_block(const float* panels, std::size_t panel_floats, std::size_t columns, const float* y,
-                           float* p) {
-  constexpr std::size_t width = Vectors * kLane;
-  Vector sum[Rows][Vectors];
-  for (std::size_t r = 0; r < Rows; ++r) {
-    for (int v = 0; v < Vectors; ++v) sum[r][v] = load(p + r * width + static_cast<std::size_t>(v) * kLane);
-  }
-  for (std::size_t column = 0; column < columns; column += kPanelColumns) {
-    const float* const panel = panels + column / kPanelColumns * panel_floats;
-    for (std::size_t c = 0; c < kPanelColumns; ++c) {
-      Vector right[Vectors];
-      for (int v = 0; v < Vectors; ++v) right[v] = load(y + (column + c) * width + static_cast<std::size_t>(v) * kLane);
-      for (std::size_t r = 0; r < Rows; ++r) {
-        const Vector left = broadcast(panel[r * kPanelColumns + c]);
-        for (int v = 0; v < Vectors; ++v) sum[r][v] += left * right[v];
-      }
-    }
-  }
-  for (std::size_t r = 0; r < Rows; ++r) {
-    for (int v = 0; v < Vectors; ++v) store(p + r * width + static_cast<std::size_t>(v) * kLane, sum[r][v]);
-  }
-}
+using Multiply = void (*)(const float*, std::size_t, std::size_t, const float*, float*, Ahead&);
 
-template <int Vectors>
-inline void straight_width(const float* panels, std::size_t rows, std::size_t columns, const float* y, float* p) {
-  constexpr std::size_t width = Vectors * kLane;
-  constexpr std::size_t step = Vectors == 3 ? 4 : 6;
-  const std::size_t panel_floats = padded_rows(rows) * kPanelColumns;
-  for (std::size_t row = 0; row < rows; row += step) {
-    straight_block<Vectors, step>(panels + row * kPanelColumns, panel_floats, columns, y, p + row * width);
+/// The functions for a width given in eights.
+template <std::size_t Eights = 1>
+inline Multiply transposed_of(std::size_t eights) {
+  if constexpr (Eights * kLane < kGroupColumns) {
+    if (eights > Eights) return transposed_of<Eights + 1>(eights);
   }
+  return transposed_width<Eights * kLane / kWideLanes, Eights * kLane % kWideLanes / kLane>;
+}
+template <std::size_t Eights = 1>
+inline Multiply straight_of(std::size_t eights) {
+  if constexpr (Eights * kLane < kGroupColumns) {
+    if (eights > Eights) return straight_of<Eights + 1>(eights);
+  }
+  return straight_width<Eights * kLane / kWideLanes, Eights * kLane % kWideLanes / kLane>;
 }
 
 inline void transposed(const float* panels, std::size_t rows, std::size_t columns, std::size_t width, const float* b,
-                       float* y) {
-  if (width == 24) return transposed_width<3>(panels, rows, columns, b, y);
-  if (width == 16) return transposed_width<2>(panels, rows, columns, b, y);
-  transposed_width<1>(panels, rows, columns, b, y);
+                       float* y, Ahead& ahead) {
+  transposed_of(width / kLane)(panels, rows, columns, b, y, ahead);
+}
+inline void straight(const float* panels, std::size_t rows, std::size_t columns, std::size_t width, const float* y,
+                     float* p, Ahead& ahead) {
+  straight_of(width / kLane)(panels, rows, columns, y, p, ahead);
 }
 
-inline void straight(const float* panels, std::size_t rows, std::size_t columns, std::size_t width, const float* y,
-                     float* p) {
-  if (width == 24) return straight_width<3>(panels, rows, columns, y, p);
-  if (width == 16) return straight_width<2>(panels, rows, columns, y, p);
-  straight_width<1>(panels, rows, columns, y, p);
+/// sum (m x n) += X^T * Z in float64, all with rows of a multiple of eight doubles; m and n are such multiples.
+inline void gram(const double* x, std::size_t m, const double* z, std::size_t n, std::size_t rows, double* sum) {
+  constexpr std::size_t lanes = kWideLanes / 2, wides = kLane / lanes, count = kWideLanes == 16 ? 8 : 4;
+  for (std::size_t p = 0; p < m; p += count) {
+    for (std::size_t q = 0; q < n; q += kLane) {
+      WideDouble block[count][wides] = {};
+      for (std::size_t row = 0; row < rows; ++row) {
+        const double* const left = x + row * m + p;
+        const auto* const right = reinterpret_cast<const WideDouble*>(z + row * n + q);
+        for (std::size_t c = 0; c < count; ++c) {
+          for (std::size_t w = 0; w < wides; ++w) block[c][w] += (left[c] - WideDouble{}) * right[w];
+        }
+      }
+      for (std::size_t c = 0; c < count; ++c) {
+        auto* const to = reinterpret_cast<WideDouble*>(sum + (p + c) * n + q);
+        for (std::size_t w = 0; w < wides; ++w) to[w] += block[c][w];
+      }
+    }
+  }
 }

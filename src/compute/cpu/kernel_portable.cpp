@@ -1,12 +1,11 @@
-#include <cstring>
-
 #include "kernel.hpp"
 
 namespace winnow::compute {
 namespace {
+constexpr std::size_t kWideLanes = 4, kGroupColumns = 16;
 #include "kernel_body.hpp"
 }  // namespace
 
-Kernel portable_kernel() { return {"portable", pack, transposed, straight}; }
+Kernel portable_kernel() { return {"portable", kGroupColumns, pack, transposed, straight, gram}; }
 
 }  // namespace winnow::compute
