@@ -18,7 +18,7 @@ void ColumnGroups::reset(std::size_t rows, std::size_t columns, int threads) {
   columns_ = columns;
   const std::size_t bytes = groups() * group_columns_ * stride() * sizeof(float);
   memory_.reserve(bytes);
-  constexpr std::size_t step = std::size_t{4} << 20;
+  constexpr std::size_t step = std::size_t{1} << 17;
   base::parallel_blocks((bytes + step - 1) / step, threads, [&](std::size_t block, int) {
     std::memset(memory_.data() + block * step, 0, std::min(step, bytes - block * step));
   });

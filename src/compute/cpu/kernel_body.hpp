@@ -151,7 +151,8 @@ inline double pack_pair(const TileSource& source, float* panels) {
 inline double pack(const TileSource& source, bool squares, float* panels) {
   // The rows that kernels read past the last one.
   const std::size_t panel_floats = padded_rows(source.rows) * kPanelColumns;
-  for (std::size_t panel = 0; panel < padded_columns(source.columns) / kPanelColumns; ++panel) {
+  const bool ragged = source.rows != padded_rows(source.rows);
+  for (std::size_t panel = 0; ragged && panel < padded_columns(source.columns) / kPanelColumns; ++panel) {
     float* const tail = panels + panel * panel_floats + source.rows * kPanelColumns;
     __builtin_memset(tail, 0, (panel_floats - source.rows * kPanelColumns) * sizeof(float));
   }
@@ -208,6 +209,14 @@ struct Block {
     for (std::size_t w = 0; w < Wides; ++w) *reinterpret_cast<Wide*>(to + w * kWideLanes) += wide[c][w];
     if constexpr (Narrows != 0) *reinterpret_cast<Vector*>(to + Wides * kWideLanes) += narrow[c];
   }
+
+  /// Adds row C to that of the column at position First + C of a panel, for each C. Not a loop: with an index that
+  /// varies, the sums would have to be in memory.
+  template <std::size_t First, std::size_t C = 0>
+  inline __attribute__((always_inline)) void add_columns_to(float* to) const {
+    add_row_to(to + column_at(First + C) * kWidth, C);
+    if constexpr (C + 1 < Count) add_columns_to<First, C + 1>(to);
+  }
 };
 
 /// y += (Count columns of one panel, from position First on)^T * b
@@ -226,7 +235,7 @@ inline void transposed_block(const float* panel, std::size_t rows, const float* 
     block.template add<1>(left + 2 * kPanelColumns, right + 2 * width);
     block.template add<1>(left + 3 * kPanelColumns, right + 3 * width);
   }
-  for (std::size_t c = 0; c < Count; ++c) block.add_row_to(y + column_at(First + c) * width, c);
+  block.template add_columns_to<First>(y);
 }
 
 /// The whole panel in blocks of Count columns, from position First on; the last one may be smaller.
@@ -267,16 +276,18 @@ inline void straight_width(const float* panels, std::size_t rows, std::size_t co
   constexpr std::size_t width = Wides * kWideLanes + Narrows * kLane, count = block_count<Wides>();
   const std::size_t panel_floats = padded_rows(rows) * kPanelColumns;
   const std::size_t blocks = (rows + count - 1) / count;
-  const std::size_t lines = lines_each(ahead, blocks * columns / 2);
+  const std::size_t lines = lines_each(ahead, blocks * columns / 4);
   for (std::size_t row = 0; row < rows; row += count) {
     Block<Wides, Narrows, count> block;
     for (std::size_t column = 0; column < columns; column += kPanelColumns) {
       const float* const left = panels + column / kPanelColumns * panel_floats + row * kPanelColumns;
       const float* const right = y + column * width;
-      for (std::size_t k = 0; k < kLane; ++k) {  // an even column and the odd one after it
+      for (std::size_t k = 0; k < kLane; k += 2) {  // even columns and the odd ones after them
         fetch(ahead, lines);
         block.template add<kPanelColumns>(left + k, right + 2 * k * width);
         block.template add<kPanelColumns>(left + k + kLane, right + (2 * k + 1) * width);
+        block.template add<kPanelColumns>(left + k + 1, right + (2 * k + 2) * width);
+        block.template add<kPanelColumns>(left + k + 1 + kLane, right + (2 * k + 3) * width);
       }
     }
     for (std::size_t r = 0; r < count; ++r) block.add_row_to(p + (row + r) * width, r);
