@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -70,7 +71,9 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
     return std::string();
   });
   AuditPlan plan;
+  const auto start = std::chrono::steady_clock::now();
   plan.inputs = read_inputs(options, world, log);
+  const std::chrono::duration<double> header_time = std::chrono::steady_clock::now() - start;
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(plan.inputs, options);
     return std::string();
@@ -91,6 +94,8 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
   for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
     plan.ranks[r].memory_bytes = expected_memory(plan.inputs, modules[r], options.memory_budget);
   }
+  plan.work = audit_work(plan.inputs, plan.owner, ranks, options.memory_budget);
+  plan.work.header_seconds = header_time.count();
   return plan;
 }
 
