@@ -114,6 +114,10 @@ IoMode cold_mode(const Inputs& inputs) {
 }  // namespace
 
 void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants) {
+  if (first_slabs(inputs, 1, 1).front().empty()) {
+    throw base::Error(base::ErrorKind::invalid_input,
+                      "nothing to calibrate with: no weights an adapter can be scored on");
+  }
   constants.streams = std::clamp(constants.cores, 1, kMostStreams);
   const auto mode = cold_mode(inputs);
   const auto alone = read_all(inputs, first_slabs(inputs, effort.storage_bytes, 1), mode, effort.storage_seconds);

@@ -77,6 +77,8 @@ std::string residual(double predicted, double recorded) {
   return fmt::format("{:+.1f} %", 100 * (predicted - recorded) / recorded);
 }
 
+std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9); }
+
 }  // namespace
 
 KnownConstants known_constants(const std::string& file) {
@@ -100,8 +102,8 @@ std::string render_prediction(const AuditPlan& plan, const KnownConstants& known
   text += fmt::format("  {:<12} {:>10.3f} s, {:.3g} GB/s of weights; {:.2f} s more to start\n", "total",
                       prediction.total, prediction.bytes_per_second / 1e9, constants.start_up_seconds);
   if (read > weights) {
-    text += fmt::format("  reads {:.3f} GB of weights: modules that do not fit --memory-budget are read once a pass\n",
-                        static_cast<double>(read) / 1e9);
+    text += fmt::format("  reads {} of weights: modules that do not fit --memory-budget are read once a pass\n",
+                        gigabytes(read));
   }
   text +=
       fmt::format("  bottleneck: {} (on the slowest rank, storage alone takes {:.3g} s, arithmetic alone {:.3g} s)\n",
@@ -141,6 +143,11 @@ std::string render_check(const AuditPlan& plan, const report::Report& report, co
     recorded.erase(stage.stage);
   }
   row("total", prediction.total, total);
+  std::uint64_t to_read = 0, was_read = 0;
+  for (const auto& rank : work.ranks) to_read += rank.read_bytes;
+  for (const auto& stage : report.run) was_read += stage.stage == "read" ? stage.bytes_read : 0;
+  text += fmt::format("  {:<12} {:>13} {:>11}  {:>9}\n", "weights", gigabytes(to_read), gigabytes(was_read),
+                      to_read == was_read ? "equal" : "different");
   for (const auto& [stage, seconds] : recorded) {
     text += fmt::format("  {:<12} {:>10} {:>11.3f} s, not in the model nor in the total\n", stage, "-", seconds);
   }

@@ -149,7 +149,10 @@ TEST_F(Calibration, ARunThatWasTimed) {
   const auto text = render_check(plan, report, "r.h5", known, options, {1, 0, 0, false});
   EXPECT_THAT(text, AllOf(HasSubstr("check: r.h5: 1 rank"), HasSubstr("predicted"),
                           HasSubstr("4.000 s    -100.0 %"),  // 960 weights
-                          HasSubstr("3.000 s, not in the model nor in the total")));
+                          HasSubstr("3.000 s, not in the model nor in the total"),
+                          HasSubstr("weights           0.000 GB    0.000 GB      equal")));
+  for (auto& row : report.run) row.bytes_read += 1;
+  EXPECT_THAT(render_check(plan, report, "r.h5", known, options, {1, 0, 0, false}), HasSubstr("different"));
 }
 
 TEST_F(Calibration, AReportOfAnotherAuditIsRefused) {
