@@ -3,8 +3,13 @@
 #include "audit_options.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/pipeline/calibrate.hpp"
 #include "winnow/pipeline/plan.hpp"
+#include "winnow/pipeline/prediction.hpp"
+#include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::cli {
 namespace {
@@ -15,7 +20,7 @@ CommandLine command_line() {
   line.usage =
       "usage: winnow plan --base DIR --aligned DIR --adapter DIR ... [--ranks N] [options]\n\n"
       "A dry run of audit, with its options: name mapping, shards, bytes, flops, memory and the assignment\n"
-      "to ranks. Reads headers only and writes nothing.";
+      "to ranks, and how long it would take. Reads headers only and writes nothing, but for --calibrate.";
   add_audit_options(line.options);
   po::options_description output("Output of the audit: checked, not written", kHelpColumns);
   add_output_options(output);
@@ -24,27 +29,93 @@ CommandLine command_line() {
       ("ranks", count_value(), "plan for this many ranks; by default those plan runs on")  //
       ("modules", po::bool_switch(), "list every module");
   add_common_options(plan);
-  line.options.add(output).add(plan);
+  po::options_description prediction("Prediction of seconds", kHelpColumns);
+  prediction.add_options()                                                                              //
+      ("ranks-per-node", count_value(), "ranks that share a node; by default as many as it has cores")  //
+      ("storage-bandwidth", text_value("SIZE/s"),
+       "what storage gives one node, such as 7GB/s; by default as measured")         //
+      ("warm", po::bool_switch(), "for weights that are in the page cache already")  //
+      ("calibrate", po::bool_switch(),
+       "measure the constants of this machine first, some ten seconds, and keep them in --constants")  //
+      ("constants", text_value("FILE"), "of the model; by default ~/.cache/winnow/constants.json")     //
+      ("check", po::value<std::vector<std::string>>()->multitoken()->value_name("REPORT.h5..."),
+       "compare the model with what audits of the same inputs and options have recorded");
+  line.options.add(output).add(prediction).add(plan);
   line.later = later_audit_options();
-  line.later.emplace_back("--calibrate");
   return line;
+}
+
+/// Without --ranks-per-node that is 0 here: the constants will tell.
+pipeline::Site site(const po::variables_map& values, int threads) {
+  pipeline::Site site;
+  site.threads = threads;
+  site.warm = values["warm"].as<bool>();
+  site.ranks_per_node = 0;
+  if (values.count("ranks-per-node") != 0) {
+    const auto ranks = count(values, "ranks-per-node");
+    if (ranks < 1 || ranks > pipeline::kMostRanks) {
+      throw base::Error(base::ErrorKind::usage, fmt::format("--ranks-per-node {} is impossible", ranks))
+          .expected(fmt::format("1 to {}", pipeline::kMostRanks));
+    }
+    site.ranks_per_node = static_cast<int>(ranks);
+  }
+  if (const auto given_bandwidth = given(values, "storage-bandwidth")) {
+    std::string_view text = *given_bandwidth;
+    if (text.ends_with("/s")) text.remove_suffix(2);
+    site.node_bandwidth = static_cast<double>(base::parse_byte_size(text, "--storage-bandwidth"));
+    if (site.node_bandwidth == 0) {
+      throw base::Error(base::ErrorKind::usage, "--storage-bandwidth is 0").expected("a rate such as 7GB/s");
+    }
+  }
+  return site;
+}
+
+/// Measures them first where that is asked for.
+void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan, const pipeline::AuditOptions& options,
+               double start_up_seconds, comm::Communicator& world) {
+  const auto file = given(values, "constants").value_or(pipeline::default_constants_path());
+  if (file.empty()) {
+    throw base::Error(base::ErrorKind::usage, "no place for constants: HOME is not set").advice("add --constants FILE");
+  }
+  const auto constants = pipeline::calibrate(plan.inputs, options, start_up_seconds, world);
+  comm::from_coordinator(world, [&] {
+    pipeline::write_constants(constants, file);
+    return std::string();
+  });
+}
+
+std::string predictions(const po::variables_map& values, const pipeline::AuditPlan& plan,
+                        const pipeline::AuditOptions& options, pipeline::Site where) {
+  const auto known = pipeline::known_constants(given(values, "constants").value_or(""));
+  if (where.ranks_per_node == 0) where.ranks_per_node = known.constants.cores;
+  auto text = pipeline::render_prediction(plan, known, where);
+  if (values.count("check") == 0) return text;
+  for (const auto& path : values["check"].as<std::vector<std::string>>()) {
+    text += pipeline::render_check(plan, report::read_hdf5(path), path, known, options, where);
+  }
+  return text;
 }
 
 }  // namespace
 
 int plan_command(const Arguments& arguments, comm::Communicator& world) {
+  const double start_up_seconds = pipeline::process_age_seconds();
   const auto values = parse(command_line(), arguments);
   const auto options = audit_options(values, "plan");
   ProgressMeter::parse_style(values["progress"].as<std::string>());
-  constexpr std::uint64_t kMaxRanks = 1'000'000;
   const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(world.size());
-  if (ranks < 1 || ranks > kMaxRanks) {
+  if (ranks < 1 || ranks > pipeline::kMostRanks) {
     throw base::Error(base::ErrorKind::usage, fmt::format("cannot plan for {} ranks", ranks))
-        .expected(fmt::format("--ranks from 1 to {}", kMaxRanks));
+        .expected(fmt::format("--ranks from 1 to {}", pipeline::kMostRanks));
   }
+  const auto where = site(values, options.threads);
   const auto plan =
       pipeline::plan_audit(options, static_cast<int>(ranks), world, console_log(log_level(values), world.rank()));
-  if (world.is_coordinator()) print_result(pipeline::render_plan(plan, values["modules"].as<bool>()));
+  if (values["calibrate"].as<bool>()) calibrate(values, plan, options, start_up_seconds, world);
+  const auto text = comm::from_coordinator(world, [&] {
+    return pipeline::render_plan(plan, values["modules"].as<bool>()) + predictions(values, plan, options, where);
+  });
+  if (world.is_coordinator()) print_result(text);
   return 0;
 }
 

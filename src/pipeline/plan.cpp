@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -88,7 +89,9 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
     return std::string();
   });
   AuditPlan plan;
+  const auto start = std::chrono::steady_clock::now();
   plan.inputs = read_inputs(options, world, log);
+  const std::chrono::duration<double> header_time = std::chrono::steady_clock::now() - start;
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(plan.inputs, options);
     return std::string();
@@ -107,6 +110,8 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
     const TeamPlace place{rank - first, team == teams - 1 ? ranks - first : plan.team};
     plan.ranks.push_back(load_of(plan.inputs, modules[static_cast<std::size_t>(team)], options.memory_budget, place));
   }
+  plan.work = audit_work(plan.inputs, plan.owner, ranks, options.memory_budget);
+  plan.work.header_seconds = header_time.count();
   return plan;
 }
 

@@ -65,6 +65,14 @@ std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules) {
   return kLeastPassing * slab_memory(modules);
 }
 
+std::uint64_t bytes_to_read(const std::vector<StreamedModule>& modules, std::uint64_t memory_bytes) {
+  std::uint64_t bytes = 0;
+  for (const auto& read : reads_of(modules, slots_in(memory_bytes, slab_memory(modules)))) {
+    bytes += read.task->bytes() / read.task->rows() * read.rows.rows;
+  }
+  return bytes;
+}
+
 class SlabStream::Implementation {
  public:
   Implementation(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,

@@ -9,6 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d --tmpdir winnow-cli.XXXXXX)
 trap '[[ $BASHPID != $$ ]] || rm -rf "$work"' EXIT
 cd "$work" || exit
+export XDG_CACHE_HOME=$work/cache  # not the constants of whoever runs this
 failures=0
 
 fail() {
@@ -101,6 +102,9 @@ values() {
   refuses 2 "'--misaligned' is invalid" synth --output s --misaligned -1
   refuses 2 "cannot plan for 0 ranks" "${plan[@]}" --ranks 0
   refuses 2 "cannot plan for 2000000000 ranks" "${plan[@]}" --ranks 2000000000
+  refuses 2 "--ranks-per-node 0 is impossible" "${plan[@]}" --ranks-per-node 0
+  refuses 2 "--storage-bandwidth fast is not a size" "${plan[@]}" --storage-bandwidth fast
+  refuses 2 "--storage-bandwidth is 0" "${plan[@]}" --storage-bandwidth 0GB/s
   for option in rank-by scaling device backend io repair progress log-level; do
     refuses 2 "unknown --$option nonsense; expected " "${audit[@]}" "--$option" nonsense
   done
@@ -288,7 +292,31 @@ results() {
   accepts 0 "model.layers.7.mlp.down_proj" "${plan[@]}" --modules --ranks 8 --report r.h5 --repair drop --repaired-dir r
   check "plan does not list 8 ranks" test "$(grep -cE '^ +[0-7]  .* GB' out)" = 8
   check "plan has written" test ! -e r.h5 -a ! -e r
+  predictions
   nothing_left_over results
+}
+
+predictions() {
+  accepts 0 "constants: cautious defaults, not of this machine" "${plan[@]}" --ranks 4 --ranks-per-node 2
+  check "plan predicts other stages than audit records" diff \
+    <(sed -n 's/^  \([a-z0-9]*\) .* s$/\1/p' out) <(printf '%s\n' headers factors read pass1 pass2 statistics gather)
+  accepts 0 "storage 0.001 GB/s a node" "${plan[@]}" --storage-bandwidth 1MB/s --warm
+  check "a slow storage is no bottleneck" grep -q "bottleneck: storage" out
+  accepts 0 "constants: mine/constants.json (" "${plan[@]}" --calibrate --constants mine/constants.json
+  check "plan has written to the default place" test ! -e cache
+  accepts 0 "check: first.h5: 1 rank, 1 a node, 1 thread each" \
+    "${plan[@]}" --constants mine/constants.json --check first.h5 first.h5 --threads 1
+  check "no residual of the total for each report" test "$(grep -cE '^  total .* s .* s +[-+][0-9.]+ %$' out)" = 2
+  mkdir -p cache/winnow && cp mine/constants.json cache/winnow/
+  accepts 0 "constants: $PWD/cache/winnow/constants.json (" "${plan[@]}"
+  echo '{"format": 1}' >cache/winnow/constants.json
+  refuses 3 "not a file of constants: $PWD/cache/winnow/constants.json; expected a field machine; measure them again with" "${plan[@]}"
+  refuses 1 "No such file or directory): absent.json" "${plan[@]}" --constants absent.json
+  rm -r cache
+  XDG_CACHE_HOME='' HOME='' refuses 2 "no place for constants: HOME is not set; add --constants FILE" "${plan[@]}" --calibrate
+  refuses 3 "the report is of another audit: first.h5; expected one of the same adapters" \
+    plan "${models[@]}" --adapter family/adapters/adapter-000 --check first.h5
+  refuses 3 "file is not HDF5" "${plan[@]}" --check family/truth.json
 }
 
 streams() {
@@ -361,7 +389,8 @@ documents() {
     [report]="--html --csv --json --truth --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --output --log-level --config"
   )
-  promised[plan]="${promised[audit]} --ranks --modules"
+  promised[plan]="${promised[audit]} --ranks --modules --ranks-per-node --storage-bandwidth --warm --calibrate --constants
+    --check"
   local manual=$here/../../src/cli/packaging/winnow.1.in completion=$here/../../src/cli/packaging/winnow.bash
   local command option
   PATH=$(dirname "$winnow"):$PATH
@@ -415,9 +444,12 @@ ranks() {
 2|refusing to overwrite what is not a report|audit ${models[*]} --zoo family/adapters --report family/truth.json
 3|file is not HDF5|report family/truth.json
 2|cannot make 0 adapters|synth --adapters 0 --output s
+2|--calibrate measures a whole node; expected one rank on each|${plan[*]} --calibrate
 TABLE
   "$launch" 3 "$winnow" "${audit[@]}" --fail-on-findings >out 2>err
   check "3 ranks, --fail-on-findings" test $? = 4
+  "$launch" 2 "$winnow" "${plan[@]}" >out 2>err || fail "plan on 2 ranks"
+  check "2 ranks: not one plan for 2 ranks" test "$(grep -c '^prediction: 2 ranks' out)" = 1
   "$launch" 2 "$winnow" audit --help >out 2>err || fail "help on 2 ranks"
   check "help is not printed once" test "$(grep -c '^usage:' out)" = 1
   nothing_left_over ranks

@@ -148,6 +148,7 @@ TEST_F(SlabStreamTest, KeepsWhatFitsAndReadsTheRestOnceASweep) {
     for (std::size_t k = slots - 2; slots < slabs && k < slabs; ++k) again += modules[0].slabs[k].rows * row;
     EXPECT_EQ(stream.counts().buffered, pair.task.bytes() + again) << slots << " slots";
     EXPECT_EQ(stream.counts().total(), stream.counts().buffered);
+    EXPECT_EQ(bytes_to_read(modules, slots * slab_memory(modules)), stream.counts().total());
   }
 }
 
@@ -200,6 +201,7 @@ TEST_F(SlabStreamTest, StreamsOneModuleAfterTheOther) {
       expect_whole_sweep(stream, *pair);
       expect_whole_sweep(stream, *pair);
     }
+    EXPECT_EQ(bytes_to_read(modules, slots * slab_memory(modules)), stream.counts().total()) << slots << " slots";
   }
 }
 
@@ -302,6 +304,7 @@ TEST_F(SlabStreamTest, AReaderThatCannotBeMadeEndsTheSweep) {
 
 TEST_F(SlabStreamTest, AModuleWithoutRowsHasNoSlabs) {
   const auto pair = make("empty", 0, 4, DType::f32, DType::f32);
+  EXPECT_EQ(bytes_to_read(streamed({&pair}, 2), kPlenty), 0U);
   SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(IoMode::automatic, kPlenty));
   stream.for_each([](const Slab&) { FAIL(); });
   stream.for_each([](const Slab&) { FAIL(); });

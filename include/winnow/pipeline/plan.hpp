@@ -7,10 +7,14 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/cost_model.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/options.hpp"
 
 namespace winnow::pipeline {
+
+/// That can be planned for.
+inline constexpr int kMostRanks = 1'000'000;
 
 struct RankLoad {
   std::uint64_t modules = 0, weight_bytes = 0, adapter_bytes = 0;
@@ -24,6 +28,7 @@ struct AuditPlan {
   std::vector<int> owner;       ///< [tasks]: the team, which is the rank where teams are of one
   std::vector<RankLoad> ranks;  ///< [ranks]
   double imbalance = 1;
+  AuditWork work;  ///< for the scaling model
 };
 
 /// Collective; `ranks` is how many ranks to plan for, whatever the number of those that plan. Throws as audit() does.

@@ -35,6 +35,10 @@ std::uint64_t stream_memory(const std::vector<StreamedModule>& modules, std::uin
 /// Memory below which nothing can be streamed: one slab in use, one being read.
 std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules);
 
+/// Bytes that streaming these modules within `memory_bytes` brings to memory: those of a module that does not fit are
+/// read once a sweep.
+std::uint64_t bytes_to_read(const std::vector<StreamedModule>& modules, std::uint64_t memory_bytes);
+
 /// Hands out the slabs of all modules, sweep by sweep. Slabs of a module that fit the memory are kept from its first
 /// sweep to its last; the others are read once a sweep. While one slab is in use the following ones are read, across
 /// sweeps and modules, as far as memory allows: with room for a module, storage never waits for arithmetic unless

@@ -1,0 +1,42 @@
+// The parts of a calibration. Private to src/pipeline.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "winnow/pipeline/calibrate.hpp"
+
+namespace winnow::pipeline {
+
+inline double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  // A clock that has not moved would make a rate infinite.
+  return std::max(1e-9, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+}
+
+/// The lowest tenth of at least one sample: what else runs on a machine only ever adds to what work takes.
+inline double undisturbed(std::vector<double> seconds) {
+  const auto place = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 10);
+  std::nth_element(seconds.begin(), place, seconds.end());
+  return *place;
+}
+
+/// Rates of one thread, at each R, `threads` of them at work on one module.
+std::vector<ArithmeticRate> measure_arithmetic(const AuditOptions& options, int threads,
+                                               const CalibrationEffort& effort);
+
+/// CostConstants::gram_seconds and metric_seconds.
+std::pair<double, double> measure_statistics(const AuditOptions& options, const CalibrationEffort& effort);
+
+/// Sets cold, warm and streams.
+void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
+
+/// Calls `work` while a thread reads weights as the audit does: what it allocates then waits for the locks that reading
+/// holds on the memory of the process.
+void while_reading(const Inputs& inputs, const CalibrationEffort& effort, const std::function<void()>& work);
+
+}  // namespace winnow::pipeline
