@@ -42,14 +42,6 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
   return all;
 }
 
-std::vector<std::size_t> modules_of(const std::vector<int>& owner, int team) {
-  std::vector<std::size_t> modules;
-  for (std::size_t m = 0; m < owner.size(); ++m) {
-    if (owner[m] == team) modules.push_back(m);
-  }
-  return modules;
-}
-
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
                const comm::Communicator& world, int team_members) {
@@ -98,10 +90,9 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return std::string();
   });
   // modules -> teams of ranks, most of one rank
-  const int members = team_members(options, world.size(), inputs.tasks.size());
-  const auto team = world.team(members);
-  const auto owner = slab::assign(inputs.tasks, comm::teams_of(world.size(), members));
-  const auto modules = modules_of(owner, comm::team_of(world.rank(), world.size(), members));
+  const auto assignment = assign_modules(options, inputs.tasks, world.size());
+  const auto team = world.team(assignment.members);
+  const auto& modules = assignment.modules_of(world.rank());
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
@@ -121,7 +112,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   // report, then repaired adapters: what was found is kept even where repairing fails
   auto stages = gather_stages(clock, world);
   comm::from_coordinator(world, [&] {
-    add_facts(result.report, inputs, options, world, members);
+    add_facts(result.report, inputs, options, world, assignment.members);
     result.report.run = std::move(stages);
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
     require_a_scored_adapter(result.report, options);

@@ -115,43 +115,51 @@ std::string bottleneck_of(const RankSeconds& rank, double headers) {
   return rank.factors > rank.statistics ? "adapters" : "statistics";
 }
 
-}  // namespace
-
-AuditWork audit_work(const Inputs& inputs, const std::vector<int>& owner, int ranks, std::uint64_t memory_budget) {
-  AuditWork work;
-  work.ranks.resize(static_cast<std::size_t>(ranks));
-  for (const auto& adapter : inputs.adapters) work.adapters += adapter.status == adapter::AdapterStatus::ok ? 1 : 0;
-  std::vector<std::vector<std::size_t>> modules(work.ranks.size());
-  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
+RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t memory_budget,
+                   const TeamPlace& place) {
+  RankWork rank;
+  std::vector<slab::StreamedModule> stream;
+  for (const auto m : modules) {
     const auto& task = inputs.tasks[m];
     const auto& layers = inputs.layers[m];
-    modules[static_cast<std::size_t>(owner[m])].push_back(m);
-    auto& rank = work.ranks[static_cast<std::size_t>(owner[m])];
-    rank.weight_bytes += task.bytes();
+    stream.push_back(streamed(inputs, m, memory_budget, place));
+    std::uint64_t rows = 0;
+    for (const auto& slab : stream.back().slabs) rows += slab.rows;
+    if (task.rows() == 0) continue;
+    const double share = static_cast<double>(rows) / static_cast<double>(task.rows());
+    rank.weight_bytes += task.bytes() / task.rows() * rows;
     std::uint64_t sketch = task.stacked_columns;
     for (const auto& layer : layers) sketch -= inputs.lora(layer).rank;
     const auto out = static_cast<double>(task.out_features), in = static_cast<double>(task.in_features);
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = batch_size(inputs, m, first, memory_budget);
-      BatchWork batch{task.out_features * task.in_features, sketch, sketch};
+      BatchWork batch{rows * task.columns(), sketch, sketch};
       for (std::size_t k = first; k < first + count; ++k) {
         const auto& lora = inputs.lora(layers[k]);
         const auto r = static_cast<double>(lora.rank);
         batch.columns += lora.rank;
         rank.factor_bytes += lora.lora_a.bytes + lora.lora_b.bytes;
-        rank.gram_units += out * r * (4 * r + static_cast<double>(sketch)) + in * r * r;
-        rank.metric_units += in * r * r;
+        rank.gram_units += share * (out * r * (4 * r + static_cast<double>(sketch)) + in * r * r);
+        if (place.member == 0) rank.metric_units += in * r * r;
       }
       rank.sketch_values += task.out_features * sketch;
       rank.batches.push_back(batch);
       first += count;
     }
   }
-  for (std::size_t r = 0; r < modules.size(); ++r) {
-    std::vector<slab::StreamedModule> stream;
-    for (const auto module : modules[r]) stream.push_back(streamed(inputs, module, memory_budget));
-    if (stream.empty()) continue;
-    work.ranks[r].read_bytes = slab::bytes_to_read(stream, share_memory(inputs, modules[r], memory_budget).slabs);
+  if (!modules.empty()) {
+    rank.read_bytes = slab::bytes_to_read(stream, share_memory(inputs, modules, memory_budget, place).slabs);
+  }
+  return rank;
+}
+
+}  // namespace
+
+AuditWork audit_work(const Inputs& inputs, const Assignment& assignment, std::uint64_t memory_budget) {
+  AuditWork work;
+  for (const auto& adapter : inputs.adapters) work.adapters += adapter.status == adapter::AdapterStatus::ok ? 1 : 0;
+  for (int rank = 0; rank < assignment.ranks; ++rank) {
+    work.ranks.push_back(rank_work(inputs, assignment.modules_of(rank), memory_budget, assignment.place_of(rank)));
   }
   return work;
 }

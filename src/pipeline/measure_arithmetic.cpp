@@ -103,11 +103,10 @@ std::vector<ArithmeticRate> measure_arithmetic(const AuditOptions& options, int 
   std::vector<ArithmeticRate> rates;
   for (const auto columns : kColumns) {
     const auto stack = synthetic_factors(weights, {columns}, 0);
-    pass->begin(stack, false, false);
+    pass->begin(stack, false);
     ArithmeticRate rate{columns, 0, 0};
     rate.pass1 =
         rate_of(weights, columns, threads, effort.seconds_per_rate, [&](const slab::Slab& slab) { pass->pass1(slab); });
-    pass->finish_pass1();
     rate.pass2 =
         rate_of(weights, columns, threads, effort.seconds_per_rate, [&](const slab::Slab& slab) { pass->pass2(slab); });
     rate.pass1 /= threads;
@@ -125,9 +124,8 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   const auto pass = compute::make_alignment_pass(options.backend, options.device, 1);
   std::vector<double> sums, scores;
   for (std::size_t sample = 0; sample < kLeastSamples; ++sample) {
-    pass->begin(stack, false, false);
+    pass->begin(stack, false);
     pass->pass1(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
-    pass->finish_pass1();
     pass->pass2(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
     stats::ModuleStatistics statistics;
     sums.push_back(seconds_of([&] { statistics = pass->finish(); }));

@@ -96,21 +96,15 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
     check_repaired_adapters(plan.inputs, options);
     return std::string();
   });
-  plan.team = team_members(options, ranks, plan.inputs.tasks.size());
-  const int teams = comm::teams_of(ranks, plan.team);
-  plan.owner = slab::assign(plan.inputs.tasks, teams);
-  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, teams);
-  std::vector<std::vector<std::size_t>> modules(static_cast<std::size_t>(teams));
-  for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
-    modules[static_cast<std::size_t>(plan.owner[m])].push_back(m);
-  }
+  const auto assignment = assign_modules(options, plan.inputs.tasks, ranks);
+  plan.team = assignment.members;
+  plan.owner = assignment.team_of_module;
+  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, static_cast<int>(assignment.modules.size()));
   for (int rank = 0; rank < ranks; ++rank) {
-    const int team = comm::team_of(rank, ranks, plan.team);
-    const int first = team * plan.team;
-    const TeamPlace place{rank - first, team == teams - 1 ? ranks - first : plan.team};
-    plan.ranks.push_back(load_of(plan.inputs, modules[static_cast<std::size_t>(team)], options.memory_budget, place));
+    plan.ranks.push_back(
+        load_of(plan.inputs, assignment.modules_of(rank), options.memory_budget, assignment.place_of(rank)));
   }
-  plan.work = audit_work(plan.inputs, plan.owner, ranks, options.memory_budget);
+  plan.work = audit_work(plan.inputs, assignment, options.memory_budget);
   plan.work.header_seconds = header_time.count();
   return plan;
 }

@@ -99,6 +99,7 @@ std::string render_prediction(const AuditPlan& plan, const KnownConstants& known
     read += rank.read_bytes;
   }
   for (const auto& stage : prediction.stages) text += fmt::format("  {:<12} {:>10.3f} s\n", stage.stage, stage.seconds);
+  if (plan.team > 1) text += "  and what the ranks of a team take to add up Y and f^2, which is not predicted\n";
   text += fmt::format("  {:<12} {:>10.3f} s, {:.3g} GB/s of weights; {:.2f} s more to start\n", "total",
                       prediction.total, prediction.bytes_per_second / 1e9, constants.start_up_seconds);
   if (read > weights) {
@@ -125,7 +126,7 @@ std::string render_check(const AuditPlan& plan, const report::Report& report, co
     refuse(path, "one that tells its ranks and their stages");
   }
   const int ranks = static_cast<int>(*count);
-  auto work = audit_work(plan.inputs, slab::assign(plan.inputs.tasks, ranks), ranks, options.memory_budget);
+  auto work = audit_work(plan.inputs, assign_modules(options, plan.inputs.tasks, ranks), options.memory_budget);
   work.header_seconds = plan.work.header_seconds;
   const auto prediction = predict(work, known.constants, site);
   auto recorded = recorded_stages(report, ranks);

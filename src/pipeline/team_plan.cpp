@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "winnow/comm/communicator.hpp"
+
 namespace winnow::pipeline {
 namespace {
 
@@ -16,6 +18,29 @@ int team_members(const AuditOptions& options, int ranks, std::size_t modules) {
   if (options.element_statistics) return 1;
   if (options.team > 0) return std::min(options.team, ranks);
   return std::max(1, ranks / static_cast<int>(std::clamp<std::size_t>(modules, 1, static_cast<std::size_t>(ranks))));
+}
+
+Assignment assign_modules(const AuditOptions& options, const std::vector<slab::ModuleTask>& tasks, int ranks) {
+  Assignment assignment;
+  assignment.ranks = ranks;
+  assignment.members = team_members(options, ranks, tasks.size());
+  const int teams = comm::teams_of(ranks, assignment.members);
+  assignment.team_of_module = slab::assign(tasks, teams);
+  assignment.modules.resize(static_cast<std::size_t>(teams));
+  for (std::size_t m = 0; m < tasks.size(); ++m) {
+    assignment.modules[static_cast<std::size_t>(assignment.team_of_module[m])].push_back(m);
+  }
+  return assignment;
+}
+
+const std::vector<std::size_t>& Assignment::modules_of(int rank) const {
+  return modules[static_cast<std::size_t>(comm::team_of(rank, ranks, members))];
+}
+
+TeamPlace Assignment::place_of(int rank) const {
+  const int team = comm::team_of(rank, ranks, members), first = team * members;
+  const bool last = team + 1 == static_cast<int>(modules.size());
+  return {rank - first, last ? ranks - first : members};
 }
 
 std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const TeamPlace& place) {

@@ -67,7 +67,7 @@ std::uint64_t least_stream_memory(const std::vector<StreamedModule>& modules) {
 
 std::uint64_t bytes_to_read(const std::vector<StreamedModule>& modules, std::uint64_t memory_bytes) {
   std::uint64_t bytes = 0;
-  for (const auto& read : reads_of(modules, slots_in(memory_bytes, slab_memory(modules)))) {
+  for (const auto& read : reads_of(modules, slots_for(modules, memory_bytes))) {
     bytes += read.task->bytes() / read.task->rows() * read.rows.rows;
   }
   return bytes;

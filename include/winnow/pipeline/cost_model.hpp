@@ -17,6 +17,7 @@
 
 #include "winnow/pipeline/cost_constants.hpp"
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/team_plan.hpp"
 
 namespace winnow::pipeline {
 
@@ -43,8 +44,8 @@ struct AuditWork {
   double header_seconds = 0;   ///< that reading all headers took just now: it is what the audit does first
 };
 
-/// `owner`: [tasks], each in [0, ranks).
-AuditWork audit_work(const Inputs& inputs, const std::vector<int>& owner, int ranks, std::uint64_t memory_budget);
+/// What each rank does. The all-reduces of a team are not counted.
+AuditWork audit_work(const Inputs& inputs, const Assignment& assignment, std::uint64_t memory_budget);
 
 /// Where the audit would run. Ranks fill one node after the other.
 struct Site {

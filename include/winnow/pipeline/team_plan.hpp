@@ -19,6 +19,19 @@ struct TeamPlace {
 /// for element statistics, which need whole modules.
 int team_members(const AuditOptions& options, int ranks, std::size_t modules);
 
+/// Which rank has which modules: the longest to the least loaded team.
+struct Assignment {
+  int ranks = 1;
+  int members = 1;                                ///< ranks of a team; the last takes those that are left over
+  std::vector<int> team_of_module;                ///< [tasks]
+  std::vector<std::vector<std::size_t>> modules;  ///< [teams]: indices into the tasks, rising
+
+  const std::vector<std::size_t>& modules_of(int rank) const;
+  TeamPlace place_of(int rank) const;
+};
+
+Assignment assign_modules(const AuditOptions& options, const std::vector<slab::ModuleTask>& tasks, int ranks);
+
 /// The slabs of a module that this member reads: all of split() for a rank alone; in a team neighbouring ones, and more
 /// and smaller ones where there would be too few.
 std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const TeamPlace& place);
