@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Measures winnow end to end against the storage, its own passes, PyTorch and the published functions; called by jobs/bench.sh.
+"""Measures winnow end to end against the storage, its own passes, PyTorch and the published functions.
 
-Whole processes are timed, start-up included. What is compared is run in turn (A/B/A/B) on the same files; the table has the
-median of the per-round ratios and their spread. Cold: no page of either checkpoint is resident (mincore, below 1 %), checked
-before every run. Warm: at least 99 % are. Caches of the hypervisor and of the disk itself are beyond our control.
+Whole processes are timed, start-up included. What is compared is run in turn (A/B/A/B) on the same files; the table
+has the median of the per-round ratios and their spread, of memory the largest. Cold: below 1 % of the checkpoints' pages
+are resident (mincore), checked before every run; warm: at least 99 %. Caches of the hypervisor and of the disk itself
+are beyond our control.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,11 +33,12 @@ ROWS = (
     Row("warm", "warm_of_kernel", "warm audit end to end / kernel_benchmark's passes", 0.85),
     Row("warm", "torch_plain", "warm audit / PyTorch low-rank script", 10, unit="x"),
     Row("warm", "torch_in_place", "warm audit / the script, differences formed in place", 10, unit="x"),
-    Row("warm", "torch_agrees", "modules on which winnow and the script agree (1e-3)", 1.0),
+    Row("warm", "torch_agrees", "modules on which winnow and the script agree (1e-3)", 1.0, worst=True),
     Row("ranks", "ranks", "2 ranks x 1 thread / 1 rank x 1 thread, warm", 1.9, unit="x"),
     Row("adapters", "adapters", "many adapters stacked, GFLOP/s / sgemm peak", 0.85),
-    Row("memory", "memory_default", "peak GiB per rank, default budget", 4.0, at_least=False, unit="GiB"),
-    Row("memory", "memory_1gib", "peak GiB per rank less libraries, --memory-budget 1GiB", 1.0, at_least=False, unit="GiB"),
+    Row("memory", "memory_default", "peak GiB per rank, default budget", 4.0, at_least=False, unit="GiB", worst=True),
+    Row("memory", "memory_1gib", "peak GiB per rank less libraries, --memory-budget 1GiB", 1.0, at_least=False, unit="GiB",
+        worst=True),
     Row("identity", "identity", "share of 1, 2, 3, 5 ranks with bit-identical datasets", 1.0),
     Row("identity", "teams", "share of metrics and selections equal with a team of 2 (1e-6)", 1.0),
     Row("published", "published", "published functions / audit stages, 4096x4096, r = 8", 300, unit="x"),
@@ -64,8 +67,8 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.rows = {row.key: row for row in ROWS}
-        self.scratch = options.directory / "scratch"
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        options.directory.mkdir(parents=True, exist_ok=True)
+        self.scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=options.directory))
         self.made = []  # families of this run
         self.extra = {}
         self.repeats = 1 if options.quick else options.repeats
@@ -183,8 +186,8 @@ def measure_cold(bench):
         audits.append(family.bytes / audit.seconds / 1e9)
         rates.append(family.bytes / raw.seconds / 1e9)
         say(f"  cold: audit {audits[-1]:.2f} GB/s, raw reader {rates[-1]:.2f} GB/s")
-    bench.record("cold", ratios, f"audit {span(audits)} GB/s, raw {span(rates)} GB/s ({threads} threads x {chunk >> 20} MiB), "
-                 f"{family.bytes / 1e9:.2f} GB of weights")
+    bench.record("cold", ratios, f"audit {span(audits)} GB/s, raw {span(rates)} GB/s "
+                 f"({threads} threads x {chunk >> 20} MiB), {family.bytes / 1e9:.2f} GB of weights")
 
 
 def span(values):
@@ -227,7 +230,7 @@ def measure_warm(bench):
     bench.record("warm_of_stages", of_stages, f"audit {span(audits)} s, "
                  f"{span([family.bytes / seconds / 1e9 for seconds in audits])} GB/s")
     if of_kernel:
-        bench.record("warm_of_kernel", of_kernel)
+        bench.record("warm_of_kernel", of_kernel, "those of 8192x8192, R = 24")
     for way, key in zip(ways, ("torch_plain", "torch_in_place")):
         if way in failure:
             bench.skip(key, failure[way])
@@ -311,7 +314,8 @@ def measure_memory(bench):
             for adapters, asked in ((1, ["--adapter", first]), (bench.adapters, ["--zoo", directory / "adapters"])):
                 peak = bench.audit(directory, asked, options=options)[0].peak_bytes
                 peaks[layers, adapters] = (peak - (libraries if key == "memory_1gib" else 0)) / GIB
-                say(f"  memory: {layers} layers, {adapters} adapters, {' '.join(options) or 'default'}: {peak / GIB:.2f} GiB")
+                say(f"  memory: {layers} layers, {adapters} adapters, {' '.join(options) or 'default'}: "
+                    f"{peak / GIB:.2f} GiB")
         parts = ", ".join(f"{layers} layers x {adapters}: {peak:.2f}" for (layers, adapters), peak in peaks.items())
         bench.record(key, peaks.values(), f"{parts}; libraries {libraries / GIB:.2f} GiB; {deep_layers} layers are zeros")
 
@@ -350,7 +354,7 @@ def measure_identity(bench):
 
 
 def close(one, other):
-    """Share of the metrics that are equal to 1e-6 of their largest value, the selection among them, which must be the same."""
+    """Share of what is equal: each metric to 1e-6 of its largest value, the selection altogether."""
     def flat(report, metric):
         return [value for row in report["metrics"][metric]["values"] for value in row]
 
@@ -396,13 +400,15 @@ SECTIONS = {"cold": measure_cold, "kernel": measure_kernel, "warm": measure_warm
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="bench.sh", usage="jobs/bench.sh [options]", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, metavar="L", default=2, help="of the 70B-shaped pair, 3.4 GB each (default 2)")
+    parser.add_argument("--layers", type=int, metavar="L", default=2,
+                        help="of the 70B-shaped pair, 3.4 GB each (default 2)")
     parser.add_argument("--repeats", type=int, metavar="N", default=5, help="rounds of every comparison (default 5)")
     parser.add_argument("--directory", type=Path, metavar="DIR", required=True,
                         help="where the families go, 20 GB (default out/bench)")
     parser.add_argument("--published", metavar="DIR", help="a checkout of the code published with SPLoRA")
     parser.add_argument("--only", metavar="NAMES", help="some of " + ", ".join(SECTIONS) + "; separated by commas")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, one round: shows that everything runs, no figures")
+    parser.add_argument("--quick", action="store_true",
+                        help="tiny shapes, one round: shows that everything runs, no figures")
     parser.add_argument("--keep", action="store_true", help="keep the families for the next run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table, all samples and the machine")
     for program in ("winnow", "raw-reader", "kernel-benchmark", "python-with-torch"):  # set by jobs/bench.sh

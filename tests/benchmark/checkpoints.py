@@ -1,4 +1,4 @@
-"""Checkpoints as byte ranges, and the cheap variants of a synthetic family that the benchmark needs. Standard library only."""
+"""Checkpoints as byte ranges, and cheap variants of a synthetic family. Standard library only."""
 
 import json
 import os
@@ -84,8 +84,8 @@ def cut_adapter(adapter, modules, output):
 
 
 def deepen(family, layers, adapters, output):
-    """The family's shapes with more layers, for measuring memory: the weights are holes, all zero, and take no space on disk;
-    `adapters` adapters share one file, whose tensors are those of the family's first adapter, repeated."""
+    """The family's shapes with more layers, for measuring memory: the weights are holes, all zero, and take no space on
+    disk; `adapters` adapters share one file, whose tensors are those of the family's first adapter, repeated."""
     for side in ("base", "aligned"):
         tensors = read_checkpoint(family / side).values()
         first_layer = [tensor for tensor in tensors if ".layers.0." in tensor.name]

@@ -61,13 +61,15 @@ class Row:
     target: float
     at_least: bool = True
     unit: str = ""
+    worst: bool = False  # judged by its worst sample instead of the median
     samples: list = field(default_factory=list)
     note: str = ""
     reason: str = ""
 
     def value(self):
-        """The median; of peaks the largest."""
-        return statistics.median(self.samples) if self.at_least else max(self.samples)
+        if not self.worst:
+            return statistics.median(self.samples)
+        return min(self.samples) if self.at_least else max(self.samples)
 
     def met(self):
         return self.value() >= self.target if self.at_least else self.value() <= self.target
@@ -86,7 +88,7 @@ def number(value):
 
 
 def render(rows, judged):
-    """The table as text: medians, of peaks the largest; without `judged` (shapes too small to mean anything) targets are shown and not held against."""
+    """The table as text; without `judged` (shapes too small to mean anything) targets are shown and not held against."""
     lines = [f"{'':62} {'value':>9} {'(min .. max)':>18} {'target':>10}  met"]
     for row in rows:
         target = f"{'>=' if row.at_least else '<='} {number(row.target)}"
