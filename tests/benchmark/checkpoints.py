@@ -27,7 +27,8 @@ def read_header(path):
 
 def read_checkpoint(directory):
     """{tensor name: Tensor} of all shards."""
-    return {tensor.name: tensor for path in sorted(Path(directory).glob("*.safetensors")) for tensor in read_header(path)}
+    paths = sorted(Path(directory).glob("*.safetensors"))
+    return {tensor.name: tensor for path in paths for tensor in read_header(path)}
 
 
 def adapter_modules(adapter):

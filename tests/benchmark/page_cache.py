@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Puts files out of the page cache or into it, and proves it with mincore(2): a cold measurement that was half warm is worth
-nothing.
+"""Puts files out of the page cache or into it, and proves it with mincore(2): a cold measurement that was half warm is
+worth nothing.
 
     page_cache.py show FILE...      share of each file that is resident
     page_cache.py evict FILE...     writes dirty pages back, drops all, fails where 1 % or more stays
@@ -79,7 +79,7 @@ def evict(paths):
 
 
 def load(ranges):
-    """Reads what is not resident; returns the resident share, at least WARM_SHARE; raises CacheError where memory is short."""
+    """Reads what is not resident; returns the resident share. Raises CacheError below WARM_SHARE: memory is short."""
     buffer = bytearray(READ_BYTES)
     for path, offset, size in ranges:
         resident, pages = resident_pages(path, offset, size)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times the functions published with SPLoRA (arXiv 2506.18931), as they stand in a checkout that the user gives, on one module.
+"""Times the functions published with SPLoRA (arXiv 2506.18931), from a checkout that the user gives, on one module.
 
     published_functions.py --published DIR --base DIR --aligned DIR --adapter DIR --module NAME
 
-Called are SPLoRA.get_aligned_matrix (the o x o projection) and SPLoRA.projected_weighted (products and both E-DIEM scores) of
-splora.py, unchanged. They take whole models; here they get objects that hold the one module, in float32 and already in memory.
-Packages that splora.py imports and these functions do not use (sklearn) are replaced by empty ones where they are not installed.
+Called are SPLoRA.get_aligned_matrix (the o x o projection) and SPLoRA.projected_weighted (products and both E-DIEM scores)
+of splora.py, unchanged. They take whole models; here they get objects that hold the one module, in float32 and already in
+memory. Packages that splora.py imports and these functions do not use are replaced by empty ones where not installed.
 Prints JSON: seconds of either, after all imports and loading, and the score.
 """
 
@@ -42,7 +42,7 @@ class OneModule:
 def import_published(directory):
     """splora.py of the checkout, which imports its neighbour similarity.py relatively."""
     if not (Path(directory) / "splora.py").exists():
-        sys.exit(f"published_functions.py: {directory}: no splora.py; expected a checkout of the code published with SPLoRA")
+        sys.exit(f"published_functions.py: {directory}: no splora.py; expected a checkout of SPLoRA's published code")
     missing = [name for name in UNUSED if importlib.util.find_spec(name.split(".")[0]) is None]
     for name in missing:
         for part in (name.split(".")[0], name):

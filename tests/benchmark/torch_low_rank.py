@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The audit as a careful PyTorch user would write it: the same low-rank products and statistics as winnow, one module at a
-time, one float32 matrix in memory, all threads. The yardstick of the warm audit in jobs/bench.sh.
+"""The audit as a careful PyTorch user would write it: the same low-rank products and statistics as winnow, one module at
+a time, all threads. The yardstick of the warm audit in jobs/bench.sh.
 
     torch_low_rank.py --base DIR --aligned DIR --adapter DIR [--difference plain|in-place] [--subspace-rank 6] [--seed 0]
 
---difference plain is what one writes, aligned.float() - base.float(); in-place keeps one float32 matrix for all modules, which
-is several times faster, because fresh matrices of this size cost more than the arithmetic.
+--difference plain is what one writes, aligned.float() - base.float(); in-place keeps one float32 matrix for all modules,
+which is several times faster, because fresh matrices of this size cost more than the arithmetic.
 Prints JSON: seconds after the imports, and per module distance, cosine and so on. Plain LoRA and rsLoRA, no patterns.
 """
 
