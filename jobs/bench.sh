@@ -20,12 +20,11 @@ case " $* " in *" --help "* | *" -h "*) bench --help && exit 0 ;; esac
 "$repository/jobs/setup.sh"
 choose_torch distribution
 log=$(mktemp --tmpdir winnow-build.XXXXXX.log)
-build() {
-  cd "$repository"
-  cmake --preset release "${cmake_options[@]}"
+build() { # a chain: `set -e` does not reach into a command that || follows
   local targets=(winnow raw_reader)
-  [[ $(cmake --build --preset release --target help) != *kernel_benchmark* ]] || targets+=(kernel_benchmark)
-  cmake --build --preset release -j "$(build_jobs)" --target "${targets[@]}"
+  cd "$repository" && cmake --preset release "${cmake_options[@]}" &&
+    { [[ $(cmake --build --preset release --target help) != *kernel_benchmark* ]] || targets+=(kernel_benchmark); } &&
+    cmake --build --preset release -j "$(build_jobs)" --target "${targets[@]}"
 }
 (build) >"$log" 2>&1 </dev/null || {
   tail -n 30 "$log" >&2

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import checkpoints
 import page_cache
-from harness import BenchError, Row, available_memory, machine, number, render, run, run_json, say
+from harness import BenchError, Row, available_memory, load_average, machine, number, render, run, run_json, say
 
 HERE = Path(__file__).parent
 GIB = 2**30
@@ -409,7 +409,7 @@ def parse(arguments):
     parser.add_argument("--only", metavar="NAMES", help="some of " + ", ".join(SECTIONS) + "; separated by commas")
     parser.add_argument("--quick", action="store_true",
                         help="tiny shapes, one round: shows that everything runs, no figures")
-    parser.add_argument("--keep", action="store_true", help="keep the families for the next run")
+    parser.add_argument("--keep", action="store_true", help="keep the families; those that were there before always are")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table, all samples and the machine")
     for program in ("winnow", "raw-reader", "kernel-benchmark", "python-with-torch"):  # set by jobs/bench.sh
         parser.add_argument("--" + program, type=Path, help=argparse.SUPPRESS)
@@ -447,6 +447,7 @@ def main(arguments):
         if not options.keep:
             for directory in bench.made:
                 shutil.rmtree(directory)
+    bench.extra["machine"]["load_average_at_end"] = load_average()
     rows = list(bench.rows.values())
     print(render(rows, judged=not options.quick))
     print("\n" + "\n".join(f"{key}: {value}" for key, value in bench.extra["machine"].items()))
@@ -454,7 +455,7 @@ def main(arguments):
         options.json.write_text(json.dumps({
             "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "quick": options.quick,
             "preset": bench.preset, "layers": bench.layers, "repeats": bench.repeats,
-            **bench.extra, "rows": [row.json() for row in rows]}, indent=2) + "\n")
+            **bench.extra, "rows": [row.json(judged=not options.quick) for row in rows]}, indent=2) + "\n")
     wrong = [bench.rows[key].what for key in HARD if bench.rows[key].samples and not bench.rows[key].met()]
     if wrong:
         print(f"bench.sh: wrong results: {'; '.join(wrong)}", file=sys.stderr)

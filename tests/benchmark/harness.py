@@ -74,13 +74,13 @@ class Row:
     def met(self):
         return self.value() >= self.target if self.at_least else self.value() <= self.target
 
-    def json(self):
+    def json(self, judged):
         result = {"key": self.key, "what": self.what, "unit": self.unit, "target": self.target,
                   "sense": "at least" if self.at_least else "at most", "note": self.note}
         if not self.samples:
             return {**result, "not_measured": self.reason}
-        return {**result, "value": self.value(), "min": min(self.samples), "max": max(self.samples), "met": self.met(),
-                "samples": self.samples}
+        return {**result, "value": self.value(), "min": min(self.samples), "max": max(self.samples),
+                "met": self.met() if judged else None, "samples": self.samples}
 
 
 def number(value):
@@ -103,6 +103,10 @@ def render(rows, judged):
     return "\n".join(lines)
 
 
+def load_average():
+    return round(os.getloadavg()[0], 1)  # of the last minute; figures of a busy machine mean little
+
+
 def machine(directory):
     """CPU, cores, memory, file system of `directory`, kernel, load."""
     def first(path, prefix):
@@ -117,7 +121,7 @@ def machine(directory):
     return {"cpu": f"{first('/proc/cpuinfo', 'model name')} ({vectors})", "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(int(first("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
             "file_system": f"{mount[2]} on {mount[0]}", "kernel": platform.release(),
-            "load_average_at_start": round(os.getloadavg()[0], 1)}
+            "load_average_at_start": load_average()}
 
 
 def available_memory():
