@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -15,15 +16,23 @@ namespace {
 
 /// A LoRA factor as float, row-major; `fault` is set where an entry is not finite.
 std::vector<float> read_factor(slab::Reader& reader, const std::string& file,
-                               const checkpoint::TensorLocation& location, const std::string& name,
+                               const checkpoint::TensorLocation& location, const std::string& name, int threads,
                                std::string& fault) {
+  constexpr std::size_t kBlock = 1U << 16U;  // elements that one thread takes
   std::vector<std::byte> raw(location.bytes);
   reader.read(file, location.offset, raw, name);
-  std::vector<float> values(location.bytes / base::element_bytes(location.dtype));
-  base::to_float(location.dtype, raw.data(), values.size(), values.data());
-  for (std::size_t k = 0; k < values.size() && fault.empty(); ++k) {
-    if (!std::isfinite(values[k])) fault = fmt::format("{} is not finite at element {}", name, k);
-  }
+  const std::size_t size = base::element_bytes(location.dtype), count = location.bytes / size;
+  std::vector<float> values(count);
+  std::vector<std::size_t> first_fault((count + kBlock - 1) / kBlock, count);
+  base::parallel_blocks(first_fault.size(), threads, [&](std::size_t block, int) {
+    const std::size_t begin = block * kBlock, length = std::min(kBlock, count - begin);
+    base::to_float(location.dtype, raw.data() + begin * size, length, &values[begin]);
+    const auto bad =
+        std::find_if_not(&values[begin], &values[begin] + length, [](float x) { return std::isfinite(x); });
+    if (bad != &values[begin] + length) first_fault[block] = static_cast<std::size_t>(bad - values.data());
+  });
+  const auto first = first_fault.empty() ? count : *std::min_element(first_fault.begin(), first_fault.end());
+  if (first < count && fault.empty()) fault = fmt::format("{} is not finite at element {}", name, first);
   return values;
 }
 
@@ -183,8 +192,9 @@ compute::FactorStack ModuleScorer::load_factors(const slab::ModuleTask& task, co
   for (std::size_t j = 0; j < batch.size(); ++j) {
     const auto& lora = inputs_.lora(batch[j]);
     const auto& file = inputs_.adapters[batch[j].adapter].weights_file;
-    place_b(stack, j, read_factor(*reader_, file, lora.lora_b, "lora_B of " + lora.adapter_module, faults[j]));
-    stack.a[j] = read_factor(*reader_, file, lora.lora_a, "lora_A of " + lora.adapter_module, faults[j]);
+    place_b(stack, j,
+            read_factor(*reader_, file, lora.lora_b, "lora_B of " + lora.adapter_module, threads_, faults[j]));
+    stack.a[j] = read_factor(*reader_, file, lora.lora_a, "lora_A of " + lora.adapter_module, threads_, faults[j]);
     if (!faults[j].empty()) {  // its columns must not spoil its neighbours' block
       place_b(stack, j, std::vector<float>(task.out_features * lora.rank, 0.0F));
       stack.a[j].assign(stack.a[j].size(), 0.0F);

@@ -34,19 +34,21 @@ using compute::FactorStack;
 
 constexpr std::uint64_t kSlabBytes = std::uint64_t{32} << 20;  // of the pair
 
-/// A pair of weights in memory, as the reader leaves it.
+/// A pair of weights in memory, as the reader leaves it: beginning anywhere in a cache line, as tensors in files do.
 struct Pair {
+  static constexpr std::size_t kLead = 40;
+
   std::uint64_t out, in;
   DType dtype;
   slab::AlignedBuffer base, aligned;
 
   Pair(std::uint64_t o, std::uint64_t i, DType type) : out(o), in(i), dtype(type) {
-    base.reserve(bytes() / 2);
-    aligned.reserve(bytes() / 2);
+    base.reserve(kLead + bytes() / 2);
+    aligned.reserve(kLead + bytes() / 2);
     std::mt19937_64 engine(1);
     for (auto* const buffer : {&base, &aligned}) {
       // Random signs and mantissas, exponents of weights: what the values are does not change the speed.
-      auto* const words = reinterpret_cast<std::uint64_t*>(buffer->data());
+      auto* const words = reinterpret_cast<std::uint64_t*>(buffer->data() + kLead);
       const std::uint64_t mask = dtype == DType::bf16 ? 0x807F807F807F807F : 0x83FF83FF83FF83FF;
       const std::uint64_t exponent = dtype == DType::bf16 ? 0x3C003C003C003C00 : 0x2400240024002400;
       for (std::uint64_t k = 0; k < bytes() / 16; ++k) words[k] = (engine() & mask) | exponent;
@@ -64,8 +66,8 @@ struct Pair {
     const std::uint64_t row_bytes = in * base::element_bytes(dtype);
     const std::uint64_t rows = std::max<std::uint64_t>(1, kSlabBytes / (2 * row_bytes));
     for (std::uint64_t row = 0; row < out; row += rows) {
-      use(slab::Slab{row, std::min(rows, out - row), in, base.data() + row * row_bytes,
-                     aligned.data() + row * row_bytes, dtype, dtype});
+      use(slab::Slab{row, std::min(rows, out - row), in, base.data() + kLead + row * row_bytes,
+                     aligned.data() + kLead + row * row_bytes, dtype, dtype});
     }
   }
 };
@@ -155,7 +157,8 @@ enum class Part { pack, pack_squares, transposed, straight };
 void part(::benchmark::State& state, Part which, compute::Kernel kernel, DType dtype, std::uint64_t columns) {
   constexpr int repeats = 200;
   const Pair pair(120, 256, dtype);
-  const compute::TileSource tile{pair.base.data(), pair.aligned.data(), dtype, dtype, pair.in, pair.out, pair.in};
+  const compute::TileSource tile{
+      pair.base.data() + Pair::kLead, pair.aligned.data() + Pair::kLead, dtype, dtype, pair.in, pair.out, pair.in};
   slab::AlignedBuffer memory;
   memory.reserve(compute::kTileFloats * sizeof(float));
   auto* const panels = reinterpret_cast<float*>(memory.data());

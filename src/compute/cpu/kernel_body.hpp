@@ -167,7 +167,9 @@ inline __attribute__((always_inline)) void fetch(Ahead& ahead, std::size_t lines
       Ahead::Rows& next = ahead.in_aligned ? ahead.base : ahead.aligned;
       ahead.in_aligned = !ahead.in_aligned;
       ahead.rows -= ahead.in_aligned ? 1 : 0;
-      ahead.at = next.first;
+      // From the line a row begins in: checkpoints align nothing, and a last line not asked for would cost a miss a
+      // row.
+      ahead.at = next.first - reinterpret_cast<std::uintptr_t>(next.first) % kLineBytes;
       ahead.end = next.first + next.bytes;
       next.first += next.stride;
     }
