@@ -25,9 +25,8 @@ inline double undisturbed(std::vector<double> seconds) {
   return *place;
 }
 
-/// Rates of one thread, at each R, `threads` of them at work on one module.
-std::vector<ArithmeticRate> measure_arithmetic(const AuditOptions& options, int threads,
-                                               const CalibrationEffort& effort);
+/// Sets one_thread and all_threads, of CostConstants::cores.
+void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& effort, CostConstants& constants);
 
 /// CostConstants::gram_seconds and metric_seconds.
 std::pair<double, double> measure_statistics(const AuditOptions& options, const CalibrationEffort& effort);
