@@ -118,6 +118,7 @@ CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, doubl
     constants.start_up_seconds = start_up_seconds;
     measure_storage(inputs, effort, constants);
     measure_arithmetic(options, effort, constants);
+    measure_overlap(inputs, options, effort, constants);
     std::tie(constants.gram_seconds, constants.metric_seconds) = measure_statistics(options, effort);
     while_reading(inputs, effort, [&] {
       constants.factor_bytes_per_second = measure_factors(inputs);
