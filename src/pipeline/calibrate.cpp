@@ -117,9 +117,8 @@ CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, doubl
     constants.cores = base::default_threads(1);
     constants.start_up_seconds = start_up_seconds;
     measure_storage(inputs, effort, constants);
-    constants.one_thread = measure_arithmetic(options, 1, effort);
-    constants.all_threads =
-        constants.cores == 1 ? constants.one_thread : measure_arithmetic(options, constants.cores, effort);
+    measure_arithmetic(options, effort, constants);
+    measure_overlap(inputs, options, effort, constants);
     std::tie(constants.gram_seconds, constants.metric_seconds) = measure_statistics(options, effort);
     while_reading(inputs, effort, [&] {
       constants.factor_bytes_per_second = measure_factors(inputs);

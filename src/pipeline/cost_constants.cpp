@@ -34,7 +34,7 @@ Json to_json(const StorageRate& rate) {
   return {{"way", rate.way},
           {"rank_bytes_per_second", rate.rank},
           {"node_bytes_per_second", rate.node},
-          {"cpu_seconds_per_byte", rate.cpu_seconds_per_byte}};
+          {"overlap", rate.overlap}};
 }
 
 /// Takes fields of one JSON object, and knows the file for its errors.
@@ -89,8 +89,10 @@ class Fields {
   }
   StorageRate storage(const char* name) const {
     const auto fields = object(name);
-    return {fields.text("way"), fields.number("rank_bytes_per_second"), fields.number("node_bytes_per_second"),
-            fields.number("cpu_seconds_per_byte", true)};
+    StorageRate rate{fields.text("way"), fields.number("rank_bytes_per_second"), fields.number("node_bytes_per_second"),
+                     fields.number("overlap", true)};
+    if (rate.overlap > 1) throw error(fmt::format("an overlap of at most 1 in {}", name));
+    return rate;
   }
 
  private:
@@ -108,8 +110,8 @@ CostConstants default_constants(int cores) {
   constants.start_up_seconds = 2.0;
   constants.one_thread = {{8, 5e9, 5e9}, {24, 10e9, 10e9}, {256, 20e9, 20e9}};
   constants.all_threads = constants.one_thread;
-  constants.cold = {"direct", 1e9, 1e9, 0.2e-9};
-  constants.warm = {"mmap", 4e9, 4e9, 0.2e-9};
+  constants.cold = {"direct", 1e9, 1e9, 0.5};
+  constants.warm = {"mmap", 4e9, 4e9, 0.5};
   constants.factor_bytes_per_second = 0.3e9;
   constants.sketch_values_per_second = 10e6;
   constants.gram_seconds = 2e-9;

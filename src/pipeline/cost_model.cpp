@@ -33,7 +33,6 @@ double weight_seconds(const std::vector<ArithmeticRate>& rates, double Arithmeti
 /// What one rank has of its node.
 struct Share {
   double threads = 1;     ///< that make progress at once
-  double cores = 1;       ///< for arithmetic and reading together
   double contention = 0;  ///< 0: the only thread of the node; 1: all cores are at it
   double bandwidth = 0;   ///< bytes/s
 };
@@ -60,8 +59,7 @@ Share share_of(const AuditWork& work, const CostConstants& constants, const Site
   const auto on_node = static_cast<double>(last - first);
   const double threads = site.threads > 0 ? site.threads : std::max(1.0, std::floor(constants.cores / on_node));
   Share share;
-  share.cores = constants.cores / on_node;
-  share.threads = std::min(threads, share.cores);
+  share.threads = std::min(threads, constants.cores / on_node);
   const double busy = std::min<double>(constants.cores, threads * on_node);
   share.contention = constants.cores > 1 ? (busy - 1) / (constants.cores - 1.0) : 1.0;
   share.bandwidth = node_bandwidth(constants, site, std::max(reading, 1)) / std::max(reading, 1);
@@ -98,12 +96,12 @@ RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, c
   seconds.pass2 = pass_seconds(work, constants, share, &ArithmeticRate::pass2);
   seconds.statistics =
       work.gram_units * constants.gram_seconds / share.threads + work.metric_units * constants.metric_seconds;
-  const double passes = seconds.pass1 + seconds.pass2;
-  const double reading = bytes * storage_rate(constants, site).cpu_seconds_per_byte;
-  seconds.arithmetic = std::max(passes, (passes * share.threads + reading) / share.cores);
+  seconds.arithmetic = seconds.pass1 + seconds.pass2;
   const double first_slab = std::min(bytes, static_cast<double>(slab::kSlabBytes)) / share.bandwidth;
-  const double waiting = seconds.storage - first_slab - (seconds.factors + passes + seconds.statistics);
-  seconds.read = first_slab + std::max({0.0, waiting, seconds.arithmetic - passes});
+  const double reading = seconds.storage - first_slab;
+  const double busy = seconds.factors + seconds.arithmetic + seconds.statistics;
+  const double lost = (1 - storage_rate(constants, site).overlap) * share.contention;
+  seconds.read = first_slab + std::max(0.0, reading - busy) + lost * std::min(reading, seconds.arithmetic);
   return seconds;
 }
 

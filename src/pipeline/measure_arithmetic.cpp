@@ -17,6 +17,7 @@ constexpr std::array<std::uint64_t, 5> kColumns{8, 24, 64, 256, 1600};
 /// More than the caches hold, where a few columns leave the rate to memory.
 constexpr std::uint64_t kSlabs = 4;
 constexpr std::size_t kLeastSamples = 4;
+constexpr int kRounds = 3;
 /// Four blocks of the kernel.
 constexpr std::uint64_t kRowsOfThread = 256;
 /// What one sample should take: a part of a slab where a slab takes longer, so that there are many to choose from.
@@ -96,24 +97,30 @@ double rate_of(const SyntheticWeights& weights, std::uint64_t columns, int threa
 
 }  // namespace
 
-std::vector<ArithmeticRate> measure_arithmetic(const AuditOptions& options, int threads,
-                                               const CalibrationEffort& effort) {
+void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& effort, CostConstants& constants) {
   const SyntheticWeights weights(effort);
-  const auto pass = compute::make_alignment_pass(options.backend, options.device, threads);
-  std::vector<ArithmeticRate> rates;
-  for (const auto columns : kColumns) {
-    const auto stack = synthetic_factors(weights, {columns}, 0);
-    pass->begin(stack, false);
-    ArithmeticRate rate{columns, 0, 0};
-    rate.pass1 =
-        rate_of(weights, columns, threads, effort.seconds_per_rate, [&](const slab::Slab& slab) { pass->pass1(slab); });
-    rate.pass2 =
-        rate_of(weights, columns, threads, effort.seconds_per_rate, [&](const slab::Slab& slab) { pass->pass2(slab); });
-    rate.pass1 /= threads;
-    rate.pass2 /= threads;
-    rates.push_back(rate);
+  std::vector<compute::FactorStack> stacks;
+  for (const auto columns : kColumns) stacks.push_back(synthetic_factors(weights, {columns}, 0));
+  const auto measure = [&](int threads, std::vector<ArithmeticRate>& rates) {
+    const auto pass = compute::make_alignment_pass(options.backend, options.device, threads);
+    rates.resize(kColumns.size());
+    for (std::size_t k = 0; k < rates.size(); ++k) {
+      auto& rate = rates[k];
+      rate.columns = kColumns[k];
+      const auto improve = [&](double& best, const std::function<void(const slab::Slab&)>& work) {
+        best = std::max(best, rate_of(weights, rate.columns, threads, effort.seconds_per_rate, work) / threads);
+      };
+      pass->begin(stacks[k], false);
+      improve(rate.pass1, [&](const slab::Slab& slab) { pass->pass1(slab); });
+      improve(rate.pass2, [&](const slab::Slab& slab) { pass->pass2(slab); });
+    }
+  };
+  // Round after round: a spell in which something else runs does not hit one rate alone.
+  for (int round = 0; round < kRounds; ++round) {
+    measure(1, constants.one_thread);
+    if (constants.cores > 1) measure(constants.cores, constants.all_threads);
   }
-  return rates;
+  if (constants.cores == 1) constants.all_threads = constants.one_thread;
 }
 
 std::pair<double, double> measure_statistics(const AuditOptions& options, const CalibrationEffort& effort) {

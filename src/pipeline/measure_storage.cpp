@@ -1,12 +1,11 @@
 // Calibration: how fast the weights of an audit come to memory, read as the audit reads and then dropped.
-#include <sys/resource.h>
-
 #include <exception>
 #include <stop_token>
 #include <thread>
 
 #include "measure.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/compute/factor_stack.hpp"
 #include "winnow/slab/stream.hpp"
 
 namespace winnow::pipeline {
@@ -19,15 +18,6 @@ constexpr std::uint64_t kSlotsOfStream = 8;
 constexpr int kWarmSamples = 5;
 
 struct EnoughRead {};
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 /// The first slabs of the audit, dealt out to as many streams; a stream may have none.
 std::vector<std::vector<slab::StreamedModule>> first_slabs(const Inputs& inputs, std::uint64_t bytes, int streams) {
@@ -48,7 +38,7 @@ std::vector<std::vector<slab::StreamedModule>> first_slabs(const Inputs& inputs,
 
 struct Reading {
   std::uint64_t bytes = 0;
-  double seconds = 0, cpu_seconds = 0;
+  double seconds = 0;
   double rate() const { return static_cast<double>(bytes) / seconds; }
 };
 
@@ -80,7 +70,6 @@ Reading read_all(const Inputs& inputs, const std::vector<std::vector<slab::Strea
   Reading reading;
   std::vector<std::uint64_t> bytes(streams.size());
   std::vector<std::exception_ptr> failures(streams.size());
-  const double cpu = cpu_seconds();
   reading.seconds = seconds_of([&] {
     std::vector<std::jthread> threads;
     for (std::size_t k = 0; k < streams.size(); ++k) {
@@ -96,9 +85,16 @@ Reading read_all(const Inputs& inputs, const std::vector<std::vector<slab::Strea
   for (const auto& failure : failures) {
     if (failure) std::rethrow_exception(failure);
   }
-  reading.cpu_seconds = cpu_seconds() - cpu;
   for (const auto part : bytes) reading.bytes += part;
   return reading;
+}
+
+/// Seconds of one pass over one weight, all cores at it.
+double pass1_seconds(const CostConstants& constants, std::uint64_t columns) {
+  for (const auto& rate : constants.all_threads) {
+    if (rate.columns == columns) return 2.0 * static_cast<double>(columns) / (rate.pass1 * constants.cores);
+  }
+  throw base::Error(base::ErrorKind::runtime, "internal: no rate for the columns of the default run");
 }
 
 /// Past the page cache where the file system lets us.
@@ -123,23 +119,62 @@ void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, Cost
   const auto alone = read_all(inputs, first_slabs(inputs, effort.storage_bytes, 1), mode, effort.storage_seconds);
   const auto together =
       read_all(inputs, first_slabs(inputs, effort.storage_bytes, constants.streams), mode, effort.storage_seconds);
-  constants.cold = {mode == IoMode::direct ? "direct" : "buffered", alone.rate(), together.rate(),
-                    alone.cpu_seconds / static_cast<double>(alone.bytes)};
+  constants.cold = {mode == IoMode::direct ? "direct" : "buffered", alone.rate(), together.rate(), 1.0};
 
   const auto brought =
       read_all(inputs, first_slabs(inputs, effort.storage_bytes / 4, 1), IoMode::buffered, effort.storage_seconds);
   const auto resident = first_slabs(inputs, brought.bytes, 1);
   const auto resident_of_many = first_slabs(inputs, brought.bytes, constants.streams);
   const auto bytes = [](const auto& reading) { return static_cast<double>(reading.bytes); };
-  std::vector<double> ranks, nodes, cpu;  // seconds a byte
+  std::vector<double> ranks, nodes;  // seconds a byte
   for (int sample = 0; sample < kWarmSamples; ++sample) {
     const auto one = read_all(inputs, resident, IoMode::mmap, effort.storage_seconds);
     const auto many = read_all(inputs, resident_of_many, IoMode::mmap, effort.storage_seconds);
     ranks.push_back(one.seconds / bytes(one));
-    cpu.push_back(one.cpu_seconds / bytes(one));
     nodes.push_back(many.seconds / bytes(many));
   }
-  constants.warm = {"mmap", 1 / undisturbed(ranks), 1 / undisturbed(nodes), undisturbed(cpu)};
+  // Nothing but the work of one core, which all of them share where all compute.
+  constants.warm = {"mmap", 1 / undisturbed(ranks), 1 / undisturbed(nodes), 1 - 1.0 / constants.cores};
+}
+
+void measure_overlap(const Inputs& inputs, const AuditOptions& options, const CalibrationEffort& effort,
+                     CostConstants& constants) {
+  constexpr std::uint64_t kColumns = 24;  // of the default run
+  const auto mode = slab::parse_io_mode(constants.cold.way);
+  const auto streams = first_slabs(inputs, effort.storage_bytes, 1);
+  const auto& modules = streams.front();
+  const auto alone = read_all(inputs, streams, mode, effort.storage_seconds);  // storage may have changed since
+  const auto pass = compute::make_alignment_pass(options.backend, options.device, constants.cores);
+  slab::StreamOptions stream_options;
+  stream_options.memory_bytes = kSlotsOfStream * slab::slab_memory(modules);
+  stream_options.make_reader = [mode] { return slab::make_reader(mode); };
+  std::uint64_t bytes = 0;
+  double arithmetic = 0;
+  const double both = seconds_of([&] {
+    slab::SlabStream stream(inputs.base, inputs.aligned, modules, stream_options);
+    const auto start = std::chrono::steady_clock::now();
+    try {
+      for (const auto& module : modules) {
+        const auto& task = *module.task;
+        compute::FactorStack stack;
+        arithmetic += seconds_of([&] {
+          stack = compute::make_factor_stack(task.out_features, task.in_features, {kColumns}, 0, 0, "");
+          stack.a[0].resize(task.in_features * kColumns);
+          pass->begin(stack, task.stored_transposed, false);
+        });
+        stream.for_each([&](const slab::Slab& slab) {
+          for (int twice = 0; twice < 2; ++twice) pass->pass1(slab);  // what the two passes cost
+          bytes += task.bytes() / task.rows() * slab.rows;
+          arithmetic += 2 * static_cast<double>(slab.rows * slab.columns) * pass1_seconds(constants, kColumns);
+          const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+          if (spent.count() > 2 * effort.storage_seconds) throw EnoughRead{};
+        });
+      }
+    } catch (const EnoughRead&) {
+    }
+  });
+  const double storage = static_cast<double>(bytes) / alone.rate();
+  constants.cold.overlap = std::clamp((storage + arithmetic - both) / std::min(storage, arithmetic), 0.0, 1.0);
 }
 
 void while_reading(const Inputs& inputs, const CalibrationEffort& effort, const std::function<void()>& work) {

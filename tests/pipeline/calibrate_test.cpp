@@ -51,7 +51,7 @@ void expect_sensible(const CostConstants& constants) {
   for (const auto& rate : {constants.cold, constants.warm}) {
     EXPECT_FALSE(rate.way.empty());
     values.insert(values.end(), {rate.rank, rate.node});
-    EXPECT_TRUE(std::isfinite(rate.cpu_seconds_per_byte) && rate.cpu_seconds_per_byte >= 0);
+    EXPECT_TRUE(rate.overlap >= 0 && rate.overlap <= 1) << rate.overlap;
   }
   for (const double value : values) EXPECT_TRUE(std::isfinite(value) && value > 0) << value;
   EXPECT_GE(constants.cores, 1);
@@ -126,6 +126,7 @@ TEST(Constants, BrokenFilesAreRefused) {
   refused(with("\"gram_seconds\": 2e-09", "\"gram\": 2e-09"), "a field gram_seconds");
   refused(with("\"columns\": 24", "\"columns\": 8"), "rising columns in one_thread");
   refused(with("\"cold\": {", "\"cold\": 3, \"cool\": {"), "a field way");
+  refused(with("\"overlap\": 0.5", "\"overlap\": 1.5"), "an overlap of at most 1 in cold");
   refused(with("\"one_thread\": [", "\"one_thread\": [], \"thread\": ["), "one entry at least in one_thread");
   refused(with("\"one_thread\": [", "\"one_thread\": 1, \"thread\": ["), "a list in one_thread");
   expect_error(ErrorKind::runtime, HasSubstr("absent.json"), [&] { read_constants(directory / "absent.json"); });

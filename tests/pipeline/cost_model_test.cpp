@@ -23,8 +23,8 @@ CostConstants round_constants() {
   constants.cores = 4;
   constants.one_thread = {{10, 2e9, 1e9}, {30, 3e9, 1.5e9}};
   constants.all_threads = constants.one_thread;
-  constants.cold = {"direct", 1e9, 2e9, 0};
-  constants.warm = {"mmap", 10e9, 20e9, 0};
+  constants.cold = {"direct", 1e9, 2e9, 1};
+  constants.warm = {"mmap", 10e9, 20e9, 1};
   constants.streams = 2;
   constants.factor_bytes_per_second = 1e8;
   constants.sketch_values_per_second = 1e7;
@@ -113,13 +113,14 @@ TEST(CostModel, ThreadsThatDisturbEachOther) {
 
 TEST(CostModel, ReadingTakesCoresThatAreBusy) {
   auto constants = round_constants();
-  constants.cold.cpu_seconds_per_byte = 0.5e-9;  // 2 s for the 4 GB
-  const auto first_slab = slab::kSlabBytes / 1e9;
-  const auto read = [&](int threads) {
-    return by_name(predict(work_of(1, round_work()), constants, {1, threads, 0, false}))["read"];
+  constants.cold.overlap = 0.75;
+  const double first_slab = slab::kSlabBytes / 1e9;
+  const auto read = [&](int threads, double bandwidth) {
+    return by_name(predict(work_of(1, round_work()), constants, {1, threads, bandwidth, false}))["read"];
   };
-  EXPECT_NEAR(read(4), first_slab + 0.5, 1e-12);  // 2 s over four cores that have no idle moment
-  EXPECT_NEAR(read(3), first_slab, 1e-12);        // there is a core for it
+  EXPECT_NEAR(read(4, 1e9), first_slab + 0.25 * (4.0 - first_slab), 1e-12);  // of the shorter: storage
+  EXPECT_NEAR(read(4, 1e8), 40.0 - 9.2 + 0.25 * 7.5, 1e-12);                 // of the shorter: arithmetic
+  EXPECT_NEAR(read(1, 1e9), first_slab, 1e-12);                              // there are cores for it
 }
 
 TEST(CostModel, RanksShareTheirNode) {

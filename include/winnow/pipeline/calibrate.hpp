@@ -15,7 +15,7 @@ namespace winnow::pipeline {
 struct CalibrationEffort {
   std::uint64_t features = 8192;                 ///< of the synthetic modules
   std::uint64_t slab_bytes = slab::kSlabBytes;   ///< of their slabs
-  double seconds_per_rate = 0.1;                 ///< for each arithmetic rate
+  double seconds_per_rate = 0.05;                ///< for each arithmetic rate, three times
   std::uint64_t storage_bytes = 1536ULL << 20U;  ///< of the checkpoints' own weights to read, a quarter of it warm
   double storage_seconds = 2;                    ///< after which reading stops
 };

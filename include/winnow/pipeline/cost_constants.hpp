@@ -17,10 +17,12 @@ struct ArithmeticRate {
 
 /// How fast weights come to memory.
 struct StorageRate {
-  std::string way;                  ///< how they were read: direct, buffered, mmap
-  double rank = 0;                  ///< bytes/s of one rank that reads alone
-  double node = 0;                  ///< bytes/s of all ranks of a node, CostConstants::streams of them
-  double cpu_seconds_per_byte = 0;  ///< that reading takes of the cores
+  std::string way;  ///< how they were read: direct, buffered, mmap
+  double rank = 0;  ///< bytes/s of one rank that reads alone
+  double node = 0;  ///< bytes/s of all ranks of a node, CostConstants::streams of them
+  /// Share of reading that costs arithmetic nothing where all cores compute: reading takes cores as well, and those of
+  /// the host under a virtual machine. In [0, 1].
+  double overlap = 1;
   bool operator==(const StorageRate&) const = default;
 };
 

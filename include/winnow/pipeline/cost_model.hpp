@@ -2,12 +2,13 @@
 //
 // A rank reads ahead all the time, of its share of the node's storage bandwidth, and works on what has arrived:
 //
-//     T(rank) = headers + first slab + max(bytes / BW(P), factors + flops / (threads * F(R)) + statistics)
-//     T       = max over ranks T(rank) + messages to the coordinator
+//     T(rank) = headers + first slab + max(S, W) + (1 - overlap) * min(S, A)
+//     S = bytes / BW(P)      A = flops / (threads * F(R))      W = factors + A + statistics
+//     T = max over ranks T(rank) + messages to the coordinator
 //
-// What the second term of the maximum leaves of the first shows as the stage `read`, waiting. Reading takes cores as
-// well: where the threads of the ranks are as many as the cores, those seconds are added to the arithmetic. Nothing is
-// communicated before the gather at the end, so its overlap is zero; a rank that is done early waits there.
+// What of this is not W shows as the stage `read`, waiting. Reading takes cores as well: `overlap` is 1 where it has
+// some to itself, and what was measured where all of them compute. Nothing is communicated before the gather at the
+// end; a rank that is done early waits there.
 #pragma once
 
 #include <cstdint>
