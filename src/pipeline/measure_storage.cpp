@@ -160,7 +160,7 @@ void measure_overlap(const Inputs& inputs, const AuditOptions& options, const Ca
         arithmetic += seconds_of([&] {
           stack = compute::make_factor_stack(task.out_features, task.in_features, {kColumns}, 0, 0, "");
           stack.a[0].resize(task.in_features * kColumns);
-          pass->begin(stack, task.stored_transposed, false);
+          pass->begin(stack, task.stored_transposed);
         });
         stream.for_each([&](const slab::Slab& slab) {
           for (int twice = 0; twice < 2; ++twice) pass->pass1(slab);  // what the two passes cost
