@@ -80,8 +80,14 @@ Sgemm blas_sgemm(int threads) {
   // The Fortran interface, which every BLAS has; column-major, so the operands trade places.
   using Fortran = void (*)(const char*, const char*, const int*, const int*, const int*, const float*, const float*,
                            const int*, const float*, const int*, const float*, float*, const int*);
-  const auto sgemm = reinterpret_cast<Fortran>(dlsym(RTLD_DEFAULT, "sgemm_"));
-  const auto set_threads = reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+  // Nothing of ours links a BLAS; the distribution's OpenBLAS is found under one of these names.
+  static void* const library = [] {
+    void* const found = dlopen("libopenblas.so.0", RTLD_NOW);
+    return found != nullptr ? found : dlopen("libblas.so.3", RTLD_NOW);
+  }();
+  if (library == nullptr) return {};
+  const auto sgemm = reinterpret_cast<Fortran>(dlsym(library, "sgemm_"));
+  const auto set_threads = reinterpret_cast<void (*)(int)>(dlsym(library, "openblas_set_num_threads"));
   if (sgemm == nullptr || set_threads == nullptr) return {};
   return [=](int m, int n, int k, const float* a, const float* b, float* c) {
     set_threads(threads);
