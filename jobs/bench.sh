@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds, makes a model family at 70B shapes and measures the program end to end: against the storage, its own passes, PyTorch.
 #
-#   jobs/bench.sh [--layers 2] [--repeats 5] [--directory DIR] [--published DIR] [--only NAMES] [--keep] [--json FILE]
+#   jobs/bench.sh [--layers 4] [--repeats 5] [--directory DIR] [--published DIR] [--only NAMES] [--keep] [--json FILE]
 #   jobs/bench.sh --quick       tiny shapes, one round, under a minute: shows that everything runs; its figures mean nothing
 #   jobs/bench.sh --help        what is measured and how
 #
-# Takes about 20 GB below DIR (default out/bench), removed at the end unless --keep is given. What could not be measured is in
+# Takes about 30 GB below DIR (default out/bench), removed at the end unless --keep is given. What could not be measured is in
 # the table with the reason. PyTorch: jobs/setup.sh --torch pip. Exit code 1: a result was wrong, not merely slow.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -51,33 +51,6 @@ void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& 
   }
 }
 
-std::vector<double> gram_a(const FactorStack& stack, std::size_t adapter) {
-  const std::uint64_t rank = stack.ranks[adapter];
-  const auto& a = stack.a[adapter];
-  std::vector<double> gram(rank * rank);
-  std::vector<double> block(kBlock * rank);  // of columns of A, turned, so that the inner loop runs along memory
-  for (std::uint64_t first = 0; first < stack.in_features; first += kBlock) {
-    const std::uint64_t count = std::min(kBlock, stack.in_features - first);
-    for (std::uint64_t p = 0; p < rank; ++p) {
-      for (std::uint64_t k = 0; k < count; ++k) {
-        block[k * rank + p] = static_cast<double>(a[p * stack.in_features + first + k]);
-      }
-    }
-    for (std::uint64_t p = 0; p < rank; ++p) {
-      double* const row = &gram[p * rank];
-      for (std::uint64_t k = 0; k < count; ++k) {
-        const double left = block[k * rank + p];
-        const double* const right = &block[k * rank];
-        for (std::uint64_t q = p; q < rank; ++q) row[q] += left * right[q];
-      }
-    }
-  }
-  for (std::uint64_t p = 0; p < rank; ++p) {
-    for (std::uint64_t q = 0; q < p; ++q) gram[p * rank + q] = gram[q * rank + p];
-  }
-  return gram;
-}
-
 std::uint64_t sketch_columns(std::uint64_t subspace_rank, std::uint64_t out_features, std::uint64_t in_features) {
   if (subspace_rank == 0) return 0;
   return std::min({subspace_rank + 2, out_features, in_features});

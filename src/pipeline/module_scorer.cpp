@@ -160,8 +160,6 @@ void ModuleScorer::add_scores(std::size_t module, const std::vector<LayerRef>& b
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
                                          options_.subspace_rank);
   const double f = std::sqrt(statistics.squared_norm);
-  std::vector<std::vector<double>> grams(batch.size());
-  base::parallel_blocks(batch.size(), threads_, [&](std::size_t j, int) { grams[j] = compute::gram_a(stack, j); });
   for (std::size_t j = 0; j < batch.size(); ++j) {
     LayerScore layer;
     layer.module = module;
@@ -169,8 +167,9 @@ void ModuleScorer::add_scores(std::size_t module, const std::vector<LayerRef>& b
     layer.fault = faults[j];
     const double scale = inputs_.lora(batch[j]).scale;
     if (layer.fault.empty() && !statistics.non_finite.found) {
-      layer.metrics = metrics::layer_metrics(statistics.layers[j], grams[j], scale, task.out_features, task.in_features,
-                                             f, statistics.sketch_columns > 0 ? &subspace : nullptr);
+      layer.metrics =
+          metrics::layer_metrics(statistics.layers[j], compute::gram_a(stack, j, threads_), scale, task.out_features,
+                                 task.in_features, f, statistics.sketch_columns > 0 ? &subspace : nullptr);
       if (!elements.empty()) {
         layer.elements = {elements[j].projected.scaled(scale), elements[j].update.scaled(scale)};
       }

@@ -151,9 +151,9 @@ Slot& Prefetcher::next(const std::function<void()>& waiting) {
   return slot;
 }
 
+/// What the slot maps stays mapped until a reader fills it anew: unmapping takes as long as a tenth of a slab's
+/// computation, and longer while a reader maps pages, for both want the lock of the address space.
 void Prefetcher::release(Slot& slot) {
-  slot.base_.loaded = {};
-  slot.aligned_.loaded = {};
   {
     const std::lock_guard lock(mutex_);
     free_.push_back(&slot);

@@ -43,11 +43,11 @@ HARD = ("torch_agrees", "identity", "teams")  # right or wrong, not fast or slow
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="bench.sh", usage="jobs/bench.sh [options]", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, metavar="L", default=2,
-                        help="of the 70B-shaped pair, 3.4 GB each (default 2)")
+    parser.add_argument("--layers", type=int, metavar="L", default=4,
+                        help="of the 70B-shaped pair, 3.4 GB each (default 4)")
     parser.add_argument("--repeats", type=int, metavar="N", default=5, help="rounds of every comparison (default 5)")
     parser.add_argument("--directory", type=Path, metavar="DIR", required=True,
-                        help="where the families go, 20 GB (default out/bench)")
+                        help="where the families go, 30 GB (default out/bench)")
     parser.add_argument("--published", metavar="DIR", help="a checkout of the code published with SPLoRA")
     parser.add_argument("--only", metavar="NAMES", help="some of " + ", ".join(SECTIONS) + "; separated by commas")
     parser.add_argument("--quick", action="store_true",

@@ -6,6 +6,7 @@ import json
 import checkpoints
 import page_cache
 from harness import BenchError, run, say
+from workbench import A_CORE_EACH
 
 GIB = 2**30
 SKETCH_COLUMNS = 8  # of winnow's default --subspace-rank 6
@@ -134,11 +135,11 @@ def measure_ranks(bench):
         runs = {}
         for ranks in (1, 2):
             bench.need_warm(family)
-            runs[ranks] = bench.audit(family.directory, one_adapter(family), ranks, ["--threads", 1])
+            runs[ranks] = bench.audit(family.directory, one_adapter(family), ranks, ["--threads", 1], A_CORE_EACH)
         ratios.append(runs[1][0].seconds / runs[2][0].seconds)
         inner.append(seconds_in(runs[1][1]) / seconds_in(runs[2][1]))
         say(f"  ranks: {runs[1][0].seconds:.2f} s on 1, {runs[2][0].seconds:.2f} s on 2")
-    bench.record("ranks", ratios, f"whole processes with mpirun; inside the stages {span(inner)}x")
+    bench.record("ranks", ratios, f"whole processes with mpirun, a core for each rank; inside the stages {span(inner)}x")
 
 
 def measure_adapters(bench):

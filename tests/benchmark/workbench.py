@@ -12,6 +12,7 @@ from harness import BenchError, available_memory, number, run, run_json, say
 HERE = Path(__file__).parent
 # bytes of one model without its layers (embeddings and head), of one layer, and LoRA parameters of a layer per rank
 SIZES = {"tiny": (1e5, 1e6, 3e3), "llama-2-7b": (5.3e8, 4.1e8, 8e4), "llama-3-70b": (4.3e9, 1.72e9, 1.62e5)}
+A_CORE_EACH = ["--map-by", "core", "--bind-to", "core"]  # as Slurm gives it: a rank's reader shares the rank's core
 SPARE_MEMORY = 4 << 30  # bytes that must stay free beside weights that are to be resident
 
 
@@ -70,12 +71,13 @@ class Workbench:
     def main_family(self):
         return self.family(self.preset, self.layers, self.adapters, 16)
 
-    def audit(self, directory, adapters, ranks=None, options=()):
+    def audit(self, directory, adapters, ranks=None, options=(), binding=()):
         """(Run, stages): `stages` are rows of the report's /run, `ranks` starts mpirun."""
         report = self.scratch / "report.h5"
         command = [self.options.winnow, "audit", "--base", directory / "base", "--aligned", directory / "aligned",
                    *adapters, "--report", report, "--progress", "none", *options]
-        result = run((["mpirun", "-n", ranks] if ranks else []) + command, self.scratch / "audit")
+        launcher = ["mpirun", *binding, "-n", ranks] if ranks else []
+        result = run(launcher + command, self.scratch / "audit")
         return result, self.report_json()["run"]
 
     def report_json(self):

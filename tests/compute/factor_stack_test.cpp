@@ -80,6 +80,26 @@ TEST(FactorStack, GramIsAOfARowsInDouble) {
   EXPECT_EQ(gram_a(stack, 1), (std::vector<double>{large}));
 }
 
+TEST(FactorStack, GramOfALongAIsThatOfPlainLoopsOnAnyNumberOfThreads) {
+  constexpr std::size_t kColumns = 1700, kRank = 11;  // several blocks, the last one not full
+  auto stack = make_factor_stack(1, kColumns, {kRank}, 0, 0, "m");
+  for (std::size_t k = 0; k < kColumns * kRank; ++k) {
+    stack.a[0].push_back(static_cast<float>(std::sin(static_cast<double>(k))));
+  }
+  const auto gram = gram_a(stack, 0);
+  EXPECT_EQ(gram_a(stack, 0, 3), gram);
+  for (std::size_t p = 0; p < kRank; ++p) {
+    for (std::size_t q = 0; q < kRank; ++q) {
+      double expected = 0;
+      for (std::size_t k = 0; k < kColumns; ++k) {
+        expected +=
+            static_cast<double>(stack.a[0][p * kColumns + k]) * static_cast<double>(stack.a[0][q * kColumns + k]);
+      }
+      EXPECT_NEAR(gram[p * kRank + q], expected, 1e-12 * kColumns);
+    }
+  }
+}
+
 TEST(FactorStack, SketchColumnsAreTwoMoreThanDirectionsAsFarAsTheModuleGoes) {
   EXPECT_EQ(sketch_columns(6, 100, 50), 8u);
   EXPECT_EQ(sketch_columns(0, 100, 50), 0u);

@@ -33,8 +33,8 @@ FactorStack make_factor_stack(std::uint64_t out_features, std::uint64_t in_featu
 /// Copies a B factor (o x r_j, row-major) into its columns.
 void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& b);
 
-/// A*A^T of adapter j in double, r_j x r_j.
-std::vector<double> gram_a(const FactorStack& stack, std::size_t adapter);
+/// A*A^T of adapter j in double, r_j x r_j. The same bits whatever the number of threads.
+std::vector<double> gram_a(const FactorStack& stack, std::size_t adapter, int threads = 1);
 
 /// Columns of the sketch for k directions: k + 2, at most min(o, i); 0 for k = 0.
 std::uint64_t sketch_columns(std::uint64_t subspace_rank, std::uint64_t out_features, std::uint64_t in_features);

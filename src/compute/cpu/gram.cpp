@@ -1,6 +1,8 @@
 #include "gram.hpp"
 
 #include <algorithm>
+#include <array>
+#include <numeric>
 
 #include "winnow/base/parallel.hpp"
 
@@ -51,6 +53,25 @@ void add_product(const Kernel& kernel, std::vector<double>& sum, const Columns& 
   }
 }
 
+/// Columns [first, first + count) of A of adapter j, turned: count x r.
+Columns columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block) {
+  Columns columns(block.count, stack.ranks[j]);
+  for (std::size_t c = 0; c < columns.used; ++c) {
+    const float* const a = &stack.a[j][c * stack.in_features + block.first];
+    for (std::size_t k = 0; k < block.count; ++k) columns.values[k * columns.width + c] = static_cast<double>(a[k]);
+  }
+  return columns;
+}
+
+/// The sum of the products of all elements. Lane by lane: one running sum would wait for itself.
+double dot(const Columns& x, const Columns& z) {
+  std::array<double, kLane> lanes{};
+  for (std::size_t k = 0; k < x.count * x.width; k += kLane) {
+    for (std::size_t lane = 0; lane < kLane; ++lane) lanes[lane] += x.values[k + lane] * z.values[k + lane];
+  }
+  return std::accumulate(lanes.begin(), lanes.end(), 0.0);
+}
+
 /// The part of adapter j in rows [first, ...) of B and P.
 void add_out_rows(const Kernel& kernel, const FactorStack& stack, std::size_t j, const ColumnGroups& b,
                   const ColumnGroups& p, const RowBlock& rows, stats::LayerStatistics& layer) {
@@ -75,10 +96,7 @@ void add_in_rows(const Kernel& kernel, const FactorStack& stack, std::size_t j, 
   const auto [first, count] = block;
   const Columns rows(y, first, count, stack.first_column(j), rank);
   add_product(kernel, layer.yty, rows, rows);
-  for (std::size_t c = 0; c < rank; ++c) {
-    const float* const a = &stack.a[j][c * stack.in_features + first];
-    for (std::size_t k = 0; k < count; ++k) layer.y_a += rows.values[k * rows.width + c] * static_cast<double>(a[k]);
-  }
+  layer.y_a += dot(rows, columns_of_a(stack, j, block));
 }
 
 /// sum += X^T * X for the sketch's columns of X.
@@ -96,6 +114,21 @@ void add_sketch(const Kernel& kernel, const FactorStack& stack, const ColumnGrou
 }
 
 }  // namespace
+
+std::vector<double> gram_a(const FactorStack& stack, std::size_t adapter, int threads) {
+  const std::size_t rank = stack.ranks[adapter];
+  const auto blocks = blocks_of(0, stack.in_features);
+  std::vector<std::vector<double>> parts(blocks.size(), std::vector<double>(rank * rank));
+  base::parallel_blocks(blocks.size(), threads, [&](std::size_t block, int) {
+    const Columns columns = columns_of_a(stack, adapter, blocks[block]);
+    add_product(best_kernel(), parts[block], columns, columns);
+  });
+  std::vector<double> gram(rank * rank);
+  for (const auto& part : parts) {
+    for (std::size_t k = 0; k < gram.size(); ++k) gram[k] += part[k];
+  }
+  return gram;
+}
 
 void add_gram_statistics(const Kernel& kernel, const FactorStack& stack, const Share& share, const ColumnGroups& b,
                          const ColumnGroups& y, const ColumnGroups& p, int threads,
