@@ -1,5 +1,5 @@
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -51,6 +51,15 @@ void occupy_standard_streams() {
   }
 }
 
+/// As many open files as the system grants without asking: the soft limit is often 1024, made for select(), and a zoo
+/// has more adapters than that.
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run(const Command& command, int& argc, char**& argv) {
   std::unique_ptr<comm::Communicator> world;
   try {
@@ -93,6 +102,7 @@ int say(const std::string& text) try {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
+  raise_file_limit();
   const std::string_view name = argc > 1 ? argv[1] : "";
   if (name == "--version") return say(cli::version_text());
   if (name == "--help" || name == "-h" || name == "help") return say(help_text());

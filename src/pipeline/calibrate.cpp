@@ -10,6 +10,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "factor_loader.hpp"
 #include "measure.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
@@ -45,31 +46,21 @@ double measure_messages(comm::Communicator& world) {
   return seconds / kMessages / (world.size() - 1);
 }
 
-/// As the audit loads them: read, converted, checked, put side by side, in memory that is new each time.
-double measure_factors(const Inputs& inputs) {
-  const auto reader = slab::make_reader(slab::IoMode::automatic);
-  const auto load = [&](const std::string& file, const checkpoint::TensorLocation& tensor, const std::string& name) {
-    std::vector<std::byte> raw(tensor.bytes);
-    reader->read(file, tensor.offset, raw, name);
-    std::vector<float> values(tensor.bytes / base::element_bytes(tensor.dtype));
-    base::to_float(tensor.dtype, raw.data(), values.size(), values.data());
-    // What is not finite is the audit's to report.
-    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) values[0] = 0;
-    return values;
-  };
+/// As the audit loads them, from the page cache.
+double measure_factors(const Inputs& inputs, const AuditOptions& options) {
+  FactorLoader loader(inputs, options.make_reader, 1);
   std::uint64_t bytes = 0;
   double seconds = 0;
   for (std::size_t m = 0; m < inputs.tasks.size() && bytes < kFactorBytes && seconds < kFactorSeconds; ++m) {
-    const auto& ref = inputs.layers[m].front();
-    const auto& lora = inputs.lora(ref);
-    const auto& file = inputs.adapters[ref.adapter].weights_file;
-    load(file, lora.lora_a, lora.adapter_module);  // into the page cache
-    load(file, lora.lora_b, lora.adapter_module);
-    seconds += seconds_of([&] {
+    const std::vector<LayerRef> layer{inputs.layers[m].front()};
+    const auto& lora = inputs.lora(layer.front());
+    std::vector<std::string> faults(1);  // what is not finite is the audit's to report
+    const auto load = [&] {
       auto stack = compute::make_factor_stack(lora.out_features, lora.in_features, {lora.rank}, 0, 0, "");
-      compute::place_b(stack, 0, load(file, lora.lora_b, lora.adapter_module));
-      stack.a[0] = load(file, lora.lora_a, lora.adapter_module);
-    });
+      loader.load(layer, stack, faults);
+    };
+    load();  // into the page cache
+    seconds += seconds_of(load);
     bytes += lora.lora_a.bytes + lora.lora_b.bytes;
   }
   return static_cast<double>(bytes) / seconds;
@@ -121,7 +112,7 @@ CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, doubl
     measure_overlap(inputs, options, effort, constants);
     std::tie(constants.gram_seconds, constants.metric_seconds) = measure_statistics(options, effort);
     while_reading(inputs, effort, [&] {
-      constants.factor_bytes_per_second = measure_factors(inputs);
+      constants.factor_bytes_per_second = measure_factors(inputs, options);
       constants.sketch_values_per_second = measure_sketch(effort);
     });
     return std::string();

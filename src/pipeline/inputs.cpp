@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <utility>
 
+#include "open_adapters.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
@@ -47,40 +49,45 @@ void refuse_same_checkpoint(const AuditOptions& options) {
       .expected("a model before and after its alignment");
 }
 
-/// What the coordinator alone reads.
+/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are.
 std::string read_and_serialise(const AuditOptions& options, const base::Log& log) {
   refuse_same_checkpoint(options);
-  Inputs inputs;
-  inputs.base = checkpoint::read_checkpoint(options.base, log);
-  inputs.aligned = checkpoint::read_checkpoint(options.aligned, log);
-  inputs.model = checkpoint::read_model_config(options.base);
-  checkpoint::read_model_config(options.aligned);  // refuses a quantized one
-  for (const auto& directory : adapter_directories(options)) {
-    auto opened = adapter::open_adapter(directory, inputs.base, inputs.model, options.adapter, log);
-    if (opened.status == adapter::AdapterStatus::quarantined && options.strict) {
-      throw refused_adapter(opened);
-    }
-    inputs.adapters.push_back(std::move(opened));
-  }
-  adapter::assign_unique_names(inputs.adapters);
-  for (const auto& adapter : inputs.adapters) {
-    if (adapter.status == adapter::AdapterStatus::quarantined) {
-      log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
-    }
-    if (!adapter.warnings.empty()) log.warn(fmt::format("adapter {}: {}", adapter.name, adapter.warnings));
-    if (!adapter.skipped.empty()) {
-      // One line an adapter: the same reason holds for most of its skipped tensors.
-      const auto& first = adapter.skipped.front();
-      log.info(fmt::format("adapter {}: {} tensors not scored, the first {}: {}", adapter.name, adapter.skipped.size(),
-                           first.key, first.reason));
-    }
-  }
   base::ByteWriter out;
-  inputs.base.serialise(out);
-  inputs.aligned.serialise(out);
-  inputs.model.serialise(out);
-  out.put<std::uint64_t>(inputs.adapters.size());
-  for (const auto& adapter : inputs.adapters) adapter.serialise(out);
+  checkpoint::read_checkpoint(options.base, log).serialise(out);
+  checkpoint::read_checkpoint(options.aligned, log).serialise(out);
+  checkpoint::read_model_config(options.base).serialise(out);
+  checkpoint::read_model_config(options.aligned);  // refuses a quantized one
+  const auto directories = adapter_directories(options);
+  out.put<std::uint64_t>(directories.size());
+  for (const auto& directory : directories) out.put(directory);
+  return std::move(out).bytes();
+}
+
+void tell_about(const adapter::Adapter& adapter, const base::Log& log) {
+  if (adapter.status == adapter::AdapterStatus::quarantined) {
+    log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
+  }
+  if (!adapter.warnings.empty()) log.warn(fmt::format("adapter {}: {}", adapter.name, adapter.warnings));
+  if (!adapter.skipped.empty()) {
+    // One line an adapter: the same reason holds for most of its skipped tensors.
+    const auto& first = adapter.skipped.front();
+    log.info(fmt::format("adapter {}: {} tensors not scored, the first {}: {}", adapter.name, adapter.skipped.size(),
+                         first.key, first.reason));
+  }
+}
+
+/// On the coordinator: named apart, talked about, ready to be sent to all.
+std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict, const base::Log& log) {
+  const auto bad = std::find_if(adapters.begin(), adapters.end(), [](const auto& adapter) {
+    return adapter.status == adapter::AdapterStatus::quarantined;
+  });
+  if (strict && bad != adapters.end()) throw refused_adapter(*bad);
+  adapter::assign_unique_names(adapters);
+  base::ByteWriter out;
+  for (const auto& adapter : adapters) {
+    tell_about(adapter, log);
+    adapter.serialise(out);
+  }
   return std::move(out).bytes();
 }
 
@@ -137,15 +144,25 @@ void quarantine_contradicting_orientation(Inputs& inputs) {
 }  // namespace
 
 Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
-  const auto bytes = comm::from_coordinator(world, [&] { return read_and_serialise(options, log); });
-  base::ByteReader in(bytes);
+  const auto headers = comm::from_coordinator(world, [&] { return read_and_serialise(options, log); });
   Inputs inputs;
-  inputs.base = checkpoint::Catalogue::deserialise(in);
-  inputs.aligned = checkpoint::Catalogue::deserialise(in);
-  inputs.model = checkpoint::ModelConfig::deserialise(in);
-  const auto count = in.get<std::uint64_t>();
-  for (std::uint64_t n = 0; n < count; ++n) inputs.adapters.push_back(adapter::Adapter::deserialise(in));
+  std::vector<std::string> directories;
   comm::run_together(world, [&] {
+    base::ByteReader in(headers);
+    inputs.base = checkpoint::Catalogue::deserialise(in);
+    inputs.aligned = checkpoint::Catalogue::deserialise(in);
+    inputs.model = checkpoint::ModelConfig::deserialise(in);
+    directories.resize(in.get<std::uint64_t>());
+    for (auto& directory : directories) directory = in.get_string();
+  });
+  auto opened = open_adapters(directories, inputs, options, world, log);
+  const auto adapters =
+      comm::from_coordinator(world, [&] { return settle_adapters(std::move(opened), options.strict, log); });
+  comm::run_together(world, [&] {
+    base::ByteReader in(adapters);
+    for (std::size_t n = 0; n < directories.size(); ++n) {
+      inputs.adapters.push_back(adapter::Adapter::deserialise(in));
+    }
     std::vector<adapter::AdapterStatus> before;
     for (const auto& adapter : inputs.adapters) before.push_back(adapter.status);
     map_modules(inputs, options.subspace_rank);

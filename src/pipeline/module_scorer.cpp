@@ -14,28 +14,6 @@
 namespace winnow::pipeline {
 namespace {
 
-/// A LoRA factor as float, row-major; `fault` is set where an entry is not finite.
-std::vector<float> read_factor(slab::Reader& reader, const std::string& file,
-                               const checkpoint::TensorLocation& location, const std::string& name, int threads,
-                               std::string& fault) {
-  constexpr std::size_t kBlock = 1U << 16U;  // elements that one thread takes
-  std::vector<std::byte> raw(location.bytes);
-  reader.read(file, location.offset, raw, name);
-  const std::size_t size = base::element_bytes(location.dtype), count = location.bytes / size;
-  std::vector<float> values(count);
-  std::vector<std::size_t> first_fault((count + kBlock - 1) / kBlock, count);
-  base::parallel_blocks(first_fault.size(), threads, [&](std::size_t block, int) {
-    const std::size_t begin = block * kBlock, length = std::min(kBlock, count - begin);
-    base::to_float(location.dtype, raw.data() + begin * size, length, &values[begin]);
-    const auto bad =
-        std::find_if_not(&values[begin], &values[begin] + length, [](float x) { return std::isfinite(x); });
-    if (bad != &values[begin] + length) first_fault[block] = static_cast<std::size_t>(bad - values.data());
-  });
-  const auto first = first_fault.empty() ? count : *std::min_element(first_fault.begin(), first_fault.end());
-  if (first < count && fault.empty()) fault = fmt::format("{} is not finite at element {}", name, first);
-  return values;
-}
-
 std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
                                                    std::uint64_t budget, const TeamPlace& place) {
   std::vector<slab::StreamedModule> result;
@@ -73,7 +51,7 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       clock_(clock),
       place_{team.rank(), team.size()},
       threads_(options.threads > 0 ? options.threads : base::default_threads(world.node_size())),
-      reader_(options.make_reader()),
+      factors_(inputs, options.make_reader, threads_),
       stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, options.memory_budget, place_),
               stream_options(inputs, modules, options, place_)),
       pass_(compute::make_alignment_pass(options.backend, options.device, threads_)) {}
@@ -181,25 +159,15 @@ void ModuleScorer::add_scores(std::size_t module, const std::vector<LayerRef>& b
 compute::FactorStack ModuleScorer::load_factors(const slab::ModuleTask& task, const std::vector<LayerRef>& batch,
                                                 std::vector<std::string>& faults) {
   const auto timer = clock_.time("factors");
-  const auto before = reader_->bytes_read();
+  const auto before = factors_.bytes_read();
   std::vector<std::uint64_t> ranks;
   for (const auto& ref : batch) ranks.push_back(inputs_.lora(ref).rank);
   auto stack =
       compute::make_factor_stack(task.out_features, task.in_features, ranks,
                                  compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
                                  options_.seed, task.name, threads_);
-  for (std::size_t j = 0; j < batch.size(); ++j) {
-    const auto& lora = inputs_.lora(batch[j]);
-    const auto& file = inputs_.adapters[batch[j].adapter].weights_file;
-    place_b(stack, j,
-            read_factor(*reader_, file, lora.lora_b, "lora_B of " + lora.adapter_module, threads_, faults[j]));
-    stack.a[j] = read_factor(*reader_, file, lora.lora_a, "lora_A of " + lora.adapter_module, threads_, faults[j]);
-    if (!faults[j].empty()) {  // its columns must not spoil its neighbours' block
-      place_b(stack, j, std::vector<float>(task.out_features * lora.rank, 0.0F));
-      stack.a[j].assign(stack.a[j].size(), 0.0F);
-    }
-  }
-  clock_.add("factors", 0, reader_->bytes_read() - before);
+  factors_.load(batch, stack, faults);
+  clock_.add("factors", 0, factors_.bytes_read() - before);
   return stack;
 }
 

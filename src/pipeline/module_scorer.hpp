@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "factor_loader.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/pipeline/inputs.hpp"
@@ -13,7 +14,6 @@
 #include "winnow/pipeline/score.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
 #include "winnow/pipeline/team_plan.hpp"
-#include "winnow/slab/reader.hpp"
 #include "winnow/slab/stream.hpp"
 
 namespace winnow::pipeline {
@@ -46,7 +46,7 @@ class ModuleScorer {
   StageClock& clock_;
   TeamPlace place_;
   int threads_;
-  std::unique_ptr<slab::Reader> reader_;  // of factors
+  FactorLoader factors_;
   slab::SlabStream stream_;
   std::unique_ptr<compute::AlignmentPass> pass_;
 };

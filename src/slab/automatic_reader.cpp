@@ -14,18 +14,12 @@ constexpr double kMostlyResident = 0.9;
 
 }  // namespace
 
-void AutomaticReader::read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
-                           std::string_view tensor) {
-  buffered_.read(path, offset, destination, tensor);
-  counts_.buffered += destination.size();
-}
-
 Loaded AutomaticReader::load(const std::string& path, std::uint64_t offset, std::uint64_t bytes,
                              std::span<std::byte> room, std::string_view tensor) {
   Loaded loaded;
   if (bytes >= kSmallBytes) {
     naming(tensor, [&] {
-      const auto& file = files_.open(path);
+      const auto& file = open(path);
       Mapping mapping(file, offset, bytes);
       if (resident_share(file, offset, bytes, mapping) >= kMostlyResident) loaded.mapping = std::move(mapping);
     });
@@ -42,8 +36,7 @@ Loaded AutomaticReader::load(const std::string& path, std::uint64_t offset, std:
     }
     refuses = true;
   }
-  buffered_.read(path, offset, room.first(bytes), tensor);
-  counts_.buffered += bytes;
+  read(path, offset, room.first(bytes), tensor);
   loaded.data = room.data();
   return loaded;
 }

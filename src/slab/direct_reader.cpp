@@ -30,18 +30,12 @@ void read_blocks(const base::File& file, std::uint64_t offset, std::uint64_t byt
 
 }  // namespace
 
-void DirectReader::read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
-                        std::string_view tensor) {
-  buffered_.read(path, offset, destination, tensor);
-  counts_.buffered += destination.size();
-}
-
 bool DirectReader::try_load(const std::string& path, std::uint64_t offset, std::uint64_t bytes,
                             std::span<std::byte> room, std::string_view tensor, Loaded& loaded) {
   struct Refused {};
   try {
     naming(tensor, [&] {
-      const auto& file = files_.find_or_open(path, [&] {
+      const auto& file = direct_files_.find_or_open(path, [&] {
         auto opened = base::File::open_for_direct_reading(path);
         if (!opened) throw Refused{};
         return std::move(*opened);

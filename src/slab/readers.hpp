@@ -9,20 +9,23 @@
 
 namespace winnow::slab {
 
-class BufferedReader final : public Reader {
+class BufferedReader : public Reader {
  public:
   void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
             std::string_view tensor) override;
+  void keep_open(std::size_t files) override { files_.keep(files); }
+
+ protected:
+  const base::File& open(const std::string& path) { return files_.open(path); }
 
  private:
   OpenFiles files_;
 };
 
-/// Small ranges (read()) go through the page cache: their blocks hold their neighbours.
-class DirectReader final : public Reader {
+// The others leave small ranges to the page cache: their blocks hold their neighbours.
+
+class DirectReader final : public BufferedReader {
  public:
-  void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
-            std::string_view tensor) override;
   Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
               std::string_view tensor) override;
 
@@ -31,32 +34,21 @@ class DirectReader final : public Reader {
                 std::string_view tensor, Loaded& loaded);
 
  private:
-  OpenFiles files_;
-  BufferedReader buffered_;
+  OpenFiles direct_files_;
 };
 
-class MappedReader final : public Reader {
+class MappedReader final : public BufferedReader {
  public:
-  void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
-            std::string_view tensor) override;
+  Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
+              std::string_view tensor) override;
+};
+
+class AutomaticReader final : public BufferedReader {
+ public:
   Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
               std::string_view tensor) override;
 
  private:
-  OpenFiles files_;
-  BufferedReader buffered_;
-};
-
-class AutomaticReader final : public Reader {
- public:
-  void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
-            std::string_view tensor) override;
-  Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
-              std::string_view tensor) override;
-
- private:
-  OpenFiles files_;
-  BufferedReader buffered_;
   DirectReader direct_;
   std::map<std::string, bool> refuses_direct_;  // by path, once known
 };

@@ -95,7 +95,7 @@ TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
 
 TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
   for (int failing = 0; failing < world().size(); ++failing) {
-    for (const int reads : {0, 7, 40}) {
+    for (const int reads : {0, 7, 20}) {
       for (const int team : {1, 2}) {
         const SharedDirectory directory;
         auto broken = options();

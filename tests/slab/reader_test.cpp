@@ -63,6 +63,28 @@ TEST(Reader, ReadsMoreFilesThanItKeepsOpen) {
   EXPECT_EQ(reader->bytes_read(), 3 * files * 200);
 }
 
+TEST(Reader, KeepsAsManyFilesOpenAsItIsAsked) {
+  const TemporaryDirectory directory;
+  const auto path = [&](std::uint64_t k) { return directory / ("adapter-" + std::to_string(k)); };
+  for (std::uint64_t k = 0; k < 40; ++k) write_bytes(path(k), 10, k);
+  for (const auto mode : {IoMode::automatic, IoMode::buffered, IoMode::direct, IoMode::mmap}) {
+    const auto reader = make_reader(mode);
+    const auto read_all = [&] {
+      std::vector<std::byte> found(4);
+      for (std::uint64_t k = 0; k < 40; ++k) {
+        reader->read(path(k), 3, found, "w");
+        EXPECT_EQ(found, bytes_at(3, 4, k));
+      }
+    };
+    reader->keep_open(30);
+    read_all();
+    EXPECT_EQ(test::open_files_below(directory.path()), 30u);
+    reader->keep_open(3);
+    read_all();
+    EXPECT_EQ(test::open_files_below(directory.path()), 3u);
+  }
+}
+
 TEST(Reader, OpensAFileInUseOnlyOnce) {
   const TemporaryDirectory directory;
   const auto one = directory / "one", two = directory / "two";

@@ -1,4 +1,4 @@
-// The inputs of an audit: headers read once, by the coordinator, and broadcast.
+// The inputs of an audit: each header read once, those of checkpoints by the coordinator, and broadcast.
 #pragma once
 
 #include <string>

@@ -52,6 +52,9 @@ class Reader {
   virtual Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
                       std::string_view tensor);
 
+  /// How many files that read() uses stay open at most; a few unless asked for.
+  virtual void keep_open(std::size_t /*files*/) {}
+
   const ReadCounts& counts() const noexcept { return counts_; }
   std::uint64_t bytes_read() const noexcept { return counts_.total(); }
 

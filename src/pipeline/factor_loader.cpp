@@ -1,0 +1,133 @@
+#include "factor_loader.hpp"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <span>
+
+#include "winnow/base/parallel.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+constexpr std::size_t kBlock = 1U << 16U;  ///< elements that one thread converts at a time
+
+/// As stored, what several adapters may take at once: a part of the memory that is set aside for little things.
+constexpr std::uint64_t kMostInFlight = 16ULL << 20;
+
+/// Descriptors that are not the adapters': shards, libraries, MPI.
+constexpr std::uint64_t kOtherFiles = 64;
+
+/// How many adapter files may be open, half of what the process is allowed.
+std::size_t most_open_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= 2 * kOtherFiles) return 1;
+  return static_cast<std::size_t>(std::min<std::uint64_t>(limit.rlim_cur, 1U << 16U) - kOtherFiles) / 2;
+}
+
+/// Both factors of a layer, as stored.
+struct Raw {
+  std::vector<std::byte> bytes;
+  std::span<const std::byte> a, b;
+};
+
+Raw read_raw(slab::Reader& reader, const std::string& file, const adapter::LoraModule& lora) {
+  const auto &a = lora.lora_a, &b = lora.lora_b;
+  Raw raw;
+  raw.bytes.resize(a.bytes + b.bytes);
+  const std::span<std::byte> all(raw.bytes);
+  const bool b_first = b.offset + b.bytes == a.offset;
+  const auto of_a = all.subspan(b_first ? b.bytes : 0, a.bytes), of_b = all.subspan(b_first ? 0 : a.bytes, b.bytes);
+  const auto name = [&](const char* factor) { return fmt::format("{} of {}", factor, lora.adapter_module); };
+  if (b_first || a.offset + a.bytes == b.offset) {
+    reader.read(file, std::min(a.offset, b.offset), all, name("factors"));
+  } else {
+    reader.read(file, a.offset, of_a, name("lora_A"));
+    reader.read(file, b.offset, of_b, name("lora_B"));
+  }
+  raw.a = of_a;
+  raw.b = of_b;
+  return raw;
+}
+
+/// Converts `rows` x `columns` elements into rows that begin `stride` floats apart. Returns the first element that is
+/// not finite, or their number.
+std::size_t convert(base::DType dtype, std::span<const std::byte> raw, std::size_t rows, std::size_t columns, float* to,
+                    std::size_t stride, int threads) {
+  const std::size_t block_rows = std::max<std::size_t>(1, kBlock / columns), size = base::element_bytes(dtype);
+  std::atomic<std::size_t> first_fault{rows * columns};
+  base::parallel_blocks((rows + block_rows - 1) / block_rows, threads, [&](std::size_t block, int) {
+    const std::size_t first = block * block_rows, count = std::min(block_rows, rows - first);
+    std::vector<float> values(count * columns);
+    base::to_float(dtype, raw.data() + first * columns * size, values.size(), values.data());
+    const auto bad = std::find_if_not(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+    if (bad != values.end()) {
+      const auto element = first * columns + static_cast<std::size_t>(bad - values.begin());
+      for (auto seen = first_fault.load(); element < seen && !first_fault.compare_exchange_weak(seen, element);) {
+      }
+    }
+    for (std::size_t r = 0; r < count; ++r) std::copy_n(&values[r * columns], columns, to + (first + r) * stride);
+  });
+  return first_fault;
+}
+
+}  // namespace
+
+FactorLoader::FactorLoader(const Inputs& inputs, const std::function<std::unique_ptr<slab::Reader>()>& make_reader,
+                           int threads)
+    : inputs_(inputs), threads_(std::max(threads, 1)) {
+  const auto readers = std::min(static_cast<std::size_t>(threads_), std::max<std::size_t>(1, inputs.adapters.size()));
+  for (std::size_t n = 0; n < readers; ++n) {
+    readers_.push_back(make_reader());
+    readers_.back()->keep_open(std::max<std::size_t>(1, most_open_files() / readers));
+  }
+}
+
+void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack& stack,
+                        std::vector<std::string>& faults) {
+  std::uint64_t largest = 0;
+  for (const auto& ref : batch) {
+    largest = std::max(largest, inputs_.lora(ref).lora_a.bytes + inputs_.lora(ref).lora_b.bytes);
+  }
+  const auto at_once = static_cast<int>(
+      std::clamp<std::uint64_t>(kMostInFlight / std::max<std::uint64_t>(largest, 1), 1, readers_.size()));
+  // An adapter is always read by the same reader, which then has its file open.
+  base::parallel_blocks(readers_.size(), at_once, [&](std::size_t reader, int) {
+    for (std::size_t j = 0; j < batch.size(); ++j) {
+      if (batch[j].adapter % readers_.size() == reader) load_layer(*readers_[reader], batch[j], j, stack, faults[j]);
+    }
+  });
+}
+
+void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position,
+                              compute::FactorStack& stack, std::string& fault) const {
+  const auto& lora = inputs_.lora(ref);
+  const Raw raw = read_raw(reader, inputs_.adapters[ref.adapter].weights_file, lora);
+  const std::size_t columns = stack.columns(), rank = lora.rank;
+  float* const b = &stack.b[stack.first_column(position)];
+  auto& a = stack.a[position];
+  a.resize(rank * stack.in_features);
+  const auto check = [&](const char* factor, const checkpoint::TensorLocation& tensor, std::size_t first_fault) {
+    if (first_fault == tensor.bytes / base::element_bytes(tensor.dtype)) return true;
+    fault = fmt::format("{} of {} is not finite at element {}", factor, lora.adapter_module, first_fault);
+    return false;
+  };
+  if (check("lora_B", lora.lora_b, convert(lora.lora_b.dtype, raw.b, stack.out_features, rank, b, columns, threads_)) &&
+      check("lora_A", lora.lora_a,
+            convert(lora.lora_a.dtype, raw.a, rank, stack.in_features, a.data(), stack.in_features, threads_))) {
+    return;
+  }
+  for (std::size_t row = 0; row < stack.out_features; ++row) std::fill_n(b + row * columns, rank, 0.0F);
+  std::fill(a.begin(), a.end(), 0.0F);
+}
+
+std::uint64_t FactorLoader::bytes_read() const {
+  std::uint64_t bytes = 0;
+  for (const auto& reader : readers_) bytes += reader->bytes_read();
+  return bytes;
+}
+
+}  // namespace winnow::pipeline

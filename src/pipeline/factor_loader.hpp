@@ -1,0 +1,43 @@
+// From adapter files to the stacked factors of one module.
+//
+//     adapter 0  [ lora_A | lora_B ]  one read where the two lie side by side, as PEFT writes them
+//     adapter 1  [ lora_A | lora_B ]        |
+//     ...                                   v  float, checked
+//                                     FactorStack: b (o x R), a[j] (r_j x i)
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "winnow/compute/factor_stack.hpp"
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/slab/reader.hpp"
+
+namespace winnow::pipeline {
+
+/// Reads several adapters at once. Adapter files stay open from module to module, as far as the process may have that
+/// many open: a zoo of a thousand is not opened anew for each module.
+class FactorLoader {
+ public:
+  FactorLoader(const Inputs& inputs, const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
+
+  /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
+  /// that is not finite: its columns are then zero, as they must not spoil their neighbours'. Throws Error(runtime)
+  /// where a file cannot be read.
+  void load(const std::vector<LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
+
+  std::uint64_t bytes_read() const;
+
+ private:
+  void load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+                  std::string& fault) const;
+
+  const Inputs& inputs_;
+  int threads_;
+  std::vector<std::unique_ptr<slab::Reader>> readers_;  // each for its own adapters
+};
+
+}  // namespace winnow::pipeline
