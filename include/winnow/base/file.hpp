@@ -34,8 +34,9 @@ class File {
   Error ends_too_early(std::uint64_t offset, std::uint64_t wanted, std::uint64_t found) const;
   void append(std::span<const std::byte> data);
   void append(std::string_view text);
-  void sync();   ///< flushes to the device
-  void close();  ///< reports what only close() tells (a full network file system); nothing where closed already
+  void sync();       ///< flushes to the device
+  void sync_data();  ///< likewise, but of the file's metadata only what reading needs
+  void close();      ///< reports what only close() tells (a full network file system); nothing where closed already
 
   bool is_open() const noexcept { return descriptor_ >= 0; }
   int descriptor() const noexcept { return descriptor_; }
@@ -47,6 +48,9 @@ class File {
   std::string path_;
   int descriptor_ = -1;
 };
+
+/// Flushes the names in a directory to the device, as far as the file system can.
+void sync_directory(const std::string& directory);
 
 /// Renaming to a device, a pipe or a directory would replace it or fail late. Throws Error(usage) for those, and for
 /// anything in /dev and /proc.
