@@ -25,11 +25,14 @@ Analysis::Analysis(const Report& report)
       adapters_.push_back(view(n));
     }
   }
-  const auto worst = [&](const AdapterView& adapter) { return score(adapter.index, adapter.ranking.front()); };
   std::stable_sort(adapters_.begin(), adapters_.end(), [&](const AdapterView& a, const AdapterView& b) {
     if (a.ranking.empty() || b.ranking.empty()) return !a.ranking.empty() && b.ranking.empty();
-    return worse(worst(a), worst(b));
+    return worse(worst_score(a), worst_score(b));
   });
+  for (std::size_t i = 0; i < adapters_.size() && !adapters_[i].ranking.empty(); ++i) {
+    const bool tied = i > 0 && worst_score(adapters_[i]) == worst_score(adapters_[i - 1]);
+    adapters_[i].zoo_rank = tied ? adapters_[i - 1].zoo_rank : i + 1;
+  }
 }
 
 double Analysis::value(const Metric* metric, std::size_t n, std::size_t m) const {
@@ -74,6 +77,11 @@ AdapterView Analysis::view(std::size_t n) const {
     return left != right ? worse(left, right) : report_.modules[a].name < report_.modules[b].name;
   });
   return out;
+}
+
+double Analysis::worst_score(const AdapterView& adapter) const {
+  return adapter.ranking.empty() ? std::numeric_limits<double>::quiet_NaN()
+                                 : score(adapter.index, adapter.ranking.front());
 }
 
 double Analysis::worst_misalignment(const AdapterView& adapter) const {
@@ -180,6 +188,18 @@ std::vector<StageSummary> stages(const Report& report) {
   return out;
 }
 
+std::string common_prefix(const std::vector<ModuleRow>& modules) {
+  if (modules.size() < 2) return {};
+  const auto& first = modules.front().name;
+  auto length = first.size();
+  for (const auto& row : modules) {
+    const auto end = first.begin() + static_cast<std::ptrdiff_t>(std::min(length, row.name.size()));
+    length = static_cast<std::size_t>(std::mismatch(first.begin(), end, row.name.begin()).first - first.begin());
+  }
+  const auto dot = first.substr(0, length).rfind('.');
+  return dot == std::string::npos ? "" : first.substr(0, dot + 1);
+}
+
 std::string_view name(Action action) {
   constexpr std::array<std::string_view, 3> kNames{"none", "keep", "prune"};
   return kNames.at(static_cast<std::size_t>(action));
@@ -210,6 +230,11 @@ std::string number_text(double value, int digits) {
 std::string share_text(double value) {
   if (std::abs(value) < 0.0005) return "0.000";  // never "-0.000"
   return std::abs(value) < 100 ? number_text(value, 3) : number_text(value, 0);
+}
+
+std::string percent_text(double share) {
+  if (std::isnan(share)) return "-";
+  return share > 0 && share < 0.005 ? "<1 %" : fmt::format("{:.0f} %", 100 * share);
 }
 
 std::string bytes_text(double bytes) {

@@ -21,7 +21,10 @@ struct AdapterView {
   std::vector<std::size_t> ranking;                       ///< modules with a score, worst first, ties by name
   std::vector<std::size_t> unscored;                      ///< modules with LoRA but without a score
   std::size_t pruned = 0, kept = 0, undoing = 0;          ///< undoing: alignment_removed > kRemovedFlag
+  std::size_t zoo_rank = 0;                               ///< 1: the worst adapter; equal ones share it; 0: no score
   double cut = std::numeric_limits<double>::quiet_NaN();  ///< score of the least misaligned pruned module; NaN: none
+
+  double share_pruned() const { return static_cast<double>(pruned) / static_cast<double>(ranking.size()); }
 };
 
 /// Scores of some modules: those of one role, or of a few neighbouring layers, over all adapters.
@@ -49,6 +52,7 @@ class Analysis {
   Cause cause(std::size_t n, std::size_t m) const;
   bool undoing(std::size_t n, std::size_t m) const { return value(removed_, n, m) > kRemovedFlag; }
 
+  double worst_score(const AdapterView& adapter) const;         ///< of the metric that orders; NaN for none
   double worst_misalignment(const AdapterView& adapter) const;  ///< NaN for none
 
   /// Those that take alignment back, the largest share first.
@@ -84,11 +88,15 @@ struct StageSummary {
 };
 std::vector<StageSummary> stages(const Report& report);  ///< in order of their first row
 
+/// What all module names begin with, up to a dot: "model.layers.". In a table of many rows it only takes room.
+std::string common_prefix(const std::vector<ModuleRow>& modules);
+
 std::string_view name(Action action);
 std::string_view name(Cause cause);
 std::string to_text(const Attribute& attribute);
 std::string number_text(double value, int digits = 2);  ///< "-" for NaN, exponent where very large or small
 std::string share_text(double value);                   ///< 3 decimals, for what lies between -1 and 1
+std::string percent_text(double share);                 ///< "18 %"; "-" for NaN, "<1 %" where it would round to none
 std::string bytes_text(double bytes);                   ///< "14.2 GB"
 double quantile(std::vector<double> values, double q);  ///< linear-interpolated; NaN for none
 

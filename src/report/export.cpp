@@ -6,8 +6,10 @@
 
 #include "analysis.hpp"
 #include "text.hpp"
+#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/report/render.hpp"
+#include "winnow/report/training_run.hpp"
 
 namespace winnow::report {
 namespace {
@@ -68,6 +70,12 @@ void header(Csv& csv, std::initializer_list<std::string_view> names) {
   for (const auto name : names) csv.field(name);
 }
 
+std::vector<std::string> module_names(const Report& report, const AdapterSummary& summary) {
+  std::vector<std::string> names;
+  for (const auto m : summary.worst_modules) names.push_back(report.modules[m].name);
+  return names;
+}
+
 std::string modules_csv(const Report& report) {
   Csv csv;
   header(csv, {"module", "role", "layer", "out_features", "in_features", "alignment_norm", "flags"});
@@ -81,11 +89,18 @@ std::string modules_csv(const Report& report) {
 
 std::string adapters_csv(const Report& report) {
   Csv csv;
-  header(csv, {"adapter", "path", "status", "reason", "rank", "alpha", "scaling", "sha256"});
+  header(csv, {"adapter", "path", "status", "reason", "rank", "alpha", "scaling", "sha256", "modules_scored",
+               "modules_pruned", "share_pruned", "zoo_rank", "worst_score", "worst_modules"});
   csv.end();
-  for (const auto& row : report.adapters) {
+  const auto summaries = summarise_adapters(report);
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    const auto& row = report.adapters[n];
+    const auto& summary = summaries[n];
     csv.field(row.name).field(row.path).field(row.status).field(row.reason);
-    csv.field(row.rank).field(row.alpha).field(row.scaling).field(row.sha256).end();
+    csv.field(row.rank).field(row.alpha).field(row.scaling).field(row.sha256);
+    csv.field(summary.modules_scored).field(summary.modules_pruned).field(summary.share_pruned);
+    csv.field(summary.zoo_rank).field(summary.worst_score);
+    csv.field(fmt::format("{}", fmt::join(module_names(report, summary), " "))).end();
   }
   return csv.take();
 }
@@ -102,6 +117,22 @@ std::string metrics_csv(const Analysis& analysis) {
       csv.field(report.adapters[n].name).field(report.modules[m].name);
       for (const auto& metric : report.metrics) csv.field(analysis.value(&metric, n, m));
       csv.field(name(analysis.cause(n, m))).field(name(analysis.action(n, m))).end();
+    }
+  }
+  return csv.take();
+}
+
+std::string drift_csv(const Report& report) {
+  Csv csv;
+  header(csv, {"training_run", "step", "adapter", "status", "worst_ediem", "worst_module", "worst_misalignment",
+               "most_alignment_removed", "modules_undoing", "modules_pruned"});
+  csv.end();
+  for (const auto& run : training_runs(report)) {
+    for (const auto& step : run.steps) {
+      const auto& row = report.adapters[step.adapter];
+      csv.field(run.path).field(step.step).field(row.name).field(row.status).field(step.worst_ediem);
+      csv.field(std::isnan(step.worst_ediem) ? std::string() : report.modules[step.worst_module].name);
+      csv.field(step.worst_misalignment).field(step.most_removed).field(step.undoing).field(step.pruned).end();
     }
   }
   return csv.take();
@@ -137,7 +168,10 @@ Json modules_json(const Report& report) {
 
 Json adapters_json(const Report& report) {
   auto out = Json::array();
-  for (const auto& row : report.adapters) {
+  const auto summaries = summarise_adapters(report);
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    const auto& row = report.adapters[n];
+    const auto& summary = summaries[n];
     out.push_back({{"name", row.name},
                    {"path", row.path},
                    {"status", row.status},
@@ -145,7 +179,38 @@ Json adapters_json(const Report& report) {
                    {"rank", row.rank},
                    {"alpha", row.alpha},
                    {"scaling", row.scaling},
-                   {"sha256", row.sha256}});
+                   {"sha256", row.sha256},
+                   {"modules_scored", summary.modules_scored},
+                   {"modules_pruned", summary.modules_pruned},
+                   {"share_pruned", summary.share_pruned},
+                   {"zoo_rank", summary.zoo_rank},
+                   {"worst_score", summary.worst_score},
+                   {"worst_modules", module_names(report, summary)}});
+  }
+  return out;
+}
+
+Json training_runs_json(const Report& report) {
+  auto out = Json::array();
+  for (const auto& run : training_runs(report)) {
+    auto steps = Json::array(), risen = Json::array();
+    for (const auto& step : run.steps) {
+      const bool scored = !std::isnan(step.worst_ediem);
+      steps.push_back({{"step", step.step},
+                       {"adapter", report.adapters[step.adapter].name},
+                       {"status", report.adapters[step.adapter].status},
+                       {"worst_ediem", step.worst_ediem},
+                       {"worst_module", scored ? Json(report.modules[step.worst_module].name) : Json()},
+                       {"worst_misalignment", step.worst_misalignment},
+                       {"most_alignment_removed", step.most_removed},
+                       {"modules_undoing", step.undoing},
+                       {"modules_pruned", step.pruned}});
+    }
+    for (const auto& one : run.risen) {
+      risen.push_back(
+          {{"module", report.modules[one.module].name}, {"first_ediem", one.first}, {"last_ediem", one.last}});
+    }
+    out.push_back({{"path", run.path}, {"steps", std::move(steps)}, {"risen", std::move(risen)}});
   }
   return out;
 }
@@ -168,7 +233,8 @@ std::map<std::string, std::string> render_csv(const Report& report) {
   const Analysis analysis(report);
   return {{"modules.csv", modules_csv(report)},
           {"adapters.csv", adapters_csv(report)},
-          {"metrics.csv", metrics_csv(analysis)}};
+          {"metrics.csv", metrics_csv(analysis)},
+          {"drift.csv", drift_csv(report)}};
 }
 
 std::string render_json(const Report& report) {
@@ -191,6 +257,7 @@ std::string render_json(const Report& report) {
   out += fmt::format(",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"population\": {}, \"action\": {}}}",
                      dump(report.policy), dump(report.rank_by), dump(report.population),
                      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
+  out += ",\n\"training_runs\": " + dump(training_runs_json(report));
   return out + ",\n\"run\": " + dump(run_json(report)) + "}\n";
 }
 

@@ -5,9 +5,12 @@
 #include <iterator>
 
 #include "analysis.hpp"
+#include "html_drift.hpp"
 #include "html_figures.hpp"
 #include "html_style.hpp"
+#include "html_table.hpp"
 #include "text.hpp"
+#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/render.hpp"
 
 namespace winnow::report {
@@ -16,65 +19,10 @@ namespace {
 constexpr std::size_t kDetailed = 20;         // adapters shown in full,
 constexpr std::size_t kDetailedCells = 8000;  // or fewer, where their heat maps would make the page too large
 constexpr std::size_t kWorstModules = 10, kUndoingListed = 6;
-constexpr std::size_t kTallTable = 24;  // rows from which a table scrolls in itself
 
 std::string attribute(const Report& report, const char* name) {
   const auto found = report.attributes.find(name);
   return found == report.attributes.end() ? "" : to_text(found->second);
-}
-
-// A name that may break after its dots and slashes.
-std::string breakable(std::string_view name) {
-  std::string out;
-  for (const char c : for_html(name)) {
-    out += c;
-    if (c == '.' || c == '/') out += "<wbr>";
-  }
-  return out;
-}
-
-struct Heading {
-  std::string text;
-  bool left = false;
-};
-
-/// A table with its caption in a region that scrolls by itself, by keyboard as well, where it is too wide for the page.
-class Table {
- public:
-  Table(const std::string& caption, const std::vector<Heading>& headings) : caption_(for_html(caption)) {
-    for (const auto& heading : headings) {
-      auto text = for_html(heading.text);
-      if (const auto at = text.find("E-DIEM"); at != std::string::npos) {
-        text.replace(at, 6, "<span class=\"nb\">E-DIEM</span>");  // else it breaks after its hyphen
-      }
-      head_ += fmt::format("<th scope=\"col\"{}>{}</th>", heading.left ? " class=\"a\"" : "", text);
-    }
-  }
-  void add(const std::vector<std::string>& cells) {
-    body_ += "<tr>";
-    for (const auto& cell : cells) body_ += cell;
-    body_ += "</tr>\n";
-    ++rows_;
-  }
-  std::string text() const {
-    return fmt::format(
-        "<div class=\"scroll{}\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><caption>{}</caption>"
-        "<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table></div>\n",
-        rows_ > kTallTable ? " tall" : "", caption_, caption_, head_, body_);
-  }
-
- private:
-  std::string caption_, head_, body_;
-  std::size_t rows_ = 0;
-};
-
-// Cells of a table; `html` is escaped already.
-std::string cell(const std::string& html) { return "<td>" + html + "</td>"; }
-std::string cell(std::size_t count) { return fmt::format("<td>{}</td>", count); }
-std::string left(const std::string& html) { return "<td class=\"a\">" + html + "</td>"; }
-std::string wide(const std::string& html) { return "<td class=\"a w mono\">" + html + "</td>"; }
-std::string row_head(const std::string& html, bool wraps = true) {
-  return fmt::format("<th scope=\"row\"{}>{}</th>", wraps ? " class=\"w\"" : "", html);
 }
 
 std::string action_tag(Action action) {
@@ -118,29 +66,45 @@ std::string reading_notes() {
       kRemovedFlag);
 }
 
+/// A few adapters are seen at a glance in their table.
+std::string zoo_figure(const Analysis& analysis) {
+  constexpr std::size_t kFew = 10;
+  if (analysis.adapters().size() <= kFew) return {};
+  return "<div class=\"figs\">\n" + zoo_histograms(analysis) + "</div>\n";
+}
+
 std::string overview(const Analysis& analysis, std::size_t detailed) {
   const auto& report = analysis.report();
-  Table table("All adapters, worst first by " + title_of(analysis.rank_by()),
-              {{"adapter"},
-               {"worst " + title_of(analysis.rank_by())},
+  const auto prefix = common_prefix(report.modules);
+  const auto title = title_of(analysis.rank_by());
+  Table table("All adapters, worst first by " + title + (prefix.empty() ? "" : "; module names without " + prefix),
+              {{"#"},
+               {"adapter", true},
+               {"worst " + title},
                {"worst misalignment"},
                {"pruned"},
+               {"share"},
                {"scored"},
                {"take back"},
-               {"rank"},
-               {"worst module", true}});
+               {"LoRA rank"},
+               {"worst modules", true}});
   for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
     const auto& adapter = analysis.adapters()[i];
     const auto& row = report.adapters[adapter.index];
     const bool any = !adapter.ranking.empty();
     auto label = breakable(row.name);
     if (i < detailed) label = fmt::format("<a href=\"#adapter-{}\">{}</a>", adapter.index, label);
-    table.add({row_head(label), cell(any ? number_text(analysis.score(adapter.index, adapter.ranking.front())) : "-"),
+    std::string worst;
+    for (std::size_t k = 0; k < std::min(kWorstModulesListed, adapter.ranking.size()); ++k) {
+      worst += (k == 0 ? "" : ", ") + for_html(report.modules[adapter.ranking[k]].name.substr(prefix.size()));
+    }
+    table.add({cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label),
+               cell(number_text(analysis.worst_score(adapter))),
                cell(number_text(analysis.worst_misalignment(adapter))), cell(adapter.pruned),
-               cell(adapter.ranking.size()), cell(adapter.undoing), cell(row.rank),
-               wide(any ? breakable(report.modules[adapter.ranking.front()].name) : "-")});
+               cell(any ? percent_text(adapter.share_pruned()) : "-"), cell(adapter.ranking.size()),
+               cell(adapter.undoing), cell(row.rank), wide(any ? worst : "-")});
   }
-  return table.text();
+  return zoo_figure(analysis) + table.text();
 }
 
 std::string worst_modules(const Analysis& analysis, const AdapterView& adapter) {
@@ -315,6 +279,7 @@ std::string render_html(const Report& report) {
       "<title>LoRA alignment audit</title>\n<style>";
   out += kStyle;
   out += "</style>\n</head>\n<body>\n" + svg_definitions() + page_head(analysis) + "<main>\n";
+  out += drift_section(analysis, detailed);
   out += "<section aria-labelledby=\"adapters\"><h2 id=\"adapters\">Adapters</h2>\n" + reading_notes();
   if (adapters.size() > 1) out += "<div class=\"card\">" + overview(analysis, detailed) + "</div>\n";
   if (adapters.empty()) out += "<p>No adapter was scored.</p>\n";

@@ -117,7 +117,8 @@ std::string band(const Analysis& analysis, const AdapterView& adapter, const Hea
                  std::size_t count) {
   const auto height = kTop + kCell * static_cast<int>(heat.roles.size()) + 1;
   // All bands of a page are equally wide, so that they line up under each other.
-  constexpr int kWidth = kLabel + kCell * kLayersPerBand;
+  constexpr int kWidth = kFigureWidth;
+  static_assert(kWidth == kLabel + kCell * kLayersPerBand);
   std::string out, crosses, triangles;
   auto put = std::back_inserter(out);
   const auto& last = heat.layers[first + count - 1];
@@ -220,80 +221,6 @@ std::string heat_map_legend(const Analysis& analysis) {
   out += fmt::format("<span>{} not scored</span>", swatch(R"(<rect class="u" x=".5" y=".5" width="14" height="14"/>)"));
   out += fmt::format("<span>{} no LoRA</span>", swatch(R"(<rect class="n" x=".5" y=".5" width="14" height="14"/>)"));
   return out + "</div>\n";
-}
-
-std::string histogram(const Analysis& analysis, const AdapterView& adapter) {
-  if (adapter.ranking.empty()) return {};
-  constexpr int kWidth = kLabel + kCell * kLayersPerBand, kLeft = 30, kRight = kWidth - 6, kUpper = 18, kLower = 118;
-  constexpr std::size_t kBins = 40;
-  std::vector<double> scores;
-  for (const auto m : adapter.ranking) {
-    const auto score = analysis.score(adapter.index, m);
-    if (std::isfinite(score)) scores.push_back(score);
-  }
-  if (scores.empty()) return {};
-  // A few far outliers must not squeeze all others into one bin: the outermost bins take what lies beyond.
-  const auto low_quartile = quantile(scores, 0.25), high_quartile = quantile(scores, 0.75);
-  const auto reach = 30 * (high_quartile - low_quartile);
-  const auto [smallest, largest] = std::minmax_element(scores.begin(), scores.end());
-  auto from = *smallest, to = *largest;
-  if (reach > 0) from = std::max(from, low_quartile - reach), to = std::min(to, high_quartile + reach);
-  const bool cut_off_below = *smallest<from, cut_off_above = *largest> to;
-  if (to <= from) from -= 0.5, to += 0.5;
-  const auto place = [&](double score) { return std::clamp((score - from) / (to - from), 0.0, 1.0); };
-  std::array<std::size_t, kBins> all{}, pruned{};
-  for (const auto m : adapter.ranking) {
-    const auto score = analysis.score(adapter.index, m);
-    const auto bin = std::min(kBins - 1, static_cast<std::size_t>(place(score) * kBins));
-    ++all.at(bin);
-    if (analysis.action(adapter.index, m) == Action::prune) ++pruned.at(bin);
-  }
-  const auto tallest = *std::max_element(all.begin(), all.end());
-  const auto title = for_html(title_of(analysis.rank_by()));
-  std::string out;
-  auto put = std::back_inserter(out);
-  fmt::format_to(put, "<figure><figcaption>Distribution of {}</figcaption>", title);
-  fmt::format_to(
-      put,
-      R"(<svg width="{0}" height="150" viewBox="0 0 {0} 150" role="img" aria-label="Histogram of {1} of {2} )"
-      R"(modules, median {3}, from {4} to {5}, {6} pruned">)",
-      kWidth, title, scores.size(), number_text(quantile(scores, 0.5)), number_text(*smallest), number_text(*largest),
-      adapter.pruned);
-  const auto bin_width = static_cast<double>(kRight - kLeft) / kBins;
-  for (std::size_t b = 0; b < kBins; ++b) {
-    if (all.at(b) == 0) continue;
-    const auto height_of = [&](std::size_t count) {
-      return count == 0 ? 0.0
-                        : std::max(4.0, (kLower - kUpper) * static_cast<double>(count) / static_cast<double>(tallest));
-    };
-    const auto x = kLeft + bin_width * static_cast<double>(b);
-    const auto high = height_of(pruned.at(b)), whole = std::max(height_of(all.at(b)), high);
-    const auto bar = [&](const char* style, double top, double height) {
-      fmt::format_to(put, R"(<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">)", style, x, top,
-                     bin_width - 1, height);
-      fmt::format_to(put, "<title>{} modules, {} pruned</title></rect>", all.at(b), pruned.at(b));
-    };
-    if (all.at(b) > pruned.at(b)) bar("k", kLower - whole, whole - high);
-    if (pruned.at(b) != 0) bar("ph", kLower - high, high);
-  }
-  fmt::format_to(put, R"(<path class="ax" d="M{} {}H{}"/><text class="e" x="{}" y="{}">{}</text>)", kLeft, kLower,
-                 kRight, kLeft - 4, kUpper + 8, tallest);
-  fmt::format_to(put, R"(<text x="{}" y="{}">{}{}</text>)", kLeft, kLower + 14, cut_off_below ? "\u2264 " : "",
-                 number_text(from));
-  fmt::format_to(put, R"(<text class="e" x="{}" y="{}">{}{}</text>)", kRight, kLower + 14,
-                 cut_off_above ? "\u2265 " : "", number_text(to));
-  if (adapter.pruned != 0 && std::isfinite(adapter.cut)) {
-    const auto x = kLeft + (kRight - kLeft) * place(adapter.cut);
-    const bool right_half = x > (kLeft + kRight) / 2.0;
-    fmt::format_to(put, R"(<path class="cut" d="M{0:.1f} 4V{1}"/>)", x, kLower);
-    fmt::format_to(put, R"(<text class="s{}" x="{:.1f}" y="12">pruned {} {}</text>)", right_half ? " e" : "",
-                   right_half ? x - 5 : x + 5, analysis.low_is_worse() ? "\u2264" : "\u2265", number_text(adapter.cut));
-  }
-  fmt::format_to(put, R"(<rect class="k" x="{}" y="139" width="9" height="9"/><text x="{}" y="147">kept</text>)", kLeft,
-                 kLeft + 13);
-  fmt::format_to(put, R"(<rect class="ph" x="{}" y="139" width="9" height="9"/><text x="{}" y="147">pruned</text>)",
-                 kLeft + 52, kLeft + 65);
-  return out + "</svg></figure>\n";
 }
 
 }  // namespace winnow::report

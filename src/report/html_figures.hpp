@@ -7,6 +7,9 @@
 
 namespace winnow::report {
 
+/// Of every figure, in CSS pixels: as wide as a telephone.
+inline constexpr int kFigureWidth = 332;
+
 /// Shared patterns, once a page.
 std::string svg_definitions();
 
@@ -17,6 +20,9 @@ std::string heat_map_legend(const Analysis& analysis);
 
 /// Histogram of the scores that the adapter was selected by, with the cut.
 std::string histogram(const Analysis& analysis, const AdapterView& adapter);
+
+/// Histograms of the worst such score and of the worst misalignment of each adapter.
+std::string zoo_histograms(const Analysis& analysis);
 
 /// What a metric is called in prose: "E-DIEM", "alignment removed".
 std::string title_of(std::string_view metric);

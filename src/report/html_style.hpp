@@ -50,6 +50,10 @@ svg .e{text-anchor:end}svg .c{text-anchor:middle}svg .s{font-weight:600;fill:var
 .t{fill:var(--mark);stroke:var(--halo);stroke-width:1;paint-order:stroke}
 .k{fill:var(--bar)}.p{fill:var(--hot)}.ph{fill:url(#stripes)}
 .ax{stroke:var(--soft);stroke-width:1;fill:none}.cut{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:4 3;fill:none}
+.d1{stroke:var(--hot)}.d2{stroke:var(--accent);stroke-dasharray:5 3}.d1,.d2{stroke-width:1.8;fill:none;stroke-linejoin:round}
+.o1{fill:var(--hot)}.o2{fill:var(--accent)}.gap{stroke:var(--soft);stroke-width:1.4;fill:none}.grid{stroke:var(--line);fill:none}
+.spark{display:inline-block;vertical-align:middle;max-width:none}
+details{margin-top:10px}summary{cursor:pointer}
 .legend{display:flex;flex-wrap:wrap;gap:4px 22px;align-items:end;margin:8px 0 14px;font-size:.85rem;color:var(--soft)}
 .legend span{display:inline-flex;align-items:center;gap:6px}
 .scroll{overflow-x:auto;max-width:100%}

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
+#include <array>
 #include <vector>
 
 #include "analysis.hpp"
+#include "grid.hpp"
+#include "table_drift.hpp"
 #include "text.hpp"
 #include "winnow/report/render.hpp"
 
@@ -13,91 +15,6 @@ namespace {
 
 constexpr std::size_t kDetailed = 3;  // adapters shown in full where there are many
 constexpr std::size_t kUnscoredListed = 10;
-
-/// Columns of text, each as wide as its content; the one that may shrink gives way to keep a line within `width`.
-class Grid {
- public:
-  struct Column {
-    std::string title;
-    bool right = true;
-    int priority = 0;  ///< columns of the highest priority number go first where the width does not suffice
-  };
-  Grid(std::vector<Column> columns, std::size_t flexible) : columns_(std::move(columns)), flexible_(flexible) {}
-
-  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-
-  std::string text(std::size_t width) const {
-    constexpr std::size_t kGap = 2, kNarrowest = 30;
-    std::vector<std::size_t> widths, shown;
-    for (std::size_t c = 0; c < columns_.size(); ++c) {
-      std::size_t widest = columns_[c].title.size();
-      for (const auto& row : rows_) widest = std::max(widest, display_width(row[c]));
-      widths.push_back(widest);
-      shown.push_back(c);
-    }
-    const auto total = [&] {
-      std::size_t sum = 0;
-      for (const auto c : shown) sum += widths[c] + kGap;
-      return sum;
-    };
-    while (total() > width && total() - width > widths[flexible_] - std::min(widths[flexible_], kNarrowest)) {
-      const auto least = std::max_element(shown.begin(), shown.end(), [&](std::size_t a, std::size_t b) {
-        return columns_[a].priority < columns_[b].priority;
-      });
-      if (columns_[*least].priority == 0) break;
-      shown.erase(least);
-    }
-    if (const auto sum = total(); sum > width) {
-      widths[flexible_] -= std::min(sum - width, widths[flexible_] - std::min(widths[flexible_], std::size_t{3}));
-    }
-    std::string out;
-    const auto line = [&](const std::function<std::string(std::size_t)>& cell) {
-      std::string made;
-      for (const auto c : shown) {
-        const auto content = elided(cell(c), widths[c]);
-        const std::string fill(widths[c] - display_width(content), ' ');
-        made += std::string(kGap, ' ') + (columns_[c].right ? fill + content : content + fill);
-      }
-      out += made.substr(0, made.find_last_not_of(' ') + 1) + '\n';
-    };
-    line([&](std::size_t c) { return columns_[c].title; });
-    for (const auto& row : rows_) line([&](std::size_t c) { return row[c]; });
-    return out;
-  }
-
- private:
-  std::vector<Column> columns_;
-  std::size_t flexible_;
-  std::vector<std::vector<std::string>> rows_;
-};
-
-// Broken at spaces; a word longer than a line is cut.
-std::string wrapped(std::string_view text, std::size_t indent, std::size_t width) {
-  const auto room = width > indent + 10 ? width - indent : 10;
-  std::string out, line;
-  const auto flush = [&] {
-    if (!line.empty()) out += std::string(indent, ' ') + line + '\n';
-    line.clear();
-  };
-  while (!text.empty()) {
-    const auto end = std::min(text.find(' '), text.size());
-    std::string word(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (!line.empty() && display_width(line) + 1 + display_width(word) > room) flush();
-    while (display_width(word) > room) {
-      std::size_t bytes = 0;
-      for (std::size_t points = 0; bytes < word.size(); ++bytes) {
-        if ((static_cast<unsigned char>(word[bytes]) & 0xC0U) != 0x80 && points++ == room) break;
-      }
-      line = word.substr(0, bytes);
-      word.erase(0, bytes);
-      flush();
-    }
-    if (!word.empty()) line += (line.empty() ? "" : " ") + word;
-  }
-  flush();
-  return out;
-}
 
 std::string head(const Analysis& analysis, std::size_t width) {
   const auto& report = analysis.report();
@@ -119,26 +36,58 @@ std::string head(const Analysis& analysis, std::size_t width) {
   return out;
 }
 
-std::string overview(const Analysis& analysis, std::size_t width) {
-  Grid grid({{"adapter", false},
-             {"rank", true, 3},
-             {"scored", true, 2},
+/// How the worst scores of the adapters are spread: whether one of 3 is much in this zoo.
+std::string spread_text(const Analysis& analysis) {
+  std::vector<double> worst;
+  for (const auto& adapter : analysis.adapters()) {
+    if (!adapter.ranking.empty()) worst.push_back(analysis.worst_score(adapter));
+  }
+  if (worst.empty()) return {};
+  return fmt::format(" (their worst {}: median {}, worst tenth from {}, worst {})", for_terminal(analysis.rank_by()),
+                     number_text(quantile(worst, 0.5)),
+                     number_text(quantile(worst, analysis.low_is_worse() ? 0.1 : 0.9)), number_text(worst.front()));
+}
+
+std::string overview(const Analysis& analysis, std::size_t listed, std::size_t width) {
+  const auto prefix = common_prefix(analysis.report().modules);
+  const auto short_name = [&](std::size_t m) {
+    return (prefix.empty() ? "" : "..") + for_terminal(analysis.report().modules[m].name.substr(prefix.size()));
+  };
+  Grid grid({{"#", true, 4},
+             {"adapter", false},
+             {"r", true, 6},
+             {"scored", true, 5},
              {"pruned"},
+             {"share", true, 2},
              {"undoing", true, 1},
              {"worst " + for_terminal(analysis.rank_by())},
              {"misalign", true, 1},
-             {"worst module", false, 4}},
-            0);
-  for (const auto& adapter : analysis.adapters()) {
+             {"worst module", false, 3}},
+            1);
+  const auto& adapters = analysis.adapters();
+  const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    const auto& adapter = adapters[i];
     const auto& row = analysis.report().adapters[adapter.index];
     const bool any = !adapter.ranking.empty();
-    grid.add({for_terminal(row.name), fmt::format("{}", row.rank), fmt::format("{}", adapter.ranking.size()),
-              fmt::format("{}", adapter.pruned), fmt::format("{}", adapter.undoing),
-              any ? number_text(analysis.score(adapter.index, adapter.ranking.front())) : "-",
-              number_text(analysis.worst_misalignment(adapter)),
-              any ? for_terminal(analysis.report().modules[adapter.ranking.front()].name) : "-"});
+    grid.add({any ? fmt::format("{}", adapter.zoo_rank) : "-", for_terminal(row.name), fmt::format("{}", row.rank),
+              fmt::format("{}", adapter.ranking.size()), fmt::format("{}", adapter.pruned),
+              any ? percent_text(adapter.share_pruned()) : "-", fmt::format("{}", adapter.undoing),
+              number_text(analysis.worst_score(adapter)), number_text(analysis.worst_misalignment(adapter)),
+              any ? short_name(adapter.ranking.front()) : "-"});
   }
-  return "\nAll adapters, worst first\n" + grid.text(width);
+  auto title = shown == adapters.size() ? std::string("All adapters, worst first")
+                                        : fmt::format("The {} worst of {} adapters", shown, adapters.size());
+  auto out = "\n" + wrapped(title + spread_text(analysis), 0, width) + grid.text(width);
+  if (shown < adapters.size()) {
+    std::size_t pruned = 0, undoing = 0;
+    for (std::size_t i = shown; i < adapters.size(); ++i) pruned += adapters[i].pruned, undoing += adapters[i].undoing;
+    out += wrapped(fmt::format("and {} more, with {} modules pruned and {} that take alignment back; all of them: "
+                               "--adapters 0, --csv, --html",
+                               adapters.size() - shown, pruned, undoing),
+                   2, width);
+  }
+  return out;
 }
 
 // The signed metric sees what E-DIEM does not: modules that the list of the worst need not hold.
@@ -249,28 +198,41 @@ std::string summary(const Analysis& analysis, const std::string& title, const st
   return fmt::format("\nBy {}, {} over all adapters\n{}", title, for_terminal(analysis.rank_by()), grid.text(width));
 }
 
+std::string quarantined(const Analysis& analysis, std::size_t listed, std::size_t width) {
+  const auto& adapters = analysis.quarantined();
+  if (adapters.empty()) return {};
+  std::string out = "\nQuarantined: not scored, not pruned\n";
+  const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    const auto& row = analysis.report().adapters[adapters[i]];
+    out += wrapped(for_terminal(row.name + ": " + row.reason), 2, width);
+  }
+  if (shown < adapters.size()) {
+    out += wrapped(fmt::format("and {} more: --adapters 0, --csv, --html", adapters.size() - shown), 2, width);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string render_table(const Report& report, const TableOptions& options) {
   const Analysis analysis(report);
   const auto width = std::max<std::size_t>(options.width, 40);
-  const TableOptions used{options.worst, width};
+  const TableOptions used{options.worst, width, options.adapters};
   auto out = head(analysis, width);
   const auto& adapters = analysis.adapters();
-  if (adapters.size() > kDetailed) out += overview(analysis, width);
+  if (adapters.size() > kDetailed) out += overview(analysis, options.adapters, width);
   for (std::size_t i = 0; i < std::min(kDetailed, adapters.size()); ++i) out += detail(analysis, adapters[i], used);
   if (adapters.size() > kDetailed) {
     out += wrapped(
         fmt::format("(the {} worst of {} adapters in full; the others: --csv, --html)", kDetailed, adapters.size()), 0,
         width);
   }
+  out += drift_text(analysis, used);
   out += summary(analysis, "role", analysis.by_role(), width);
   out += summary(analysis, "layers", analysis.by_depth(8), width);
   out += special_modules(report, width);
-  if (!analysis.quarantined().empty()) out += "\nQuarantined: not scored, not pruned\n";
-  for (const auto n : analysis.quarantined()) {
-    out += wrapped(for_terminal(report.adapters[n].name + ": " + report.adapters[n].reason), 2, width);
-  }
+  out += quarantined(analysis, options.adapters, width);
   return out;
 }
 

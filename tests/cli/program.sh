@@ -288,7 +288,7 @@ results() {
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
   accepts 0 "" report first.h5 --html page.html --csv tables --json all.json
   check "--html, --csv and --json print as well" test ! -s out
-  for format in page.html all.json tables/modules.csv tables/adapters.csv tables/metrics.csv; do
+  for format in page.html all.json tables/modules.csv tables/adapters.csv tables/metrics.csv tables/drift.csv; do
     check "$format is missing" test -s $format
   done
   accepts 0 '{"schema_version": 1' report first.h5 --json -
@@ -421,7 +421,7 @@ documents() {
       --element-stats --repair --repaired-dir --device --threads --team --memory-budget --io --strict --progress --log-level --config
       --fail-on-findings --journal --resume --peer-timeout"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
-    [report]="--html --csv --json --truth --log-level --config"
+    [report]="--html --csv --json --truth --worst --adapters --width --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --output --log-level --config"
   )
   promised[plan]="${promised[audit]} --ranks --modules --ranks-per-node --storage-bandwidth --warm --calibrate --constants

@@ -45,7 +45,8 @@ class ReportFile(TemporaryDirectoryCase):
     def test_text_is_text(self):
         with h5py.File(self.path, "r") as file:
             for name in ("modules/name", "modules/role", "adapters/name", "adapters/path", "adapters/status",
-                         "adapters/reason", "adapters/sha256"):
+                         "adapters/reason", "adapters/sha256", "adapters/worst_module", "adapters/worst_modules",
+                         "adapters/training_run"):
                 with self.subTest(name):
                     info = h5py.check_string_dtype(file[name].dtype)
                     self.assertIsNotNone(info)
@@ -77,6 +78,24 @@ class ReportFile(TemporaryDirectoryCase):
                          "alignment_removed", "subspace_energy", "misalignment", "ediem", "ediem_published_iqr",
                          "ediem_published_std", "diem_theoretical", "diem"):
                 self.assertIn(name, file["metrics"])
+
+    def test_summary_of_each_adapter(self):
+        with h5py.File(self.path, "r") as file:
+            scores, actions = file["metrics/ediem"][:], file["selection/action"][:]
+            modules, adapters = file["modules/name"].asstr()[:], file["adapters"]
+            self.assertEqual(adapters["zoo_rank"].dims[0][0][()].tolist(), adapters["name"][()].tolist())
+            numpy.testing.assert_array_equal(adapters["modules_scored"][:], (~numpy.isnan(scores)).sum(axis=1))
+            numpy.testing.assert_array_equal(adapters["modules_pruned"][:], (actions == 2).sum(axis=1))
+            for n in range(len(scores)):
+                if numpy.isnan(scores[n]).all():
+                    self.assertEqual(int(adapters["zoo_rank"][n]), 0)
+                    continue
+                worst = numpy.nanmax(scores[n])
+                self.assertEqual(adapters["worst_score"][n], worst)
+                self.assertEqual(scores[n][list(modules).index(adapters["worst_module"].asstr()[n])], worst)
+                others = [numpy.nanmax(row) for row in scores if not numpy.isnan(row).all()]
+                self.assertEqual(int(adapters["zoo_rank"][n]), 1 + sum(other > worst for other in others))
+            self.assertTrue((adapters["training_step"][:] == -1).all())
 
     def test_xarray(self):
         with xarray.open_dataset(self.path, engine="h5netcdf", group="metrics") as metrics:

@@ -10,21 +10,24 @@
 namespace winnow::report {
 
 struct TableOptions {
-  std::size_t worst = 10;   ///< modules listed per adapter
-  std::size_t width = 100;  ///< columns to stay within
+  std::size_t worst = 10;     ///< modules listed per adapter
+  std::size_t width = 100;    ///< columns to stay within
+  std::size_t adapters = 50;  ///< listed, worst first, and of the quarantined as many; 0: all
 };
 
-/// The table of `winnow report`: per adapter the worst layers first, a summary per role and per depth, what was pruned
-/// and why, quarantined adapters with their reason.
+/// The table of `winnow report`: per adapter the worst layers first, the drift of training runs, a summary per role and
+/// per depth, what was pruned and why, quarantined adapters with their reason.
 std::string render_table(const Report& report, const TableOptions& options = {});
 
-/// One CSV text per file name: modules.csv, adapters.csv, metrics.csv (long form: one row per adapter and module).
+/// One CSV text per file name: modules.csv, adapters.csv, metrics.csv (long form: one row per adapter and module) and
+/// drift.csv (one row per checkpoint of a training run, steps ascending).
 std::map<std::string, std::string> render_csv(const Report& report);
 
 std::string render_json(const Report& report);
 
 /// One self-contained page: layer x role heat map of E-DIEM per adapter with the pruned cells marked, score
-/// distribution, run facts. Inline SVG and CSS, no script needed to read it, no network.
+/// distribution, drift of training runs over their steps, run facts. Inline SVG and CSS, no script needed to read it,
+/// no network.
 std::string render_html(const Report& report);
 
 }  // namespace winnow::report
