@@ -49,6 +49,8 @@ class MappedReader final : public Reader {
 
 class AutomaticReader final : public Reader {
  public:
+  /// Without `mapping`, what is in memory is copied from there.
+  explicit AutomaticReader(bool mapping) : mapping_(mapping) {}
   void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
             std::string_view tensor) override;
   Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
@@ -58,6 +60,7 @@ class AutomaticReader final : public Reader {
   OpenFiles files_;
   BufferedReader buffered_;
   DirectReader direct_;
+  bool mapping_;
   std::map<std::string, bool> refuses_direct_;  // by path, once known
 };
 
