@@ -101,7 +101,13 @@ std::string predictions(const po::variables_map& values, const pipeline::AuditPl
 int plan_command(const Arguments& arguments, comm::Communicator& world) {
   const double start_up_seconds = pipeline::process_age_seconds();
   const auto values = parse(command_line(), arguments);
-  const auto options = audit_options(values, "plan");
+  auto options = audit_options(values, "plan");
+  if (options.device == compute::Device::cuda) {
+    throw base::Error(base::ErrorKind::usage, "plan does not predict GPUs").advice("leave out --device cuda");
+  }
+  const auto target = compute::choose_target(options.backend, compute::Device::cpu, {});
+  options.backend = target.backend;
+  options.device = target.device;
   ProgressMeter::parse_style(values["progress"].as<std::string>());
   const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(world.size());
   if (ranks < 1 || ranks > pipeline::kMostRanks) {

@@ -37,51 +37,44 @@ std::vector<float> read_factor(slab::Reader& reader, const std::string& file,
 }
 
 std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
-                                                   std::uint64_t budget, const TeamPlace& place) {
+                                                   const MemoryBudget& budget, const TeamPlace& place) {
   std::vector<slab::StreamedModule> result;
   for (const auto module : modules) result.push_back(streamed(inputs, module, budget, place));
   return result;
 }
 
 slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::size_t>& modules,
-                                   const AuditOptions& options, const TeamPlace& place) {
+                                   const AuditOptions& options, const MemoryBudget& budget, const ComputePlace& where,
+                                   const TeamPlace& place) {
   slab::StreamOptions result;
-  result.memory_bytes = share_memory(inputs, modules, options.memory_budget, place).slabs;
-  result.make_reader = options.make_reader;
+  result.memory_bytes = share_memory(inputs, modules, budget, place).slabs;
+  result.make_reader = where.reader_of(options);
+  if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
   return result;
 }
-
-/// The team's all-reduce, as the pass knows it.
-class Sums final : public compute::TeamSums {
- public:
-  explicit Sums(comm::Communicator& team) : team_(team) {}
-  void sum(std::span<float> values) override { team_.sum(values); }
-  void sum(std::span<double> values) override { team_.sum(values); }
-
- private:
-  comm::Communicator& team_;
-};
 
 }  // namespace
 
 ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                           comm::Communicator& team, comm::Communicator& world, StageClock& clock)
+                           ComputePlace& where, comm::Communicator& team, comm::Communicator& world, StageClock& clock)
     : inputs_(inputs),
       options_(options),
       team_(team),
       world_(world),
       clock_(clock),
       place_{team.rank(), team.size()},
-      threads_(options.threads > 0 ? options.threads : base::default_threads(world.node_size())),
-      reader_(options.make_reader()),
-      stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, options.memory_budget, place_),
-              stream_options(inputs, modules, options, place_)),
-      pass_(compute::make_alignment_pass(options.backend, options.device, threads_)) {}
+      budget_(options.memory_budget, where.device_memory),
+      threads_(where.threads),
+      pass_(*where.pass),
+      sums_(team, where.nccl.get()),
+      reader_(where.reader_of(options)()),
+      stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, budget_, place_),
+              stream_options(inputs, modules, options, budget_, where, place_)) {}
 
 void ModuleScorer::score(std::size_t module, Scores& scores) {
   const auto& layers = inputs_.layers[module];
   for (std::size_t first = 0; first < layers.size();) {
-    const auto count = batch_size(inputs_, module, first, options_.memory_budget);
+    const auto count = batch_size(inputs_, module, first, budget_);
     const auto begin = layers.begin() + static_cast<std::ptrdiff_t>(first);
     const auto statistics = score_batch(module, {begin, begin + static_cast<std::ptrdiff_t>(count)}, scores);
     if (first == 0 && place_.member == 0) {
@@ -98,34 +91,40 @@ stats::ModuleStatistics ModuleScorer::score_batch(std::size_t module, const std:
                                                   Scores& scores) {
   const auto& task = inputs_.tasks[module];
   const bool alone = place_.members == 1;
-  Sums sums(team_);
   std::vector<std::string> faults(batch.size());
   compute::FactorStack stack;
   comm::step_together(team_, [&] {
     stack = load_factors(task, batch, faults);
-    pass_->begin(stack, task.stored_transposed, member_share(task, place_));
-    sweep("pass1", [&](const slab::Slab& slab) { pass_->pass1(slab); });
+    pass_.begin(stack, task.stored_transposed, member_share(task, place_));
+    sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
+    if (!alone) pass_.complete();
   });
   if (!alone) {
     const auto timer = clock_.time("reduce");
-    pass_->reduce_pass1(sums);
+    pass_.reduce_pass1(sums_);
   }
-  comm::step_together(team_, [&] { sweep("pass2", [&](const slab::Slab& slab) { pass_->pass2(slab); }); });
+  comm::step_together(team_, [&] {
+    sweep("pass2", [&](const slab::Slab& slab) { pass_.pass2(slab); });
+    if (!alone) pass_.complete();
+  });
   if (!alone) {
     const auto timer = clock_.time("reduce");
-    pass_->reduce_pass2(sums);
+    pass_.reduce_pass2(sums_);
   }
   stats::ModuleStatistics statistics;
   std::vector<compute::ElementStatistics> elements;
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
-    statistics = pass_->finish();
+    statistics = pass_.finish();
     if (options_.element_statistics && !statistics.non_finite.found) {
       const auto element_timer = clock_.time("elements");
-      elements = pass_->element_statistics();
+      elements = pass_.element_statistics();
     }
   });
-  if (!alone) statistics = merge_over_team(std::move(statistics));
+  if (!alone) {
+    const auto timer = clock_.time("reduce");
+    if (!pass_.reduce_statistics(sums_, statistics)) statistics = merge_over_team(std::move(statistics));
+  }
   comm::step_together(team_, [&] {
     if (place_.member == 0) add_scores(module, batch, stack, statistics, faults, elements, scores);
   });
@@ -134,7 +133,6 @@ stats::ModuleStatistics ModuleScorer::score_batch(std::size_t module, const std:
 
 /// Collective. The whole module's on the first member.
 stats::ModuleStatistics ModuleScorer::merge_over_team(stats::ModuleStatistics mine) {
-  const auto timer = clock_.time("reduce");
   std::string bytes;
   comm::step_together(team_, [&] {
     if (place_.member != 0) mine.squared_norm = 0;  // the team's sum already, which the first member brings

@@ -8,7 +8,9 @@
 
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
+#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/score.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
@@ -22,7 +24,7 @@ class ModuleScorer {
  public:
   /// Begins to read the slabs of `modules` at once.
   ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-               comm::Communicator& team, comm::Communicator& world, StageClock& clock);
+               ComputePlace& where, comm::Communicator& team, comm::Communicator& world, StageClock& clock);
 
   /// To be called for the modules in their order. In a team collective over it, and only its first member adds scores.
   void score(std::size_t module, Scores& scores);
@@ -45,10 +47,12 @@ class ModuleScorer {
   comm::Communicator& world_;
   StageClock& clock_;
   TeamPlace place_;
+  MemoryBudget budget_;
   int threads_;
+  compute::AlignmentPass& pass_;  // of the where
+  PlaceSums sums_;
   std::unique_ptr<slab::Reader> reader_;  // of factors
   slab::SlabStream stream_;
-  std::unique_ptr<compute::AlignmentPass> pass_;
 };
 
 }  // namespace winnow::pipeline

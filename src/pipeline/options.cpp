@@ -45,6 +45,12 @@ void validate(const AuditOptions& options) {
   if (options.team > 1 && options.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs whole modules").advice("leave out --team");
   }
+  if (options.precision == compute::Precision::tf32 && options.device != compute::Device::cuda) {
+    throw Error(ErrorKind::usage, "--precision tf32 is for GPUs").advice("add --device cuda");
+  }
+  if (options.device_memory != 0 && options.device == compute::Device::cpu) {
+    throw Error(ErrorKind::usage, "--device-memory is for GPUs").advice("leave out --device cpu");
+  }
   if (options.repair && options.repaired_dir.empty()) {
     throw Error(ErrorKind::usage, "--repair needs a place to write to").advice("add --repaired-dir DIR");
   }

@@ -8,14 +8,14 @@
 namespace winnow::pipeline {
 
 Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                     comm::Communicator& team, comm::Communicator& world, StageClock& clock) {
+                     ComputePlace& where, comm::Communicator& team, comm::Communicator& world, StageClock& clock) {
   Scores scores;
   if (modules.empty()) return scores;
   Progress progress;
   progress.modules = modules.size();
   for (const auto module : modules) progress.bytes += inputs.tasks[module].bytes();
   std::optional<ModuleScorer> scorer;
-  comm::step_together(team, [&] { scorer.emplace(inputs, modules, options, team, world, clock); });
+  comm::step_together(team, [&] { scorer.emplace(inputs, modules, options, where, team, world, clock); });
   for (const auto module : modules) {
     scorer->score(module, scores);
     comm::step_together(team, [&] {

@@ -11,6 +11,7 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/metrics/layer_metrics.hpp"
+#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
@@ -45,6 +46,6 @@ struct Scores {
 /// must be given the same modules, and the first of them returns the scores. To be called inside run_together(world);
 /// stops where a peer has failed.
 Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                     comm::Communicator& team, comm::Communicator& world, StageClock& clock);
+                     ComputePlace& where, comm::Communicator& team, comm::Communicator& world, StageClock& clock);
 
 }  // namespace winnow::pipeline
