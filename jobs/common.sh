@@ -32,7 +32,7 @@ build_jobs() {
   echo $((cores < fit ? cores : fit))
 }
 
-# Sets `cmake_options` for a build against the torch that $1 names (distribution or pip).
+# Sets `cmake_options` for a build against the torch that $1 names (distribution, pip or cuda).
 # With ccache, two build folders share what they have in common: paths below the repository do not count.
 choose_torch() {
   cmake_options=()
@@ -40,10 +40,11 @@ choose_torch() {
     say "This distribution has no libtorch-dev: building against the pip-installed torch in $(python_environment)."
     set -- pip
   fi
-  if [[ $1 == pip ]]; then
+  if [[ $1 == pip || $1 == cuda ]]; then
     local prefix
     prefix=$(pip_torch_prefix) || die "no torch in $(python_environment); run jobs/setup.sh --torch pip"
     cmake_options+=("-DCMAKE_PREFIX_PATH=$prefix")
+    [[ $1 == cuda ]] || cmake_options+=(-DWINNOW_WITH_CUDA=OFF) # the same torch, but not the GPU backend
   fi
   export CCACHE_BASEDIR=$repository CCACHE_NOHASHDIR=1
 }

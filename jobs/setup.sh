@@ -4,6 +4,7 @@
 #   jobs/setup.sh                what building and running needs
 #   jobs/setup.sh --tests        also what formatting, static analysis, fuzzing and the conformance tests need
 #   jobs/setup.sh --torch pip    also a current torch (several GB) from Python's package index, in a virtual environment
+#   jobs/setup.sh --torch cuda   the same, and checks that it is one with CUDA (on x86-64 Linux the index has no other)
 #
 # Needs root or sudo for packages that are missing. Exit code 69: Python's package index cannot be reached.
 set -euo pipefail
@@ -29,7 +30,7 @@ main() {
     case $1 in
       --tests) with_tests=yes ;;
       --torch) torch=${2:?} && shift ;;
-      -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0" && exit 0 ;;
+      -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 0 ;;
       *) die "unknown option $1; see --help" ;;
     esac
     shift
@@ -37,12 +38,22 @@ main() {
   command -v apt-get >/dev/null || die "needs Debian 12 or Ubuntu 24.04 (no apt-get here); elsewhere install: ${packages[*]}"
 
   [[ $with_tests == yes ]] && packages+=("${test_packages[@]}")
-  [[ $torch == pip ]] && packages+=(python3-venv)
+  [[ $torch == distribution || $torch == pip || $torch == cuda ]] || die "--torch is distribution, pip or cuda, not $torch"
+  [[ $torch == distribution ]] || packages+=(python3-venv)
   install_packages
   select_fast_blas
-  if [[ $torch == pip ]] || ! distribution_has_torch; then
+  if [[ $torch != distribution ]] || ! distribution_has_torch; then
     install_python
   fi
+  [[ $torch != cuda ]] || require_cuda_torch
+}
+
+# The index's torch for x86-64 Linux is built with CUDA and brings CUDA's libraries and NCCL as further packages; for other
+# platforms it may be a CPU build, which is no fault of this machine's.
+require_cuda_torch() {
+  [[ ! -e $(pip_torch_prefix)/lib/libtorch_cuda.so ]] || return 0
+  say "skipped: the torch of Python's package index is built without CUDA on this platform"
+  exit 69
 }
 
 # Prints those of its arguments that are not installed.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs every test.
 #
-#   tests/run.sh [--preset release|debug|asan|tsan] [--torch distribution|pip] [--label REGEX] [--no-setup] [-- CTEST-OPTION...]
+#   tests/run.sh [--preset release|debug|asan|tsan|cuda] [--torch distribution|pip|cuda] [--label REGEX] [--no-setup] [-- CTEST-OPTION...]
 #
-# --torch pip tests a second build against the torch of Python's package index (exit code 69: index not reachable).
+# --torch pip tests a second build against the torch of Python's package index (exit code 69: index not reachable), and
+# --preset cuda one with the GPU backend, which needs the CUDA toolkit but no GPU.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 
@@ -11,16 +12,17 @@ preset=release torch=distribution setup=yes ctest_options=()
 while (($#)); do
   case $1 in
     --preset) preset=${2:?--preset needs a name} && shift ;;
-    --torch) torch=${2:?--torch needs distribution or pip} && shift ;;
+    --torch) torch=${2:?--torch needs distribution, pip or cuda} && shift ;;
     --label) ctest_options+=(-L "${2:?--label needs a pattern}") && shift ;;
     --no-setup) setup=no ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --) shift && ctest_options+=("$@") && break ;;
     *) die "unknown option $1; see --help" ;;
   esac
   shift
 done
-[[ $torch == distribution || $torch == pip ]] || die "--torch is distribution or pip, not $torch"
+[[ $preset != cuda ]] || torch=cuda
+[[ $torch == distribution || $torch == pip || $torch == cuda ]] || die "--torch is distribution, pip or cuda, not $torch"
 
 [[ $setup == no ]] || "$repository/jobs/setup.sh" --tests --torch "$torch" || exit
 choose_torch "$torch"
@@ -34,7 +36,7 @@ if [[ $preset == release ]]; then
 fi
 
 build=$repository/build/$preset
-[[ $torch == distribution ]] || build=$build-$torch-torch
+[[ $torch == distribution || $preset == cuda ]] || build=$build-$torch-torch
 cd "$repository"
 cmake --preset "$preset" -B "$build" "${cmake_options[@]}" </dev/null
 cmake --build "$build" -j "$(build_jobs)" </dev/null

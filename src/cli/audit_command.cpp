@@ -28,7 +28,6 @@ CommandLine command_line() {
   add_output_options(output);
   add_common_options(output);
   line.options.add(output);
-  line.later = later_audit_options();
   return line;
 }
 
@@ -46,7 +45,6 @@ std::map<std::string, report::Attribute> facts(const Arguments& arguments) {
       {"command_line", command},
       {"created_utc", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
                                   fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())))},
-      {"device", std::string("cpu")},
       {"libtorch_version", std::string(version.libtorch)},
       {"hdf5_version", std::string(version.hdf5)},
       {"mpi_version", std::string(version.mpi)},

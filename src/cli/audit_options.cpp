@@ -62,10 +62,12 @@ void add_audit_options(po::options_description& options) {
       ("seed", count_value(0), "of the subspace sketch")                                         //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
   po::options_description resources("Resources", kHelpColumns);
-  resources.add_options()                                                                                      //
-      ("device", text_value("DEVICE", "auto"), "auto or cpu")                                                  //
-      ("backend", text_value("BACKEND", "auto"), "auto (cpu), cpu, torch, or reference (slow float64 loops)")  //
-      ("threads", count_value(0), "compute threads; 0: this rank's share of the node's cores")                 //
+  resources.add_options()                                                                                          //
+      ("device", text_value("DEVICE", "auto"), "auto (a GPU where there is one), cpu or cuda")                     //
+      ("backend", text_value("BACKEND", "auto"), "auto, cpu, torch, or reference (slow float64 loops)")            //
+      ("precision", text_value("NAME", "float32"), "of products: float32, or tf32 (GPUs; its error is reported)")  //
+      ("device-memory", text_value("SIZE", "auto"), "GPU memory per rank; auto: 80 % of what is free")             //
+      ("threads", count_value(0), "compute threads; 0: this rank's share of the node's cores")                     //
       ("team", text_value("N", "auto"),
        "ranks that share a module by row slabs; auto: 1, more where ranks outnumber modules")  //
       ("memory-budget", text_value("SIZE", "4GiB"), "host memory per rank, libraries aside")   //
@@ -93,8 +95,6 @@ std::uint64_t peer_timeout(const po::variables_map& values) {
       .expected(fmt::format("seconds, 0 to {}", kLongestTimeout));
 }
 
-std::vector<std::string> later_audit_options() { return {"--precision"}; }
-
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   pipeline::AuditOptions options;
   options.base = required(values, command, "base");
@@ -116,6 +116,9 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.element_statistics = values["element-stats"].as<bool>();
   options.device = compute::parse_device(values["device"].as<std::string>());
   options.backend = compute::parse_backend(values["backend"].as<std::string>());
+  options.precision = compute::parse_precision(values["precision"].as<std::string>());
+  const auto& device_memory = values["device-memory"].as<std::string>();
+  if (device_memory != "auto") options.device_memory = base::parse_byte_size(device_memory, "--device-memory");
   const auto threads = count(values, "threads");
   if (threads > kMaxThreads) {
     throw Error(ErrorKind::usage, fmt::format("--threads {} is too many", threads))
@@ -124,6 +127,8 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.threads = static_cast<int>(threads);
   const auto io = slab::parse_io_mode(values["io"].as<std::string>());
   options.make_reader = [io] { return slab::make_reader(io); };
+  options.make_copying_reader = [io] { return slab::make_reader(io, false); };
+  if (options.device == compute::Device::cuda) options.make_copying_reader();  // refuses --io mmap
   options.team = parse_team(values["team"].as<std::string>());
   options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
   options.repair = parse_repair(values["repair"].as<std::string>());

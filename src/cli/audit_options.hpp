@@ -15,9 +15,6 @@ void add_output_options(po::options_description& options);
 /// Seconds. Throws Error(usage).
 std::uint64_t peer_timeout(const po::variables_map& values);
 
-/// Options of the contract that come with later versions.
-std::vector<std::string> later_audit_options();
-
 /// Fills pipeline options from parsed values. Throws Error(usage).
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command);
 

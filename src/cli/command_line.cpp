@@ -22,15 +22,6 @@ Error usage_error(const CommandLine& line, std::string what) {
   return Error(ErrorKind::usage, std::move(what)).advice(fmt::format("see winnow {} --help", line.command));
 }
 
-void refuse_later_options(const CommandLine& line, const std::vector<std::string>& names) {
-  for (const auto& name : names) {
-    const auto bare = name.substr(0, name.find('='));
-    if (std::find(line.later.begin(), line.later.end(), bare) != line.later.end()) {
-      throw usage_error(line, fmt::format("{} is not available in this version", bare));
-    }
-  }
-}
-
 std::string help_text(const CommandLine& line) {
   std::ostringstream text;
   text << line.usage << "\n\n" << line.options;
@@ -74,7 +65,6 @@ void add_config(const CommandLine& line, const std::string& path, po::variables_
   std::istringstream text(config_text(path));
   const auto parsed = po::parse_config_file(text, line.options, true);
   for (const auto& option : parsed.options) {
-    refuse_later_options(line, {"--" + option.string_key});
     if (option.unregistered || option.string_key == "config" || option.string_key == "help") {
       throw usage_error(line, fmt::format("unknown option {} in --config", option.string_key)).file(path);
     }
@@ -122,7 +112,6 @@ po::typed_value<Count>* count_value() { return po::value<Count>()->value_name("N
 po::typed_value<Count>* count_value(std::uint64_t fallback) { return count_value()->default_value(Count{fallback}); }
 
 po::variables_map parse(const CommandLine& line, const std::vector<std::string>& arguments) {
-  refuse_later_options(line, arguments);
   po::variables_map values;
   try {
     values = parse_words(line, arguments);

@@ -1,4 +1,4 @@
-// Parsing shared by the subcommands: Boost.Program_options with our errors, `--config FILE`, options of later versions.
+// Parsing shared by the subcommands: Boost.Program_options with our errors, `--config FILE`.
 #pragma once
 
 #include <boost/program_options.hpp>
@@ -40,7 +40,6 @@ struct CommandLine {
   std::string usage;                                         ///< first lines of the help text
   po::options_description options{"Options", kHelpColumns};  ///< shown in the help text
   std::vector<std::string> positional;                       ///< options that may be given without their name, in order
-  std::vector<std::string> later;  ///< options of the contract that this version does not have: refused by name
 };
 
 /// Parses `arguments` (those after the subcommand). `--config FILE` adds options from a file of `name = value` lines;

@@ -41,7 +41,6 @@ CommandLine command_line() {
       ("check", po::value<std::vector<std::string>>()->multitoken()->value_name("REPORT.h5..."),
        "compare the model with what audits of the same inputs and options have recorded");
   line.options.add(output).add(prediction).add(plan);
-  line.later = later_audit_options();
   return line;
 }
 
@@ -101,8 +100,14 @@ std::string predictions(const po::variables_map& values, const pipeline::AuditPl
 int plan_command(const Arguments& arguments, comm::Communicator& world) {
   const double start_up_seconds = pipeline::process_age_seconds();
   const auto values = parse(command_line(), arguments);
-  const auto options = audit_options(values, "plan");
+  auto options = audit_options(values, "plan");
   peer_timeout(values);
+  if (options.device == compute::Device::cuda) {
+    throw base::Error(base::ErrorKind::usage, "plan does not predict GPUs").advice("leave out --device cuda");
+  }
+  const auto target = compute::choose_target(options.backend, compute::Device::cpu, {});
+  options.backend = target.backend;
+  options.device = target.device;
   ProgressMeter::parse_style(values["progress"].as<std::string>());
   const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(world.size());
   if (ranks < 1 || ranks > pipeline::kMostRanks) {

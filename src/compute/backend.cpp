@@ -1,6 +1,5 @@
-#include <fmt/format.h>
-
 #include "cpu/cpu_pass.hpp"
+#include "cuda/plugin.hpp"
 #include "reference/reference_pass.hpp"
 #include "torch/plugin.hpp"
 #include "winnow/base/error.hpp"
@@ -8,46 +7,27 @@
 
 namespace winnow::compute {
 
-using base::Error;
-using base::ErrorKind;
-
-Backend parse_backend(std::string_view text) {
-  if (text == "auto" || text == "cpu") return Backend::cpu;
-  if (text == "torch") return Backend::torch;
-  if (text == "reference") return Backend::reference;
-  throw Error(ErrorKind::usage, fmt::format("unknown --backend {}", text)).expected("auto, cpu, torch or reference");
-}
-
-Device parse_device(std::string_view text) {
-  if (text == "auto" || text == "cpu") return Device::cpu;
-  if (text == "cuda") {
-    throw Error(ErrorKind::usage, "--device cuda is not available in this version").expected("auto or cpu");
-  }
-  throw Error(ErrorKind::usage, fmt::format("unknown --device {}", text)).expected("auto or cpu");
-}
-
-std::string_view name(Backend backend) {
-  switch (backend) {
-    case Backend::reference:
-      return "reference";
-    case Backend::cpu:
-      return "cpu";
-    case Backend::torch:
-      return "torch";
-  }
-  return "unknown";
-}
-
-std::unique_ptr<AlignmentPass> make_alignment_pass(Backend backend, Device, int threads) {
-  switch (backend) {
+std::unique_ptr<AlignmentPass> make_alignment_pass(const PassOptions& options) {
+  if (options.device == Device::cuda) return make_cuda_pass(options);
+  switch (options.backend) {
     case Backend::reference:
       return make_reference_pass();
     case Backend::cpu:
-      return make_cpu_pass(threads);
+      return make_cpu_pass(options.threads);
     case Backend::torch:
-      return make_torch_pass(threads);
+      return make_torch_pass(options.threads);
+    case Backend::automatic:
+      break;
   }
-  throw Error(ErrorKind::runtime, "internal: unknown backend");
+  throw base::Error(base::ErrorKind::runtime, "internal: no backend was chosen");
+}
+
+std::unique_ptr<AlignmentPass> make_alignment_pass(Backend backend, Device device, int threads) {
+  PassOptions options;
+  options.backend = backend;
+  options.device = device;
+  options.threads = threads;
+  return make_alignment_pass(options);
 }
 
 }  // namespace winnow::compute

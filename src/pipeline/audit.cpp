@@ -8,6 +8,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
+#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/journal.hpp"
 #include "winnow/pipeline/score.hpp"
@@ -46,9 +47,11 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
 
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
-               const comm::Communicator& world, int team_members) {
+               const comm::Communicator& world, int team_members,
+               const std::map<std::string, report::Attribute>& where) {
   report.attributes = options.facts;
   auto& facts = report.attributes;
+  for (const auto& [name, value] : where) facts[name] = value;
   facts["mpi_ranks"] = std::int64_t{world.size()};
   facts["team"] = std::int64_t{team_members};
   facts["communicator"] = world.description();
@@ -56,7 +59,6 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["aligned"] = options.aligned;
   facts["base_fingerprint"] = inputs.base.fingerprint;
   facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
-  facts["backend"] = std::string(compute::name(options.backend));
   facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
   facts["seed"] = static_cast<std::int64_t>(options.seed);
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
@@ -104,6 +106,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     check_destinations(options);
     return std::string();
   });
+  auto where = choose_compute_place(options, world, log);
   StageClock clock;
 
   // checkpoint files and adapters -> catalogue, tasks
@@ -115,8 +118,9 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     check_repaired_adapters(inputs, options);
     return std::string();
   });
+  open_compute_place(where, options, world);
   // what an earlier incarnation of this run has finished
-  Journal journal(inputs, options, team_members(options, world.size(), inputs.tasks.size()), world, log);
+  Journal journal(inputs, options, where, team_members(options, world.size(), inputs.tasks.size()), world, log);
   // the other modules -> teams of ranks, most of one rank
   const auto assignment = assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
   const auto team = world.team(assignment.members);
@@ -124,9 +128,12 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
+  choose_sums(where, *team, world, log);
   const bool stopped = stopping_when_asked(options, world, [&](StopRequest& stop) {
-    comm::run_together(world,
-                       [&] { score_modules(inputs, modules, options, *team, world, journal, stop, clock, mine); });
+    comm::run_together(world, [&] {
+      connect(where, options, *team, world);
+      score_modules(inputs, modules, options, where, *team, world, journal, stop, clock, mine);
+    });
     comm::run_together(world, [&] { journal.finish(); });
   });
   if (stopped) require_all_finished(inputs, journal, mine, world);
@@ -144,8 +151,9 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
 
   // report, then repaired adapters: what was found is kept even where repairing fails
   auto stages = gather_stages(clock, world);
+  const auto place_attributes = place_facts(where, world);
   comm::from_coordinator(world, [&] {
-    add_facts(result.report, inputs, options, world, assignment.members);
+    add_facts(result.report, inputs, options, world, assignment.members, place_attributes);
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);

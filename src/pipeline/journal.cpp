@@ -21,11 +21,22 @@ using base::ErrorKind;
 /// What a crash of the machine may cost; a crash of the program alone costs nothing that was added.
 constexpr std::chrono::seconds kFlushInterval{5};
 
-/// What all ranks compute with. On one thread: bits do not depend on their number, which the description tells as well.
-std::string arithmetic_of_all(const AuditOptions& options, comm::Communicator& world) {
+/// What this rank computes with: what decides on roundings, so without the number of threads.
+std::string arithmetic(const AuditOptions& options, const ComputePlace& where) {
+  if (auto* const device = where.pass->device()) {
+    std::vector<std::string> parts;  // not its number
+    for (const auto& [name, value] : device->attributes()) parts.push_back(fmt::format("{} {}", name, value));
+    return fmt::format("{}", fmt::join(parts, ", "));
+  }
+  compute::PassOptions pass;
+  pass.backend = where.target.backend;
+  return options.make_pass(pass)->description();
+}
+
+/// What all ranks compute with.
+std::string arithmetic_of_all(const AuditOptions& options, const ComputePlace& where, comm::Communicator& world) {
   std::string mine;
-  comm::run_together(world,
-                     [&] { mine = compute::make_alignment_pass(options.backend, options.device, 1)->description(); });
+  comm::run_together(world, [&] { mine = arithmetic(options, where); });
   const auto all = world.gather(mine, comm::kCoordinator);
   return fmt::format("{}", fmt::join(std::set<std::string>(all.begin(), all.end()), "; "));
 }
@@ -36,12 +47,14 @@ Error with_advice(const Error& error) {
 
 }  // namespace
 
-Journal::Journal(const Inputs& inputs, const AuditOptions& options, int team, comm::Communicator& world,
-                 const base::Log& log)
+Journal::Journal(const Inputs& inputs, const AuditOptions& options, const ComputePlace& where, int team,
+                 comm::Communicator& world, const base::Log& log)
     : path_(options.journal), team_(team), finished_(inputs.tasks.size(), false) {
   if (path_.empty()) return;
-  const auto arithmetic = arithmetic_of_all(options, world);
-  const auto bytes = comm::from_coordinator(world, [&] { return begin(inputs, options, team, arithmetic, log); });
+  const auto arithmetic = arithmetic_of_all(options, where, world);
+  const MemoryBudget budget(options.memory_budget, where.device_memory);
+  const auto bytes =
+      comm::from_coordinator(world, [&] { return begin(inputs, options, budget, team, arithmetic, log); });
   base::ByteReader in(bytes);
   incarnation_.number = in.get<int>();
   incarnation_.directory = in.get_string();
@@ -51,8 +64,8 @@ Journal::Journal(const Inputs& inputs, const AuditOptions& options, int team, co
 }
 
 /// On the coordinator: what the others need to know.
-std::string Journal::begin(const Inputs& inputs, const AuditOptions& options, int team, const std::string& arithmetic,
-                           const base::Log& log) {
+std::string Journal::begin(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget, int team,
+                           const std::string& arithmetic, const base::Log& log) {
   check_journal(path_, options.resume);
   const auto earlier = find_incarnations(path_);
   std::vector<std::pair<std::string, std::string>> begun;  // folder and description of those that can have records
@@ -60,7 +73,7 @@ std::string Journal::begin(const Inputs& inputs, const AuditOptions& options, in
     if (auto description = read_description(incarnation)) begun.emplace_back(incarnation.directory, *description);
   }
   if (!begun.empty() && options.team == 0) team = described_team(begun.back().second, begun.back().first);
-  const auto description = describe_run(inputs, options, arithmetic, team);
+  const auto description = describe_run(inputs, options, budget, arithmetic, team);
   for (const auto& [directory, then] : begun) {
     const auto differing = differences(then, description, directory);
     if (differing.empty()) continue;

@@ -17,6 +17,11 @@ std::uint64_t stack_bytes(const slab::ModuleTask& task, std::uint64_t columns) {
   return columns * (3 * task.out_features + 2 * task.in_features) * sizeof(float);
 }
 
+/// B and P (o x R) and Y (i x R) in float32 on a GPU.
+std::uint64_t device_stack_bytes(const slab::ModuleTask& task, std::uint64_t columns) {
+  return columns * (2 * task.out_features + task.in_features) * sizeof(float);
+}
+
 std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
   std::uint64_t columns = inputs.tasks[module].stacked_columns;
   for (const auto& layer : inputs.layers[module]) columns -= inputs.lora(layer).rank;
@@ -24,7 +29,7 @@ std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
 }
 
 /// The largest stack among the batches of a module.
-std::uint64_t largest_stack(const Inputs& inputs, std::size_t module, std::uint64_t budget) {
+std::uint64_t largest_stack(const Inputs& inputs, std::size_t module, const MemoryBudget& budget) {
   const auto& layers = inputs.layers[module];
   std::uint64_t largest = 0;
   for (std::size_t first = 0; first < layers.size();) {
@@ -39,18 +44,21 @@ std::uint64_t largest_stack(const Inputs& inputs, std::size_t module, std::uint6
 
 }  // namespace
 
-std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, std::uint64_t budget) {
+std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget) {
   const auto& layers = inputs.layers[module];
   std::uint64_t columns = sketch_columns(inputs, module);
   std::size_t count = 0;
   for (; first + count < layers.size(); ++count) {
     columns += inputs.lora(layers[first + count]).rank;
-    if (count > 0 && stack_bytes(inputs.tasks[module], columns) > budget / 4) break;
+    if (count == 0) continue;
+    if (stack_bytes(inputs.tasks[module], columns) > budget.host / 4) break;
+    if (budget.device != 0 && device_stack_bytes(inputs.tasks[module], columns) > budget.device / 2) break;
   }
   return count;
 }
 
-slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget, const TeamPlace& place) {
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
+                              const TeamPlace& place) {
   slab::StreamedModule result{&inputs.tasks[module], member_slabs(inputs.tasks[module], place), 0};
   for (std::size_t first = 0; first < inputs.layers[module].size();) {
     first += batch_size(inputs, module, first, budget);
@@ -59,7 +67,7 @@ slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uin
   return result;
 }
 
-MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
                          const TeamPlace& place) {
   MemoryShare share;
   std::vector<slab::StreamedModule> stream;
@@ -68,15 +76,15 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
     stream.push_back(streamed(inputs, module, budget, place));
   }
   const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
-  if (budget < needed) {
+  if (budget.host < needed) {
     throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
         .expected(fmt::format("at least {}MiB", (needed + (1ULL << 20) - 1) >> 20U));
   }
-  share.slabs = budget - share.stacks - kLittle;
+  share.slabs = budget.host - share.stacks - kLittle;
   return share;
 }
 
-std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
                               const TeamPlace& place) {
   if (modules.empty()) return 0;
   const auto share = share_memory(inputs, modules, budget, place);

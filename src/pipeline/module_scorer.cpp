@@ -15,30 +15,21 @@ namespace winnow::pipeline {
 namespace {
 
 std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
-                                                   std::uint64_t budget, const TeamPlace& place) {
+                                                   const MemoryBudget& budget, const TeamPlace& place) {
   std::vector<slab::StreamedModule> result;
   for (const auto module : modules) result.push_back(streamed(inputs, module, budget, place));
   return result;
 }
 
 slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::size_t>& modules,
-                                   const AuditOptions& options, const TeamPlace& place) {
+                                   const AuditOptions& options, const MemoryBudget& budget, const ComputePlace& where,
+                                   const TeamPlace& place) {
   slab::StreamOptions result;
-  result.memory_bytes = share_memory(inputs, modules, options.memory_budget, place).slabs;
-  result.make_reader = options.make_reader;
+  result.memory_bytes = share_memory(inputs, modules, budget, place).slabs;
+  result.make_reader = where.reader_of(options);
+  if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
   return result;
 }
-
-/// The team's all-reduce, as the pass knows it.
-class Sums final : public compute::TeamSums {
- public:
-  explicit Sums(comm::Communicator& team) : team_(team) {}
-  void sum(std::span<float> values) override { team_.sum(values); }
-  void sum(std::span<double> values) override { team_.sum(values); }
-
- private:
-  comm::Communicator& team_;
-};
 
 }  // namespace
 
@@ -53,8 +44,8 @@ struct ModuleScorer::Batch {
 };
 
 ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                           comm::Communicator& team, comm::Communicator& world, std::function<void()> between_slabs,
-                           StageClock& clock)
+                           ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
+                           std::function<void()> between_slabs, StageClock& clock)
     : inputs_(inputs),
       options_(options),
       team_(team),
@@ -62,11 +53,13 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       between_slabs_(std::move(between_slabs)),
       clock_(clock),
       place_{team.rank(), team.size()},
-      threads_(options.threads > 0 ? options.threads : base::default_threads(world.node_size())),
-      factors_(inputs, options.make_reader, threads_),
-      stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, options.memory_budget, place_),
-              stream_options(inputs, modules, options, place_)),
-      pass_(compute::make_alignment_pass(options.backend, options.device, threads_)) {}
+      budget_(options.memory_budget, where.device_memory),
+      threads_(where.threads),
+      pass_(*where.pass),
+      sums_(team, where.nccl.get()),
+      factors_(inputs, where.reader_of(options), threads_),
+      stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, budget_, place_),
+              stream_options(inputs, modules, options, budget_, where, place_)) {}
 
 void ModuleScorer::score(std::size_t module, Scores& scores) {
   const auto layers = inputs_.layers[module].size();
@@ -74,7 +67,7 @@ void ModuleScorer::score(std::size_t module, Scores& scores) {
     Batch batch;
     batch.module = module;
     batch.first = first;
-    batch.count = batch_size(inputs_, module, first, options_.memory_budget);
+    batch.count = batch_size(inputs_, module, first, budget_);
     score_batch(batch, scores);
     first += batch.count;
   }
@@ -86,30 +79,36 @@ void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total(
 void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
-  Sums sums(team_);
   comm::step_together(team_, [&] {
     load_factors(batch);
-    pass_->begin(batch.stack, task.stored_transposed, member_share(task, place_));
-    sweep("pass1", [&](const slab::Slab& slab) { pass_->pass1(slab); });
+    pass_.begin(batch.stack, task.stored_transposed, member_share(task, place_));
+    sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
+    if (!alone) pass_.complete();
   });
   if (!alone) {
     const auto timer = clock_.time("reduce");
-    pass_->reduce_pass1(sums);
+    pass_.reduce_pass1(sums_);
   }
-  comm::step_together(team_, [&] { sweep("pass2", [&](const slab::Slab& slab) { pass_->pass2(slab); }); });
+  comm::step_together(team_, [&] {
+    sweep("pass2", [&](const slab::Slab& slab) { pass_.pass2(slab); });
+    if (!alone) pass_.complete();
+  });
   if (!alone) {
     const auto timer = clock_.time("reduce");
-    pass_->reduce_pass2(sums);
+    pass_.reduce_pass2(sums_);
   }
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
-    batch.statistics = pass_->finish();
+    batch.statistics = pass_.finish();
     if (options_.element_statistics && !batch.statistics.non_finite.found) {
       const auto element_timer = clock_.time("elements");
-      batch.elements = pass_->element_statistics();
+      batch.elements = pass_.element_statistics();
     }
   });
-  if (!alone) merge_over_team(batch.statistics);
+  if (!alone) {
+    const auto timer = clock_.time("reduce");
+    if (!pass_.reduce_statistics(sums_, batch.statistics)) merge_over_team(batch.statistics);
+  }
   comm::step_together(team_, [&] {
     if (place_.member == 0) add_scores(batch, scores);
   });
@@ -117,7 +116,6 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
 
 /// Collective. The whole module's on the first member.
 void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
-  const auto timer = clock_.time("reduce");
   std::string bytes;
   comm::step_together(team_, [&] {
     if (place_.member != 0) mine.squared_norm = 0;  // the team's sum already, which the first member brings

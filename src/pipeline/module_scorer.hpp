@@ -9,7 +9,9 @@
 #include "factor_loader.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
+#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/score.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
@@ -23,8 +25,8 @@ class ModuleScorer {
   /// Begins to read the slabs of `modules` at once. `between_slabs` is called before each slab and while waiting for
   /// one; it may throw to stop.
   ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-               comm::Communicator& team, comm::Communicator& world, std::function<void()> between_slabs,
-               StageClock& clock);
+               ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
+               std::function<void()> between_slabs, StageClock& clock);
 
   /// To be called for the modules in their order. In a team collective over it, and only its first member adds scores.
   void score(std::size_t module, Scores& scores);
@@ -47,10 +49,12 @@ class ModuleScorer {
   std::function<void()> between_slabs_;
   StageClock& clock_;
   TeamPlace place_;
+  MemoryBudget budget_;
   int threads_;
+  compute::AlignmentPass& pass_;  // of the where
+  PlaceSums sums_;
   FactorLoader factors_;
   slab::SlabStream stream_;
-  std::unique_ptr<compute::AlignmentPass> pass_;
 };
 
 }  // namespace winnow::pipeline

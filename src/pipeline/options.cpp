@@ -48,6 +48,12 @@ void validate(const AuditOptions& options) {
   if (options.resume && options.journal.empty()) {
     throw Error(ErrorKind::usage, "--resume needs a journal").advice("add --journal DIR");
   }
+  if (options.precision == compute::Precision::tf32 && options.device != compute::Device::cuda) {
+    throw Error(ErrorKind::usage, "--precision tf32 is for GPUs").advice("add --device cuda");
+  }
+  if (options.device_memory != 0 && options.device == compute::Device::cpu) {
+    throw Error(ErrorKind::usage, "--device-memory is for GPUs").advice("leave out --device cpu");
+  }
   if (options.repair && options.repaired_dir.empty()) {
     throw Error(ErrorKind::usage, "--repair needs a place to write to").advice("add --repaired-dir DIR");
   }

@@ -7,7 +7,6 @@
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/sha256.hpp"
-#include "winnow/pipeline/memory.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -39,10 +38,10 @@ json describe(const adapter::Adapter& adapter) {
 }
 
 /// The memory budget decides which layers are stacked, where they are not all stacked at once.
-std::string stacking(const Inputs& inputs, std::uint64_t budget) {
+std::string stacking(const Inputs& inputs, const MemoryBudget& budget) {
   for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
     if (batch_size(inputs, m, 0, budget) < inputs.layers[m].size()) {
-      return fmt::format("as fits a memory budget of {} bytes", budget);
+      return fmt::format("as fits a memory budget of {} bytes, {} of a GPU", budget.host, budget.device);
     }
   }
   return "all adapters at once";
@@ -95,7 +94,8 @@ void compare(const std::string& where, const json& then, const json& now, std::v
 
 }  // namespace
 
-std::string describe_run(const Inputs& inputs, const AuditOptions& options, std::string_view arithmetic, int team) {
+std::string describe_run(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
+                         std::string_view arithmetic, int team) {
   json run{{"winnow", fmt::format("{} {}", fact(options, "winnow_version"), fact(options, "git_sha"))},
            {"base", inputs.base.fingerprint},
            {"aligned", inputs.aligned.fingerprint},
@@ -105,7 +105,7 @@ std::string describe_run(const Inputs& inputs, const AuditOptions& options, std:
            {"scaling", options.adapter.unit_scale ? "none" : "peft"},
            {"element_stats", options.element_statistics},
            {"team", team},
-           {"stacking", stacking(inputs, options.memory_budget)},
+           {"stacking", stacking(inputs, budget)},
            {"adapters", json::array()},
            {"modules", json::array()}};
   for (const auto& adapter : inputs.adapters) run["adapters"].push_back(describe(adapter));

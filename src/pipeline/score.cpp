@@ -11,8 +11,8 @@
 namespace winnow::pipeline {
 
 void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                   comm::Communicator& team, comm::Communicator& world, Journal& journal, StopRequest& stop,
-                   StageClock& clock, Scores& scores) {
+                   ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
+                   StopRequest& stop, StageClock& clock, Scores& scores) {
   if (modules.empty()) return;
   Progress progress;
   progress.modules = modules.size();
@@ -25,7 +25,7 @@ void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules
   std::optional<ModuleScorer> scorer;
   comm::step_together(team, [&] {
     if (team.rank() == 0) journal.open(world.rank());
-    scorer.emplace(inputs, modules, options, team, world, between_slabs, clock);
+    scorer.emplace(inputs, modules, options, where, team, world, between_slabs, clock);
   });
   for (const auto module : modules) {
     if (team.maximum(stop.made() ? 1 : 0) != 0) break;  // a team stops after the same module

@@ -17,11 +17,13 @@ constexpr double kMostlyResident = 0.9;
 Loaded AutomaticReader::load(const std::string& path, std::uint64_t offset, std::uint64_t bytes,
                              std::span<std::byte> room, std::string_view tensor) {
   Loaded loaded;
+  bool resident = false;
   if (bytes >= kSmallBytes) {
     naming(tensor, [&] {
       const auto& file = open(path);
       Mapping mapping(file, offset, bytes);
-      if (resident_share(file, offset, bytes, mapping) >= kMostlyResident) loaded.mapping = std::move(mapping);
+      resident = resident_share(file, offset, bytes, mapping) >= kMostlyResident;
+      if (resident && mapping_) loaded.mapping = std::move(mapping);
     });
     if (loaded.mapping.data() != nullptr) {
       loaded.mapping.populate();
@@ -29,6 +31,8 @@ Loaded AutomaticReader::load(const std::string& path, std::uint64_t offset, std:
       counts_.mapped += bytes;
       return loaded;
     }
+  }
+  if (bytes >= kSmallBytes && !resident) {
     auto& refuses = refuses_direct_[path];
     if (!refuses && direct_.try_load(path, offset, bytes, room, tensor, loaded)) {
       counts_.direct += bytes;

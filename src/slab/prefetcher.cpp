@@ -37,7 +37,8 @@ std::uint64_t slot_memory(std::uint64_t base_bytes, std::uint64_t aligned_bytes)
   return AlignedBuffer::capacity_for(room_for(base_bytes)) + AlignedBuffer::capacity_for(room_for(aligned_bytes));
 }
 
-void Slot::load(Reader& reader, const checkpoint::Catalogue& catalogue, bool aligned, std::uint64_t largest) {
+void Slot::load(Reader& reader, const checkpoint::Catalogue& catalogue, bool aligned, std::uint64_t largest,
+                HostMemory* host) {
   const auto& task = *read_.task;
   const auto& tensor = aligned ? task.aligned : task.base;
   auto& half = aligned ? aligned_ : base_;
@@ -45,7 +46,7 @@ void Slot::load(Reader& reader, const checkpoint::Catalogue& catalogue, bool ali
   const std::uint64_t row_bytes = tensor.bytes / task.rows();
   const auto bytes = base::narrow<std::size_t>(half_bytes(tensor, read_), "slab size");
   // Once for all slabs to come: a buffer that grew would leave holes that count as memory.
-  half.memory.reserve(base::narrow<std::size_t>(room_for(largest), "slab size"));
+  half.memory.reserve(base::narrow<std::size_t>(room_for(largest), "slab size"), host);
   const std::span<std::byte> room(half.memory.data(), room_for(bytes));
   half.loaded = reader.load(half_path(catalogue, tensor), tensor.offset + read_.rows.row_begin * row_bytes, bytes, room,
                             task.weight);
@@ -72,11 +73,12 @@ void Slot::require_intact(const checkpoint::Catalogue& base, const checkpoint::C
 
 Prefetcher::Prefetcher(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
                        std::vector<SlabRead> reads, std::size_t slots, int most_readers,
-                       std::function<std::unique_ptr<Reader>()> make_reader)
+                       std::function<std::unique_ptr<Reader>()> make_reader, HostMemory* host_memory)
     : base_(base),
       aligned_(aligned),
       reads_(std::move(reads)),
       make_reader_(std::move(make_reader)),
+      host_memory_(host_memory),
       slots_(std::min(slots, reads_.size())),
       probe_(most_readers),
       counts_(std::min(static_cast<std::size_t>(most_readers), 2 * slots_.size())) {
@@ -120,7 +122,8 @@ void Prefetcher::run(std::size_t thread, const std::stop_token& stopped) {
     std::exception_ptr failure;
     try {
       if (!reader) reader = make_reader_();
-      slot->load(*reader, aligned ? aligned_ : base_, aligned, aligned ? largest_aligned_ : largest_base_);
+      slot->load(*reader, aligned ? aligned_ : base_, aligned, aligned ? largest_aligned_ : largest_base_,
+                 host_memory_);
     } catch (...) {
       failure = std::current_exception();
     }

@@ -40,7 +40,8 @@ class Slot {
     AlignedBuffer memory;
     Loaded loaded;
   };
-  void load(Reader& reader, const checkpoint::Catalogue& catalogue, bool aligned, std::uint64_t largest);
+  void load(Reader& reader, const checkpoint::Catalogue& catalogue, bool aligned, std::uint64_t largest,
+            HostMemory* host);
 
   SlabRead read_;
   Half base_, aligned_;
@@ -54,7 +55,8 @@ std::uint64_t slot_memory(std::uint64_t base_bytes, std::uint64_t aligned_bytes)
 class Prefetcher {
  public:
   Prefetcher(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned, std::vector<SlabRead> reads,
-             std::size_t slots, int most_readers, std::function<std::unique_ptr<Reader>()> make_reader);
+             std::size_t slots, int most_readers, std::function<std::unique_ptr<Reader>()> make_reader,
+             HostMemory* host_memory = nullptr);
   ~Prefetcher();
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
@@ -73,6 +75,7 @@ class Prefetcher {
   const checkpoint::Catalogue& aligned_;
   const std::vector<SlabRead> reads_;
   const std::function<std::unique_ptr<Reader>()> make_reader_;
+  HostMemory* const host_memory_;
   std::uint64_t largest_base_ = 0, largest_aligned_ = 0;  // bytes of half a slab
   std::vector<Slot> slots_;
 

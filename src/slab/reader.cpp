@@ -31,7 +31,11 @@ IoMode parse_io_mode(std::string_view text) {
       .expected("auto, direct, buffered or mmap");
 }
 
-std::unique_ptr<Reader> make_reader(IoMode mode) {
+std::unique_ptr<Reader> make_reader(IoMode mode, bool mapping) {
+  if (mode == IoMode::mmap && !mapping) {
+    throw base::Error(base::ErrorKind::usage, "--io mmap gives no memory that a device can copy from")
+        .advice("use --io auto, direct or buffered with --device cuda");
+  }
   switch (mode) {
     case IoMode::direct:
       return std::make_unique<DirectReader>();
@@ -42,7 +46,7 @@ std::unique_ptr<Reader> make_reader(IoMode mode) {
     case IoMode::automatic:
       break;
   }
-  return std::make_unique<AutomaticReader>();
+  return std::make_unique<AutomaticReader>(mapping);
 }
 
 }  // namespace winnow::slab

@@ -45,11 +45,14 @@ class MappedReader final : public BufferedReader {
 
 class AutomaticReader final : public BufferedReader {
  public:
+  /// Without `mapping`, what is in memory is copied from there.
+  explicit AutomaticReader(bool mapping) : mapping_(mapping) {}
   Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
               std::string_view tensor) override;
 
  private:
   DirectReader direct_;
+  bool mapping_;
   std::map<std::string, bool> refuses_direct_;  // by path, once known
 };
 

@@ -81,7 +81,8 @@ class SlabStream::Implementation {
         aligned_(aligned),
         modules_(std::move(modules)),
         slots_(slots),
-        prefetcher_(base, aligned, reads_of(modules_, slots), slots, options.most_readers, options.make_reader) {}
+        prefetcher_(base, aligned, reads_of(modules_, slots), slots, options.most_readers, options.make_reader,
+                    options.host_memory) {}
 
   void for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between) {
     const auto& module = modules_.at(module_);

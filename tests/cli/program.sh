@@ -105,7 +105,7 @@ values() {
   refuses 2 "--ranks-per-node 0 is impossible" "${plan[@]}" --ranks-per-node 0
   refuses 2 "--storage-bandwidth fast is not a size" "${plan[@]}" --storage-bandwidth fast
   refuses 2 "--storage-bandwidth is 0" "${plan[@]}" --storage-bandwidth 0GB/s
-  for option in rank-by scaling device backend io repair progress log-level; do
+  for option in rank-by scaling device backend precision io repair progress log-level; do
     refuses 2 "unknown --$option nonsense; expected " "${audit[@]}" "--$option" nonsense
   done
   refuses 2 "unknown --team 0; expected auto or a number of ranks from 1" "${audit[@]}" --team 0
@@ -118,17 +118,23 @@ values() {
   for word in keep-top keep-top:-1 threshold:nan worst:3; do
     refuses 2 "unknown selection '$word'; expected keep-top:K or prune-top:K" "${audit[@]}" --select "$word"
   done
-  # Options of later versions, by name; none is accepted and ignored.
-  for option in "--precision tf32" "--precision=tf32"; do
-    refuses 2 "--precision is not available in this version" "${audit[@]}" $option
-  done
   refuses 2 "--peer-timeout 1000000 is too long; expected seconds, 0 to 604800" "${audit[@]}" --peer-timeout 1000000
   refuses 2 "--resume needs a journal; add --journal DIR" "${audit[@]}" --resume
   refuses 2 "--journal is or is below what is not a directory: $work/family/truth.json; expected a directory" \
     "${audit[@]}" --journal family/truth.json/j
-  for option in "--device cuda" "--repair project"; do
-    refuses 2 "$option is not available in this version; expected " "${audit[@]}" $option
-  done
+  refuses 2 "--repair project is not available in this version; expected " "${audit[@]}" --repair project
+  refuses 2 "--precision tf32 is for GPUs; add --device cuda" "${audit[@]}" --precision tf32
+  refuses 2 "--device-memory is for GPUs; leave out --device cpu" "${audit[@]}" --device cpu --device-memory 1GiB
+  refuses 2 "--device-memory plenty is not a size; expected a number with a unit" "${audit[@]}" --device-memory plenty
+  refuses 2 "--io mmap gives no memory that a device can copy from" "${audit[@]}" --device cuda --io mmap
+  refuses 2 "--backend reference computes on the CPU only" "${audit[@]}" --device cuda --backend reference
+  refuses 2 "plan does not predict GPUs; leave out --device cuda" "${plan[@]}" --device cuda
+  "$winnow" --version >out
+  if grep -q "CUDA none" out; then
+    refuses 2 "--device cuda: this winnow is built without CUDA; expected --device auto or cpu" "${audit[@]}" --device cuda
+  elif [[ ! -e /dev/nvidiactl ]]; then
+    refuses 1 "no CUDA device is visible (driver says: " "${audit[@]}" --device cuda
+  fi
   refuses 2 "--repair needs a place to write to; add --repaired-dir DIR" "${audit[@]}" --repair drop
   refuses 2 "--repaired-dir without --repair" "${audit[@]}" --repaired-dir r
   refuses 2 "unknown preset: huge; expected one of tiny, " synth --preset huge --output s
@@ -418,7 +424,7 @@ documents() {
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
     [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
-      --element-stats --repair --repaired-dir --device --threads --team --memory-budget --io --strict --progress --log-level --config
+      --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress --log-level --config
       --fail-on-findings --journal --resume --peer-timeout"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [report]="--html --csv --json --truth --worst --adapters --width --log-level --config"

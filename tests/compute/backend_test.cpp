@@ -17,7 +17,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(Backend, IsChosenByName) {
-  EXPECT_EQ(parse_backend("auto"), Backend::cpu);
+  EXPECT_EQ(parse_backend("auto"), Backend::automatic);
   EXPECT_EQ(parse_backend("cpu"), Backend::cpu);
   EXPECT_EQ(parse_backend("torch"), Backend::torch);
   EXPECT_EQ(parse_backend("reference"), Backend::reference);
@@ -29,22 +29,6 @@ TEST(Backend, IsChosenByName) {
         AllOf(HasSubstr("unknown --backend " + std::string(unknown)), HasSubstr("auto, cpu, torch or reference")),
         [&] { parse_backend(unknown); });
   }
-}
-
-TEST(Device, IsChosenByName) {
-  EXPECT_EQ(parse_device("auto"), Device::cpu);
-  EXPECT_EQ(parse_device("cpu"), Device::cpu);
-  for (const auto* unknown : {"", "CPU", "cuda:0", "rocm"}) {
-    expect_error(ErrorKind::usage, AllOf(HasSubstr("unknown --device"), HasSubstr("auto or cpu")),
-                 [&] { parse_device(unknown); });
-  }
-}
-
-TEST(Device, CudaIsRefusedByNameUntilItWorks) {
-  expect_error(ErrorKind::usage,
-               AllOf(HasSubstr("--device cuda"), HasSubstr("not available in this version"), HasSubstr("auto or cpu"),
-                     Not(HasSubstr("unknown"))),
-               [] { parse_device("cuda"); });
 }
 
 TEST(Backend, DescribesItselfForTheReport) {

@@ -244,6 +244,27 @@ TEST(Mapping, ShowsZerosWhereItsFileWasCutShort) {
   EXPECT_TRUE(moved.broken());
 }
 
+TEST(Reader, AutoWithoutMappingCopiesWhatIsInThePageCache) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "shard.safetensors";
+  constexpr std::uint64_t size = 4 << 20;
+  write_bytes(path, size, 1);
+  Room room;
+  const auto reader = make_reader(IoMode::automatic, false);
+  const auto space = room.span(size);
+  const auto loaded = reader->load(path, 5, size - 5, space, "w");
+  EXPECT_EQ(reader->counts().mapped, 0U);
+  EXPECT_EQ(reader->counts().buffered, size - 5);  // just written
+  EXPECT_GE(loaded.data, space.data());
+  EXPECT_LE(loaded.data + size - 5, space.data() + space.size());
+  EXPECT_EQ(std::vector<std::byte>(loaded.data, loaded.data + size - 5), bytes_at(5, size - 5, 1));
+}
+
+TEST(Reader, MappingIsRefusedWhereMemoryOfOurOwnIsNeeded) {
+  expect_error(ErrorKind::usage, AllOf(HasSubstr("--io mmap"), HasSubstr("--device cuda")),
+               [] { make_reader(IoMode::mmap, false); });
+}
+
 TEST(Reader, ModesAreChosenByName) {
   EXPECT_EQ(parse_io_mode("auto"), IoMode::automatic);
   EXPECT_EQ(parse_io_mode("direct"), IoMode::direct);

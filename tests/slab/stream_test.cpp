@@ -8,7 +8,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -308,6 +310,76 @@ TEST_F(SlabStreamTest, AModuleWithoutRowsHasNoSlabs) {
   SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), options(IoMode::automatic, kPlenty));
   stream.for_each([](const Slab&) { FAIL(); });
   stream.for_each([](const Slab&) { FAIL(); });
+}
+
+/// Remembers what lies in prepared memory.
+class RecordedMemory final : public HostMemory {
+ public:
+  void prepare(std::byte* memory, std::size_t bytes) override {
+    const std::lock_guard lock(mutex_);
+    blocks_[memory] = bytes;
+  }
+  void forget(std::byte* memory) noexcept override {
+    const std::lock_guard lock(mutex_);
+    forgotten_ += blocks_.erase(memory);
+  }
+  bool holds(const std::byte* first, std::uint64_t bytes) const {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(blocks_.begin(), blocks_.end(), [&](const auto& block) {
+      return first >= block.first && first + bytes <= block.first + block.second;
+    });
+  }
+  std::size_t blocks() const {
+    const std::lock_guard lock(mutex_);
+    return blocks_.size();
+  }
+  std::size_t forgotten() const {
+    const std::lock_guard lock(mutex_);
+    return forgotten_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<const std::byte*, std::size_t> blocks_;
+  std::size_t forgotten_ = 0;
+};
+
+TEST_F(SlabStreamTest, SlabsLieInPreparedMemoryWhichIsForgottenInTheEnd) {
+  const auto pair = make_large();
+  const auto modules = streamed({&pair}, 2);
+  RecordedMemory memory;
+  {
+    auto prepared = options(IoMode::automatic, 3 * slab_memory(modules), 2);
+    prepared.make_reader = [] { return make_reader(IoMode::automatic, false); };
+    prepared.host_memory = &memory;
+    SlabStream stream(pair.base, pair.aligned, modules, prepared);
+    for (int sweep = 0; sweep < 2; ++sweep) {
+      stream.for_each([&](const Slab& slab) {
+        const auto count = slab.rows * slab.columns;
+        EXPECT_TRUE(memory.holds(slab.base, count * base::element_bytes(slab.base_dtype)));
+        EXPECT_TRUE(memory.holds(slab.aligned, count * base::element_bytes(slab.aligned_dtype)));
+      });
+    }
+    EXPECT_LE(memory.blocks(), 6U);  // both halves of three slots: reused, not made anew for each slab
+    EXPECT_EQ(memory.forgotten(), 0U);
+    EXPECT_EQ(stream.counts().mapped, 0U);
+  }
+  EXPECT_EQ(memory.blocks(), 0U);
+  EXPECT_GT(memory.forgotten(), 0U);
+}
+
+TEST_F(SlabStreamTest, MemoryThatCannotBePreparedEndsTheSweep) {
+  struct Refused final : HostMemory {
+    void prepare(std::byte*, std::size_t) override { throw base::Error(ErrorKind::runtime, "cannot page-lock"); }
+    void forget(std::byte*) noexcept override { ADD_FAILURE() << "it was never prepared"; }
+  };
+  const auto pair = make("small", 4, 4, DType::f32, DType::f32);
+  Refused memory;
+  auto refused = options(IoMode::buffered, kPlenty);
+  refused.host_memory = &memory;
+  SlabStream stream(pair.base, pair.aligned, streamed({&pair}, 2), refused);
+  expect_error(ErrorKind::runtime, HasSubstr("cannot page-lock"),
+               [&] { stream.for_each([](const Slab&) { FAIL(); }); });
 }
 
 }  // namespace

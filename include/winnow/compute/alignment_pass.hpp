@@ -10,9 +10,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "winnow/compute/device.hpp"
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/compute/team.hpp"
@@ -43,25 +43,32 @@ class AlignmentPass {
   virtual void pass2(const slab::Slab& slab) = 0;
   /// Likewise P, where every member has seen a part of each of its sums (weights stored transposed).
   virtual void reduce_pass2(TeamSums& team) = 0;
+  /// Waits for all that was begun, so that its errors are thrown here and not within a team's collective.
+  virtual void complete() {}
   /// Sums over the rows of this share; f^2 is that of the whole module.
   virtual stats::ModuleStatistics finish() = 0;
+  /// After finish(): makes `mine` those of the whole module on every member, where the device can; else false on all.
+  virtual bool reduce_statistics(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 
   /// For each adapter of the stack; after finish(), of a whole module.
   virtual std::vector<ElementStatistics> element_statistics() = 0;
 
-  virtual std::string description() const = 0;  ///< backend, device, library version: for the report
+  virtual std::string description() const = 0;      ///< backend, device, library version: for the report
+  virtual PassDevice* device() { return nullptr; }  ///< where it computes elsewhere than on the processor
 };
 
-/// `--backend`: the float64 loops that are the truth in tests, the kernel written for this pass, or libtorch.
-enum class Backend : std::uint8_t { reference, cpu, torch };
-/// `--device`
-enum class Device : std::uint8_t { cpu };
+struct PassOptions {
+  Backend backend = Backend::cpu;
+  Device device = Device::cpu;
+  int threads = 1;    ///< compute threads at most
+  int node_rank = 0;  ///< among the ranks of this machine, which share its devices in turn
+  Precision precision = Precision::float32;
+  std::uint64_t device_memory = 0;  ///< bytes; 0: 80 % of what is free
+};
 
-Backend parse_backend(std::string_view text);  ///< "auto", "cpu", "torch", "reference"; throws Error(usage)
-Device parse_device(std::string_view text);    ///< "auto", "cpu"; throws Error(usage)
-std::string_view name(Backend backend);
-
-/// `threads` compute threads at most. Throws Error(runtime) where the backend cannot run here.
+/// Nothing in the options may be automatic. Throws Error(runtime) where the backend cannot run here.
+std::unique_ptr<AlignmentPass> make_alignment_pass(const PassOptions& options);
+/// The same with defaults.
 std::unique_ptr<AlignmentPass> make_alignment_pass(Backend backend, Device device, int threads);
 
 /// The first weight of a slab that is not finite, in the pair.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "winnow/compute/factor_stack.hpp"
@@ -19,12 +20,24 @@ struct Share {
   static Share whole(const FactorStack& stack) { return {0, stack.out_features, 0, stack.in_features}; }
 };
 
+/// Values in the memory of a device, which come to be in the order of its stream.
+struct DeviceArray {
+  void* values = nullptr;
+  std::uint64_t count = 0;
+  bool is_double = false;          ///< else float
+  void* stream = nullptr;          ///< cudaStream_t
+  std::function<bool()> finished;  ///< whether the stream has come to its end
+};
+
 /// All-reduces over the team.
 class TeamSums {
  public:
   virtual ~TeamSums() = default;
   virtual void sum(std::span<float> values) = 0;
   virtual void sum(std::span<double> values) = 0;
+  /// In the device's own memory, done on return. False, and nothing done, where this team sums in host memory only:
+  /// the same for all its members, always.
+  virtual bool sum_on_device(const DeviceArray& /*array*/) { return false; }
 };
 
 }  // namespace winnow::compute

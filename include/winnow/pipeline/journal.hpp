@@ -9,9 +9,11 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/journal_file.hpp"
+#include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/score.hpp"
 
@@ -22,7 +24,8 @@ class Journal {
  public:
   /// Collective. With `resume` reads what earlier incarnations have finished; then begins a new one. `team`: ranks that
   /// share a module. Throws Error(usage) where the journal is of other inputs or options, saying what differs.
-  Journal(const Inputs& inputs, const AuditOptions& options, int team, comm::Communicator& world, const base::Log& log);
+  Journal(const Inputs& inputs, const AuditOptions& options, const ComputePlace& where, int team,
+          comm::Communicator& world, const base::Log& log);
 
   /// Per task whether it is finished; the same on every rank.
   const std::vector<bool>& finished() const noexcept { return finished_; }
@@ -43,8 +46,8 @@ class Journal {
   void require_latest() const;
 
  private:
-  std::string begin(const Inputs& inputs, const AuditOptions& options, int team, const std::string& arithmetic,
-                    const base::Log& log);
+  std::string begin(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget, int team,
+                    const std::string& arithmetic, const base::Log& log);
   void recover(const std::string& path, const Inputs& inputs, const base::Log& log);
 
   std::string path_;  // of the whole journal; empty for none

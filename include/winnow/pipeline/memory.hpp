@@ -17,25 +17,33 @@
 
 namespace winnow::pipeline {
 
+/// `--memory-budget`, and on a GPU `--device-memory`, which is 0 elsewhere.
+struct MemoryBudget {
+  std::uint64_t host = 0, device = 0;
+  MemoryBudget(std::uint64_t host_bytes, std::uint64_t device_bytes = 0) : host(host_bytes), device(device_bytes) {}
+};
+
 struct MemoryShare {
   std::uint64_t slabs = 0;   ///< for slab::StreamOptions
   std::uint64_t stacks = 0;  ///< that stacked matrices take at most, at once
 };
 
 /// How many of a module's layers, from `first` on, are stacked at once: as many as keep the stacked matrices below a
-/// quarter of the budget, at least one. So memory does not grow with the number of adapters.
-std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, std::uint64_t budget);
+/// quarter of the host's budget, at least one, and below half of the device's. So memory does not grow with the number
+/// of adapters.
+std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget);
 
 /// A module as a member of a team streams it: two sweeps of its slabs for each batch of layers.
-slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, std::uint64_t budget, const TeamPlace& place);
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
+                              const TeamPlace& place);
 
 /// Divides the budget for a rank that holds these modules (indices into Inputs::tasks), or its part of them. Throws
 /// Error(usage) where it is too small for one of them, saying what is needed.
-MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
                          const TeamPlace& place);
 
 /// What of the budget such a rank will use: less where all its slabs fit a part of it.
-std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t budget,
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
                               const TeamPlace& place);
 
 }  // namespace winnow::pipeline

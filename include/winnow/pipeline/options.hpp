@@ -12,6 +12,7 @@
 
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/adapter/adapter_writer.hpp"
+#include "winnow/comm/nccl.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/metrics/population_metrics.hpp"
 #include "winnow/report/report.hpp"
@@ -52,7 +53,9 @@ struct AuditOptions {
 
   compute::Backend backend = compute::Backend::cpu;
   compute::Device device = compute::Device::cpu;
-  int threads = 0;  ///< 0: this rank's share of the node's cores
+  compute::Precision precision = compute::Precision::float32;
+  std::uint64_t device_memory = 0;  ///< bytes of a GPU; 0: 80 % of what is free, shared with the ranks beside it
+  int threads = 0;                  ///< 0: this rank's share of the node's cores
 
   int team = 0;  ///< ranks that share a module by row slabs; 0: one, or more where ranks outnumber modules
   std::uint64_t memory_budget = kDefaultMemoryBudget;  ///< bytes a rank, libraries aside
@@ -61,6 +64,14 @@ struct AuditOptions {
   std::function<std::unique_ptr<slab::Reader>()> make_reader = [] {
     return slab::make_reader(slab::IoMode::automatic);
   };
+  /// The same where slabs go on to a GPU, which copies from memory of our own: nothing is mapped.
+  std::function<std::unique_ptr<slab::Reader>()> make_copying_reader = [] {
+    return slab::make_reader(slab::IoMode::automatic, false);
+  };
+  /// Likewise replaced in tests, which have no GPU.
+  std::function<std::unique_ptr<compute::AlignmentPass>(const compute::PassOptions&)> make_pass =
+      [](const compute::PassOptions& pass) { return compute::make_alignment_pass(pass); };
+  std::function<const comm::NcclApi&()> nccl = comm::nccl_library;
   std::function<void(const Progress&)> progress;  ///< called after each slab; may be empty
 
   /// Asked between slabs and while waiting; may be empty. Once true on any rank, all finish the module in hand, as far

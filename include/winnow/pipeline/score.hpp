@@ -11,6 +11,7 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/metrics/layer_metrics.hpp"
+#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
@@ -50,7 +51,7 @@ class StopRequest;
 /// is finished. To be called inside run_together(world). Stops early where a peer has failed and where that is
 /// requested: what is in `scores` then is finished.
 void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                   comm::Communicator& team, comm::Communicator& world, Journal& journal, StopRequest& stop,
-                   StageClock& clock, Scores& scores);
+                   ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
+                   StopRequest& stop, StageClock& clock, Scores& scores);
 
 }  // namespace winnow::pipeline

@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <utility>
+
+#include "winnow/slab/host_memory.hpp"
 
 namespace winnow::slab {
 
@@ -26,15 +29,22 @@ class AlignedBuffer {
     return (bytes + step - 1) / step * step;
   }
 
-  /// Makes room for `bytes`; what was there is lost where the buffer grows. Throws std::bad_alloc.
-  void reserve(std::size_t bytes) {
+  /// Makes room for `bytes`; what was there is lost where the buffer grows. `host`, if any, prepares a new block and
+  /// must outlive it. Throws std::bad_alloc, and what `host` throws.
+  void reserve(std::size_t bytes, HostMemory* host = nullptr) {
     if (bytes <= capacity_) return;
     release();  // the old block goes first: never both at once
     const std::size_t capacity = capacity_for(bytes);
     const std::size_t alignment = capacity < kHugePage ? kAlignment : kHugePage;
-    memory_ = {static_cast<std::byte*>(::operator new (capacity, std::align_val_t{alignment})), Free{alignment}};
+    Memory memory{static_cast<std::byte*>(::operator new (capacity, std::align_val_t{alignment})),
+                  Free{alignment, nullptr}};
+    if (alignment == kHugePage) ::madvise(memory.get(), capacity, MADV_HUGEPAGE);  // no is no error
+    if (host != nullptr) {
+      host->prepare(memory.get(), capacity);
+      memory.get_deleter().host = host;
+    }
+    memory_ = std::move(memory);
     capacity_ = capacity;
-    if (alignment == kHugePage) ::madvise(memory_.get(), capacity, MADV_HUGEPAGE);  // no is no error
   }
 
   void release() noexcept {
@@ -45,9 +55,14 @@ class AlignedBuffer {
  private:
   struct Free {
     std::size_t alignment;
-    void operator()(std::byte* memory) const { ::operator delete (memory, std::align_val_t{alignment}); }
+    HostMemory* host;  // null for memory that nobody prepared
+    void operator()(std::byte* memory) const {
+      if (host != nullptr) host->forget(memory);
+      ::operator delete (memory, std::align_val_t{alignment});
+    }
   };
-  std::unique_ptr<std::byte, Free> memory_;
+  using Memory = std::unique_ptr<std::byte, Free>;
+  Memory memory_;
   std::size_t capacity_ = 0;
 };
 

@@ -4,6 +4,8 @@
 //     direct      past the page cache (O_DIRECT): several times faster from a disk, and evicts nothing
 //     mmap        no copy where the bytes are in memory; slow from a disk
 //     auto        for each range: mmap where it is in memory, else direct, else (a file system without it) buffered
+//
+// Where slabs must lie in memory of our own (a GPU copies from page-locked memory), auto copies what it would map.
 #pragma once
 
 #include <cstddef>
@@ -66,7 +68,8 @@ class Reader {
 enum class IoMode : std::uint8_t { automatic, direct, buffered, mmap };
 IoMode parse_io_mode(std::string_view text);  ///< "auto", "direct", "buffered", "mmap"; throws Error(usage)
 
-/// Direct throws Error(runtime) at the first range of a file system that refuses it.
-std::unique_ptr<Reader> make_reader(IoMode mode);
+/// Direct throws Error(runtime) at the first range of a file system that refuses it. `mapping` false: nothing is
+/// mapped; throws Error(usage) for mmap then.
+std::unique_ptr<Reader> make_reader(IoMode mode, bool mapping = true);
 
 }  // namespace winnow::slab

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "winnow/checkpoint/catalogue.hpp"
+#include "winnow/slab/host_memory.hpp"
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/reader.hpp"
 #include "winnow/slab/slab.hpp"
@@ -24,6 +25,7 @@ struct StreamOptions {
   std::uint64_t memory_bytes = 1ULL << 30;  ///< for slabs, read and read ahead; held
   int most_readers = 16;                    ///< threads that may read at once; how many do is found by measuring
   std::function<std::unique_ptr<Reader>()> make_reader;  ///< called once for each thread that reads, on it
+  HostMemory* host_memory = nullptr;  ///< prepares the memory of slabs, which mapped ones have none of; may be null
 };
 
 /// Memory that the largest of these slabs takes, with what alignment adds.

@@ -15,7 +15,8 @@ _winnow() {
     --repair) choices="none drop zero" ;;
     --scaling) choices="peft none" ;;
     --population) choices="role adapter zoo" ;;
-    --device) choices="auto cpu" ;;
+    --device) choices="auto cpu cuda" ;;
+    --precision) choices="float32 tf32" ;;
     --backend) choices="auto cpu torch reference" ;;
     --io) choices="auto direct buffered mmap" ;;
     --progress) choices="auto bar lines none" ;;

@@ -16,8 +16,8 @@ struct BuildVersion {
   std::string_view libtorch;    // version compiled against, e.g. "1.13.0"
   std::string_view hdf5;        // version compiled against
   std::string_view mpi;         // MPI standard compiled against, e.g. "3.1"
-  std::string_view nccl;        // "none": GPUs are not supported yet
-  std::string_view cuda;        // "none": GPUs are not supported yet
+  std::string_view nccl;        // version compiled against; another may be loaded
+  std::string_view cuda;        // of the toolkit, e.g. "13.0.88"
 };
 
 [[nodiscard]] const BuildVersion& build_version();

@@ -7,8 +7,9 @@
 # (…/site-packages/torch/share/cmake), a virtual environment's root, or a plain prefix with include/ and lib/.
 #
 # Sets Libtorch_FOUND, Libtorch_VERSION, Libtorch_INCLUDE_DIR, Libtorch_LIBRARY_DIR, Libtorch_BLAS (the libblas.so.3 that
-# would be loaded; empty where torch brings its own) and Libtorch_HAS_CUDA (it was built with CUDA; winnow::libtorch does
-# not link that part).
+# would be loaded; empty where torch brings its own) and Libtorch_HAS_CUDA (it was built with CUDA). winnow::libtorch does
+# not link that part; winnow::libtorch_with_cuda does, with the CUDA runtime that this libtorch loads itself, of the major
+# version Libtorch_CUDA_MAJOR.
 
 set(_libtorch_hints "")
 foreach(_prefix ${Libtorch_ROOT} ${CMAKE_PREFIX_PATH})
@@ -112,6 +113,25 @@ if(Libtorch_FOUND AND NOT TARGET winnow::libtorch)
   set(Libtorch_HAS_CUDA OFF)
   if(EXISTS "${Libtorch_LIBRARY_DIR}/libtorch_cuda.so")
     set(Libtorch_HAS_CUDA ON)
+    foreach(_part c10_cuda torch_cuda)
+      add_library(winnow::libtorch_${_part} SHARED IMPORTED)
+      set_target_properties(winnow::libtorch_${_part} PROPERTIES IMPORTED_LOCATION "${Libtorch_LIBRARY_DIR}/lib${_part}.so")
+    endforeach()
+    # Two CUDA runtimes in one process would each have their own idea of the current device.
+    execute_process(COMMAND ldd "${Libtorch_LIBRARY_DIR}/libc10_cuda.so" OUTPUT_VARIABLE _loaded ERROR_QUIET)
+    if(_loaded MATCHES "libcudart\\.so\\.([0-9]+) => ([^ \n]+)")
+      set(Libtorch_CUDA_MAJOR "${CMAKE_MATCH_1}")
+      file(REAL_PATH "${CMAKE_MATCH_2}" _cudart)
+      add_library(winnow::libtorch_cudart SHARED IMPORTED)
+      set_target_properties(winnow::libtorch_cudart PROPERTIES IMPORTED_LOCATION "${_cudart}")
+    else()
+      set(Libtorch_CUDA_MAJOR "")
+      add_library(winnow::libtorch_cudart INTERFACE IMPORTED)
+    endif()
+    # Nothing refers to libtorch_cuda by name: it registers its operators when it is loaded.
+    add_library(winnow::libtorch_with_cuda INTERFACE IMPORTED)
+    set_target_properties(winnow::libtorch_with_cuda PROPERTIES
+      INTERFACE_LINK_LIBRARIES "winnow::libtorch;-Wl,--push-state,--no-as-needed;winnow::libtorch_torch_cuda;-Wl,--pop-state;winnow::libtorch_c10_cuda;winnow::libtorch_cudart")
   endif()
 
   _libtorch_find_blas("${Libtorch_torch_cpu_LIBRARY}" Libtorch_BLAS)

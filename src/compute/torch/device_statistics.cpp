@@ -1,0 +1,137 @@
+#include "device_statistics.hpp"
+
+#include <algorithm>
+
+#include "winnow/base/error.hpp"
+
+namespace winnow::compute {
+namespace {
+
+std::int64_t extent(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+
+/// Rows [begin, end) and some columns in float64.
+at::Tensor part(const at::Tensor& matrix, std::uint64_t begin, std::uint64_t end, std::int64_t column,
+                std::int64_t columns) {
+  return matrix.narrow(0, extent(begin), extent(end - begin)).narrow(1, column, columns).to(at::kDouble);
+}
+
+/// rows x (n * r) as n matrices of rows x r.
+at::Tensor by_adapter(const at::Tensor& matrix, const RankGroup& group) {
+  return matrix.view({matrix.size(0), extent(group.adapters), extent(group.rank)}).permute({1, 0, 2});
+}
+
+/// The A factors of a group below each other, (n * r) x i.
+at::Tensor stacked_a(const FactorStack& stack, const RankGroup& group) {
+  auto all = at::empty({extent(group.adapters * group.rank), extent(stack.in_features)}, at::kFloat);
+  auto* next = all.data_ptr<float>();
+  for (std::size_t j = 0; j < group.adapters; ++j) {
+    const auto& a = stack.a[group.first_adapter + j];
+    next = std::copy(a.begin(), a.end(), next);
+  }
+  return all;
+}
+
+/// Numbers in a row, handed out one after the other.
+class Cursor {
+ public:
+  explicit Cursor(const at::Tensor& row) : next_(row.data_ptr<double>()), end_(next_ + row.numel()) {}
+  std::vector<double> take(std::uint64_t count) {
+    if (end_ - next_ < extent(count)) {
+      throw base::Error(base::ErrorKind::runtime, "internal: statistics of another shape");
+    }
+    std::vector<double> values(next_, next_ + count);
+    next_ += count;
+    return values;
+  }
+
+ private:
+  const double *next_, *end_;
+};
+
+}  // namespace
+
+std::uint64_t statistics_scratch(const FactorStack& stack, std::uint64_t columns) {
+  // B, P and D, and two of them turned for the product; Y, A and their product.
+  return columns * std::max(5 * stack.out_features, 4 * stack.in_features) * sizeof(double);
+}
+
+std::vector<RankGroup> rank_groups(const FactorStack& stack, std::uint64_t scratch_bytes) {
+  std::vector<RankGroup> groups;
+  for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
+    const auto rank = stack.ranks[j];
+    const bool fits = !groups.empty() && groups.back().rank == rank &&
+                      statistics_scratch(stack, (groups.back().adapters + 1) * rank) <= scratch_bytes;
+    if (!fits) groups.push_back({j, 0, rank});
+    ++groups.back().adapters;
+  }
+  return groups;
+}
+
+at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup>& groups, const Share& share,
+                           const at::Tensor& b, const at::Tensor& p, const at::Tensor& y) {
+  const auto sketch = extent(stack.sketch_columns);
+  const auto sketch_begin = extent(stack.columns()) - sketch;
+  const auto m = part(p, share.out_begin, share.out_end, sketch_begin, sketch);
+  const auto z = part(y, share.in_begin, share.in_end, sketch_begin, sketch);
+  std::vector<at::Tensor> rows;
+  const auto put = [&](const at::Tensor& values) { rows.push_back(values.reshape({-1})); };
+  for (const auto& group : groups) {
+    const auto first = extent(stack.first_column(group.first_adapter));
+    const auto columns = extent(group.adapters * group.rank);
+    {
+      const auto b_part = part(b, share.out_begin, share.out_end, first, columns);
+      const auto p_part = part(p, share.out_begin, share.out_end, first, columns);
+      const auto bs = by_adapter(b_part, group), ps = by_adapter(p_part, group);
+      put(bs.transpose(1, 2).bmm(bs));
+      put(ps.transpose(1, 2).bmm(ps));
+      put(ps.transpose(1, 2).bmm(bs));
+      const auto ds = by_adapter(p_part - b_part, group);
+      put(ds.transpose(1, 2).bmm(ds));
+      if (sketch > 0) put(by_adapter(m.t().mm(b_part), group));
+    }
+    const auto y_part = part(y, share.in_begin, share.in_end, first, columns);
+    const auto ys = by_adapter(y_part, group);
+    put(ys.transpose(1, 2).bmm(ys));
+    const auto a = stacked_a(stack, group)
+                       .narrow(1, extent(share.in_begin), extent(share.in_end - share.in_begin))
+                       .to(y.device())
+                       .t()
+                       .to(at::kDouble);
+    put((y_part * a).sum(0).view({extent(group.adapters), extent(group.rank)}).sum(1));
+  }
+  if (sketch > 0) {
+    put(z.t().mm(z));
+    put(m.t().mm(m));
+  }
+  if (rows.empty()) return at::empty({0}, y.options().dtype(at::kDouble));
+  return at::cat(rows);
+}
+
+void unpack_statistics(const at::Tensor& packed, const FactorStack& stack, const std::vector<RankGroup>& groups,
+                       stats::ModuleStatistics& statistics) {
+  const auto row = packed.to(at::kCPU).contiguous();
+  Cursor values(row);
+  const auto sketch = stack.sketch_columns;
+  for (const auto& group : groups) {
+    const auto each = [&](std::vector<double> stats::LayerStatistics::*member, std::uint64_t count) {
+      for (std::size_t j = 0; j < group.adapters; ++j) {
+        statistics.layers[group.first_adapter + j].*member = values.take(count);
+      }
+    };
+    const auto square = group.rank * group.rank;
+    each(&stats::LayerStatistics::btb, square);
+    each(&stats::LayerStatistics::ptp, square);
+    each(&stats::LayerStatistics::ptb, square);
+    each(&stats::LayerStatistics::dtd, square);
+    if (sketch > 0) each(&stats::LayerStatistics::mtb, sketch * group.rank);
+    each(&stats::LayerStatistics::yty, square);
+    const auto products = values.take(group.adapters);
+    for (std::size_t j = 0; j < group.adapters; ++j) statistics.layers[group.first_adapter + j].y_a = products[j];
+  }
+  if (sketch > 0) {
+    statistics.ztz = values.take(sketch * sketch);
+    statistics.mtm = values.take(sketch * sketch);
+  }
+}
+
+}  // namespace winnow::compute

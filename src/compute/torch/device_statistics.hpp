@@ -1,0 +1,37 @@
+// A module's statistics, formed where Y and P are and brought over in one piece.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "winnow/compute/factor_stack.hpp"
+#include "winnow/compute/team.hpp"
+#include "winnow/stats/module_statistics.hpp"
+
+namespace winnow::compute {
+
+/// Neighbouring adapters of one rank, whose small products are one batch.
+struct RankGroup {
+  std::size_t first_adapter = 0, adapters = 0;
+  std::uint64_t rank = 0;
+};
+
+/// Groups whose float64 copies stay below `scratch_bytes` where a single adapter's do.
+std::vector<RankGroup> rank_groups(const FactorStack& stack, std::uint64_t scratch_bytes);
+
+/// Memory that pack_statistics() takes for a group of so many columns.
+std::uint64_t statistics_scratch(const FactorStack& stack, std::uint64_t columns);
+
+/// Every sum of stats::ModuleStatistics but f^2, over the rows of `share`, in float64 in one row: of each group BtB,
+/// PtP, PtB, DtD, YtY, MtB and <Y, At>, then ZtZ and MtM. b, p: o x R, y: i x R, float32, on one device; P divided by
+/// f.
+at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup>& groups, const Share& share,
+                           const at::Tensor& b, const at::Tensor& p, const at::Tensor& y);
+
+/// Puts them where they belong in `statistics`, which has this stack's shape.
+void unpack_statistics(const at::Tensor& packed, const FactorStack& stack, const std::vector<RankGroup>& groups,
+                       stats::ModuleStatistics& statistics);
+
+}  // namespace winnow::compute

@@ -1,0 +1,204 @@
+// A whole audit through the pass for GPUs, on any number of ranks: the processor stands for the device, and a table of
+// functions over MPI for NCCL.
+#include <cmath>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "compute/host_queue.hpp"
+#include "mpi/mpi_main.hpp"
+#include "torch/device_pass.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/pipeline/audit.hpp"
+
+namespace winnow {
+namespace {
+
+using test::world;
+using ::testing::HasSubstr;
+
+const std::string kGolden = WINNOW_TEST_DATA "/golden";
+constexpr std::uint64_t kMemory = 1ULL << 30;
+
+/// Sums in what NCCL takes for device memory, at once. Only for teams of all ranks.
+struct NcclOverMpi {
+  int handle = 0, reductions = 0, ended = 0, aborted = 0;
+  int fail_at = -1;  ///< the reduction that reports an error on this rank
+
+  comm::NcclApi api() {
+    constexpr int kSuccess = comm::NcclApi::kSuccess;
+    comm::NcclApi table;
+    table.get_version = [](int* version) {
+      *version = 22809;
+      return kSuccess;
+    };
+    table.get_unique_id = [](comm::NcclUniqueId*) { return kSuccess; };
+    table.init_rank = [this](void** comm, int ranks, const comm::NcclUniqueId&, int) {
+      EXPECT_EQ(ranks, world().size());
+      *comm = &handle;
+      return kSuccess;
+    };
+    table.async_error = [](void*, int* state) {
+      *state = kSuccess;
+      return kSuccess;
+    };
+    table.all_reduce = [this](void* values, std::uint64_t count, bool is_double, void*, void*) {
+      if (reductions++ == fail_at) return 3;
+      if (is_double) {
+        world().sum(std::span(static_cast<double*>(values), count));
+      } else {
+        world().sum(std::span(static_cast<float*>(values), count));
+      }
+      return kSuccess;
+    };
+    table.finalize = [](void*) { return kSuccess; };
+    table.destroy = [this](void*) {
+      ++ended;
+      return kSuccess;
+    };
+    table.abort = [this](void*) {
+      ++aborted;
+      return kSuccess;
+    };
+    table.error_string = [](int) { return std::string("internal error"); };
+    table.last_error = [](void*) { return std::string(); };
+    return table;
+  }
+};
+
+pipeline::AuditOptions golden_options() {
+  pipeline::AuditOptions options;
+  options.base = kGolden + "/base";
+  options.aligned = kGolden + "/aligned";
+  options.zoo = kGolden + "/adapters";
+  options.threads = 1;
+  return options;
+}
+
+struct Case {
+  pipeline::AuditOptions options = golden_options();
+  std::shared_ptr<test::QueueLog> queue = std::make_shared<test::QueueLog>();
+  NcclOverMpi nccl;
+  comm::NcclApi api = nccl.api();
+  std::vector<std::string> warnings;  // about GPUs
+  base::Log log{[this](base::LogLevel level, std::string_view text) {
+    if (level == base::LogLevel::warning && text.find("GPU") != std::string_view::npos) warnings.emplace_back(text);
+  }};
+
+  explicit Case(const std::string& identity) {
+    options.make_pass = [this, identity](const compute::PassOptions& pass) {
+      EXPECT_EQ(pass.node_rank, world().node_rank());
+      compute::DevicePassOptions device;
+      device.precision = pass.precision;
+      device.device_memory = kMemory + static_cast<std::uint64_t>(world().rank());
+      return compute::make_device_pass(std::make_unique<test::HostQueue>(queue, 1ULL << 40, identity), device);
+    };
+    options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("reads that may map"); };
+    options.nccl = [this]() -> const comm::NcclApi& { return api; };
+  }
+};
+
+std::string text(const report::Report& report, const char* name) {
+  return std::get<std::string>(report.attributes.at(name));
+}
+
+void expect_golden(const report::Report& found) {
+  auto options = golden_options();
+  options.backend = compute::Backend::reference;
+  const auto expected = pipeline::audit(options, *comm::make_self(), {}).report;
+  for (const char* name : {"distance", "update_norm", "projected_norm", "cosine", "subspace_energy"}) {
+    const auto &mine = found.find_metric(name)->values, &theirs = expected.find_metric(name)->values;
+    ASSERT_EQ(mine.size(), theirs.size());
+    for (std::size_t cell = 0; cell < mine.size(); ++cell) {
+      if (std::isnan(theirs[cell])) {
+        EXPECT_TRUE(std::isnan(mine[cell]));
+      } else {
+        EXPECT_NEAR(mine[cell], theirs[cell], 1e-4 * std::fabs(theirs[cell])) << name << " " << cell;
+      }
+    }
+  }
+  EXPECT_EQ(found.action, expected.action);
+}
+
+TEST(Device, AnAuditByRanksOfTheirOwnEqualsTheReference) {
+  Case alone("gpu " + std::to_string(world().rank()));
+  const auto report = pipeline::audit(alone.options, world(), alone.log).report;
+  EXPECT_EQ(alone.nccl.reductions, 0);
+  EXPECT_THAT(alone.warnings, ::testing::IsEmpty());
+  EXPECT_EQ(alone.queue->limit, kMemory) << "the smallest of all ranks";
+  if (!world().is_coordinator()) return;
+  expect_golden(report);
+  EXPECT_EQ(text(report, "team_sums"), "MPI");
+  EXPECT_EQ(text(report, "device_name"), "test");
+  EXPECT_EQ(text(report, "precision"), "float32");
+  EXPECT_EQ(std::get<std::int64_t>(report.attributes.at("device_memory_budget")), std::int64_t{kMemory});
+}
+
+TEST(Device, ATeamWithAGpuEachSumsByNccl) {
+  if (world().size() == 1) GTEST_SKIP() << "needs a peer";
+  Case team("gpu " + std::to_string(world().rank()));
+  team.options.team = world().size();
+  setenv("NCCL_DEBUG_OF_TEST", "WARN", 1);
+  const auto report = pipeline::audit(team.options, world(), team.log).report;
+  unsetenv("NCCL_DEBUG_OF_TEST");
+  EXPECT_GT(team.nccl.reductions, 0);
+  EXPECT_EQ(team.nccl.ended, 1);
+  EXPECT_EQ(team.nccl.aborted, 0);
+  EXPECT_THAT(team.warnings, ::testing::IsEmpty());
+  if (!world().is_coordinator()) return;
+  expect_golden(report);
+  EXPECT_EQ(text(report, "team_sums"), "NCCL");
+  EXPECT_EQ(text(report, "nccl_version"), "2.28.9");
+  EXPECT_EQ(text(report, "NCCL_DEBUG_OF_TEST"), "WARN");
+}
+
+TEST(Device, ATeamOnOneGpuGoesThroughMpiAndSaysSoOnce) {
+  if (world().size() == 1) GTEST_SKIP() << "needs a peer";
+  Case team("the only gpu");
+  team.options.team = world().size();
+  const auto report = pipeline::audit(team.options, world(), team.log).report;
+  EXPECT_EQ(team.nccl.reductions, 0);
+  EXPECT_EQ(team.warnings.size(), world().is_coordinator() ? 1U : 0U);
+  if (!world().is_coordinator()) return;
+  expect_golden(report);
+  EXPECT_THAT(team.warnings.at(0), HasSubstr("share a GPU"));
+  EXPECT_EQ(text(report, "team_sums"), "MPI");
+}
+
+// On all ranks at once: the sums of this NCCL are MPI's own, which a rank that fails alone would leave unmatched.
+TEST(Device, AnErrorOfNcclEndsAllRanksWithOneMessage) {
+  if (world().size() == 1) GTEST_SKIP() << "needs a peer";
+  Case team("gpu " + std::to_string(world().rank()));
+  team.options.team = world().size();
+  team.nccl.fail_at = 0;
+  try {
+    pipeline::audit(team.options, world(), team.log);
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.rank(), 0);
+    EXPECT_THAT(error.what(), HasSubstr("NCCL all-reduce failed on torch (libtorch "));
+    EXPECT_THAT(error.what(), HasSubstr("test device, float32): internal error"));
+  }
+  EXPECT_EQ(team.nccl.aborted, 1);
+}
+
+TEST(Device, Tf32IsMeasuredAndReported) {
+  Case reduced("gpu " + std::to_string(world().rank()));
+  const auto make = reduced.options.make_pass;
+  reduced.options.make_pass = [make](compute::PassOptions pass) {
+    pass.precision = compute::Precision::tf32;
+    return make(pass);
+  };
+  const auto report = pipeline::audit(reduced.options, world(), reduced.log).report;
+  if (!world().is_coordinator()) return;
+  EXPECT_EQ(text(report, "precision"), "tf32");
+  for (const char* name : {"tf32_error_pass1", "tf32_error_pass2"}) {
+    EXPECT_GT(std::stod(text(report, name)), 0.0);
+    EXPECT_LT(std::stod(text(report, name)), 1e-2);
+  }
+}
+
+}  // namespace
+}  // namespace winnow
