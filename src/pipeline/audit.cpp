@@ -47,7 +47,7 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
 
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
-               const comm::Communicator& world, int team_members,
+               const comm::Communicator& world, const Journal& journal, int team_members,
                const std::map<std::string, report::Attribute>& where) {
   report.attributes = options.facts;
   auto& facts = report.attributes;
@@ -61,6 +61,9 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
   facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
   facts["seed"] = static_cast<std::int64_t>(options.seed);
+  facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
+  facts["repair"] = std::string(!options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero");
+  if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
 }
 
@@ -153,7 +156,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   auto stages = gather_stages(clock, world);
   const auto place_attributes = place_facts(where, world);
   comm::from_coordinator(world, [&] {
-    add_facts(result.report, inputs, options, world, assignment.members, place_attributes);
+    add_facts(result.report, inputs, options, world, journal, assignment.members, place_attributes);
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
