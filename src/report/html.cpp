@@ -77,7 +77,7 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
   const auto& report = analysis.report();
   const auto prefix = common_prefix(report.modules);
   const auto title = title_of(analysis.rank_by());
-  Table table("All adapters, worst first by " + title + (prefix.empty() ? "" : "; module names without " + prefix),
+  Table table("All adapters, worst first by " + title,
               {{"#"},
                {"adapter", true},
                {"worst " + title},
@@ -87,7 +87,7 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
                {"scored"},
                {"take back"},
                {"LoRA rank"},
-               {"worst modules", true}});
+               {"worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), true}});
   for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
     const auto& adapter = analysis.adapters()[i];
     const auto& row = report.adapters[adapter.index];
@@ -102,7 +102,7 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
                cell(number_text(analysis.worst_score(adapter))),
                cell(number_text(analysis.worst_misalignment(adapter))), cell(adapter.pruned),
                cell(any ? percent_text(adapter.share_pruned()) : "-"), cell(adapter.ranking.size()),
-               cell(adapter.undoing), cell(row.rank), wide(any ? worst : "-")});
+               cell(adapter.undoing), cell(row.rank), "<td class=\"a mono list\">" + (any ? worst : "-") + "</td>"});
   }
   return zoo_figure(analysis) + table.text();
 }

@@ -69,6 +69,7 @@ th:first-child,td:first-child,.a{text-align:left}
 .nb{white-space:nowrap}
 td+.a,th+.a{padding-left:6px}
 .w{white-space:normal;overflow-wrap:anywhere;min-width:11rem}
+.list{white-space:normal;min-width:27rem}
 tbody th{font-weight:500}
 tr:last-child>*{border-bottom:0}
 .tag{display:inline-block;border:1px solid var(--line);border-radius:4px;padding:0 5px;font-size:.92em;line-height:1.35}
@@ -81,7 +82,7 @@ tr:last-child>*{border-bottom:0}
 footer{padding:24px 16px 40px;font-size:.85rem}
 @media (max-width:600px){body{font-size:14px}h1{font-size:1.4rem}.card{padding:12px}
 .facts{grid-template-columns:1fr}.facts dd{margin:0 0 6px}.tiles{grid-template-columns:1fr 1fr}.tiles div:last-child:nth-child(odd){grid-column:1/-1}
-.w{min-width:8.5rem}th,td{padding-right:8px}.figs{gap:14px}}
+.w{min-width:8.5rem}.list{white-space:nowrap}th,td{padding-right:8px}.figs{gap:14px}}
 @media print{body{background:#fff;font-size:10pt}.card{break-inside:avoid;border-color:#bbb}.tall{max-height:none}
 .scroll{overflow:visible}svg *,.meter{-webkit-print-color-adjust:exact;print-color-adjust:exact}a{color:inherit;text-decoration:none}}
 )css";
