@@ -163,8 +163,6 @@ help = 1|unknown option help in --config
 no equals sign|invalid line 'no equals sign'
 threads = many|('many') for option
 TABLE
-  printf 'precision = tf32\n' >bad
-  refuses 2 "--precision is not available in this version" audit --config bad
   printf 'base =\n' >bad
   refuses 2 "--base is empty" audit --config bad
   printf 'broken \033[31m\007 line\n' >bad
