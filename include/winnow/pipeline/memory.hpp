@@ -20,6 +20,8 @@ namespace winnow::pipeline {
 /// `--memory-budget`, and on a GPU `--device-memory`, which is 0 elsewhere.
 struct MemoryBudget {
   std::uint64_t host = 0, device = 0;
+  // A bare number is the host's, as it is wherever there is no GPU.
+  // NOLINTNEXTLINE(google-explicit-constructor)
   MemoryBudget(std::uint64_t host_bytes, std::uint64_t device_bytes = 0) : host(host_bytes), device(device_bytes) {}
 };
 

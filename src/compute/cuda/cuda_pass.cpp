@@ -1,8 +1,12 @@
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+
+#include <string>
 
 #include "cuda_queue.hpp"
 #include "plugin.hpp"
 #include "torch/device_pass.hpp"
+#include "winnow/base/error.hpp"
 
 extern "C" winnow::compute::AlignmentPass* winnow_make_cuda_pass(const winnow::compute::PassOptions& options) {
   using namespace winnow::compute;
@@ -10,5 +14,11 @@ extern "C" winnow::compute::AlignmentPass* winnow_make_cuda_pass(const winnow::c
   DevicePassOptions device;
   device.precision = options.precision;
   device.device_memory = options.device_memory;
-  return make_device_pass(make_cuda_queue(options.node_rank), device).release();
+  try {
+    return make_device_pass(make_cuda_queue(options.node_rank), device).release();
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    throw winnow::base::Error(winnow::base::ErrorKind::runtime,
+                              "libtorch cannot use CUDA: " + text.substr(0, text.find('\n')));
+  }
 }

@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <fstream>
@@ -45,14 +46,24 @@ int chosen_device(int node_rank) {
   check_cuda(cudaGetDeviceCount(&devices), "cudaGetDeviceCount", 0);
   const int device = devices == 0 ? 0 : node_rank % devices;
   check_cuda(cudaSetDevice(device), "cudaSetDevice", device);
+  // Any tensor wakes up libtorch's side, without which its allocator cannot even be asked.
+  at::empty({1}, at::TensorOptions(at::kByte).device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  c10::cuda::CUDACachingAllocator::resetPeakStats(static_cast<c10::DeviceIndex>(device));
   return device;
 }
+
+/// Newer releases advise another interface, which differs from release to release.
+class Silence final : public c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
 
 class CudaQueue final : public DeviceQueue {
  public:
   explicit CudaQueue(int node_rank)
       : index_(chosen_device(node_rank)),
-        computation_(c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(index_))),
+        // The BLAS keeps a workspace for every stream it has seen: always the same one.
+        computation_(c10::cuda::getDefaultCUDAStream(static_cast<c10::DeviceIndex>(index_))),
         copies_(c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(index_))),
         copied_(index_),
         pinned_(index_) {
@@ -106,7 +117,10 @@ class CudaQueue final : public DeviceQueue {
   void* stream() const override { return computation_.stream(); }
   bool finished() const override {
     const auto result = cudaStreamQuery(computation_.stream());
-    if (result == cudaErrorNotReady) return false;
+    if (result == cudaErrorNotReady) {
+      cudaGetLastError();  // it is noted like an error, and is none
+      return false;
+    }
     check_cuda(result, "cudaStreamQuery", index_);
     return true;
   }
@@ -147,7 +161,11 @@ class CudaQueue final : public DeviceQueue {
 
  private:
   /// TF32 is off unless asked for: 10 bits of mantissa are no float32.
-  static void use(Precision precision) { at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32); }
+  static void use(Precision precision) {
+    Silence silence;
+    const c10::WarningUtils::WarningHandlerGuard guard(&silence);
+    at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
+  }
 
   int index_;
   c10::cuda::CUDAStream computation_, copies_;

@@ -22,7 +22,7 @@ using base::Error;
 using base::ErrorKind;
 
 /// For float64 copies in the statistics, and for what the BLAS takes.
-constexpr std::uint64_t kMostScratch = 512ULL << 20, kLibraries = 96ULL << 20;
+constexpr std::uint64_t kMostScratch = 512ULL << 20, kLibraries = 128ULL << 20;
 
 /// Both halves begin where every device likes memory to begin.
 constexpr std::uint64_t kHalfAlignment = 512;
@@ -247,14 +247,16 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     };
     const auto slabs = SlabSlots::kLeast * slab_bytes;
     groups_ = rank_groups(*stack_, std::min(kMostScratch, memory_ / 8));
-    if (fixed_with(groups_) + slabs > memory_) groups_ = rank_groups(*stack_, 0);  // one adapter after the other
+    // The allocator's blocks are larger than what is asked for, and leave gaps.
+    const auto usable = memory_ / 16 * 15;
+    if (fixed_with(groups_) + slabs > usable) groups_ = rank_groups(*stack_, 0);  // one adapter after the other
     const auto fixed = fixed_with(groups_);
-    if (fixed + slabs > memory_) {
+    if (fixed + slabs > usable) {
+      constexpr std::uint64_t kMiB = 1ULL << 20;
       throw Error(ErrorKind::usage, "--device-memory is too small for these inputs")
-          .expected(
-              fmt::format("at least {}MiB, found {}MiB", (fixed + slabs + (1ULL << 20) - 1) >> 20U, memory_ >> 20U));
+          .expected(fmt::format("at least {}MiB, found {}MiB", (fixed + slabs) / 15 * 16 / kMiB + 1, memory_ / kMiB));
     }
-    slots_.begin((memory_ - fixed) / slab_bytes);
+    slots_.begin((usable - fixed) / slab_bytes);
     if (rooms_.size() > slots_.made()) rooms_.resize(slots_.made());
     for (std::size_t slot = 0; slot < rooms_.size(); ++slot) queue_->release(slot);  // of a module that was broken off
     if (!tile_.defined() || static_cast<std::uint64_t>(tile_.numel()) * sizeof(float) < tile) {

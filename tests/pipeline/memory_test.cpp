@@ -1,0 +1,65 @@
+// Column batches: how many adapters are stacked at once within the host's memory and a GPU's.
+#include "winnow/pipeline/memory.hpp"
+
+#include <gtest/gtest.h>
+
+namespace winnow::pipeline {
+namespace {
+
+constexpr std::uint64_t kOut = 1000, kIn = 600, kRank = 16, kSketch = 8;
+constexpr std::size_t kAdapters = 40;
+constexpr std::uint64_t kPlenty = 1ULL << 40;
+
+/// One module with an adapter of rank 16 for each of 40.
+Inputs one_module() {
+  Inputs inputs;
+  slab::ModuleTask task;
+  task.name = "up_proj";
+  task.out_features = kOut;
+  task.in_features = kIn;
+  task.stacked_columns = kAdapters * kRank + kSketch;
+  inputs.tasks.push_back(task);
+  inputs.layers.emplace_back();
+  for (std::uint32_t n = 0; n < kAdapters; ++n) {
+    adapter::Adapter adapter;
+    adapter.modules.emplace_back();
+    adapter.modules.back().rank = kRank;
+    inputs.adapters.push_back(adapter);
+    inputs.layers[0].push_back({n, 0});
+  }
+  return inputs;
+}
+
+/// Bytes on the device of so many adapters and the sketch: B and P (o x R), Y (i x R), float32.
+std::uint64_t on_device(std::size_t adapters) {
+  return (adapters * kRank + kSketch) * (2 * kOut + kIn) * sizeof(float);
+}
+
+TEST(Memory, ABatchTakesAtMostHalfOfTheDevice) {
+  const auto inputs = one_module();
+  EXPECT_EQ(batch_size(inputs, 0, 0, {kPlenty, 0}), kAdapters) << "without a GPU its memory is no limit";
+  EXPECT_EQ(batch_size(inputs, 0, 0, {kPlenty, kPlenty}), kAdapters);
+  for (const std::size_t adapters : {2U, 7U, 39U}) {
+    EXPECT_EQ(batch_size(inputs, 0, 0, {kPlenty, 2 * on_device(adapters)}), adapters);
+    EXPECT_EQ(batch_size(inputs, 0, 0, {kPlenty, 2 * on_device(adapters) - 1}), adapters - 1);
+  }
+  EXPECT_EQ(batch_size(inputs, 0, 0, {kPlenty, 1}), 1U) << "one at least; the pass refuses what does not fit";
+  EXPECT_EQ(batch_size(inputs, 0, 35, {kPlenty, kPlenty}), kAdapters - 35);
+}
+
+TEST(Memory, TheSmallerOfBothBudgetsDecides) {
+  const auto inputs = one_module();
+  const std::uint64_t host = 4 * (5 * kRank + kSketch) * (3 * kOut + 2 * kIn) * sizeof(float);
+  EXPECT_EQ(batch_size(inputs, 0, 0, {host, 0}), 5U);
+  EXPECT_EQ(batch_size(inputs, 0, 0, {host, 2 * on_device(3)}), 3U);
+  EXPECT_EQ(batch_size(inputs, 0, 0, {host, 2 * on_device(30)}), 5U);
+}
+
+TEST(Memory, EveryBatchIsTwoSweepsOverTheSlabs) {
+  const auto inputs = one_module();
+  EXPECT_EQ(streamed(inputs, 0, {kPlenty, 0}, {}).sweeps, 2U);
+  EXPECT_EQ(streamed(inputs, 0, {kPlenty, 2 * on_device(10)}, {}).sweeps, 8U);
+}
+
+}  // namespace
+}  // namespace winnow::pipeline
