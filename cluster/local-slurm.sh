@@ -174,9 +174,7 @@ do_crash() {
   require_cluster
   local host
   host=$(host_number "${1:?which node?}")
-  # As numbered inside; the whole host goes with its process 1.
-  # shellcheck disable=SC2016
-  do_run bash -c 'kill -KILL "$(cat "$0")"' "$directory/host/$host"
+  do_run "$here/slurm/crash-host.sh" "$directory" "$host"
 }
 
 do_boot() {
