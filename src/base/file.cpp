@@ -27,16 +27,6 @@ auto restarted(Call call) {
   return result;
 }
 
-// The rename itself must reach the device, or a crash brings the temporary name back.
-void sync_directory(const std::string& path) {
-  const auto directory = std::filesystem::path(path).parent_path();
-  const std::string name = directory.empty() ? "." : directory.string();
-  const int descriptor = restarted([&] { return ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-  if (descriptor < 0) return;  // a directory one may write to but not read: nothing to be done
-  ::fsync(descriptor);         // some file systems refuse this for directories
-  ::close(descriptor);
-}
-
 // Hidden, and never a file that is there already: one that another process writes, or that a crashed one left behind.
 File create_temporary_sibling(const std::string& path) {
   constexpr int kAttempts = 100;
@@ -144,10 +134,22 @@ void File::sync() {
   if (restarted([&] { return ::fsync(descriptor_); }) != 0) throw io_error("cannot flush file", path_, errno);
 }
 
+void File::sync_data() {
+  if (restarted([&] { return ::fdatasync(descriptor_); }) != 0) throw io_error("cannot flush file", path_, errno);
+}
+
 void File::close() {
   if (descriptor_ < 0) return;
   // Not retried at EINTR: Linux has released the descriptor by then.
   if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) throw io_error("cannot close file", path_, errno);
+}
+
+void sync_directory(const std::string& directory) {
+  const std::string name = directory.empty() ? "." : directory;
+  const int descriptor = restarted([&] { return ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  if (descriptor < 0) return;  // a directory one may write to but not read: nothing to be done
+  ::fsync(descriptor);         // some file systems refuse this for directories
+  ::close(descriptor);
 }
 
 void check_replaceable(const std::string& path) {
@@ -173,7 +175,8 @@ void AtomicFile::commit() {
   file_.close();
   if (std::rename(temporary().c_str(), path_.c_str()) != 0) throw io_error("cannot rename to", path_, errno);
   committed_ = true;
-  sync_directory(path_);
+  // The rename itself must reach the device, or a crash brings the temporary name back.
+  sync_directory(std::filesystem::path(path_).parent_path().string());
 }
 
 std::optional<std::string> read_text_file_if_exists(const std::string& path, std::uint64_t max_bytes) {

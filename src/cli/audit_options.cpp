@@ -78,11 +78,13 @@ void add_output_options(po::options_description& options) {
       ("report", text_value("FILE.h5"), "HDF5 report to write")                                        //
       ("repair", text_value("HOW", "none"), "write pruned adapters: none, drop or zero")               //
       ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                        //
+      ("journal", text_value("DIR"), "note finished modules there, for --resume")                      //
+      ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")   //
       ("fail-on-findings", po::bool_switch(), "exit with 4 where any module is selected for pruning")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
 }
 
-std::vector<std::string> later_audit_options() { return {"--journal", "--resume", "--precision"}; }
+std::vector<std::string> later_audit_options() { return {"--precision"}; }
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   pipeline::AuditOptions options;
@@ -118,6 +120,8 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.repair = parse_repair(values["repair"].as<std::string>());
   options.repaired_dir = given(values, "repaired-dir").value_or("");
   options.report = given(values, "report").value_or("");
+  options.journal = given(values, "journal").value_or("");
+  options.resume = values["resume"].as<bool>();
   return options;
 }
 

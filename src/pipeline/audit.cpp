@@ -8,6 +8,7 @@
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/journal.hpp"
 #include "winnow/pipeline/score.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
 #include "winnow/pipeline/team_plan.hpp"
@@ -19,11 +20,11 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// All ranks' scores, on the coordinator.
-Scores gather_scores(const Scores& mine, comm::Communicator& world) {
+/// All ranks' scores and those of earlier incarnations, on the coordinator.
+Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communicator& world) {
   base::ByteWriter out;
   mine.serialise(out);
-  Scores all;
+  Scores all = journal.scores();
   for (const auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
     base::ByteReader in(part);
     all.append(in);
@@ -89,20 +90,22 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     check_repaired_adapters(inputs, options);
     return std::string();
   });
-  // modules -> teams of ranks, most of one rank
-  const auto assignment = assign_modules(options, inputs.tasks, world.size());
+  // what an earlier incarnation of this run has finished
+  Journal journal(inputs, options, team_members(options, world.size(), inputs.tasks.size()), world, log);
+  // the other modules -> teams of ranks, most of one rank
+  const auto assignment = assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
   const auto team = world.team(assignment.members);
   const auto& modules = assignment.modules_of(world.rank());
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
-  comm::run_together(world, [&] { mine = score_modules(inputs, modules, options, *team, world, clock); });
+  comm::run_together(world, [&] { mine = score_modules(inputs, modules, options, *team, world, journal, clock); });
 
   // reduction -> population metrics -> selection
   AuditResult result;
   const auto scores = [&] {
     const auto timer = clock.time("gather");
-    return gather_scores(mine, world);
+    return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
     result.report = assemble(inputs, scores, options, log);
@@ -114,6 +117,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   comm::from_coordinator(world, [&] {
     add_facts(result.report, inputs, options, world, assignment.members);
     result.report.run = std::move(stages);
+    journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
     require_a_scored_adapter(result.report, options);
     return std::string();

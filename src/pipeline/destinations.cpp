@@ -10,6 +10,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/pipeline/incarnation.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -76,6 +77,7 @@ void check_repaired_dir(const std::string& path) {
 
 void check_destinations(const AuditOptions& options) {
   if (!options.report.empty()) check_report(options.report);
+  if (!options.journal.empty()) check_journal(options.journal, options.resume);
   if (!options.repaired_dir.empty()) check_repaired_dir(options.repaired_dir);
 }
 

@@ -64,12 +64,23 @@ class Sums final : public compute::TeamSums {
 
 }  // namespace
 
+/// Empty until a step of the team fills it: what can throw, such as for want of memory, belongs there.
+struct ModuleScorer::Batch {
+  std::size_t module = 0, first = 0, count = 0;  ///< layers first to first + count of the module
+  std::vector<LayerRef> layers;
+  std::vector<std::string> faults;
+  compute::FactorStack stack;
+  stats::ModuleStatistics statistics;
+  std::vector<compute::ElementStatistics> elements;
+};
+
 ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                           comm::Communicator& team, comm::Communicator& world, StageClock& clock)
+                           comm::Communicator& team, comm::Communicator& world, std::function<void()> between_slabs,
+                           StageClock& clock)
     : inputs_(inputs),
       options_(options),
       team_(team),
-      world_(world),
+      between_slabs_(std::move(between_slabs)),
       clock_(clock),
       place_{team.rank(), team.size()},
       threads_(options.threads > 0 ? options.threads : base::default_threads(world.node_size())),
@@ -79,31 +90,27 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       pass_(compute::make_alignment_pass(options.backend, options.device, threads_)) {}
 
 void ModuleScorer::score(std::size_t module, Scores& scores) {
-  const auto& layers = inputs_.layers[module];
-  for (std::size_t first = 0; first < layers.size();) {
-    const auto count = batch_size(inputs_, module, first, options_.memory_budget);
-    const auto begin = layers.begin() + static_cast<std::ptrdiff_t>(first);
-    const auto statistics = score_batch(module, {begin, begin + static_cast<std::ptrdiff_t>(count)}, scores);
-    if (first == 0 && place_.member == 0) {
-      scores.modules.push_back({module, std::sqrt(statistics.squared_norm), statistics.non_finite});
-    }
-    first += count;
+  const auto layers = inputs_.layers[module].size();
+  for (std::size_t first = 0; first < layers;) {
+    Batch batch;
+    batch.module = module;
+    batch.first = first;
+    batch.count = batch_size(inputs_, module, first, options_.memory_budget);
+    score_batch(batch, scores);
+    first += batch.count;
   }
 }
 
 void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total()); }
 
 /// What can throw runs in steps: between two of them, only collectives.
-stats::ModuleStatistics ModuleScorer::score_batch(std::size_t module, const std::vector<LayerRef>& batch,
-                                                  Scores& scores) {
-  const auto& task = inputs_.tasks[module];
+void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
+  const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
   Sums sums(team_);
-  std::vector<std::string> faults(batch.size());
-  compute::FactorStack stack;
   comm::step_together(team_, [&] {
-    stack = load_factors(task, batch, faults);
-    pass_->begin(stack, task.stored_transposed, member_share(task, place_));
+    load_factors(batch);
+    pass_->begin(batch.stack, task.stored_transposed, member_share(task, place_));
     sweep("pass1", [&](const slab::Slab& slab) { pass_->pass1(slab); });
   });
   if (!alone) {
@@ -115,25 +122,22 @@ stats::ModuleStatistics ModuleScorer::score_batch(std::size_t module, const std:
     const auto timer = clock_.time("reduce");
     pass_->reduce_pass2(sums);
   }
-  stats::ModuleStatistics statistics;
-  std::vector<compute::ElementStatistics> elements;
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
-    statistics = pass_->finish();
-    if (options_.element_statistics && !statistics.non_finite.found) {
+    batch.statistics = pass_->finish();
+    if (options_.element_statistics && !batch.statistics.non_finite.found) {
       const auto element_timer = clock_.time("elements");
-      elements = pass_->element_statistics();
+      batch.elements = pass_->element_statistics();
     }
   });
-  if (!alone) statistics = merge_over_team(std::move(statistics));
+  if (!alone) merge_over_team(batch.statistics);
   comm::step_together(team_, [&] {
-    if (place_.member == 0) add_scores(module, batch, stack, statistics, faults, elements, scores);
+    if (place_.member == 0) add_scores(batch, scores);
   });
-  return statistics;
 }
 
 /// Collective. The whole module's on the first member.
-stats::ModuleStatistics ModuleScorer::merge_over_team(stats::ModuleStatistics mine) {
+void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
   const auto timer = clock_.time("reduce");
   std::string bytes;
   comm::step_together(team_, [&] {
@@ -149,63 +153,65 @@ stats::ModuleStatistics ModuleScorer::merge_over_team(stats::ModuleStatistics mi
       mine.merge(stats::ModuleStatistics::deserialise(in));
     }
   });
-  return mine;
 }
 
-void ModuleScorer::add_scores(std::size_t module, const std::vector<LayerRef>& batch, const compute::FactorStack& stack,
-                              const stats::ModuleStatistics& statistics, const std::vector<std::string>& faults,
-                              const std::vector<compute::ElementStatistics>& elements, Scores& scores) const {
+void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const auto timer = clock_.time("statistics");
-  const auto& task = inputs_.tasks[module];
+  const auto& task = inputs_.tasks[batch.module];
+  const auto& statistics = batch.statistics;
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
                                          options_.subspace_rank);
   const double f = std::sqrt(statistics.squared_norm);
-  std::vector<std::vector<double>> grams(batch.size());
-  base::parallel_blocks(batch.size(), threads_, [&](std::size_t j, int) { grams[j] = compute::gram_a(stack, j); });
-  for (std::size_t j = 0; j < batch.size(); ++j) {
+  if (batch.first == 0) scores.modules.push_back({batch.module, f, statistics.non_finite});
+  std::vector<std::vector<double>> grams(batch.count);
+  base::parallel_blocks(batch.count, threads_, [&](std::size_t j, int) { grams[j] = compute::gram_a(batch.stack, j); });
+  for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
-    layer.module = module;
-    layer.adapter = batch[j].adapter;
-    layer.fault = faults[j];
-    const double scale = inputs_.lora(batch[j]).scale;
+    layer.module = batch.module;
+    layer.adapter = batch.layers[j].adapter;
+    layer.fault = batch.faults[j];
+    const double scale = inputs_.lora(batch.layers[j]).scale;
     if (layer.fault.empty() && !statistics.non_finite.found) {
       layer.metrics = metrics::layer_metrics(statistics.layers[j], grams[j], scale, task.out_features, task.in_features,
                                              f, statistics.sketch_columns > 0 ? &subspace : nullptr);
-      if (!elements.empty()) {
-        layer.elements = {elements[j].projected.scaled(scale), elements[j].update.scaled(scale)};
+      if (!batch.elements.empty()) {
+        layer.elements = {batch.elements[j].projected.scaled(scale), batch.elements[j].update.scaled(scale)};
       }
     }
     scores.layers.push_back(std::move(layer));
   }
 }
 
-compute::FactorStack ModuleScorer::load_factors(const slab::ModuleTask& task, const std::vector<LayerRef>& batch,
-                                                std::vector<std::string>& faults) {
+void ModuleScorer::load_factors(Batch& batch) {
   const auto timer = clock_.time("factors");
+  const auto& task = inputs_.tasks[batch.module];
+  const auto first = inputs_.layers[batch.module].begin() + static_cast<std::ptrdiff_t>(batch.first);
+  batch.layers.assign(first, first + static_cast<std::ptrdiff_t>(batch.count));
+  batch.faults.resize(batch.count);
   const auto before = reader_->bytes_read();
   std::vector<std::uint64_t> ranks;
-  for (const auto& ref : batch) ranks.push_back(inputs_.lora(ref).rank);
-  auto stack =
+  for (const auto& ref : batch.layers) ranks.push_back(inputs_.lora(ref).rank);
+  auto& stack = batch.stack;
+  stack =
       compute::make_factor_stack(task.out_features, task.in_features, ranks,
                                  compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
                                  options_.seed, task.name, threads_);
-  for (std::size_t j = 0; j < batch.size(); ++j) {
-    const auto& lora = inputs_.lora(batch[j]);
-    const auto& file = inputs_.adapters[batch[j].adapter].weights_file;
-    place_b(stack, j,
-            read_factor(*reader_, file, lora.lora_b, "lora_B of " + lora.adapter_module, threads_, faults[j]));
-    stack.a[j] = read_factor(*reader_, file, lora.lora_a, "lora_A of " + lora.adapter_module, threads_, faults[j]);
-    if (!faults[j].empty()) {  // its columns must not spoil its neighbours' block
+  for (std::size_t j = 0; j < batch.count; ++j) {
+    const auto& lora = inputs_.lora(batch.layers[j]);
+    const auto& file = inputs_.adapters[batch.layers[j].adapter].weights_file;
+    auto& fault = batch.faults[j];
+    place_b(stack, j, read_factor(*reader_, file, lora.lora_b, "lora_B of " + lora.adapter_module, threads_, fault));
+    stack.a[j] = read_factor(*reader_, file, lora.lora_a, "lora_A of " + lora.adapter_module, threads_, fault);
+    if (!fault.empty()) {  // its columns must not spoil its neighbours' block
       place_b(stack, j, std::vector<float>(task.out_features * lora.rank, 0.0F));
       stack.a[j].assign(stack.a[j].size(), 0.0F);
     }
   }
   clock_.add("factors", 0, reader_->bytes_read() - before);
-  return stack;
 }
 
 /// One sweep over the slabs; what is not spent in `use` is spent waiting for the storage.
-void ModuleScorer::sweep(const std::string& stage, const std::function<void(const slab::Slab&)>& use) {
+void ModuleScorer::sweep(const char* stage, const std::function<void(const slab::Slab&)>& use) {
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
@@ -220,7 +226,7 @@ void ModuleScorer::sweep(const std::string& stage, const std::function<void(cons
         clock_.add(stage, seconds(ready, now), 0);
         mark = now;
       },
-      [&] { comm::stop_if_peer_failed(world_); });
+      between_slabs_);
 }
 
 }  // namespace winnow::pipeline

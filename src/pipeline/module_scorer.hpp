@@ -20,9 +20,11 @@ namespace winnow::pipeline {
 
 class ModuleScorer {
  public:
-  /// Begins to read the slabs of `modules` at once.
+  /// Begins to read the slabs of `modules` at once. `between_slabs` is called before each slab and while waiting for
+  /// one; it may throw to stop.
   ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-               comm::Communicator& team, comm::Communicator& world, StageClock& clock);
+               comm::Communicator& team, comm::Communicator& world, std::function<void()> between_slabs,
+               StageClock& clock);
 
   /// To be called for the modules in their order. In a team collective over it, and only its first member adds scores.
   void score(std::size_t module, Scores& scores);
@@ -30,19 +32,18 @@ class ModuleScorer {
   void count_bytes();  ///< once all modules are scored
 
  private:
-  stats::ModuleStatistics score_batch(std::size_t module, const std::vector<LayerRef>& batch, Scores& scores);
-  compute::FactorStack load_factors(const slab::ModuleTask& task, const std::vector<LayerRef>& batch,
-                                    std::vector<std::string>& faults);
-  void sweep(const std::string& stage, const std::function<void(const slab::Slab&)>& use);
-  stats::ModuleStatistics merge_over_team(stats::ModuleStatistics mine);
-  void add_scores(std::size_t module, const std::vector<LayerRef>& batch, const compute::FactorStack& stack,
-                  const stats::ModuleStatistics& statistics, const std::vector<std::string>& faults,
-                  const std::vector<compute::ElementStatistics>& elements, Scores& scores) const;
+  struct Batch;  // layers of one module that are stacked at once
+
+  void score_batch(Batch& batch, Scores& scores);
+  void load_factors(Batch& batch);
+  void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
+  void merge_over_team(stats::ModuleStatistics& mine);
+  void add_scores(const Batch& batch, Scores& scores) const;
 
   const Inputs& inputs_;
   const AuditOptions& options_;
   comm::Communicator& team_;
-  comm::Communicator& world_;
+  std::function<void()> between_slabs_;
   StageClock& clock_;
   TeamPlace place_;
   int threads_;

@@ -45,6 +45,9 @@ void validate(const AuditOptions& options) {
   if (options.team > 1 && options.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs whole modules").advice("leave out --team");
   }
+  if (options.resume && options.journal.empty()) {
+    throw Error(ErrorKind::usage, "--resume needs a journal").advice("add --journal DIR");
+  }
   if (options.repair && options.repaired_dir.empty()) {
     throw Error(ErrorKind::usage, "--repair needs a place to write to").advice("add --repaired-dir DIR");
   }

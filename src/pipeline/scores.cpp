@@ -1,4 +1,7 @@
 // Scores on their way to the coordinator.
+#include <iterator>
+#include <utility>
+
 #include "winnow/pipeline/score.hpp"
 
 namespace winnow::pipeline {
@@ -64,6 +67,12 @@ void Scores::append(base::ByteReader& in) {
     score.fault = in.get_string();
     layers.push_back(std::move(score));
   }
+}
+
+void Scores::append(Scores&& other) {
+  modules.insert(modules.end(), other.modules.begin(), other.modules.end());
+  layers.insert(layers.end(), std::make_move_iterator(other.layers.begin()),
+                std::make_move_iterator(other.layers.end()));
 }
 
 }  // namespace winnow::pipeline

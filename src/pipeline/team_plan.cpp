@@ -21,14 +21,28 @@ int team_members(const AuditOptions& options, int ranks, std::size_t modules) {
 }
 
 Assignment assign_modules(const AuditOptions& options, const std::vector<slab::ModuleTask>& tasks, int ranks) {
+  return assign_rest(tasks, std::vector<bool>(tasks.size(), false), ranks, team_members(options, ranks, tasks.size()));
+}
+
+Assignment assign_rest(const std::vector<slab::ModuleTask>& tasks, const std::vector<bool>& finished, int ranks,
+                       int members) {
   Assignment assignment;
   assignment.ranks = ranks;
-  assignment.members = team_members(options, ranks, tasks.size());
+  assignment.members = std::min(members, ranks);
   const int teams = comm::teams_of(ranks, assignment.members);
-  assignment.team_of_module = slab::assign(tasks, teams);
   assignment.modules.resize(static_cast<std::size_t>(teams));
+  std::vector<std::size_t> left;
+  std::vector<slab::ModuleTask> rest;
   for (std::size_t m = 0; m < tasks.size(); ++m) {
-    assignment.modules[static_cast<std::size_t>(assignment.team_of_module[m])].push_back(m);
+    if (finished[m]) continue;
+    left.push_back(m);
+    rest.push_back(tasks[m]);
+  }
+  const auto team_of_rest = slab::assign(rest, teams);
+  assignment.team_of_module.assign(tasks.size(), -1);
+  for (std::size_t k = 0; k < left.size(); ++k) {
+    assignment.team_of_module[left[k]] = team_of_rest[k];
+    assignment.modules[static_cast<std::size_t>(team_of_rest[k])].push_back(left[k]);
   }
   return assignment;
 }

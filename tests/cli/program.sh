@@ -120,9 +120,12 @@ values() {
     refuses 2 "unknown selection '$word'; expected keep-top:K or prune-top:K" "${audit[@]}" --select "$word"
   done
   # Options of later versions, by name; none is accepted and ignored.
-  for option in "--journal j" "--journal=j" --resume; do
-    refuses 2 "$(sed 's/[ =].*//' <<<"$option") is not available in this version" "${audit[@]}" $option
+  for option in "--precision tf32" "--precision=tf32"; do
+    refuses 2 "--precision is not available in this version" "${audit[@]}" $option
   done
+  refuses 2 "--resume needs a journal; add --journal DIR" "${audit[@]}" --resume
+  refuses 2 "--journal is or is below what is not a directory: $work/family/truth.json; expected a directory" \
+    "${audit[@]}" --journal family/truth.json/j
   for option in "--device cuda" "--repair project"; do
     refuses 2 "$option is not available in this version; expected " "${audit[@]}" $option
   done
@@ -154,8 +157,8 @@ help = 1|unknown option help in --config
 no equals sign|invalid line 'no equals sign'
 threads = many|('many') for option
 TABLE
-  printf 'journal = j\n' >bad
-  refuses 2 "--journal is not available in this version" audit --config bad
+  printf 'precision = tf32\n' >bad
+  refuses 2 "--precision is not available in this version" audit --config bad
   printf 'base =\n' >bad
   refuses 2 "--base is empty" audit --config bad
   printf 'broken \033[31m\007 line\n' >bad
@@ -390,7 +393,7 @@ documents() {
   local -A promised=(
     [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --threads --team --memory-budget --io --strict --progress --log-level --config
-      --fail-on-findings"
+      --fail-on-findings --journal --resume"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [report]="--html --csv --json --truth --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"

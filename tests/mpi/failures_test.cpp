@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <mutex>
 
-#include "base/temporary_directory.hpp"
 #include "mpi/mpi_main.hpp"
+#include "mpi/shared_directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/pipeline/audit.hpp"
 
@@ -20,25 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using test::SharedDirectory;
 using test::world;
 
 const std::string kGolden = WINNOW_TEST_DATA "/golden";
-
-/// A directory all ranks share: made by the coordinator, named to the others.
-class SharedDirectory {
- public:
-  SharedDirectory() {
-    if (world().is_coordinator()) own_ = std::make_unique<test::TemporaryDirectory>();
-    path_ = own_ ? own_->path() : "";
-    world().broadcast(path_, comm::kCoordinator);
-  }
-  ~SharedDirectory() { world().barrier(); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::unique_ptr<test::TemporaryDirectory> own_;
-  std::string path_;
-};
 
 pipeline::AuditOptions options() {
   pipeline::AuditOptions options;

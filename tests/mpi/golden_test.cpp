@@ -10,7 +10,7 @@
 
 #include "base/temporary_directory.hpp"
 #include "mpi/mpi_main.hpp"
-#include "winnow/base/sha256.hpp"
+#include "mpi/report_fingerprint.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
@@ -18,6 +18,7 @@ namespace winnow {
 namespace {
 
 using nlohmann::json;
+using test::report_fingerprint;
 using test::world;
 
 const std::string kGolden = WINNOW_TEST_DATA "/golden";
@@ -54,24 +55,6 @@ void for_each_expected(const report::Report& report, const json& expected, Check
   std::size_t all = 0;
   for (const auto& [adapter, modules] : expected.items()) all += modules.size();
   EXPECT_EQ(cells, all);
-}
-
-/// Everything of a report that must not depend on ranks or threads: all but the run's facts.
-std::string fingerprint(report::Report report) {
-  report.attributes.clear();
-  report.run.clear();
-  std::string bytes;
-  for (const auto& metric : report.metrics) {
-    bytes += metric.name;
-    bytes.append(reinterpret_cast<const char*>(metric.values.data()), metric.values.size() * sizeof(double));
-  }
-  for (const auto& module : report.modules) {
-    bytes += module.name;
-    bytes.append(reinterpret_cast<const char*>(&module.alignment_norm), sizeof(double));
-  }
-  for (const auto action : report.action) bytes += static_cast<char>(action);
-  for (const auto cause : report.misalignment_cause) bytes += static_cast<char>(cause);
-  return base::sha256_hex(bytes);
 }
 
 class Golden : public ::testing::TestWithParam<compute::Backend> {};
@@ -127,7 +110,7 @@ TEST_P(Golden, IsBitIdenticalOnAnyNumberOfRanksAndThreads) {
   if (!world().is_coordinator()) return;
   options.threads = 1;
   const auto alone = comm::make_self();
-  EXPECT_EQ(fingerprint(many), fingerprint(pipeline::audit(options, *alone, {}).report));
+  EXPECT_EQ(report_fingerprint(many), report_fingerprint(pipeline::audit(options, *alone, {}).report));
 }
 
 TEST_P(Golden, TeamsGiveTheSameToOneInAMillionAndTheSameSelection) {
@@ -163,7 +146,7 @@ TEST_P(Golden, SurvivesTheWayThroughHdf5) {
   const auto report = pipeline::audit(options, world(), {}).report;
   if (!world().is_coordinator()) return;
   const auto read = report::read_hdf5(options.report);
-  EXPECT_EQ(fingerprint(read), fingerprint(report));
+  EXPECT_EQ(report_fingerprint(read), report_fingerprint(report));
   EXPECT_EQ(std::get<std::int64_t>(read.attributes.at("mpi_ranks")), world().size());
   std::set<std::int64_t> ranks;
   for (const auto& stage : read.run) ranks.insert(stage.rank);

@@ -36,6 +36,7 @@ class File {
   void append(std::string_view text);
   void append_zeros(std::uint64_t bytes);  ///< as a hole, which takes no room where the file system knows holes
   void sync();                             ///< flushes to the device
+  void sync_data();                        ///< likewise, but of the file's metadata only what reading needs
   void close();  ///< reports what only close() tells (a full network file system); nothing where closed already
 
   bool is_open() const noexcept { return descriptor_ >= 0; }
@@ -48,6 +49,9 @@ class File {
   std::string path_;
   int descriptor_ = -1;
 };
+
+/// Flushes the names in a directory to the device, as far as the file system can.
+void sync_directory(const std::string& directory);
 
 /// Renaming to a device, a pipe or a directory would replace it or fail late. Throws Error(usage) for those, and for
 /// anything in /dev and /proc.

@@ -46,6 +46,9 @@ struct AuditOptions {
   std::optional<adapter::Repair> repair;  ///< write repaired adapters
   std::string repaired_dir;               ///< below it, one directory an adapter
 
+  std::string journal;  ///< directory for finished modules; empty for none
+  bool resume = false;  ///< go on with what is journalled there
+
   compute::Backend backend = compute::Backend::cpu;
   compute::Device device = compute::Device::cpu;
   int threads = 0;  ///< 0: this rank's share of the node's cores

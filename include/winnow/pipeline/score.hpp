@@ -39,12 +39,15 @@ struct Scores {
 
   void serialise(base::ByteWriter& out) const;
   void append(base::ByteReader& in);  ///< adds what another rank serialised
+  void append(Scores&& other);
 };
 
+class Journal;
+
 /// Scores these modules (indices into Inputs::tasks), with the rest of the team where it has several ranks: all of them
-/// must be given the same modules, and the first of them returns the scores. To be called inside run_together(world);
-/// stops where a peer has failed.
+/// must be given the same modules, and the first of them returns the scores and journals each module when it is
+/// finished. To be called inside run_together(world); stops where a peer has failed.
 Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                     comm::Communicator& team, comm::Communicator& world, StageClock& clock);
+                     comm::Communicator& team, comm::Communicator& world, Journal& journal, StageClock& clock);
 
 }  // namespace winnow::pipeline

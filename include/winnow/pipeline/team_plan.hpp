@@ -32,6 +32,10 @@ struct Assignment {
 
 Assignment assign_modules(const AuditOptions& options, const std::vector<slab::ModuleTask>& tasks, int ranks);
 
+/// Of those that are not `finished` [tasks], to teams of `members`; the others are nobody's: team -1.
+Assignment assign_rest(const std::vector<slab::ModuleTask>& tasks, const std::vector<bool>& finished, int ranks,
+                       int members);
+
 /// The slabs of a module that this member reads: all of split() for a rank alone; in a team neighbouring ones, and more
 /// and smaller ones where there would be too few.
 std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const TeamPlace& place);

@@ -21,7 +21,7 @@ _winnow() {
     --progress) choices="auto bar lines none" ;;
     --log-level) choices="error warning info debug" ;;
     --rank-by) choices="ediem misalignment alignment_removed cosine subspace_energy distance update_norm" ;;
-    --base | --aligned | --adapter | --output | --repaired-dir | --csv)
+    --base | --aligned | --adapter | --output | --repaired-dir | --journal | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;

@@ -1,0 +1,61 @@
+// Finished modules on disk while a run goes on, and what earlier incarnations of it have finished.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/base/log.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/incarnation.hpp"
+#include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/journal_file.hpp"
+#include "winnow/pipeline/options.hpp"
+#include "winnow/pipeline/score.hpp"
+
+namespace winnow::pipeline {
+
+/// Without `options.journal` it remembers nothing and nothing is finished.
+class Journal {
+ public:
+  /// Collective. With `resume` reads what earlier incarnations have finished; then begins a new one. `team`: ranks that
+  /// share a module. Throws Error(usage) where the journal is of other inputs or options, saying what differs.
+  Journal(const Inputs& inputs, const AuditOptions& options, int team, comm::Communicator& world, const base::Log& log);
+
+  /// Per task whether it is finished; the same on every rank.
+  const std::vector<bool>& finished() const noexcept { return finished_; }
+  std::uint64_t finished_count() const;
+  /// Ranks that share a module: as given, or as the journal was begun with where that was left open (`--team auto`).
+  int team() const noexcept { return team_; }
+  /// Scores of what is finished; on the coordinator, empty elsewhere.
+  const Scores& scores() const noexcept { return scores_; }
+
+  // By the ranks that add scores, one at a time each. Throw Error(runtime) where the disk is full.
+  void open(int rank);
+  void add(const Scores& module);  ///< all scores of one module
+  /// Flushes what has waited for some seconds; to be called often. On the coordinator also require_latest().
+  void keep();
+  void finish();  ///< flushes everything
+
+  /// Throws Error(runtime) where a later incarnation has taken over: nothing may be written then.
+  void require_latest() const;
+
+ private:
+  std::string begin(const Inputs& inputs, const AuditOptions& options, int team, const std::string& arithmetic,
+                    const base::Log& log);
+  void recover(const std::string& path, const Inputs& inputs, const base::Log& log);
+
+  std::string path_;  // of the whole journal; empty for none
+  Incarnation incarnation_;
+  std::string digest_;  // of the description
+  int team_ = 1;
+  std::vector<bool> finished_;
+  Scores scores_;
+  std::optional<JournalWriter> writer_;
+  bool coordinates_ = false;
+  std::chrono::steady_clock::time_point flushed_;
+};
+
+}  // namespace winnow::pipeline

@@ -1,0 +1,29 @@
+// Everything of a report that must not depend on ranks, threads or interruptions: all but the run's facts.
+#pragma once
+
+#include <string>
+
+#include "winnow/base/sha256.hpp"
+#include "winnow/report/report.hpp"
+
+namespace winnow::test {
+
+inline std::string report_fingerprint(const report::Report& report) {
+  std::string bytes;
+  const auto add = [&](const auto& number) { bytes.append(reinterpret_cast<const char*>(&number), sizeof(number)); };
+  for (const auto& metric : report.metrics) {
+    bytes += metric.name;
+    bytes.append(reinterpret_cast<const char*>(metric.values.data()), metric.values.size() * sizeof(double));
+  }
+  for (const auto& module : report.modules) {
+    bytes += module.name + module.role;
+    add(module.alignment_norm);
+    add(module.flags);
+  }
+  for (const auto& adapter : report.adapters) bytes += adapter.name + adapter.status + adapter.reason + adapter.sha256;
+  for (const auto action : report.action) bytes += static_cast<char>(action);
+  for (const auto cause : report.misalignment_cause) bytes += static_cast<char>(cause);
+  return base::sha256_hex(bytes);
+}
+
+}  // namespace winnow::test
