@@ -4,6 +4,8 @@
 set -euo pipefail
 directory=$1 host=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# A diskless host: of what ran before it failed nothing is there. (A socket that a step left would stop its second try.)
+rm -rf "$directory/spool/n$host" "$directory/tmp/n$host"
 mkdir -p "$directory/spool/n$host" "$directory/tmp/n$host"
 # setsid: a host that was booted from a terminal outlives it.
 setsid unshare -n -m -u -i -p --fork --kill-child=SIGKILL --mount-proc "$here/compute-host.sh" "$directory" "$host" \
@@ -13,6 +15,7 @@ for ((waited = 0; waited < 250; ++waited)); do # until it has a network of its o
   [[ $(readlink "/proc/$process/ns/net") != "$(readlink /proc/self/ns/net)" ]] && break
   sleep 0.02
 done
-ip link add "port$host" type veth peer name eth0 netns "$process"
+# The same card after a reboot: hosts that talked to this one remember its address for a while.
+ip link add "port$host" type veth peer name eth0 address "$(printf '02:00:00:00:00:%02x' "$host")" netns "$process"
 ip link set "port$host" master switch up
 echo "$process" >"$directory/host/$host"

@@ -23,8 +23,8 @@ class LogAxis:
         values = [value for value in values if value and value > 0] or [1]
         self.base, self.first, self.last = base, first, last
         low, high = math.log(min(values), base), math.log(max(values), base)
-        margin = 0.06 * max(high - low, 1e-9) if base == 2 else 0.04 * max(high - low, 1e-9)
-        if high - low < 0.3:  # one value, or nearly: give it room
+        margin = 0.05 * (high - low)
+        if high - low < (0.3 if base == 10 else 1):  # one value, or nearly: room for it and for a tick
             margin = 0.5 if base == 10 else 1
         self.low, self.high = low - margin, high + margin
 
@@ -113,7 +113,7 @@ def bars(title, label, rows, classes):
     """Stacked horizontal bars. rows: (name, [(stage, seconds)]); two with the same name, measured above predicted, belong
     together. classes: stage -> style."""
     longest = max(sum(seconds for _, seconds in stages) for _, stages in rows) or 1
-    left, right, thick = 58, WIDTH - 52, 11
+    left, right, thick = 80, WIDTH - 84, 11
     parts, at, previous = [], 4, None
     for name, stages in rows:
         if name != previous:
@@ -128,7 +128,7 @@ def bars(title, label, rows, classes):
                              f"<title>{escape(hover)}</title></rect>")
             place += width
         total = sum(seconds for _, seconds in stages)
-        note = "" if name != previous else " model"
+        note = "" if name != previous else " (model)"
         parts.append(f'<text x="{place + 4:.1f}" y="{at + 9}">{figure(total)} s{note}</text>')
         at += thick + 1
         previous = name

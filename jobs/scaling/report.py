@@ -88,7 +88,7 @@ def stage_bars(result, study, key, what):
     for value, runs in by(result["runs"], study, key).items():
         # The run in the middle, whole: medians of single stages would be of different runs.
         run = sorted(runs, key=lambda one: one["seconds"])[len(runs) // 2]
-        name = f"{figure(value)} {what}"
+        name = plural(value, what)
         for stages in (run["stages"], run["predicted"]["stages"]):
             rows.append((name, [(stage, stages.get(stage, 0)) for stage in STAGES]))
     title = f"Seconds of each stage over {key}: measured above, model below"
@@ -211,8 +211,8 @@ def render(result):
         '<section aria-labelledby="stages"><h2 id="stages">Where the time goes</h2>\n'
         "<p>Mean over ranks. <code>read</code> is waiting for weights that have not come yet, <code>gather</code> waiting for the "
         "slowest rank and its messages.</p>\n"
-        f'<div class="card"><div class="figs">{stage_bars(result, "strong", "ranks", "ranks")}'
-        f'{stage_bars(result, "adapters", "adapters", "ad.")}</div></div></section>\n',
+        f'<div class="card"><div class="figs">{stage_bars(result, "strong", "ranks", "rank")}'
+        f'{stage_bars(result, "adapters", "adapters", "adapter")}</div></div></section>\n',
         '<section aria-labelledby="crossover"><h2 id="crossover">Adapters</h2>\n'
         f'<p>The weights are read once however many adapters there are; arithmetic grows with them. On {plural(most, "rank")}.</p>\n'
         f'<div class="card"><div class="figs">{crossing_figure}</div></div></section>\n',

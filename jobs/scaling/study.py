@@ -6,9 +6,9 @@
     adapters    one model on N ranks, over numbers of adapters
     projection  what the calibrated model says of another model and of more ranks (nothing is run)
 
-Seconds are those the program records in its report (/run, mean over ranks): without its start, which is in the JSON as
-part of wall_seconds. Each run has its prediction beside it. Runs of all points take turns, so that a busy spell does not hit one point
-alone. Cold: the weights are put out of the page cache of every node before each run, and that is checked.
+Seconds are those the program records in its report (/run, mean over ranks), without its start, which is part of
+wall_seconds. Each run has its prediction beside it. Runs of all points take turns, so that a busy spell does not hit one
+point alone. Cold: the weights are put out of the page cache of every node before each run, and that is checked.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def powers_of_two(most):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="scaling.sh", usage="jobs/scaling.sh [options]", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--preset", default="llama-2-7b", help="shapes of the models (default llama-2-7b)")
     parser.add_argument("--layers-per-rank", type=int, metavar="L", default=1,
                         help="of the weak study; the strong one has as many as that makes on all ranks (default 1)")
@@ -80,10 +80,9 @@ def parse(arguments):
     parser.add_argument("--keep", action="store_true", help="keep the models")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, one run of each: shows that everything works")
     parser.add_argument("--winnow", type=Path, required=True, help=argparse.SUPPRESS)
+    if "--quick" in arguments:
+        parser.set_defaults(**QUICK)
     options = parser.parse_args(arguments)
-    if options.quick:
-        for name, value in QUICK.items():
-            setattr(options, name, value)
     if min(options.layers_per_rank, options.rank, options.repeats) < 1:
         parser.error("--layers-per-rank, --rank and --repeats are 1 or more")
     return options

@@ -14,7 +14,7 @@ exec </dev/null
 traces() {
   ls /sys/class/net
   sort /proc/self/mounts
-  grep -laFs -- "$work" /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep -v "^/proc/\($$\|$BASHPID\|self\)/"
+  grep -laFs -f <(echo "$work") /proc/[0-9]*/cmdline /proc/[0-9]*/environ # not as an argument: grep would find itself
   find "$work/tmp" -mindepth 1
 }
 traces >"$work/before"
@@ -25,7 +25,6 @@ TMPDIR=$work/tmp timeout --kill-after=10 220 "$local_slurm" with-cluster --nodes
 status=$?
 ((status != 69)) || exit 69
 ((status != 124 && status != 137)) || echo "FAILED: not done after 220 seconds"
-TMPDIR=$work/tmp
 traces >"$work/after"
 diff "$work/before" "$work/after" || {
   echo "FAILED: the cluster has left traces"
