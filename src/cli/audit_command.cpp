@@ -8,6 +8,7 @@
 #include "audit_options.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "stop_signals.hpp"
 #include "version.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/render.hpp"
@@ -65,6 +66,9 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
   options.facts = facts(arguments);
   ProgressMeter meter(ProgressMeter::parse_style(values["progress"].as<std::string>()), world.size());
   if (world.is_coordinator()) options.progress = [&](const pipeline::Progress& progress) { meter.update(progress); };
+
+  if (!options.journal.empty()) options.stop_requested = note_stop_signals();
+  world.watch_peers(std::chrono::seconds(peer_timeout(values)));
 
   const auto result = pipeline::audit(options, world, log);
   meter.finish();

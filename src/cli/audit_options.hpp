@@ -12,6 +12,9 @@ void add_audit_options(po::options_description& options);
 /// Where results go. A plan takes them as well, so that a command line can be tried out as it is.
 void add_output_options(po::options_description& options);
 
+/// Seconds. Throws Error(usage).
+std::uint64_t peer_timeout(const po::variables_map& values);
+
 /// Options of the contract that come with later versions.
 std::vector<std::string> later_audit_options();
 

@@ -50,7 +50,10 @@ base::Log console_log(base::LogLevel level, int rank) {
   });
 }
 
-void print_error(const base::Error& error) { put(fmt::format("winnow: error: {}\n", printable(error.what()))); }
+void print_error(const base::Error& error) {
+  const bool wanted = error.kind() == base::ErrorKind::stopped;
+  put(fmt::format("winnow: {}{}\n", wanted ? "" : "error: ", printable(error.what())));
+}
 
 void print_result(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 

@@ -29,6 +29,9 @@ class ProgressMeter {
   static Style parse_style(std::string_view text);
 
   ProgressMeter(Style style, int ranks) : style_(style), ranks_(ranks) {}
+  ~ProgressMeter() { finish(); }  ///< an error gets a line of its own
+  ProgressMeter(const ProgressMeter&) = delete;
+  ProgressMeter& operator=(const ProgressMeter&) = delete;
   void update(const pipeline::Progress& progress);
   void finish();  ///< ends the bar's line
 

@@ -38,7 +38,8 @@ std::string help_text() {
   for (const auto& command : kCommands) text += fmt::format("  {:<8}{}\n", command.name, command.summary);
   text +=
       "\nRuns alone, under mpirun, or under srun --mpi=pmix.\n"
-      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings (--fail-on-findings).\n";
+      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings (--fail-on-findings),\n75 stopped at a "
+      "signal with work journalled.\n";
   return text;
 }
 

@@ -111,6 +111,7 @@ int plan_command(const Arguments& arguments, comm::Communicator& world) {
   const double start_up_seconds = pipeline::process_age_seconds();
   const auto values = parse(command_line(), arguments);
   const auto options = audit_options(values, "plan");
+  peer_timeout(values);
   ProgressMeter::parse_style(values["progress"].as<std::string>());
   const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(world.size());
   if (ranks < 1 || ranks > pipeline::kMostRanks) {

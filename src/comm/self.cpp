@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <utility>
 
 #include "winnow/comm/communicator.hpp"
 
@@ -22,7 +23,16 @@ class Self final : public Communicator {
   void notify_failure() override {}
   bool peer_failed() override { return false; }
   void forget_failures() override {}
+  void request_stop() override { stop_ = true; }
+  bool stop_requested() override { return stop_; }
+  bool forget_stop() override { return std::exchange(stop_, false); }
+  void while_waiting(std::function<void()>) override {}
+  void watch_peers(std::chrono::seconds) override {}
+  void keep_alive() override {}
   void abort(int exit_code) override { std::_Exit(exit_code); }
+
+ private:
+  bool stop_ = false;
 };
 
 }  // namespace

@@ -20,6 +20,8 @@ std::optional<Error> error_of(const std::function<void()>& work) {
   } catch (const Error& error) {
     return error;
   } catch (const PeerFailed&) {
+  } catch (const PeerLost&) {
+    throw;  // agreeing would mean waiting for the one that is lost
   } catch (const std::bad_alloc&) {
     return Error(ErrorKind::runtime, "out of memory")
         .advice("use more ranks per node with less memory each, or fewer adapters at once");
@@ -62,6 +64,8 @@ void step_together(Communicator& team, const std::function<void()>& work) {
   std::exception_ptr failure;
   try {
     work();
+  } catch (const PeerLost&) {
+    throw;
   } catch (...) {
     failure = std::current_exception();
   }

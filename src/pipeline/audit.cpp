@@ -4,6 +4,7 @@
 
 #include "destinations.hpp"
 #include "repair.hpp"
+#include "stop_request.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
@@ -71,6 +72,30 @@ void require_a_scored_adapter(const report::Report& report, const AuditOptions& 
   throw Error(ErrorKind::invalid_input, fmt::format("no adapter could be scored: {}", report.adapters.front().reason));
 }
 
+/// Runs `work`, which stops early where that is requested. Returns, the same on all ranks, whether it was.
+bool stopping_when_asked(const AuditOptions& options, comm::Communicator& world,
+                         const std::function<void(StopRequest&)>& work) {
+  StopRequest stop(options, world);
+  try {
+    work(stop);
+  } catch (const Error&) {  // agreed on by all ranks
+    stop.settle();
+    throw;
+  }
+  return stop.settle();
+}
+
+/// Collective. A request to stop may have come when there was nothing left to do.
+void require_all_finished(const Inputs& inputs, const Journal& journal, const Scores& mine, comm::Communicator& world) {
+  double finished = static_cast<double>(mine.modules.size());
+  world.sum(std::span(&finished, 1));
+  finished += static_cast<double>(journal.finished_count());
+  if (finished == static_cast<double>(inputs.tasks.size())) return;
+  throw Error(ErrorKind::stopped,
+              fmt::format("stopped at a signal after {:.0f} of {} modules", finished, inputs.tasks.size()))
+      .advice("run again with --resume");
+}
+
 }  // namespace
 
 AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
@@ -99,7 +124,12 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
-  comm::run_together(world, [&] { mine = score_modules(inputs, modules, options, *team, world, journal, clock); });
+  const bool stopped = stopping_when_asked(options, world, [&](StopRequest& stop) {
+    comm::run_together(world,
+                       [&] { score_modules(inputs, modules, options, *team, world, journal, stop, clock, mine); });
+    comm::run_together(world, [&] { journal.finish(); });
+  });
+  if (stopped) require_all_finished(inputs, journal, mine, world);
 
   // reduction -> population metrics -> selection
   AuditResult result;

@@ -80,6 +80,7 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
     : inputs_(inputs),
       options_(options),
       team_(team),
+      world_(world),
       between_slabs_(std::move(between_slabs)),
       clock_(clock),
       place_{team.rank(), team.size()},
@@ -221,6 +222,7 @@ void ModuleScorer::sweep(const char* stage, const std::function<void(const slab:
       [&](const slab::Slab& slab) {
         const auto ready = Clock::now();
         use(slab);
+        world_.keep_alive();  // with each slab, not while waiting for one: storage that hangs must show
         const auto now = Clock::now();
         clock_.add("read", seconds(mark, ready), 0);
         clock_.add(stage, seconds(ready, now), 0);

@@ -43,6 +43,7 @@ class ModuleScorer {
   const Inputs& inputs_;
   const AuditOptions& options_;
   comm::Communicator& team_;
+  comm::Communicator& world_;
   std::function<void()> between_slabs_;
   StageClock& clock_;
   TeamPlace place_;

@@ -4,20 +4,22 @@
 #include <utility>
 
 #include "module_scorer.hpp"
+#include "stop_request.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/journal.hpp"
 
 namespace winnow::pipeline {
 
-Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                     comm::Communicator& team, comm::Communicator& world, Journal& journal, StageClock& clock) {
-  Scores scores;
-  if (modules.empty()) return scores;
+void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
+                   comm::Communicator& team, comm::Communicator& world, Journal& journal, StopRequest& stop,
+                   StageClock& clock, Scores& scores) {
+  if (modules.empty()) return;
   Progress progress;
   progress.modules = modules.size();
   for (const auto module : modules) progress.bytes += inputs.tasks[module].bytes();
   const auto between_slabs = [&] {
     comm::stop_if_peer_failed(world);
+    stop.leave_if_overdue();
     journal.keep();
   };
   std::optional<ModuleScorer> scorer;
@@ -26,6 +28,7 @@ Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modul
     scorer.emplace(inputs, modules, options, team, world, between_slabs, clock);
   });
   for (const auto module : modules) {
+    if (team.maximum(stop.made() ? 1 : 0) != 0) break;  // a team stops after the same module
     Scores one;
     scorer->score(module, one);
     comm::step_together(team, [&] {
@@ -37,8 +40,6 @@ Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modul
     });
   }
   scorer->count_bytes();
-  comm::step_together(team, [&] { journal.finish(); });
-  return scores;
 }
 
 }  // namespace winnow::pipeline

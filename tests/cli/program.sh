@@ -123,6 +123,7 @@ values() {
   for option in "--precision tf32" "--precision=tf32"; do
     refuses 2 "--precision is not available in this version" "${audit[@]}" $option
   done
+  refuses 2 "--peer-timeout 1000000 is too long; expected seconds, 0 to 604800" "${audit[@]}" --peer-timeout 1000000
   refuses 2 "--resume needs a journal; add --journal DIR" "${audit[@]}" --resume
   refuses 2 "--journal is or is below what is not a directory: $work/family/truth.json; expected a directory" \
     "${audit[@]}" --journal family/truth.json/j
@@ -373,12 +374,43 @@ signals() {
     wait $run 2>/dev/null
     local code=$?
     if [[ $code == 0 ]]; then
-      accepts 0 "448 modules" report report.h5 || true
+      accepts 0 "224 modules" report report.h5 || true
     else
       check "SIG$signal: exit code $code" test "$code" = $((128 + $(kill -l $signal)))
       check "SIG$signal: a report is there" test ! -e report.h5
     fi
     nothing_left_over "SIG$signal"
+  done
+  stops_and_resumes
+}
+
+# With a journal: exit code 75, and the rest with --resume.
+stops_and_resumes() {
+  local signal run code
+  local -a audit=(audit --base family/base --aligned family/aligned --zoo family/adapters --backend reference)
+  "$winnow" "${audit[@]}" --report whole.h5 --progress none >out 2>err || fail "an audit"
+  "$winnow" report whole.h5 --csv whole >out 2>err || fail "its tables"
+  for signal in TERM USR1; do
+    rm -f report.h5 err
+    "$winnow" "${audit[@]}" --report report.h5 --journal "journal-$signal" --progress bar >out 2>err &
+    run=$!
+    while [[ ! -s err ]] && kill -0 $run 2>/dev/null; do sleep 0.02; done
+    kill -s $signal $run
+    wait $run
+    code=$?
+    if [[ $code != 0 ]]; then
+      check "SIG$signal with a journal: exit code $code" test "$code" = 75
+      check "SIG$signal with a journal: not told" \
+        grep -qE "winnow: stopped at a signal after [0-9]+ of 224 modules; run again with --resume$" err
+      check "SIG$signal with a journal: a report is there" test ! -e report.h5
+    fi
+    refuses 2 "holds a journal already: journal-$signal; add --resume" \
+      "${audit[@]}" --report report.h5 --journal "journal-$signal"
+    accepts 0 "224 modules" "${audit[@]}" --report report.h5 --journal "journal-$signal" --resume --progress none
+    "$winnow" report report.h5 --csv "resumed-$signal" >out 2>err || fail "tables after --resume"
+    check "SIG$signal with a journal: other results" diff -r whole "resumed-$signal"
+    refuses 2 "the journal is of other inputs or options: journal-$signal/incarnation-0001; expected the same as then; seed: 0 then, 4 now" \
+      "${audit[@]}" --report report.h5 --journal "journal-$signal" --resume --seed 4
   done
 }
 
@@ -393,7 +425,7 @@ documents() {
   local -A promised=(
     [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --threads --team --memory-budget --io --strict --progress --log-level --config
-      --fail-on-findings --journal --resume"
+      --fail-on-findings --journal --resume --peer-timeout"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [report]="--html --csv --json --truth --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"

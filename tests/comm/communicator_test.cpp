@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <thread>
 
 #include "mpi/mpi_main.hpp"
 #include "winnow/base/error.hpp"
@@ -197,6 +198,65 @@ TEST(Together, TheCoordinatorsErrorReachesEveryRank) {
     EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
     EXPECT_STREQ(error.what(), "no such checkpoint");
   }
+}
+
+TEST(Communicator, ARequestToStopReachesEveryRankFromAny) {
+  for (int asked = 0; asked < world().size(); ++asked) {
+    EXPECT_FALSE(world().stop_requested());
+    world().barrier();  // nobody asks before all have looked
+    if (world().rank() == asked) {
+      world().request_stop();
+      world().request_stop();
+    }
+    while (!world().stop_requested()) {
+    }
+    EXPECT_TRUE(world().forget_stop());
+    EXPECT_FALSE(world().stop_requested());
+    EXPECT_FALSE(world().forget_stop());
+    world().barrier();
+  }
+}
+
+TEST(Communicator, AllRanksMayAskToStopAtOnce) {
+  world().request_stop();
+  EXPECT_TRUE(world().stop_requested());
+  EXPECT_TRUE(world().forget_stop());
+  world().barrier();
+  EXPECT_FALSE(world().stop_requested());
+  world().barrier();
+}
+
+TEST(Communicator, ARequestThatNobodyHasSeenIsForgottenAsWell) {
+  if (world().rank() == world().size() - 1) world().request_stop();
+  EXPECT_TRUE(world().forget_stop());
+  world().barrier();
+  EXPECT_FALSE(world().stop_requested());
+  world().barrier();
+}
+
+TEST(Communicator, ARankThatWaitsPassesARequestOn) {
+  if (world().size() == 1) return;
+  // The coordinator learns of it while it waits in a collective, and so does everybody else through it.
+  world().while_waiting([] { world().stop_requested(); });
+  if (world().rank() == world().size() - 1) {
+    world().request_stop();
+  } else if (world().rank() > 0) {
+    while (!world().stop_requested()) {
+    }
+  }
+  world().barrier();
+  world().while_waiting({});
+  EXPECT_TRUE(world().forget_stop());
+}
+
+TEST(Communicator, RanksThatListenAndWaitLoseNobody) {
+  world().watch_peers(std::chrono::seconds(3));
+  for (int turn = 0; turn < world().size() && turn < 3; ++turn) {
+    if (world().rank() == turn) std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    world().keep_alive();
+    world().barrier();
+  }
+  world().watch_peers(std::chrono::seconds(0));
 }
 
 }  // namespace

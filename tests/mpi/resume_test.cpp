@@ -1,6 +1,9 @@
 // Interrupted and resumed on other numbers of ranks: the report of a run that was not interrupted, bit for bit.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <filesystem>
+
 #include "mpi/mpi_main.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
@@ -88,6 +91,112 @@ TEST(Resume, TeamsOfAnInterruptedRunGoOn) {
   EXPECT_EQ(resumed.action, whole.action);
   EXPECT_EQ(test::report_fingerprint(resumed), test::report_fingerprint(again)) << "all of it from the journal";
   EXPECT_EQ(std::get<std::int64_t>(again.attributes.at("team")), std::min(2, world().size()));
+}
+
+/// What a run says that was asked to stop.
+std::string stopped(const pipeline::AuditOptions& options) {
+  try {
+    pipeline::audit(options, world(), {});
+  } catch (const Error& error) {
+    EXPECT_EQ(static_cast<int>(error.kind()), 75) << error.what();
+    return error.what();
+  }
+  return "done";
+}
+
+/// That a rank makes once it has finished `modules`.
+void ask_to_stop(pipeline::AuditOptions& options, std::shared_ptr<std::uint64_t> finished, std::uint64_t modules) {
+  options.progress = [=](const pipeline::Progress& progress) { *finished = progress.modules_done; };
+  options.stop_requested = [=] { return *finished >= modules; };
+}
+
+TEST(Stop, WhicheverRankIsAsked) {
+  auto options = golden_options();
+  const auto whole = uninterrupted(options);
+  for (int asked = 0; asked < world().size(); ++asked) {
+    for (const int team : {1, 2}) {
+      const SharedDirectory directory;
+      auto stopping = options;
+      stopping.team = team;
+      stopping.journal = directory / "journal";
+      stopping.report = directory / "report.h5";
+      const auto finished = std::make_shared<std::uint64_t>(0);
+      ask_to_stop(stopping, finished, world().rank() == asked ? 2 : 1'000);
+      const auto said = stopped(stopping);
+      EXPECT_THAT(said,
+                  ::testing::MatchesRegex("stopped at a signal after [0-9]+ of 35 modules; run again with --resume"));
+      EXPECT_FALSE(std::filesystem::exists(stopping.report));
+      stopping.resume = true;
+      stopping.stop_requested = {};
+      stopping.progress = {};
+      const auto report = pipeline::audit(stopping, world(), {}).report;
+      if (world().is_coordinator() && (team == 1 || world().size() == 1)) {
+        EXPECT_EQ(test::report_fingerprint(report), whole);
+      }
+    }
+  }
+}
+
+TEST(Stop, BeforeTheFirstModule) {
+  const SharedDirectory directory;
+  auto options = golden_options();
+  options.journal = directory / "journal";
+  options.stop_requested = [] { return true; };
+  EXPECT_THAT(stopped(options), ::testing::StartsWith("stopped at a signal after 0 of 35"));
+}
+
+TEST(Stop, AModuleThatTakesTooLongIsGivenUp) {
+  for (const int team : {1, 2}) {
+    const SharedDirectory directory;
+    auto options = golden_options();
+    options.team = team;
+    options.journal = directory / "journal";
+    options.stop_grace = std::chrono::milliseconds(0);
+    // Asked when weights are read already: within the first module of the coordinator.
+    const auto reading = std::make_shared<std::atomic<bool>>(false);
+    options.make_reader = [=] {
+      *reading = true;
+      return slab::make_reader(slab::IoMode::buffered);
+    };
+    options.stop_requested = [=] { return world().is_coordinator() && reading->load(); };
+    const auto said = stopped(options);
+    EXPECT_THAT(said, ::testing::StartsWith("stopped at a signal after "));
+    options.resume = true;
+    options.stop_requested = {};
+    const auto report = pipeline::audit(options, world(), {}).report;
+    if (world().is_coordinator() && team == 1) {
+      EXPECT_EQ(test::report_fingerprint(report), uninterrupted(golden_options()));
+    }
+  }
+}
+
+TEST(Stop, ARequestAfterTheLastModuleStopsNothing) {
+  const SharedDirectory directory;
+  auto options = golden_options();
+  options.journal = directory / "journal";
+  const auto finished = std::make_shared<bool>(false);
+  options.progress = [=](const pipeline::Progress& progress) { *finished = progress.modules_done == progress.modules; };
+  // Of a single rank only: elsewhere others may still have modules to do.
+  options.stop_requested = [=] { return world().size() == 1 && *finished; };
+  EXPECT_EQ(stopped(options), "done");
+}
+
+TEST(Stop, AnErrorMeanwhileIsToldAndLeavesNothingBehind) {
+  const SharedDirectory directory;
+  auto options = golden_options();
+  options.journal = directory / "journal";
+  options.stop_requested = [] { return true; };
+  options.stop_grace = std::chrono::hours(1);
+  options.make_reader = []() -> std::unique_ptr<slab::Reader> {
+    throw Error(ErrorKind::runtime, "cannot read").os_error(EIO);
+  };
+  try {
+    pipeline::audit(options, world(), {});
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::runtime) << error.what();
+  }
+  EXPECT_FALSE(world().stop_requested());
 }
 
 TEST(Resume, OneRefusalForAll) {

@@ -1,9 +1,12 @@
 // A small communicator: what an audit needs of its ranks. Backends: self (one process) and mpi.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -11,6 +14,13 @@ namespace winnow::comm {
 
 /// The rank that reads headers, selects and writes the report.
 inline constexpr int kCoordinator = 0;
+
+/// A rank that waits for others has lost one of them, which watch_peers() tells. There is nobody left to agree with:
+/// who catches this reports it and calls abort().
+class PeerLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 /// Collective calls must be made by all ranks in the same order. Code that can throw between two of them belongs in
 /// run_together() (comm/together.hpp), or the peers of a rank that throws would wait for ever.
@@ -26,7 +36,8 @@ class Communicator {
 
   bool is_coordinator() const noexcept { return rank() == kCoordinator; }
 
-  // Collectives. Throw Error(runtime) with the library's own reason.
+  // Collectives. Throw Error(runtime) with the library's own reason. A rank that waits in one does not keep a core
+  // busy.
   virtual void barrier() = 0;
   virtual void broadcast(std::string& bytes, int root) = 0;                         ///< of any length
   virtual std::vector<std::string> gather(const std::string& bytes, int root) = 0;  ///< by rank; empty but at root
@@ -42,6 +53,21 @@ class Communicator {
   virtual void notify_failure() = 0;   ///< tells every peer
   virtual bool peer_failed() = 0;      ///< whether a peer has told; cheap enough to ask for every slab
   virtual void forget_failures() = 0;  ///< collective: consumes what notify_failure() sent, once all have stopped
+
+  // Not collective: how all ranks learn that they should stop soon, by themselves, whichever of them was told.
+  virtual void request_stop() = 0;  ///< tells every rank; again does nothing
+  virtual bool
+  stop_requested() = 0;            ///< whether any rank has; to be asked often by all, for the coordinator passes it on
+  virtual bool forget_stop() = 0;  ///< collective: whether any rank had; consumes it
+
+  /// `work` is called now and then while this rank or one of its teams waits for others; empty for none. It must
+  /// neither throw nor communicate, but for request_stop() and stop_requested().
+  virtual void while_waiting(std::function<void()> work) = 0;
+
+  /// Collective. From now on a rank that waits, or calls keep_alive(), throws PeerLost where a peer, by rank and host,
+  /// has not done so for `timeout`; 0: waits for ever. To be called on the world.
+  virtual void watch_peers(std::chrono::seconds timeout) = 0;
+  virtual void keep_alive() = 0;  ///< to be called often during long work
 
   /// Ends all ranks at once; for what cannot be agreed on, such as a broken MPI.
   [[noreturn]] virtual void abort(int exit_code) = 0;

@@ -8,7 +8,8 @@
 
 namespace winnow::comm {
 
-/// Thrown by stop_if_peer_failed(); run_together() turns it into the peer's own error.
+/// Leaves the work of run_together() without an error of one's own: thrown by stop_if_peer_failed(), and then
+/// run_together() throws the peer's error; thrown where all ranks stop, and then it returns.
 struct PeerFailed {};
 
 /// To be called often inside run_together(): leaves the work where a peer has failed already.

@@ -1,6 +1,7 @@
 // What an audit is asked to do.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -60,7 +61,12 @@ struct AuditOptions {
   std::function<std::unique_ptr<slab::Reader>()> make_reader = [] {
     return slab::make_reader(slab::IoMode::automatic);
   };
-  std::function<void(const Progress&)> progress;   ///< called after each slab; may be empty
+  std::function<void(const Progress&)> progress;  ///< called after each slab; may be empty
+
+  /// Asked between slabs and while waiting; may be empty. Once true on any rank, all finish the module in hand, as far
+  /// as `stop_grace` allows, and audit() throws Error(stopped) unless that was the last.
+  std::function<bool()> stop_requested;
+  std::chrono::milliseconds stop_grace{20'000};
   std::map<std::string, report::Attribute> facts;  ///< further attributes of the report: versions, command line
 };
 

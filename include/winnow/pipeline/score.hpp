@@ -43,11 +43,14 @@ struct Scores {
 };
 
 class Journal;
+class StopRequest;
 
-/// Scores these modules (indices into Inputs::tasks), with the rest of the team where it has several ranks: all of them
-/// must be given the same modules, and the first of them returns the scores and journals each module when it is
-/// finished. To be called inside run_together(world); stops where a peer has failed.
-Scores score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                     comm::Communicator& team, comm::Communicator& world, Journal& journal, StageClock& clock);
+/// Adds the scores of these modules (indices into Inputs::tasks), with the rest of the team where it has several ranks:
+/// all of them must be given the same modules, and the first of them gets the scores and journals each module when it
+/// is finished. To be called inside run_together(world). Stops early where a peer has failed and where that is
+/// requested: what is in `scores` then is finished.
+void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
+                   comm::Communicator& team, comm::Communicator& world, Journal& journal, StopRequest& stop,
+                   StageClock& clock, Scores& scores);
 
 }  // namespace winnow::pipeline
