@@ -43,8 +43,8 @@ SlurmdLogFile=$directory/log/slurmd.%n.log
 SlurmdParameters=config_overrides
 $( ((GPUS == 0)) || echo GresTypes=gpu)
 NodeName=n[1-$NODES] NodeAddr=10.64.0.[1-$NODES] CPUs=$CPUS Boards=1 SocketsPerBoard=1 CoresPerSocket=$CPUS ThreadsPerCore=1 RealMemory=$memory_mb $gres State=UNKNOWN
-PartitionName=main Nodes=n[1-$NODES] Default=YES PriorityTier=1 GraceTime=30 MaxTime=60 State=UP
-PartitionName=urgent Nodes=n[1-$NODES] PriorityTier=2 PreemptMode=OFF MaxTime=60 State=UP
+PartitionName=main Nodes=n[1-$NODES] Default=YES PriorityTier=1 GraceTime=30 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=n[1-$NODES] PriorityTier=2 PreemptMode=OFF MaxTime=INFINITE State=UP
 CONF
 
 if ((GPUS > 0)); then

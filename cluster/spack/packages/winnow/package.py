@@ -30,10 +30,10 @@ class Winnow(CMakePackage):
 
     # What was tested is Open MPI 4.1; the communicator uses MPI 3.1 and nothing of Open MPI's own.
     depends_on("mpi@3:")
-    # Rank 0 alone writes reports: serial HDF5 will do, and reports of other programs' making are not read.
-    depends_on("hdf5@1.10: +hl")
+    # Rank 0 alone writes reports: serial HDF5, which is what was tested.
+    depends_on("hdf5@1.10: +hl ~mpi")
     depends_on("boost@1.74: +program_options")
-    depends_on("fmt@9:")
+    depends_on("fmt@9")  # as Debian 12 and Ubuntu 24.04 have it
     depends_on("nlohmann-json@3.11:")
     depends_on("openssl")
     depends_on("pcre2@10:")
