@@ -1,15 +1,12 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 
 #include "audit_options.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "run_facts.hpp"
 #include "stop_signals.hpp"
-#include "version.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/render.hpp"
 
@@ -32,30 +29,6 @@ CommandLine command_line() {
   return line;
 }
 
-std::string quoted(const std::string& word) {
-  return word.find_first_of(" \t\"'\\$&|;<>()*?") == std::string::npos ? word : "'" + word + "'";
-}
-
-std::map<std::string, report::Attribute> facts(const Arguments& arguments) {
-  const auto& version = build_version();
-  std::string command = "winnow audit";
-  for (const auto& word : arguments) command += " " + quoted(word);
-  std::map<std::string, report::Attribute> facts{
-      {"winnow_version", std::string(version.number)},
-      {"git_sha", std::string(version.git_sha)},
-      {"command_line", command},
-      {"created_utc", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                                  fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())))},
-      {"device", std::string("cpu")},
-      {"libtorch_version", std::string(version.libtorch)},
-      {"hdf5_version", std::string(version.hdf5)},
-      {"mpi_version", std::string(version.mpi)},
-      {"nccl_version", std::string(version.nccl)},
-  };
-  if (const char* job = std::getenv("SLURM_JOB_ID")) facts["slurm_job_id"] = std::string(job);
-  return facts;
-}
-
 }  // namespace
 
 int audit_command(const Arguments& arguments, comm::Communicator& world) {
@@ -63,7 +36,8 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
   auto options = audit_options(values, "audit");
   required(values, "audit", "report");
   const auto log = console_log(log_level(values), world.rank());
-  options.facts = facts(arguments);
+  options.facts = run_facts("audit", arguments);
+  options.facts["device"] = std::string("cpu");
   ProgressMeter meter(ProgressMeter::parse_style(values["progress"].as<std::string>()), world.size());
   if (world.is_coordinator()) options.progress = [&](const pipeline::Progress& progress) { meter.update(progress); };
 

@@ -51,7 +51,7 @@ po::variables_map parse_words(const CommandLine& line, const std::vector<std::st
   all.add(line.options).add_options()(kExtraWords, po::value<std::vector<std::string>>());
   po::positional_options_description positional;
   for (const auto& name : line.positional) positional.add(name.c_str(), 1);
-  positional.add(kExtraWords, -1);
+  positional.add(line.rest.empty() ? kExtraWords : line.rest.c_str(), -1);
   // No guessing: an abbreviated option would change its meaning when a later version adds a longer one.
   const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
   po::variables_map values;

@@ -40,6 +40,7 @@ struct CommandLine {
   std::string usage;                                         ///< first lines of the help text
   po::options_description options{"Options", kHelpColumns};  ///< shown in the help text
   std::vector<std::string> positional;                       ///< options that may be given without their name, in order
+  std::string rest;                                          ///< option that takes all further words; empty for none
   std::vector<std::string> later;  ///< options of the contract that this version does not have: refused by name
 };
 

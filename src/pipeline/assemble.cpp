@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <deque>
-#include <iterator>
 
+#include "judge.hpp"
+#include "metric_table.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/pipeline/module_names.hpp"
 
@@ -16,34 +15,6 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 using metrics::kUndefined;
-
-/// N x M arrays being filled, by metric name, in the order they were first asked for.
-class MetricTable {
- public:
-  explicit MetricTable(std::size_t cells) : cells_(cells) {}
-
-  std::vector<double>& add(const std::string& name, const std::string& units, const std::string& long_name) {
-    metrics_.push_back({name, units, long_name, std::vector<double>(cells_, kUndefined)});
-    return metrics_.back().values;
-  }
-  void add(const std::string& name, const std::string& units, const std::string& long_name,
-           std::vector<double> values) {
-    add(name, units, long_name) = std::move(values);
-  }
-  const std::vector<double>& operator[](std::string_view name) const {
-    for (const auto& metric : metrics_) {
-      if (metric.name == name) return metric.values;
-    }
-    throw Error(ErrorKind::runtime, fmt::format("internal: metric {} is not there", name));
-  }
-  std::vector<report::Metric> take() && {
-    return {std::make_move_iterator(metrics_.begin()), std::make_move_iterator(metrics_.end())};
-  }
-
- private:
-  std::size_t cells_;
-  std::deque<report::Metric> metrics_;  // references into it stay valid while it grows
-};
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const base::Log& log) {
   std::vector<std::string> names;
@@ -163,92 +134,21 @@ void add_element_metrics(MetricTable& table, const Scores& scores, const std::ve
   }
 }
 
-/// Metrics that need peers, from those of single layers. Returns the causes of misalignment.
-std::vector<report::Cause> add_population_metrics(MetricTable& table, const std::vector<report::ModuleRow>& modules,
-                                                  std::size_t adapters, const AuditOptions& options) {
-  metrics::Layout layout{adapters, modules.size(), {}};
-  for (const auto& module : modules) layout.roles.push_back(module.role);
-  const auto distance = table["distance"];
-  const auto population = std::string(metrics::name(options.population));
-
-  auto misalignment = metrics::misalignment(table["rms_distance"], table["subspace_energy"], table["alignment_removed"],
-                                            layout, options.population);
-  table.add("ediem", "1", "E-DIEM: (rms_distance - median) / IQR over the population " + population,
-            metrics::robust_scores(table["rms_distance"], layout, options.population));
-  table.add("misalignment", "1", "largest of three robust scores: magnitude, direction, sign",
-            std::move(misalignment.score));
-  table.add("ediem_published_std", "1", "SPLoRA's score with the spread as standard deviation over the adapter",
-            metrics::ediem_published_std(distance, layout));
-  auto& theoretical = table.add("diem_theoretical", "1", "SPLoRA's score without samples: a baseline only");
-  for (std::size_t cell = 0; cell < theoretical.size(); ++cell) {
-    const auto& module = modules[cell % modules.size()];
-    if (!std::isnan(distance[cell])) {
-      theoretical[cell] = metrics::diem_theoretical(distance[cell], module.out_features * module.in_features);
-    }
-  }
-  if (options.element_statistics) {
-    table.add("ediem_published_iqr", "1", "SPLoRA's score with the spread as inter-quartile range over the adapter",
-              metrics::ediem_published_iqr(distance, table["projected_q25"], table["update_q25"], layout));
-    auto& diem = table.add("diem", "1", "DIEM (Tessari et al.), closed forms for large n");
-    for (std::size_t cell = 0; cell < diem.size(); ++cell) {
-      const auto& module = modules[cell % modules.size()];
-      if (std::isnan(distance[cell])) continue;
-      diem[cell] = metrics::diem(distance[cell], std::min(table["projected_min"][cell], table["update_min"][cell]),
-                                 std::max(table["projected_max"][cell], table["update_max"][cell]),
-                                 module.out_features * module.in_features);
-    }
-  }
-  std::vector<report::Cause> causes;
-  for (const auto cause : misalignment.cause) causes.push_back(static_cast<report::Cause>(cause));
-  return causes;
-}
-
-void select_modules(report::Report& report, const Inputs& inputs, const AuditOptions& options, const base::Log& log) {
-  const auto modules = report.modules.size();
-  const auto& scores = report.find_metric(options.rank_by)->values;
-  std::vector<std::string> names;
-  for (const auto& module : report.modules) names.push_back(module.name);
-  report.action.assign(scores.size(), report::Action::none);
-  std::vector<std::vector<bool>> present(report.adapters.size(), std::vector<bool>(modules, false));
-  for (std::size_t m = 0; m < inputs.layers.size(); ++m) {
-    for (const auto& layer : inputs.layers[m]) present[layer.adapter][m] = true;
-  }
-  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
-    if (report.adapters[n].status != "ok") continue;
-    const auto selection = select::select(std::span(scores).subspan(n * modules, modules), present[n], names,
-                                          options.policy, select::sense_of(options.rank_by));
-    bool anything_kept = !selection.unscored.empty();
-    for (std::size_t m = 0; m < modules; ++m) {
-      report.action[n * modules + m] = static_cast<report::Action>(selection.action[m]);
-      anything_kept |= selection.action[m] == select::Action::keep;
-    }
-    if (!selection.unscored.empty()) {
-      log.warn(fmt::format("adapter {}: {} of its modules have no {} and are kept, the first is {}",
-                           report.adapters[n].name, selection.unscored.size(), options.rank_by,
-                           names[selection.unscored.front()]));
-    }
-    if (!anything_kept && options.repair) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
-  }
-}
-
 }  // namespace
 
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log) {
   report::Report report;
   report.modules = module_rows(inputs, scores, log);
   report.adapters = adapter_rows(inputs, scores, options, log);
-  report.policy = options.policy.text();
-  report.rank_by = options.rank_by;
-  report.population = std::string(metrics::name(options.population));
   MetricTable table(report.adapters.size() * report.modules.size());
   add_layer_metrics(table, scores, report.adapters, report.modules.size());
   if (options.element_statistics) add_element_metrics(table, scores, report.adapters, report.modules.size());
-  report.misalignment_cause = add_population_metrics(table, report.modules, report.adapters.size(), options);
   report.metrics = std::move(table).take();
-  if (report.find_metric(options.rank_by) == nullptr) {
-    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", options.rank_by));
+  std::vector<std::vector<bool>> present(report.adapters.size(), std::vector<bool>(report.modules.size(), false));
+  for (std::size_t m = 0; m < inputs.layers.size(); ++m) {
+    for (const auto& layer : inputs.layers[m]) present[layer.adapter][m] = true;
   }
-  select_modules(report, inputs, options, log);
+  judge(report, present, options, log);
   return report;
 }
 

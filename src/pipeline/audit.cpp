@@ -46,7 +46,7 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
 
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
-               const comm::Communicator& world, int team_members) {
+               const comm::Communicator& world, const Journal& journal, int team_members) {
   report.attributes = options.facts;
   auto& facts = report.attributes;
   facts["mpi_ranks"] = std::int64_t{world.size()};
@@ -59,6 +59,9 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["backend"] = std::string(compute::name(options.backend));
   facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
   facts["seed"] = static_cast<std::int64_t>(options.seed);
+  facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
+  facts["repair"] = std::string(!options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero");
+  if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
 }
 
@@ -145,7 +148,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   // report, then repaired adapters: what was found is kept even where repairing fails
   auto stages = gather_stages(clock, world);
   comm::from_coordinator(world, [&] {
-    add_facts(result.report, inputs, options, world, assignment.members);
+    add_facts(result.report, inputs, options, world, journal, assignment.members);
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);

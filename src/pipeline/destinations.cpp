@@ -36,6 +36,21 @@ void check_writable(const char* what, const fs::path& directory) {
   throw Error(ErrorKind::runtime, fmt::format("cannot write to {}", what)).os_error(errno).file(directory.string());
 }
 
+void check_repaired_dir(const std::string& path) {
+  // Parents are made, so it is the nearest one there is that counts.
+  std::error_code ignored;
+  auto existing = fs::absolute(path);
+  while (!fs::exists(existing, ignored) && existing.has_relative_path()) existing = existing.parent_path();
+  if (!fs::is_directory(existing, ignored)) {
+    throw Error(ErrorKind::usage, "--repaired-dir is or is below what is not a directory")
+        .file(existing.string())
+        .expected("a directory, or nothing there");
+  }
+  check_writable("--repaired-dir", existing);
+}
+
+}  // namespace
+
 void check_report(const std::string& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
@@ -59,21 +74,6 @@ void check_report(const std::string& path) {
         .advice("choose another --report");
   }
 }
-
-void check_repaired_dir(const std::string& path) {
-  // Parents are made, so it is the nearest one there is that counts.
-  std::error_code ignored;
-  auto existing = fs::absolute(path);
-  while (!fs::exists(existing, ignored) && existing.has_relative_path()) existing = existing.parent_path();
-  if (!fs::is_directory(existing, ignored)) {
-    throw Error(ErrorKind::usage, "--repaired-dir is or is below what is not a directory")
-        .file(existing.string())
-        .expected("a directory, or nothing there");
-  }
-  check_writable("--repaired-dir", existing);
-}
-
-}  // namespace
 
 void check_destinations(const AuditOptions& options) {
   if (!options.report.empty()) check_report(options.report);

@@ -9,8 +9,11 @@
 
 namespace winnow::pipeline {
 
-/// Whether --report and --repaired-dir can be written to. Throws Error(usage) for a place that cannot be meant,
-/// Error(runtime) for one that cannot be written.
+/// Whether a report can be written to `path`. Throws as check_destinations() does.
+void check_report(const std::string& path);
+
+/// Whether --report, --journal and --repaired-dir can be written to. Throws Error(usage) for a place that cannot be
+/// meant, Error(runtime) for one that cannot be written.
 void check_destinations(const AuditOptions& options);
 
 /// Whether every repaired adapter has its place below --repaired-dir. Throws Error(usage).

@@ -177,6 +177,9 @@ std::string render_check(const AuditPlan& plan, const report::Report& report, co
   if (count == nullptr || *count < 1 || *count > kMostRanks || report.run.empty()) {
     refuse(path, "one that tells its ranks and their stages");
   }
+  // Of those /run does not tell the whole of what was done, or tells it several times over.
+  if (report.attributes.count("merged_from") != 0) refuse(path, "one of a single audit, not a merged one");
+  if (report.attributes.count("resumed_modules") != 0) refuse(path, "one of an audit that was not resumed");
   const int ranks = static_cast<int>(*count);
   auto work = audit_work(plan.inputs, assign_modules(options, plan.inputs.tasks, ranks), options.memory_budget);
   work.header_seconds = plan.work.header_seconds;

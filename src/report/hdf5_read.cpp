@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <span>
@@ -138,6 +139,8 @@ void read_run(const Source& source, Report& report) {
   columns.number("seconds", &StageRow::seconds);
   columns.number("bytes_read", &StageRow::bytes_read);
   columns.number("peak_memory_bytes", &StageRow::peak_memory_bytes);
+  const auto members = source.members(group, "run");
+  if (std::find(members.begin(), members.end(), "part") != members.end()) columns.text("part", &StageRow::part);
 }
 
 Error damaged(const std::string& path, std::string_view expectation) {

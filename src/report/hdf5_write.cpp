@@ -328,6 +328,9 @@ void write_run(const Image& image, const Report& report) {
   columns.number("bytes_read", &StageRow::bytes_read, "byte", "bytes read from files");
   columns.number("peak_memory_bytes", &StageRow::peak_memory_bytes, "byte",
                  "largest resident memory of the process so far");
+  const bool merged =
+      std::any_of(report.run.begin(), report.run.end(), [](const StageRow& row) { return !row.part.empty(); });
+  if (merged) columns.text("part", &StageRow::part, "report that was merged");
 }
 
 void check_consistent(const Report& report, const std::string& path) {

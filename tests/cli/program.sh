@@ -63,7 +63,7 @@ make_report() {
 
 usage() {
   make_family
-  refuses 2 "no command given; expected audit, prune, report, plan or synth; see winnow --help"
+  refuses 2 "no command given; expected audit, prune, merge, report, plan or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
   refuses 2 "unknown command audi;" audi
   refuses 2 "--base is missing; see winnow audit --help" audit
@@ -298,7 +298,31 @@ results() {
   check "plan does not list 8 ranks" test "$(grep -cE '^ +[0-7]  .* GB' out)" = 8
   check "plan has written" test ! -e r.h5 -a ! -e r
   predictions
+  merging
   nothing_left_over results
+}
+
+# A zoo in two parts, merged: what one audit over both finds.
+merging() {
+  local k
+  for k in 0 1; do
+    accepts 0 "" audit "${models[@]}" --adapter "family/adapters/adapter-00$k" --report "part-$k.h5" --backend reference
+  done
+  accepts 0 "" audit "${models[@]}" --zoo family/adapters --report whole.h5 --backend reference
+  accepts 0 "report: merged.h5" merge --report merged.h5 part-0.h5 part-1.h5
+  for k in whole merged; do "$winnow" report $k.h5 --csv "tables-$k" || fail "tables of $k.h5"; done
+  check "merged reports differ from one audit" diff -r tables-whole tables-merged
+  accepts 0 "wrote pruned: 10 modules kept" prune --report merged.h5 --adapter family/adapters/adapter-001 --output pruned
+  refuses 2 "no reports to merge; expected winnow merge --report FILE.h5 PART.h5" merge --report m.h5
+  refuses 2 "--report is missing" merge part-0.h5
+  refuses 2 "--report is one of the reports to merge: part-0.h5" merge --report part-0.h5 part-0.h5 part-1.h5
+  refuses 3 "adapter family/adapters/adapter-000 is in two reports: whole.h5" merge --report m.h5 part-0.h5 whole.h5
+  accepts 0 "" audit "${models[@]}" --adapter family/adapters/adapter-001 --report other.h5 --backend reference --seed 3
+  refuses 3 "not parts of one audit: other.h5; expected seed 0 as in part-0.h5, found 3" merge --report m.h5 part-0.h5 other.h5
+  refuses 3 "file is not HDF5" merge --report m.h5 part-0.h5 family/truth.json
+  check "a refused merge has written" test ! -e m.h5
+  refuses 3 "the report is of another audit: merged.h5; expected one of a single audit" \
+    plan "${models[@]}" --zoo family/adapters --backend reference --check merged.h5
 }
 
 predictions() {
@@ -427,6 +451,7 @@ documents() {
       --element-stats --repair --repaired-dir --device --threads --team --memory-budget --io --strict --progress --log-level --config
       --fail-on-findings --journal --resume --peer-timeout"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
+    [merge]="--report --part --log-level --config"
     [report]="--html --csv --json --truth --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"
   )
@@ -436,7 +461,7 @@ documents() {
   local command option
   PATH=$(dirname "$winnow"):$PATH
   source "$completion"
-  for command in audit prune report plan synth; do
+  for command in audit prune merge report plan synth; do
     accepts 0 "usage: winnow $command " $command --help
     check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
     options_of $command >options
@@ -456,7 +481,7 @@ documents() {
   done
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
-  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune report plan synth --help --version"
+  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune merge report plan synth --help --version"
 }
 
 ranks() {

@@ -52,6 +52,7 @@ struct StageRow {
   double seconds = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t peak_memory_bytes = 0;  ///< of the process, at the end of the stage
+  std::string part = {};                ///< in a merged report: the file this is from
   bool operator==(const StageRow&) const = default;
 };
 

@@ -2,7 +2,7 @@
 
 _winnow() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local subcommands="audit prune report plan synth"
+  local subcommands="audit prune merge report plan synth"
   COMPREPLY=()
 
   if ((COMP_CWORD == 1)); then

@@ -1,0 +1,52 @@
+#include <fmt/format.h>
+
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "console.hpp"
+#include "run_facts.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/pipeline/merge.hpp"
+#include "winnow/report/render.hpp"
+
+namespace winnow::cli {
+namespace {
+
+CommandLine command_line() {
+  CommandLine line;
+  line.command = "merge";
+  line.usage =
+      "usage: winnow merge --report FILE.h5 PART.h5 ...\n\n"
+      "Makes one report of those of several audits: same checkpoints and options, different adapters.\n"
+      "Metrics that need peers and the selection are computed anew over all adapters.";
+  line.options.add_options()                                     //
+      ("report", text_value("FILE.h5"), "HDF5 report to write")  //
+      ("part", po::value<std::vector<std::string>>()->value_name("PART.h5"),
+       "a report to merge; may be repeated, and given without --part");
+  add_common_options(line.options);
+  line.rest = "part";
+  return line;
+}
+
+}  // namespace
+
+int merge_command(const Arguments& arguments, comm::Communicator& world) {
+  const auto values = parse(command_line(), arguments);
+  const auto path = required(values, "merge", "report");
+  if (values.count("part") == 0) {
+    throw base::Error(base::ErrorKind::usage, "no reports to merge")
+        .expected("winnow merge --report FILE.h5 PART.h5 ...")
+        .advice("see winnow merge --help");
+  }
+  comm::from_coordinator(world, [&] {
+    const auto merged =
+        pipeline::merge_report_files(values["part"].as<std::vector<std::string>>(), path, run_facts("merge", arguments),
+                                     console_log(log_level(values), world.rank()));
+    print_result(report::render_table(merged));
+    print_result(fmt::format("report: {}\n", path));
+    return std::string();
+  });
+  return 0;
+}
+
+}  // namespace winnow::cli

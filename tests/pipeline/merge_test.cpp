@@ -1,0 +1,153 @@
+// Reports of parts of a zoo, merged, against the report of one audit over all of it.
+#include "winnow/pipeline/merge.hpp"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "base/expect_error.hpp"
+#include "mpi/report_fingerprint.hpp"
+#include "pipeline/tiny_family.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/audit.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::ErrorKind;
+using test::TinyFamily;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class Merge : public ::testing::Test {
+ protected:
+  Merge() {
+    for (unsigned k = 0; k < 5; ++k) {
+      auto tensors = TinyFamily::adapter(k + 1);
+      // Not all on the same modules: the first knows nothing of module 6, the last of module 0.
+      if (k == 0) without(tensors, 6);
+      if (k == 4) without(tensors, 0);
+      adapters.push_back(family.write_adapter("zoo/" + std::to_string(k) + "/adapter", tensors));
+    }
+    options = family.options(adapters);
+    options.backend = compute::Backend::reference;  // a layer's bits do not depend on those beside it
+    options.population = metrics::Population::zoo;
+    options.rank_by = "misalignment";
+    options.policy = {select::Policy::Kind::prune_top, 3};
+  }
+
+  static void without(test::Tensors& tensors, int layer) {
+    for (const char* factor : {"lora_A", "lora_B"}) tensors.erase(TinyFamily::key(layer, factor));
+  }
+
+  report::Report run(AuditOptions these, std::size_t begin, std::size_t end) const {
+    these.adapters.assign(adapters.begin() + static_cast<std::ptrdiff_t>(begin),
+                          adapters.begin() + static_cast<std::ptrdiff_t>(end));
+    return audit(these, *comm::make_self(), {}).report;
+  }
+  report::Report run(std::size_t begin, std::size_t end) const { return run(options, begin, end); }
+
+  TinyFamily family;
+  std::vector<std::string> adapters;
+  AuditOptions options;
+};
+
+TEST_F(Merge, IsTheReportOfOneAuditBitForBit) {
+  for (const auto population : {metrics::Population::role, metrics::Population::adapter, metrics::Population::zoo}) {
+    for (const bool elements : {false, true}) {
+      options.population = population;
+      options.element_statistics = elements;
+      const auto whole = run(0, 5);
+      const auto merged = merge_reports({{"a.h5", run(0, 1)}, {"b.h5", run(1, 4)}, {"c.h5", run(4, 5)}}, {});
+      EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
+      EXPECT_EQ(merged.modules.size(), std::size_t{TinyFamily::kLayers});
+      EXPECT_EQ(merged.adapters, whole.adapters);
+      EXPECT_EQ(merged.policy + merged.rank_by + merged.population, whole.policy + whole.rank_by + whole.population);
+      ASSERT_EQ(merged.metrics.size(), whole.metrics.size());
+      for (std::size_t k = 0; k < whole.metrics.size(); ++k) {
+        EXPECT_EQ(merged.metrics[k].long_name, whole.metrics[k].long_name);
+        EXPECT_EQ(merged.metrics[k].units, whole.metrics[k].units);
+      }
+    }
+  }
+}
+
+TEST_F(Merge, TheCpuBackendAgreesToOneInAMillion) {
+  options.backend = compute::Backend::cpu;
+  const auto whole = run(0, 5);
+  const auto merged = merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(2, 5)}}, {});
+  for (const char* name : {"distance", "update_norm", "cosine"}) {
+    const auto &expected = whole.find_metric(name)->values, &found = merged.find_metric(name)->values;
+    for (std::size_t k = 0; k < expected.size(); ++k) {
+      if (std::isnan(expected[k])) {
+        EXPECT_TRUE(std::isnan(found[k]));
+      } else {
+        EXPECT_NEAR(found[k], expected[k], 1e-6 * std::fabs(expected[k]));
+      }
+    }
+  }
+  EXPECT_EQ(merged.action, whole.action);
+}
+
+TEST_F(Merge, TellsItsPartsAndKeepsWhatTheyAgreeOn) {
+  options.facts = {{"winnow_version", std::string("1")}, {"slurm_job_id", std::string("7")}};
+  const auto one = run(0, 2);
+  options.facts["slurm_job_id"] = std::string("8");
+  const auto merged = merge_reports({{"a.h5", one}, {"b.h5", run(2, 5)}}, {});
+  EXPECT_EQ(std::get<std::string>(merged.attributes.at("merged_from")), "a.h5\nb.h5");
+  EXPECT_EQ(std::get<std::int64_t>(merged.attributes.at("mpi_ranks")), 2);
+  EXPECT_EQ(std::get<std::string>(merged.attributes.at("winnow_version")), "1");
+  EXPECT_EQ(merged.attributes.count("slurm_job_id"), 0U);
+  ASSERT_FALSE(merged.run.empty());
+  EXPECT_EQ(merged.run.front().part, "a.h5");
+  EXPECT_EQ(merged.run.back().part, "b.h5");
+  const auto path = family.directory / "merged.h5";
+  report::write_hdf5(merged, path);
+  EXPECT_EQ(report::read_hdf5(path).run, merged.run);
+}
+
+TEST_F(Merge, KeepsQuarantinedAdaptersAndTellsWhatIsPrunedAltogether) {
+  auto broken = TinyFamily::adapter(2);
+  broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
+  family.write_adapter("zoo/1/adapter", broken);
+  options.policy = {select::Policy::Kind::keep_top, 0};
+  options.repair = adapter::Repair::drop;
+  options.repaired_dir = family.directory / "repaired";
+  const auto whole = run(0, 5);
+  const auto merged = merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(2, 5)}}, {});
+  EXPECT_EQ(merged.adapters, whole.adapters);
+  EXPECT_EQ(merged.adapters[1].status, "quarantined");
+  EXPECT_THAT(merged.adapters[2].reason, HasSubstr("no adapter is left"));
+}
+
+TEST_F(Merge, RefusesPartsOfDifferentAudits) {
+  const auto one = run(0, 2);
+  const auto refused = [&](const AuditOptions& other, const auto& line) {
+    test::expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("b.h5"), line), [&] {
+      merge_reports({{"a.h5", one}, {"b.h5", run(other, 2, 5)}}, {});
+    });
+  };
+  auto other = options;
+  other.seed = 5;
+  refused(other, HasSubstr("seed 0 as in a.h5, found 5"));
+  other = options;
+  other.policy.value = 4;
+  refused(other, HasSubstr("select prune-top:3 as in a.h5, found prune-top:4"));
+  other = options;
+  other.element_statistics = true;
+  refused(other, HasSubstr("metrics "));
+  family.aligned[TinyFamily::weight(2)].values[0] += 1;
+  family.options({});  // writes them
+  refused(options, AllOf(HasSubstr("different weights"), HasSubstr("model.layers.2.mlp.up_proj")));
+}
+
+TEST_F(Merge, RefusesAnAdapterThatIsInTwoParts) {
+  test::expect_error(ErrorKind::invalid_input,
+                     AllOf(HasSubstr("is in two reports: b.h5"), HasSubstr("in a.h5 as well")), [&] {
+                       merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(1, 3)}}, {});
+                     });
+}
+
+}  // namespace
+}  // namespace winnow::pipeline
