@@ -3,6 +3,7 @@
 #
 #   jobs/setup.sh                what building and running needs
 #   jobs/setup.sh --tests        also what formatting, static analysis, fuzzing and the conformance tests need
+#   jobs/setup.sh --slurm        also Slurm and munge, for cluster/local-slurm.sh (nothing is configured, no daemon stays)
 #   jobs/setup.sh --torch pip    also a current torch (several GB) from Python's package index, in a virtual environment
 #   jobs/setup.sh --torch cuda   the same, and checks that it is one with CUDA (on x86-64 Linux the index has no other)
 #
@@ -23,12 +24,14 @@ test_packages=(
   clang-format-14 clang-tidy-14 clang-14 libclang-rt-14-dev # formatting, static analysis, fuzzers
   python3-venv                                              # released transformers and peft as the judges
 )
+slurm_packages=(slurm-wlm munge iproute2 util-linux procps) # a cluster of virtual hosts
 
 main() {
-  local with_tests=no torch=distribution
+  local with_tests=no with_slurm=no torch=distribution
   while (($#)); do
     case $1 in
       --tests) with_tests=yes ;;
+      --slurm) with_slurm=yes ;;
       --torch) torch=${2:?} && shift ;;
       -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 0 ;;
       *) die "unknown option $1; see --help" ;;
@@ -39,6 +42,7 @@ main() {
 
   [[ $with_tests == yes ]] && packages+=("${test_packages[@]}")
   [[ $torch == distribution || $torch == pip || $torch == cuda ]] || die "--torch is distribution, pip or cuda, not $torch"
+  [[ $with_slurm == yes ]] && packages+=("${slurm_packages[@]}")
   [[ $torch == distribution ]] || packages+=(python3-venv)
   install_packages
   select_fast_blas

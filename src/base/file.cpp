@@ -123,6 +123,13 @@ void File::append(std::span<const std::byte> data) {
 
 void File::append(std::string_view text) { append(std::as_bytes(std::span(text))); }
 
+void File::append_zeros(std::uint64_t bytes) {
+  const auto end = static_cast<off_t>(size() + bytes);
+  if (restarted([&] { return ::ftruncate(descriptor_, end); }) != 0 || ::lseek(descriptor_, end, SEEK_SET) < 0) {
+    throw io_error("cannot write file", path_, errno);
+  }
+}
+
 void File::sync() {
   if (restarted([&] { return ::fsync(descriptor_); }) != 0) throw io_error("cannot flush file", path_, errno);
 }

@@ -77,6 +77,11 @@ void SafetensorsWriter::append(std::span<const std::byte> data) {
   written_bytes_ += data.size();
 }
 
+void SafetensorsWriter::append_zeros() {
+  file_.append_zeros(expected_bytes_ - written_bytes_);
+  written_bytes_ = expected_bytes_;
+}
+
 void SafetensorsWriter::commit() {
   if (written_bytes_ != expected_bytes_) {
     throw Error(ErrorKind::runtime, "less data than the tensors hold")

@@ -5,6 +5,7 @@
 #include "console.hpp"
 #include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/base/file.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/calibrate.hpp"
 #include "winnow/pipeline/plan.hpp"
@@ -39,7 +40,8 @@ CommandLine command_line() {
        "measure the constants of this machine first, some ten seconds, and keep them in --constants")  //
       ("constants", text_value("FILE"), "of the model; by default ~/.cache/winnow/constants.json")     //
       ("check", po::value<std::vector<std::string>>()->multitoken()->value_name("REPORT.h5..."),
-       "compare the model with what audits of the same inputs and options have recorded");
+       "compare the model with what audits of the same inputs and options have recorded")  //
+      ("json", text_value("FILE"), "write the prediction as JSON; - for stdout, instead of the text");
   line.options.add(output).add(prediction).add(plan);
   return line;
 }
@@ -83,11 +85,18 @@ void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan,
   });
 }
 
-std::string predictions(const po::variables_map& values, const pipeline::AuditPlan& plan,
-                        const pipeline::AuditOptions& options, pipeline::Site where) {
+/// What goes to standard output.
+std::string results(const po::variables_map& values, const pipeline::AuditPlan& plan,
+                    const pipeline::AuditOptions& options, pipeline::Site where) {
   const auto known = pipeline::known_constants(given(values, "constants").value_or(""));
   if (where.ranks_per_node == 0) where.ranks_per_node = known.constants.cores;
-  auto text = pipeline::render_prediction(plan, known, where);
+  if (const auto json = given(values, "json")) {
+    const auto text = pipeline::prediction_json(plan, known, where);
+    if (*json == "-") return text;
+    base::atomic_write_file(*json, text);
+  }
+  auto text =
+      pipeline::render_plan(plan, values["modules"].as<bool>()) + pipeline::render_prediction(plan, known, where);
   if (values.count("check") == 0) return text;
   for (const auto& path : values["check"].as<std::vector<std::string>>()) {
     text += pipeline::render_check(plan, report::read_hdf5(path), path, known, options, where);
@@ -118,9 +127,7 @@ int plan_command(const Arguments& arguments, comm::Communicator& world) {
   const auto plan =
       pipeline::plan_audit(options, static_cast<int>(ranks), world, console_log(log_level(values), world.rank()));
   if (values["calibrate"].as<bool>()) calibrate(values, plan, options, start_up_seconds, world);
-  const auto text = comm::from_coordinator(world, [&] {
-    return pipeline::render_plan(plan, values["modules"].as<bool>()) + predictions(values, plan, options, where);
-  });
+  const auto text = comm::from_coordinator(world, [&] { return results(values, plan, options, where); });
   if (world.is_coordinator()) print_result(text);
   return 0;
 }

@@ -24,6 +24,8 @@ CommandLine command_line() {
       ("misaligned", count_value(0),
        "planted modules per adapter; off-subspace, oversized and undoing in turn")  //
       ("seed", count_value(0), "another seed, another family")                      //
+      ("headers-only", po::bool_switch(),
+       "all weights zero and taking no room: to plan for a model that is not there")  //
       ("output", text_value("DIR"), "directory to write to");
   add_common_options(line.options);
   return line;
@@ -40,6 +42,7 @@ int synth_command(const Arguments& arguments, comm::Communicator& world) {
   options.rank = count(values, "rank");
   options.misaligned = count(values, "misaligned");
   options.seed = count(values, "seed");
+  options.headers_only = values["headers-only"].as<bool>();
   options.output = required(values, "synth", "output");
   const auto log = console_log(log_level(values), world.rank());
   comm::run_together(world, [&] { synth::synthesise(options, world.rank(), world.size(), log); });

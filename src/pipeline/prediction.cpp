@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <variant>
 
 #include "winnow/base/error.hpp"
@@ -24,10 +25,20 @@ std::string counted(std::size_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
+/// What of a site follows from the number of ranks.
+struct Layout {
+  std::size_t per_node = 1;  ///< ranks
+  int threads = 1;           ///< of a rank
+};
+
+Layout layout(std::size_t ranks, const CostConstants& constants, const Site& site) {
+  const auto per_node = std::min<std::size_t>(static_cast<std::size_t>(site.ranks_per_node), ranks);
+  return {per_node, site.threads > 0 ? site.threads : std::max(1, constants.cores / static_cast<int>(per_node))};
+}
+
 std::string describe(std::size_t ranks, const KnownConstants& known, const Site& site) {
   const auto& constants = known.constants;
-  const auto per_node = std::min<std::size_t>(static_cast<std::size_t>(site.ranks_per_node), ranks);
-  const int threads = site.threads > 0 ? site.threads : std::max(1, constants.cores / static_cast<int>(per_node));
+  const auto [per_node, threads] = layout(ranks, constants, site);
   std::string text =
       fmt::format("{}, {} a node, {} each, weights {}in the page cache", counted(ranks, "rank"), per_node,
                   counted(static_cast<std::size_t>(threads), "thread"), site.warm ? "" : "not ");
@@ -115,6 +126,47 @@ std::string render_prediction(const AuditPlan& plan, const KnownConstants& known
                 : fmt::format("  arithmetic takes longer than reading the weights from {} adapters on\n", *adapters);
   }
   return text;
+}
+
+std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, const Site& site) {
+  using nlohmann::ordered_json;
+  const auto& constants = known.constants;
+  const auto prediction = predict(plan.work, constants, site);
+  const auto place = layout(plan.work.ranks.size(), constants, site);
+  std::uint64_t weights = 0, read = 0;
+  for (const auto& rank : plan.work.ranks) weights += rank.weight_bytes, read += rank.read_bytes;
+  ordered_json stages = ordered_json::object();
+  for (const auto& stage : prediction.stages) stages[stage.stage] = stage.seconds;
+  const auto adapters = crossover(plan.work, constants, site);
+  const ordered_json document = {
+      {"schema_version", 1},
+      {"modules", plan.inputs.tasks.size()},
+      {"adapters", plan.work.adapters},
+      {"weight_bytes", weights},
+      {"read_bytes", read},
+      {"ranks", plan.work.ranks.size()},
+      {"ranks_per_node", place.per_node},
+      {"threads", place.threads},
+      {"team", plan.team},
+      {"warm", site.warm},
+      {"storage_bandwidth", site.node_bandwidth > 0 ? ordered_json(site.node_bandwidth) : ordered_json(nullptr)},
+      {"constants",
+       {{"file", known.file.empty() ? ordered_json(nullptr) : ordered_json(known.file)},
+        {"measured", constants.measured()},
+        {"created_utc", constants.created_utc},
+        {"machine", constants.machine},
+        {"cores", constants.cores}}},
+      {"stages", stages},
+      {"total_seconds", prediction.total},
+      {"start_up_seconds", constants.start_up_seconds},
+      {"bytes_per_second", prediction.bytes_per_second},
+      {"storage_seconds", prediction.storage},
+      {"arithmetic_seconds", prediction.arithmetic},
+      {"bottleneck", prediction.bottleneck},
+      {"crossover_adapters", adapters ? ordered_json(*adapters) : ordered_json(nullptr)},
+  };
+  // Paths may hold what is not UTF-8.
+  return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string render_check(const AuditPlan& plan, const report::Report& report, const std::string& path,

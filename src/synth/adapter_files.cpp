@@ -60,9 +60,10 @@ void write_adapter(const SynthOptions& options, const std::string& adapter, cons
     tensors.push_back({key + ".lora_B.weight", base::DType::bf16, {module.out, options.rank}});
   }
   checkpoint::SafetensorsWriter writer(directory + "/adapter_model.safetensors", tensors);
+  if (options.headers_only) writer.append_zeros();
   const auto at_once = static_cast<std::size_t>(threads);
   // As many modules at a time as there are threads: memory does not grow with the model.
-  for (std::size_t first = 0; first < modules.size(); first += at_once) {
+  for (std::size_t first = 0; first < modules.size() && !options.headers_only; first += at_once) {
     const auto count = std::min(at_once, modules.size() - first);
     std::vector<std::vector<std::uint16_t>> a(count), b(count);
     base::parallel_blocks(count, threads, [&](std::size_t n, int) {

@@ -26,11 +26,12 @@ constexpr std::uint64_t kSlabBytes = 16'000'000;
 constexpr std::string_view kMarker = "synth.json";
 
 std::string marker_text(const SynthOptions& options) {
-  const nlohmann::ordered_json facts = {
+  nlohmann::ordered_json facts = {
       {"generator", "winnow synth"},      {"schema_version", 1},          {"preset", options.shape.preset},
       {"layers", options.shape.layers},   {"adapters", options.adapters}, {"rank", options.rank},
       {"misaligned", options.misaligned}, {"seed", options.seed},
   };
+  if (options.headers_only) facts["headers_only"] = true;
   return facts.dump(2) + "\n";
 }
 
@@ -103,7 +104,9 @@ void write_shard(const SynthOptions& options, const Side& side, std::size_t shar
                  const std::map<std::string, Module>& modules, int threads) {
   const auto& tensors = side.plan[shard];
   checkpoint::SafetensorsWriter writer(side.directory + "/" + shard_name(shard, side.plan.size()), tensors);
+  if (options.headers_only) writer.append_zeros();
   for (const auto& tensor : tensors) {
+    if (options.headers_only) break;
     const auto module = modules.find(tensor.name);
     write_tensor(writer,
                  TensorRows(options.seed, tensor, module == modules.end() ? nullptr : &module->second, side.aligned),
@@ -131,6 +134,9 @@ void check_options(const SynthOptions& options) {
   if (options.misaligned > modules) {
     throw refuse(fmt::format("cannot plant {} misaligned modules", options.misaligned),
                  fmt::format("--misaligned at most {}, the linear modules of the model", modules));
+  }
+  if (options.headers_only && options.misaligned > 0) {
+    throw refuse("cannot plant misaligned modules without weights", "--headers-only or --misaligned");
   }
 }
 

@@ -87,6 +87,7 @@ usage() {
   refuses 2 "'--threads' is missing" "${audit[@]}" --threads
   refuses 2 "--html is empty" report r.h5 --html ""
   SLURM_STEP_NUM_TASKS=4 refuses 2 "Slurm started 4 tasks but MPI sees only one rank; expected one MPI job" "${audit[@]}"
+  refuses 2 "cannot plant misaligned modules without weights" synth --headers-only --misaligned 1 --output s
   check "a refused run has left something behind" test "$(ls)" = "$(printf 'err\nfamily\nout')"
 }
 
@@ -334,6 +335,11 @@ predictions() {
     <(sed -n 's/^  \([a-z0-9]*\) .* s$/\1/p' out) <(printf '%s\n' headers factors read pass1 pass2 statistics gather)
   accepts 0 "storage 0.001 GB/s a node" "${plan[@]}" --storage-bandwidth 1MB/s --warm
   check "a slow storage is no bottleneck" grep -q "bottleneck: storage" out
+  accepts 0 '"bottleneck": "storage"' "${plan[@]}" --storage-bandwidth 1MB/s --json -
+  check "--json - prints text as well" test "$(head -c 1 out)" = "{"
+  mv out printed
+  accepts 0 "bottleneck: storage" "${plan[@]}" --storage-bandwidth 1MB/s --json prediction.json
+  check "--json FILE has other fields than --json -" diff <(grep -oE '^ +"[a-z_]+"' printed) <(grep -oE '^ +"[a-z_]+"' prediction.json)
   accepts 0 "constants: mine/constants.json (" "${plan[@]}" --calibrate --constants mine/constants.json
   check "plan has written to the default place" test ! -e cache
   accepts 0 "check: first.h5: 1 rank, 1 a node, 1 thread each" \
@@ -451,10 +457,10 @@ documents() {
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [merge]="--report --part --log-level --config"
     [report]="--html --csv --json --truth --worst --adapters --width --log-level --config"
-    [synth]="--preset --layers --adapters --rank --misaligned --seed --output --log-level --config"
+    [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"
   )
   promised[plan]="${promised[audit]} --ranks --modules --ranks-per-node --storage-bandwidth --warm --calibrate --constants
-    --check"
+    --check --json"
   local manual=$here/../../src/cli/packaging/winnow.1.in completion=$here/../../src/cli/packaging/winnow.bash
   local command option
   PATH=$(dirname "$winnow"):$PATH

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "base/expect_error.hpp"
 #include "pipeline/tiny_family.hpp"
@@ -140,6 +141,28 @@ TEST_F(Calibration, APredictionSaysWhatItRestsOn) {
   EXPECT_THAT(render_prediction(plan, {default_constants(2), "there.json"}, {1, 1, 7e9, true}),
               AllOf(HasSubstr("1 thread each, weights in the page cache, storage 7 GB/s a node"),
                     HasSubstr("constants: there.json")));
+}
+
+TEST_F(Calibration, APredictionForPrograms) {
+  const Site site{1, 0, 7e9, true};
+  const auto json = nlohmann::json::parse(prediction_json(plan, {default_constants(2), "there.json"}, site));
+  const auto prediction = predict(plan.work, default_constants(2), site);
+  EXPECT_EQ(json["schema_version"], 1);
+  EXPECT_EQ(json["ranks"], 1);
+  EXPECT_EQ(json["threads"], 2);
+  EXPECT_EQ(json["storage_bandwidth"], 7e9);
+  EXPECT_EQ(json["constants"]["file"], "there.json");
+  EXPECT_EQ(json["constants"]["measured"], false);
+  EXPECT_EQ(json["weight_bytes"], plan.work.ranks[0].weight_bytes);
+  EXPECT_DOUBLE_EQ(json["total_seconds"], prediction.total);
+  EXPECT_DOUBLE_EQ(json["arithmetic_seconds"], prediction.arithmetic);
+  EXPECT_EQ(json["bottleneck"], prediction.bottleneck);
+  double total = 0;
+  for (const auto& [stage, seconds] : json["stages"].items()) total += seconds.get<double>();
+  EXPECT_DOUBLE_EQ(total, prediction.total);
+  const auto measured_storage = nlohmann::json::parse(prediction_json(plan, {default_constants(2), {}}, {}));
+  EXPECT_TRUE(measured_storage["storage_bandwidth"].is_null());
+  EXPECT_TRUE(measured_storage["constants"]["file"].is_null());
 }
 
 TEST_F(Calibration, ARunThatWasTimed) {

@@ -2,6 +2,7 @@
 #include "winnow/synth/synth.hpp"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <filesystem>
@@ -209,6 +210,44 @@ std::string refusal(const SynthOptions& options) {
     return error.what();
   }
   return "accepted";
+}
+
+// 405B in bf16, twice, in a moment and a few megabytes: the catalogue is all that planning reads.
+TEST(Synthesise, HeadersOnlyHaveTheShapesAndTakeNoRoom) {
+  const test::TemporaryDirectory directory;
+  auto options = small_family(directory / "family");
+  options.shape = preset_shape("llama-3-405b");
+  options.adapters = 1;
+  options.misaligned = 0;
+  options.headers_only = true;
+  make(options);
+  const auto catalogue = checkpoint::read_checkpoint(directory / "family/aligned", base::Log());
+  const auto modules = linear_modules(options.shape);
+  for (const auto& module : modules) {
+    const auto* tensor = catalogue.find(module.name + ".weight");
+    ASSERT_NE(tensor, nullptr) << module.name;
+    EXPECT_EQ(tensor->shape, (std::vector<std::uint64_t>{module.out, module.in}));
+  }
+  std::uint64_t apparent = 0, blocks = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(directory / "family")) {
+    struct stat status {};
+    ASSERT_EQ(::stat(entry.path().c_str(), &status), 0);
+    if (entry.is_regular_file()) apparent += static_cast<std::uint64_t>(status.st_size);
+    blocks += static_cast<std::uint64_t>(status.st_blocks) * 512;
+  }
+  EXPECT_GT(apparent, 2 * std::uint64_t{800'000'000'000});
+  EXPECT_LT(blocks, std::uint64_t{50'000'000});
+  EXPECT_THAT(read_tensor(catalogue, "model.layers.125.self_attn.k_proj.weight"), testing::Each(0.0));
+}
+
+TEST(Synthesise, HeadersOnlyAreMarkedAndHoldNothingPlanted) {
+  const test::TemporaryDirectory directory;
+  auto options = small_family(directory / "family");
+  make(options);
+  options.headers_only = true;
+  EXPECT_THAT(refusal(options), HasSubstr("cannot plant misaligned modules without weights"));
+  options.misaligned = 0;
+  EXPECT_THAT(refusal(options), HasSubstr("other options"));
 }
 
 TEST(Synthesise, RefusesADirectoryWithOtherThings) {

@@ -34,9 +34,10 @@ class File {
   Error ends_too_early(std::uint64_t offset, std::uint64_t wanted, std::uint64_t found) const;
   void append(std::span<const std::byte> data);
   void append(std::string_view text);
-  void sync();       ///< flushes to the device
-  void sync_data();  ///< likewise, but of the file's metadata only what reading needs
-  void close();      ///< reports what only close() tells (a full network file system); nothing where closed already
+  void append_zeros(std::uint64_t bytes);  ///< as a hole, which takes no room where the file system knows holes
+  void sync();                             ///< flushes to the device
+  void sync_data();                        ///< likewise, but of the file's metadata only what reading needs
+  void close();  ///< reports what only close() tells (a full network file system); nothing where closed already
 
   bool is_open() const noexcept { return descriptor_ >= 0; }
   int descriptor() const noexcept { return descriptor_; }
@@ -67,6 +68,7 @@ class AtomicFile {
 
   void append(std::span<const std::byte> data) { file_.append(data); }
   void append(std::string_view text) { file_.append(text); }
+  void append_zeros(std::uint64_t bytes) { file_.append_zeros(bytes); }
   void commit();  ///< flushes file and directory to the device, renames
 
   const std::string& path() const noexcept { return path_; }              ///< where it will appear

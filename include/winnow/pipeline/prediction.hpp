@@ -21,6 +21,9 @@ KnownConstants known_constants(const std::string& file);
 /// Seconds per stage, total, GB/s, bottleneck and where arithmetic takes over.
 std::string render_prediction(const AuditPlan& plan, const KnownConstants& known, const Site& site);
 
+/// The same for programs, as JSON: schema_version 1, seconds and bytes, null for what does not apply.
+std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, const Site& site);
+
 /// Predicts the run that wrote `report` for the number of ranks it had and sets that beside the seconds it recorded:
 /// means over its ranks, residuals in percent of what was recorded. Threads, ranks per node and page cache are those of
 /// `site`: reports do not tell. Throws Error(invalid_input) where the report is of other checkpoints, adapters or

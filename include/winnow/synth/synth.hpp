@@ -17,12 +17,13 @@ struct SynthOptions {
   std::uint64_t rank = 16;
   std::uint64_t misaligned = 0;  ///< planted modules per adapter, kinds in turn
   std::uint64_t seed = 0;
-  std::string output;  ///< DIR
-  int threads = 0;     ///< of this rank; 0: the cores there are, shared among all ranks
+  std::string output;         ///< DIR
+  bool headers_only = false;  ///< all weights zero, as holes: of any size, for what reads headers alone
+  int threads = 0;            ///< of this rank; 0: the cores there are, shared among all ranks
 };
 
 /// Throws Error(usage) for options that cannot be met: no adapters, rank 0 or above the hidden size, more misaligned
-/// modules than there are, layers 0, no output directory.
+/// modules than there are, layers 0, no output directory, misaligned modules without weights.
 void check_options(const SynthOptions& options);
 
 /// Writes this rank's share of the family, every file atomically, whole files a rank in turn:

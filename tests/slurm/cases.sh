@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# cases.sh WINNOW: what is tested, run on the login node of a local cluster of two hosts, in an empty folder that all hosts see.
+set -uo pipefail
+winnow=$1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+export WINNOW=$winnow OMP_NUM_THREADS=1
+failures=0 started=$SECONDS
+
+fail() {
+  echo "FAILED: $1"
+  failures=$((failures + 1))
+}
+check() { # DESCRIPTION COMMAND...
+  local description=$1
+  shift
+  "$@" || fail "$description"
+}
+case_of() { echo "[$((SECONDS - started)) s] $1"; }
+
+# The numbers of a report, all digits.
+tables() { "$winnow" report "$1" --csv "$1.csv" && (cd "$1.csv" && tail -n +1 -- *.csv); }
+same_numbers() {
+  diff <(tables "$1") <(tables "$2") >differences && [[ -s $1.csv/metrics.csv ]] || {
+    head -n 5 differences | cut -c 1-300
+    false
+  }
+}
+shows() { grep -qF -- "$2" "$1" || { echo "no '$2' in $1:" && tail -n 20 "$1" | cut -c 1-300 && false; }; }
+
+job_field() { scontrol show job --oneliner "$1" 2>/dev/null | sed -n "s/.*\b$2=\([^ ]*\).*/\1/p"; }
+wait_for() { # SECONDS DESCRIPTION COMMAND...
+  local end=$((SECONDS + $1)) description=$2
+  shift 2
+  until "$@"; do
+    ((SECONDS < end)) || { fail "waited in vain: $description" && squeue && return 1; }
+    sleep 0.1
+  done
+}
+ended() { [[ -z $(squeue --noheader --jobs "$1" 2>/dev/null) ]]; }
+wait_for_job() { wait_for 60 "the end of job $1" ended "$1"; }
+journal_bytes() { find "$1" -type f -name '*.journal' -printf '%s\n' 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'; }
+some_journalled() { (($(journal_bytes "$1") > whole_journal / 20)); }
+
+# Slow enough to be interrupted: plain float64 loops over many columns.
+"$winnow" synth --adapters 40 --rank 32 --misaligned 12 --seed 1 --output "$PWD/family" >/dev/null || fail "synth"
+models=(--base "$PWD/family/base" --aligned "$PWD/family/aligned")
+audit=("${models[@]}" --zoo "$PWD/family/adapters" --backend reference)
+size=(--ntasks-per-node=2 --cpus-per-task=1 --mem-per-cpu=200 --time=5)
+
+case_of "2 hosts x 2 ranks through PMIx give what one rank gives"
+"$winnow" audit "${audit[@]}" --report alone.h5 --journal alone.journal >/dev/null 2>err || { fail "alone" && cat err; }
+whole_journal=$(journal_bytes alone.journal)
+srun --nodes=2 --ntasks-per-node=2 --mpi=pmix "$winnow" audit "${audit[@]}" --report srun.h5 >out 2>err || { fail "srun" && cat err; }
+check "4 ranks under srun: other numbers" same_numbers alone.h5 srun.h5
+"$winnow" report srun.h5 --json srun.json
+check "the report does not tell its 4 ranks" shows srun.json '"mpi_ranks":4'
+check "the report does not tell its job" shows srun.json '"slurm_job_id":"'
+
+case_of "tasks that MPI sees as one rank each are refused"
+srun --ntasks=2 --mpi=none "$winnow" audit "${audit[@]}" --report copies.h5 >out 2>err
+check "exit code of copies" test $? = 2
+check "copies are not named" shows err "Slurm started 2 tasks but MPI sees only one rank"
+check "copies have written" test ! -e copies.h5
+
+case_of "a zoo as a job array, merged"
+read -r array merge < <("$repository/jobs/zoo.sh" --zoo "$PWD/family/adapters" --output zoo --slices 3 \
+  --sbatch --nodes=1 --sbatch --ntasks-per-node=2 --sbatch --cpus-per-task=1 --sbatch --mem-per-cpu=200 --sbatch --time=5 \
+  -- "${models[@]}" --backend reference)
+check "no jobs of a zoo" test -n "${merge:-}"
+wait_for_job "$merge"
+check "tasks of the array: $(job_field "$array" JobState)" test "$(job_field "$array" JobState | sort -u)" = COMPLETED
+check "the merge: $(job_field "$merge" JobState)" test "$(job_field "$merge" JobState)" = COMPLETED
+check "merged: other numbers than one run's" same_numbers alone.h5 zoo/report.h5
+[[ -s zoo/report.h5 ]] || tail -n 5 zoo/slices/*.log zoo/merge.log
+
+# A job on both hosts, once it has journalled modules. Sets `job` and `report`.
+start_audit() { # NAME [SBATCH-OPTION...]
+  local name=$1
+  shift
+  report=$name.h5
+  job=$(sbatch --parsable --nodes=2 "${size[@]}" --output="$name.log" "$@" "$repository/jobs/audit.sbatch" "${audit[@]}" --report "$report")
+  wait_for 30 "journalled modules of $name" some_journalled "$name.journal"
+  check "$name was done before it could be interrupted" test ! -e "$report"
+}
+resumed() { # NAME: it ended well, after one restart, having resumed
+  wait_for_job "$job"
+  check "$1: job ended $(job_field "$job" JobState)" test "$(job_field "$job" JobState)" = COMPLETED
+  check "$1: restarts" test "$(job_field "$job" Restarts)" = 1
+  check "$1: other numbers" same_numbers alone.h5 "$report"
+  local first second
+  first=$(journal_bytes "$1.journal/incarnation-0001") second=$(journal_bytes "$1.journal/incarnation-0002")
+  check "$1: did again what was done: $first and $second bytes journalled of $whole_journal" \
+    test "$second" -lt "$whole_journal" -a "$((first + second))" -lt "$((whole_journal * 3 / 2))"
+}
+
+case_of "told before its time limit, a job requeues itself and resumes"
+start_audit told
+scancel --batch --signal=USR1 "$job"
+resumed told
+
+case_of "preempted, likewise"
+start_audit preempted
+sbatch --partition=urgent --nodes=2 --ntasks-per-node=4 --time=1 --output=/dev/null --wrap 'sleep 1' >/dev/null
+resumed preempted
+
+case_of "a host fails: the job is requeued and resumes"
+start_audit crashed
+"$repository/cluster/slurm/crash-host.sh" "$LOCAL_SLURM" 2
+scontrol update NodeName=n2 State=DOWN Reason=crashed
+"$repository/cluster/slurm/boot-host.sh" "$LOCAL_SLURM" 2
+resumed crashed
+
+case_of "a cancelled job stays away"
+start_audit cancelled
+scancel "$job"
+wait_for_job "$job"
+sleep 2
+check "cancelled: $(job_field "$job" JobState)" test "$(job_field "$job" JobState)" = CANCELLED
+check "a cancelled job came back" ended "$job"
+check "a cancelled job has a report" test ! -e cancelled.h5
+
+echo "[$((SECONDS - started)) s] $failures failures"
+((failures == 0))

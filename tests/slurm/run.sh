@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# run.sh WINNOW: the program and the job scripts under a real Slurm, on a cluster of virtual hosts that this starts and ends.
+# Exit code 69: there can be no such cluster here; the last line says why.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+winnow=$(realpath "${1:?usage: run.sh WINNOW}")
+local_slurm=$here/../../cluster/local-slurm.sh
+work=$(mktemp -d --tmpdir winnow-slurm-test.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/tmp" "$work/jobs"
+exec </dev/null
+
+# What a cluster must not leave: interfaces, mounts, processes (those that have its folder among their arguments or variables).
+traces() {
+  ls /sys/class/net
+  sort /proc/self/mounts
+  grep -laFs -f <(echo "$work") /proc/[0-9]*/cmdline /proc/[0-9]*/environ # not as an argument: grep would find itself
+  find "$work/tmp" -mindepth 1
+}
+traces >"$work/before"
+cd "$work/jobs" || exit
+# Everything ends with the cluster, and the cluster after 220 seconds whatever hangs.
+TMPDIR=$work/tmp timeout --kill-after=10 220 "$local_slurm" with-cluster --nodes 2 --cpus 4 --lifetime 220 \
+  "$here/cases.sh" "$winnow"
+status=$?
+((status != 69)) || exit 69
+((status != 124 && status != 137)) || echo "FAILED: not done after 220 seconds"
+traces >"$work/after"
+diff "$work/before" "$work/after" || {
+  echo "FAILED: the cluster has left traces"
+  status=1
+}
+exit "$status"
