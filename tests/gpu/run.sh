@@ -84,6 +84,8 @@ use_packed() {
     "-DHDF5_hdf5_hl_LIBRARY_RELEASE=$lib/hdf5/serial/libhdf5_hl.so"
     "-DCMAKE_EXE_LINKER_FLAGS=-Wl,-rpath-link,$paths" "-DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath-link,$paths"
   )
+  # All ranks are on this machine: nothing is started through ssh, which it may lack.
+  export OMPI_MCA_plm_rsh_agent=/bin/false
   # mpirun by the name the tests know.
   mkdir -p "$build/bin"
   ln -sfn "$usr/bin/orterun" "$build/bin/mpirun"
