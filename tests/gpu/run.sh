@@ -3,7 +3,7 @@
 # carried along, packed beforehand on a Debian 12 machine.
 #
 #   tests/gpu/run.sh --pack DIR       here, with package servers: unpacks into DIR what the GPU machine may lack; a name that
-#                                     ends in .tar.xz gives an archive instead
+#                                     ends in .tar.xz gives an archive instead (30 MB)
 #   tests/gpu/run.sh [--with DIR]     there (DIR or the archive), with nvcc, a CUDA PyTorch (that of `python3`, or TORCH_PREFIX), a
 #                                     C++ compiler and CMake 3.25: builds in build/gpu, runs the tests labelled gpu, a small case
 #                                     under compute-sanitizer and the benchmark; the table also goes to tests/gpu/results/
@@ -84,6 +84,8 @@ use_packed() {
     "-DHDF5_hdf5_hl_LIBRARY_RELEASE=$lib/hdf5/serial/libhdf5_hl.so"
     "-DCMAKE_EXE_LINKER_FLAGS=-Wl,-rpath-link,$paths" "-DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath-link,$paths"
   )
+  # All ranks are on this machine: nothing is started through ssh, which it may lack.
+  export OMPI_MCA_plm_rsh_agent=/bin/false
   # mpirun by the name the tests know.
   mkdir -p "$build/bin"
   ln -sfn "$usr/bin/orterun" "$build/bin/mpirun"
