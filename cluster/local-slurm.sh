@@ -154,7 +154,7 @@ do_run() {
   (($#)) || die "run needs a command"
   require_cluster
   export_mpi_environment
-  # Open MPI and PMIx leave session folders behind when they are killed: TMPDIR keeps them in the cluster's own.
+  # Open MPI and PMIx leave folders behind when they are killed: TMPDIR keeps them in the cluster's own.
   SLURM_CONF=$directory/slurm.conf TMPDIR=$directory/tmp PATH=$PATH:/usr/sbin:/sbin \
     nsenter -t "$init" -n -m -u -i -p -- env -C "$PWD" LOCAL_SLURM="$directory" "$@"
 }

@@ -9,8 +9,8 @@
 #   --at-once M       tasks that run at the same time (default: all)
 #   --sbatch OPTION   for the tasks of the array, such as --sbatch --time=8:00:00; may be repeated
 #
-# Options of the merge (--rank-by, --select, --population) go with the audit's. The list of adapters is made now: what is added
-# to the zoo later is not in the report. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
+# What needs all adapters (--population zoo, --select) is computed anew by the merge. The list of adapters is made now: what is
+# added to the zoo later is not in the report. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 jobs=$repository/jobs

@@ -113,7 +113,7 @@ def bars(title, label, rows, classes):
     """Stacked horizontal bars. rows: (name, [(stage, seconds)]); two with the same name, measured above predicted, belong
     together. classes: stage -> style."""
     longest = max(sum(seconds for _, seconds in stages) for _, stages in rows) or 1
-    left, right, thick = 80, WIDTH - 84, 11
+    left, right, thick = 80, WIDTH - 96, 11
     parts, at, previous = [], 4, None
     for name, stages in rows:
         if name != previous:

@@ -79,7 +79,7 @@ start_audit() { # NAME [SBATCH-OPTION...]
   local name=$1
   shift
   report=$name.h5
-  job=$(sbatch --parsable --nodes=2 "${size[@]}" --output="$name.log" "$@" "$repository/jobs/audit.sbatch" "${audit[@]}" --report "$report")
+  job=$(sbatch --parsable --nodes=2 "${size[@]}" --output="$name.log" "$@" "$repository/jobs/audit.sbatch" "${audit[@]}" --report="$report")
   wait_for 30 "journalled modules of $name" some_journalled "$name.journal"
   check "$name was done before it could be interrupted" test ! -e "$report"
 }
