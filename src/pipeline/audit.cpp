@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "destinations.hpp"
 #include "repair.hpp"
 #include "stop_request.hpp"
+#include "unchanged.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
@@ -110,7 +113,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   StageClock clock;
 
   // checkpoint files and adapters -> catalogue, tasks
-  const auto inputs = [&] {
+  auto inputs = [&] {
     const auto timer = clock.time("headers");
     return read_inputs(options, world, log);
   }();
@@ -118,6 +121,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     check_repaired_adapters(inputs, options);
     return std::string();
   });
+  const auto states = world.is_coordinator() ? std::make_optional<FileStates>(inputs) : std::nullopt;
   // what an earlier incarnation of this run has finished
   Journal journal(inputs, options, team_members(options, world.size(), inputs.tasks.size()), world, log);
   // the other modules -> teams of ranks, most of one rank
@@ -141,6 +145,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
+    states->quarantine_changed(inputs, options.strict, log);
     result.report = assemble(inputs, scores, options, log);
     return std::string();
   });
