@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "destinations.hpp"
 #include "repair.hpp"
 #include "stop_request.hpp"
+#include "unchanged.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
@@ -113,7 +116,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   StageClock clock;
 
   // checkpoint files and adapters -> catalogue, tasks
-  const auto inputs = [&] {
+  auto inputs = [&] {
     const auto timer = clock.time("headers");
     return read_inputs(options, world, log);
   }();
@@ -122,6 +125,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return std::string();
   });
   open_compute_place(where, options, world);
+  const auto states = world.is_coordinator() ? std::make_optional<FileStates>(inputs) : std::nullopt;
   // what an earlier incarnation of this run has finished
   Journal journal(inputs, options, where, team_members(options, world.size(), inputs.tasks.size()), world, log);
   // the other modules -> teams of ranks, most of one rank
@@ -148,6 +152,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
+    states->quarantine_changed(inputs, options.strict, log);
     result.report = assemble(inputs, scores, options, log);
     return std::string();
   });
