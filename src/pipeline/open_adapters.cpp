@@ -68,8 +68,13 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
     const std::size_t count = directories.size() / ranks + (rank < directories.size() % ranks ? 1 : 0);
     std::vector<Opened> mine(count);
     const int threads = options.threads > 0 ? options.threads : base::default_threads(world.node_size());
-    base::parallel_blocks(count, std::max(threads, kLeastThreads),
-                          [&](std::size_t n, int) { mine[n] = open(directories[n * ranks + rank], inputs, options); });
+    base::parallel_blocks(count, std::max(threads, kLeastThreads), [&](std::size_t n, int thread) {
+      if (thread == 0) {  // that which MPI knows
+        comm::stop_if_peer_failed(world);
+        world.keep_alive();
+      }
+      mine[n] = open(directories[n * ranks + rank], inputs, options);
+    });
     base::ByteWriter out;
     for (const auto& opened : mine) opened.serialise(out);
     bytes = std::move(out).bytes();
