@@ -4,6 +4,12 @@
 set -euo pipefail
 directory=$1 host=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# The kernel takes a while to clear away a host that failed: till then its interface is there, and processes may be.
+for ((waited = 0; waited < 250; ++waited)); do
+  ip link show "port$host" >/dev/null 2>&1 || break
+  sleep 0.02
+done
+ip link delete "port$host" 2>/dev/null || true
 # A diskless host: of what ran before it failed nothing is there. (A socket that a step left would stop its second try.)
 rm -rf "$directory/spool/n$host" "$directory/tmp/n$host"
 mkdir -p "$directory/spool/n$host" "$directory/tmp/n$host"
