@@ -61,6 +61,8 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, budget_, place_),
               stream_options(inputs, modules, options, budget_, where, place_)) {}
 
+ModuleScorer::~ModuleScorer() { pass_.drop_preloaded(); }
+
 void ModuleScorer::score(std::size_t module, Scores& scores) {
   const auto layers = inputs_.layers[module].size();
   for (std::size_t first = 0; first < layers;) {
@@ -90,7 +92,7 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
     pass_.reduce_pass1(sums_);
   }
   comm::step_together(team_, [&] {
-    sweep("pass2", [&](const slab::Slab& slab) { pass_.pass2(slab); });
+    pass2(batch);
     if (!alone) pass_.complete();
   });
   if (!alone) {
@@ -174,6 +176,26 @@ void ModuleScorer::load_factors(Batch& batch) {
                                  options_.seed, task.name, threads_);
   factors_.load(batch.layers, stack, batch.faults);
   clock_.add("factors", 0, factors_.bytes_read() - before);
+}
+
+/// Meanwhile a device is given what has been read of the next module: before each slab, so that a module of one slab
+/// overlaps with the next as well, and after it, for more has been read where the device was waited for.
+void ModuleScorer::pass2(const Batch& batch) {
+  const bool last_sweep = batch.first + batch.count == inputs_.layers[batch.module].size();
+  const bool ahead = pass_.device() != nullptr && last_sweep;
+  std::size_t taken = 0;
+  const auto preload = [&] {
+    while (ahead) {
+      const auto slab = stream_.ready_ahead(taken);
+      if (!slab || !pass_.preload(*slab)) return;
+      ++taken;
+    }
+  };
+  sweep("pass2", [&](const slab::Slab& slab) {
+    preload();
+    pass_.pass2(slab);
+    preload();
+  });
 }
 
 /// One sweep over the slabs; what is not spent in `use` is spent waiting for the storage.

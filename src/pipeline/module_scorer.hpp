@@ -27,6 +27,9 @@ class ModuleScorer {
   ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
                ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
                std::function<void()> between_slabs, StageClock& clock);
+  ~ModuleScorer();  ///< what a device still copies is done before its source goes
+  ModuleScorer(const ModuleScorer&) = delete;
+  ModuleScorer& operator=(const ModuleScorer&) = delete;
 
   /// To be called for the modules in their order. In a team collective over it, and only its first member adds scores.
   void score(std::size_t module, Scores& scores);
@@ -38,6 +41,7 @@ class ModuleScorer {
 
   void score_batch(Batch& batch, Scores& scores);
   void load_factors(Batch& batch);
+  void pass2(const Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void merge_over_team(stats::ModuleStatistics& mine);
   void add_scores(const Batch& batch, Scores& scores) const;

@@ -164,6 +164,14 @@ void Prefetcher::release(Slot& slot) {
   work_.notify_all();
 }
 
+std::optional<Slab> Prefetcher::ready(std::size_t ahead) const {
+  const std::lock_guard lock(mutex_);
+  if (ahead >= order_.size()) return std::nullopt;
+  const auto there = [](const Slot* slot) { return slot->halves_missing_ == 0 && !slot->failure_; };
+  if (!std::all_of(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(ahead) + 1, there)) return std::nullopt;
+  return order_[ahead]->slab();
+}
+
 ReadCounts Prefetcher::counts() const {
   const std::lock_guard lock(mutex_);
   ReadCounts sum;

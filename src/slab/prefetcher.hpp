@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -65,6 +66,9 @@ class Prefetcher {
   /// reading it threw.
   Slot& next(const std::function<void()>& waiting);
   void release(Slot& slot);
+  /// The slab that next() returns after `ahead` others, if it and those before it are there already: it stays where it
+  /// is until then.
+  std::optional<Slab> ready(std::size_t ahead) const;
   ReadCounts counts() const;
 
  private:

@@ -88,9 +88,13 @@ class SlabStream::Implementation {
     const auto& module = modules_.at(module_);
     const std::size_t kept = kept_slabs(module.slabs.size(), slots_);
     const bool last_sweep = sweep_ + 1 == module.sweeps;
+    to_come_ = module.slabs.size() - (sweep_ > 0 ? kept : 0);
+    in_last_sweep_ = last_sweep;
     for (std::size_t k = 0; k < module.slabs.size(); ++k) {
       if (between) between();
-      Slot& slot = sweep_ > 0 && k < kept ? *kept_[k] : prefetcher_.next(between);
+      const bool is_kept = sweep_ > 0 && k < kept;
+      Slot& slot = is_kept ? *kept_[k] : prefetcher_.next(between);
+      if (!is_kept) --to_come_;
       use(slot.slab());
       slot.require_intact(base_, aligned_);
       if (last_sweep || k >= kept) {
@@ -105,7 +109,14 @@ class SlabStream::Implementation {
     }
     kept_.clear();
     sweep_ = 0;
+    in_last_sweep_ = false;
     ++module_;
+  }
+
+  std::optional<Slab> ready_ahead(std::size_t number) const {
+    if (!in_last_sweep_ || module_ + 1 >= modules_.size()) return std::nullopt;
+    if (number >= modules_[module_ + 1].slabs.size()) return std::nullopt;
+    return prefetcher_.ready(to_come_ + number);
   }
 
   ReadCounts counts() const { return prefetcher_.counts(); }
@@ -116,6 +127,8 @@ class SlabStream::Implementation {
   std::vector<StreamedModule> modules_;
   std::size_t slots_;
   std::size_t module_ = 0, sweep_ = 0;
+  std::size_t to_come_ = 0;  // slabs of the sweep in hand that are still to come from the prefetcher
+  bool in_last_sweep_ = false;
   std::vector<Slot*> kept_;  // of the module in hand
   Prefetcher prefetcher_;
 };
@@ -136,6 +149,8 @@ SlabStream::~SlabStream() = default;
 void SlabStream::for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between) {
   implementation_->for_each(use, between);
 }
+
+std::optional<Slab> SlabStream::ready_ahead(std::size_t number) const { return implementation_->ready_ahead(number); }
 
 ReadCounts SlabStream::counts() const { return implementation_->counts(); }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -58,6 +59,34 @@ TEST(SlabSlots, ASlotIsUsedAgainOnlyAfterItsNeighbours) {
     order.push_back(taken.slot);
   }
   EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 0, 1, 2, 0}));
+}
+
+TEST(SlabSlots, TheNextModuleTakesFreeSlotsWithRoomThenNewOnes) {
+  const auto any = [](std::size_t) { return true; };
+  SlabSlots slots;
+  slots.begin(5);
+  for (std::uint64_t row = 0; row < 3; ++row) slots.take(row);
+  for (const std::size_t slot : {1, 2, 0}) slots.give_back(slot);
+  EXPECT_EQ(slots.take_ahead([](std::size_t slot) { return slot != 1; }), 2U) << "1 is too small";
+  EXPECT_EQ(slots.take_ahead(any), 1U);
+  EXPECT_EQ(slots.take_ahead(any), 0U);
+  EXPECT_EQ(slots.take_ahead(any), 3U);
+  EXPECT_EQ(slots.take_ahead(any), 4U);
+  EXPECT_EQ(slots.take_ahead(any), std::nullopt);
+  EXPECT_EQ(slots.made(), 5U);
+}
+
+TEST(SlabSlots, WhatIsTakenAheadStaysSoInTheNextModule) {
+  SlabSlots slots;
+  slots.begin(4);
+  for (std::uint64_t row = 0; row < 4; ++row) slots.take(row);
+  slots.begin(4, {2, 0});
+  std::set<std::size_t> others;
+  for (std::uint64_t row = 2; row < 4; ++row) others.insert(slots.take(row).slot);
+  EXPECT_EQ(others, (std::set<std::size_t>{1, 3}));
+  EXPECT_FALSE(slots.keep(0, 2)) << "nothing would be free";
+  for (const std::size_t slot : {2, 1, 3}) slots.give_back(slot);
+  EXPECT_TRUE(slots.keep(1, 0));
 }
 
 TEST(SlabSlots, WhatWasKeptIsGivenUpForTheNextModule) {

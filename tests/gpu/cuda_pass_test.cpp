@@ -150,6 +150,56 @@ TEST_F(CudaPass, CopiesFromPageLockedMemoryThatIsReusedAtOnce) {
   expect_statistics(pass->finish(), module, DenseTruth(module), kTolerance);
 }
 
+TEST_F(CudaPass, GivesTheSameBitsWhereSlabsOfTheNextModuleArePreloaded) {
+  std::mt19937_64 random(10);
+  constexpr std::uint64_t kRows = 2048, kColumns = 1024, kSlab = 256, kRow = kColumns * 2;
+  std::vector<DenseModule> modules;
+  for (int m = 0; m < 3; ++m) modules.push_back(DenseModule::random(random, kRows, kColumns, Format{}, {8, 16}, 8));
+  std::vector<std::uint64_t> cuts;
+  for (std::uint64_t row = kSlab; row < kRows; row += kSlab) cuts.push_back(row);
+  struct Source {
+    slab::AlignedBuffer base, aligned;
+    slab::Slab slab;
+  };
+  for (const std::uint64_t mebibytes : {162, 2048}) {
+    const auto pass = make(Precision::float32, mebibytes << 20U), alone = make();
+    const auto read = [&](const DenseModule& module) {  // page-locked memory of its own for each slab
+      std::vector<Source> sources(kRows / kSlab);
+      for (std::uint64_t k = 0; k < sources.size(); ++k) {
+        auto& [base, aligned, slab] = sources[k];
+        for (auto* half : {&base, &aligned}) half->reserve(kSlab * kRow, &pass->device()->host_memory());
+        std::memcpy(base.data(), module.base.data() + k * kSlab * kRow, kSlab * kRow);
+        std::memcpy(aligned.data(), module.aligned.data() + k * kSlab * kRow, kSlab * kRow);
+        slab = {k * kSlab, kSlab, kColumns, base.data(), aligned.data(), DType::bf16, DType::bf16};
+      }
+      return sources;
+    };
+    std::size_t preloaded = 0;
+    auto sources = read(modules[0]);
+    for (std::size_t m = 0; m < modules.size(); ++m) {
+      const auto stack = modules[m].stack();
+      pass->begin(stack, false);
+      for (auto& source : sources) {
+        pass->pass1(source.slab);
+        std::memset(source.base.data(), 0x7F, kSlab * kRow);
+        std::memset(source.aligned.data(), 0x7F, kSlab * kRow);
+      }
+      const auto again = read(modules[m]);
+      sources = read(modules[(m + 1) % modules.size()]);
+      std::size_t taken = 0;
+      for (const auto& source : again) {
+        while (taken < sources.size() && pass->preload(sources[taken].slab)) ++taken;
+        pass->pass2(source.slab);
+      }
+      preloaded += taken;
+      const auto found = test::bytes_of(pass->finish());
+      EXPECT_EQ(found, test::bytes_of(test::run(*alone, modules[m], stack, cuts))) << mebibytes << " MiB, module " << m;
+    }
+    EXPECT_GT(preloaded, 0U);
+    pass->drop_preloaded();  // of the module after the last
+  }
+}
+
 TEST_F(CudaPass, FindsTheFirstWeightThatIsNotFinite) {
   std::mt19937_64 random(6);
   auto module = DenseModule::random(random, 400, 300, {DType::f32, DType::f32, false}, {3}, 4);

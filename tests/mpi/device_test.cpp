@@ -1,10 +1,12 @@
 // A whole audit through the pass for GPUs, on any number of ranks: the processor stands for the device, and a table of
 // functions over MPI for NCCL.
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <set>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "compute/host_queue.hpp"
@@ -134,6 +136,38 @@ TEST(Device, AnAuditByRanksOfTheirOwnEqualsTheReference) {
   EXPECT_EQ(text(report, "device_name"), "test");
   EXPECT_EQ(text(report, "precision"), "float32");
   EXPECT_EQ(std::get<std::int64_t>(report.attributes.at("device_memory_budget")), std::int64_t{kMemory});
+}
+
+// What is shown early depends on the storage, which slow computation gives time.
+TEST(Device, SlabsOfTheNextModuleAreCopiedDuringPass2) {
+  std::int64_t overtaken = 0;
+  for (int turn = 0; turn < 100 && overtaken == 0; ++turn) {
+    Case alone("gpu " + std::to_string(world().rank()));
+    alone.queue->computing = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+    const auto report = pipeline::audit(alone.options, world(), alone.log).report;
+    EXPECT_TRUE(alone.queue->copies_awaited());
+    if (world().is_coordinator()) expect_golden(report);
+    overtaken = world().maximum(static_cast<std::int64_t>(alone.queue->overtaken));
+  }
+  EXPECT_GT(overtaken, 0);
+}
+
+TEST(Device, AnAuditBrokenOffEndsCopiesBeforeTheirSourceGoes) {
+  bool broken_off = false;
+  for (int turn = 0; turn < 100 && !broken_off; ++turn) {
+    Case alone("gpu " + std::to_string(world().rank()));
+    alone.queue->computing = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+    alone.options.progress = [queue = alone.queue.get()](const pipeline::Progress&) {
+      if (!queue->copies_awaited()) throw base::Error(base::ErrorKind::runtime, "broken off between modules");
+    };
+    try {
+      pipeline::audit(alone.options, world(), alone.log);
+    } catch (const base::Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("broken off between modules"));
+      broken_off = true;  // on all ranks; HostQueue has seen what became of the copies
+    }
+  }
+  EXPECT_TRUE(broken_off);
 }
 
 TEST(Device, ATeamWithAGpuEachSumsByNccl) {

@@ -220,6 +220,43 @@ TEST_F(SlabStreamTest, ReadsAheadAsFarAsMemoryAllowsAndNoFarther) {
   EXPECT_EQ(stream.counts().total(), first_four);  // nobody has taken a slab yet
 }
 
+TEST_F(SlabStreamTest, ShowsWhatIsReadyOfTheNextModuleInTheLastSweepOnly) {
+  const auto large = make_large();
+  const auto modules = streamed({&large, &large, &large}, 2);
+  const auto slabs = modules[0].slabs.size();
+  for (const std::size_t slots : {std::size_t{2}, std::size_t{3}, slabs, 3 * slabs}) {
+    SCOPED_TRACE(testing::Message() << slots << " slots");
+    SlabStream stream(large.base, large.aligned, modules, options(IoMode::buffered, slots * slab_memory(modules)));
+    EXPECT_FALSE(stream.ready_ahead(0));
+    std::vector<Slab> shown;
+    for (std::size_t module = 0; module < modules.size(); ++module) {
+      std::size_t used = 0;
+      stream.for_each([&](const Slab& slab) {
+        EXPECT_FALSE(stream.ready_ahead(0));
+        if (used < shown.size()) {
+          EXPECT_EQ(slab, shown[used]) << "handed out where it was shown";
+        }
+        ++used;
+      });
+      EXPECT_LE(shown.size(), used);
+      used = 0;
+      shown.clear();
+      stream.for_each([&](const Slab&) {
+        if (++used < slabs || module + 1 == modules.size()) return;
+        // The last slab: one slot at least is free for the next module.
+        while (!stream.ready_ahead(0)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        for (std::size_t k = 0; const auto ahead = stream.ready_ahead(k); ++k) shown.push_back(*ahead);
+        EXPECT_LE(shown.size(), std::min(slabs, slots - 1));
+        for (const auto& ahead : shown) {
+          const auto row = ahead.columns * base::element_bytes(ahead.base_dtype);
+          EXPECT_EQ(std::memcmp(ahead.base, large.base_bytes.data() + ahead.row_begin * row, ahead.rows * row), 0);
+        }
+      });
+      EXPECT_FALSE(stream.ready_ahead(0)) << "no sweep is under way";
+    }
+  }
+}
+
 TEST_F(SlabStreamTest, CallsBetweenBeforeEachSlabAndStopsWhereItThrows) {
   const auto pair = make_large();
   const auto slabs = static_cast<int>(split(pair.task, kTestSlabBytes).size());

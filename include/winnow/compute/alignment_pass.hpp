@@ -43,6 +43,13 @@ class AlignmentPass {
   virtual void pass2(const slab::Slab& slab) = 0;
   /// Likewise P, where every member has seen a part of each of its sums (weights stored transposed).
   virtual void reduce_pass2(TeamSums& team) = 0;
+  /// Once all slabs of this module were given to pass1(): announces the first slabs of the next module, in row order,
+  /// to be copied behind the computation's back. Returns at once, with whether the slab was taken; one that was not may
+  /// be offered again. What was taken must stay as it is in memory until pass1() has been given that very slab, or
+  /// drop_preloaded() been called. Changes no result.
+  virtual bool preload(const slab::Slab& /*slab*/) { return false; }
+  /// Slabs that were taken and not given to pass1() yet never come: returns once their memory may change.
+  virtual void drop_preloaded() noexcept {}
   /// Waits for all that was begun, so that its errors are thrown here and not within a team's collective.
   virtual void complete() {}
   /// Sums over the rows of this share; f^2 is that of the whole module.

@@ -24,6 +24,8 @@ struct Slab {
   const std::byte* base = nullptr;  ///< rows * columns elements, row-major, aligned to their size
   const std::byte* aligned = nullptr;
   base::DType base_dtype = base::DType::bf16, aligned_dtype = base::DType::bf16;
+
+  bool operator==(const Slab&) const = default;  ///< the same memory, not the same weights
 };
 
 }  // namespace winnow::slab

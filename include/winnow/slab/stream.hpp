@@ -1,9 +1,11 @@
 // Streams the slabs of one module after the other, each module several times, reading ahead of what is computed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "winnow/checkpoint/catalogue.hpp"
@@ -58,6 +60,10 @@ class SlabStream {
   /// before each slab, and again and again while waiting for one; it may throw to stop. After an exception, of its own
   /// or of a reader, the stream is good for nothing but its end.
   void for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between = {});
+
+  /// During the last sweep of a module: slab `number` of the next module, if it has been read and those before it have.
+  /// Never waits. Its memory stays as it is until that module's first sweep has handed it out.
+  std::optional<Slab> ready_ahead(std::size_t number) const;
 
   ReadCounts counts() const;  ///< bytes brought to memory so far, ahead of what was used
 

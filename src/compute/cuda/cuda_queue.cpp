@@ -65,7 +65,6 @@ class CudaQueue final : public DeviceQueue {
         // The BLAS keeps a workspace for every stream it has seen: always the same one.
         computation_(c10::cuda::getDefaultCUDAStream(static_cast<c10::DeviceIndex>(index_))),
         copies_(c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(index_))),
-        copied_(index_),
         pinned_(index_) {
     check_cuda(cudaGetDeviceProperties(&properties_, index_), "cudaGetDeviceProperties", index_);
     c10::cuda::setCurrentCUDAStream(computation_);
@@ -74,28 +73,21 @@ class CudaQueue final : public DeviceQueue {
 
   at::Device device() const override { return {at::kCUDA, static_cast<c10::DeviceIndex>(index_)}; }
 
-  void begin_copy(std::size_t slot) override {
-    while (released_.size() <= slot) released_.emplace_back(index_);
-    released_[slot].hold_back(copies_.stream());
-  }
+  void begin_copy(std::size_t slot) override { of(slot).released.hold_back(copies_.stream()); }
   void copy(std::byte* destination, const std::byte* source, std::size_t bytes) override {
     check_cuda(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyHostToDevice, copies_.stream()),
                "copying to the device (cudaMemcpyAsync)", index_);
   }
-  void end_copy(std::size_t) override {
-    copied_.record(copies_.stream());
-    copied_.hold_back(computation_.stream());
-  }
-  void release(std::size_t slot) override {
-    while (released_.size() <= slot) released_.emplace_back(index_);
-    released_[slot].record(computation_.stream());
-  }
-  void wait_for_copies() override {
-    check_cuda(cudaStreamSynchronize(copies_.stream()), "cudaStreamSynchronize", index_);
+  void end_copy(std::size_t slot) override { of(slot).copied.record(copies_.stream()); }
+  void hold_back(std::size_t slot) override { of(slot).copied.hold_back(computation_.stream()); }
+  void release(std::size_t slot) override { of(slot).released.record(computation_.stream()); }
+  void wait_for_copy(std::size_t slot) override { of(slot).copied.wait(); }
+  void wait_for_computation() override {
+    check_cuda(cudaStreamSynchronize(computation_.stream()), "cudaStreamSynchronize", index_);
   }
   void wait() override {
     check_cuda(cudaStreamSynchronize(copies_.stream()), "cudaStreamSynchronize", index_);
-    check_cuda(cudaStreamSynchronize(computation_.stream()), "cudaStreamSynchronize", index_);
+    wait_for_computation();
   }
 
   void difference(const Halves& halves, float* v, double* squares) override {
@@ -160,6 +152,15 @@ class CudaQueue final : public DeviceQueue {
   }
 
  private:
+  struct SlotEvents {
+    explicit SlotEvents(int device) : copied(device), released(device) {}
+    CudaEvent copied, released;
+  };
+  SlotEvents& of(std::size_t slot) {
+    while (slots_.size() <= slot) slots_.emplace_back(index_);
+    return slots_[slot];
+  }
+
   /// TF32 is off unless asked for: 10 bits of mantissa are no float32.
   static void use(Precision precision) {
     Silence silence;
@@ -169,8 +170,7 @@ class CudaQueue final : public DeviceQueue {
 
   int index_;
   c10::cuda::CUDAStream computation_, copies_;
-  CudaEvent copied_;                 // the latest copies
-  std::vector<CudaEvent> released_;  // by slot
+  std::vector<SlotEvents> slots_;
   PinnedMemory pinned_;
   cudaDeviceProp properties_{};
 };

@@ -36,6 +36,8 @@ class CudaEvent {
   void hold_back(cudaStream_t stream) const {
     check_cuda(cudaStreamWaitEvent(stream, event_, 0), "cudaStreamWaitEvent", device_);
   }
+  /// Until what was recorded last has happened; not at all where nothing was.
+  void wait() const { check_cuda(cudaEventSynchronize(event_), "cudaEventSynchronize", device_); }
 
  private:
   int device_;

@@ -7,8 +7,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <deque>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "device_statistics.hpp"
 #include "slab_slots.hpp"
@@ -58,6 +61,9 @@ class DevicePass final : public AlignmentPass, public PassDevice {
       share_ = share;
       transposed_ = stored_transposed;
       b_ = y_ = p_ = at::Tensor();  // the old ones go first: never both at once
+      passing_ = 0;
+      slab_bytes_ = 0;  // until memory is divided
+      make_room_for_stack();
       const auto columns = extent(stack.columns());
       b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat)
                .to(queue_->device(), at::kFloat, false, true);
@@ -108,8 +114,40 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     });
   }
 
+  bool preload(const slab::Slab& slab) override {
+    const Layout layout(slab);
+    if (layout.count == 0) return true;
+    // Copies are done in their order: where slabs of this module are still to be copied, they go first.
+    if (passing_ > 0 || layout.bytes > slab_bytes_) return false;
+    bool taken = false;
+    guarded([&] {
+      const auto slot = slots_.take_ahead([&](std::size_t k) {
+        return k < rooms_.size() && rooms_[k].defined() && rooms_[k].numel() >= extent(layout.bytes);
+      });
+      if (!slot) return;
+      try {
+        copy(slab, layout, *slot);
+        ahead_.push_back({slab, *slot});
+      } catch (...) {
+        queue_->wait();  // copies read what the caller is about to reuse
+        throw;
+      }
+      taken = true;
+    });
+    return taken;
+  }
+
+  void drop_preloaded() noexcept override {
+    try {
+      give_up_ahead(0);
+    } catch (...) {  // of a device that has failed, which was or will be reported where its results are wanted
+      ahead_.clear();
+    }
+  }
+
+  /// Copies of this module are done by then, and others are for the next.
   void complete() override {
-    guarded([&] { queue_->wait(); });
+    guarded([&] { queue_->wait_for_computation(); });
   }
 
   stats::ModuleStatistics finish() override {
@@ -171,6 +209,22 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   }
 
  private:
+  /// How a slab lies in its slot: base, then aligned.
+  struct Layout {
+    std::uint64_t count, base_bytes, aligned_at, aligned_bytes, bytes;
+    explicit Layout(const slab::Slab& slab)
+        : count(slab.rows * slab.columns),
+          base_bytes(count * base::element_bytes(slab.base_dtype)),
+          aligned_at(align_up(base_bytes)),
+          aligned_bytes(count * base::element_bytes(slab.aligned_dtype)),
+          bytes(aligned_at + aligned_bytes) {}
+  };
+  /// A slab of the next module in its slot.
+  struct Ahead {
+    slab::Slab slab;
+    std::size_t slot;
+  };
+
   /// Runs `work` on the device; what libtorch throws becomes an Error that names the device.
   template <class Work>
   void guarded(Work work) {
@@ -197,71 +251,130 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   /// Brings a slab to the device, begins `use` there, and returns once the slab's memory may change.
   template <class Use>
   void on_slab(const slab::Slab& slab, bool first_pass, Use use) {
-    if (slab.rows == 0 || slab.columns == 0) return;
+    const Layout layout(slab);
+    if (layout.count == 0) return;
     guarded([&] {
-      const auto count = slab.rows * slab.columns;
-      const auto base_bytes = count * base::element_bytes(slab.base_dtype);
-      const auto aligned_at = align_up(base_bytes);
-      const auto aligned_bytes = count * base::element_bytes(slab.aligned_dtype);
-      if (first_pass && first_slab_) divide_memory(aligned_at + aligned_bytes);
-      const auto taken = slots_.take(slab.row_begin);
-      auto* const room = room_in(taken.slot, aligned_at + aligned_bytes);
-      if (!taken.resident) {
-        try {
-          queue_->begin_copy(taken.slot);
-          queue_->copy(room, slab.base, base_bytes);
-          queue_->copy(room + aligned_at, slab.aligned, aligned_bytes);
-          queue_->end_copy(taken.slot);
-          use(Halves{room + aligned_at, room, slab.aligned_dtype, slab.base_dtype, extent(count)},
-              extent(slab.columns));
-        } catch (...) {
-          queue_->wait_for_copies();  // they read what the caller is about to reuse
-          throw;
-        }
-      } else {
-        use(Halves{room + aligned_at, room, slab.aligned_dtype, slab.base_dtype, extent(count)}, extent(slab.columns));
+      if (first_pass && first_slab_) divide_memory(layout.bytes);
+      const auto taken = take(slab, first_pass);
+      try {
+        if (!taken.resident) copy(slab, layout, taken.slot);
+        queue_->hold_back(taken.slot);
+        const auto* const memory = room_in(taken.slot, layout.bytes);
+        use(Halves{memory + layout.aligned_at, memory, slab.aligned_dtype, slab.base_dtype, extent(layout.count)},
+            extent(slab.columns));
+      } catch (...) {
+        queue_->wait();  // copies read what the caller is about to reuse
+        throw;
       }
+      if (!first_pass && !taken.resident) --passing_;
       if (!first_pass || !slots_.keep(slab.row_begin, taken.slot)) {
+        if (first_pass) ++passing_;
         queue_->release(taken.slot);
         slots_.give_back(taken.slot);
       }
-      if (!taken.resident) queue_->wait_for_copies();
+      queue_->wait_for_copy(taken.slot);  // done long ago, for what was here before
       first_slab_ = false;
     });
   }
 
-  /// What stacked matrices, scratch and libraries leave of the budget is for slabs.
-  void divide_memory(std::uint64_t slab_bytes) {
-    for (const auto& room : rooms_) slab_bytes = std::max(slab_bytes, static_cast<std::uint64_t>(room.numel()));
+  SlabSlots::Taken take(const slab::Slab& slab, bool first_pass) {
+    if (first_pass && !ahead_.empty()) {
+      if (ahead_.front().slab == slab) {
+        const auto slot = ahead_.front().slot;
+        ahead_.pop_front();
+        return {slot, true};
+      }
+      give_up_ahead(0);  // this is not the module that was announced
+    }
+    return slots_.take(slab.row_begin);
+  }
+
+  void copy(const slab::Slab& slab, const Layout& layout, std::size_t slot) {
+    auto* const memory = room_in(slot, layout.bytes);
+    queue_->begin_copy(slot);
+    queue_->copy(memory, slab.base, layout.base_bytes);
+    queue_->copy(memory + layout.aligned_at, slab.aligned, layout.aligned_bytes);
+    queue_->end_copy(slot);
+  }
+
+  /// Frees the slots of all preloaded slabs but the first `kept`, once nothing is copied there any more.
+  void give_up_ahead(std::size_t kept) {
+    while (ahead_.size() > kept) {
+      const auto slot = ahead_.back().slot;
+      queue_->wait_for_copy(slot);
+      queue_->release(slot);
+      slots_.give_back(slot);
+      ahead_.pop_back();
+    }
+  }
+
+  std::uint64_t largest_room() const {
+    std::int64_t bytes = 0;
+    for (const auto& room : rooms_) {
+      if (room.defined()) bytes = std::max(bytes, room.numel());
+    }
+    return static_cast<std::uint64_t>(bytes);
+  }
+
+  /// The allocator's blocks are larger than what is asked for, and leave gaps.
+  std::uint64_t usable_memory() const { return memory_ / 16 * 15; }
+
+  /// What stacked matrices, scratch and libraries take beside `slabs` bytes; chooses the groups of the statistics.
+  std::uint64_t fixed_memory(std::uint64_t slabs) {
     const auto stacked = (2 * stack_->out_features + stack_->in_features) * stack_->columns() * sizeof(float);
     const auto copies = precision_ == Precision::tf32 && !precision_measured_
                             ? std::max(stack_->out_features, stack_->in_features) * stack_->columns() * sizeof(float)
                             : 0;
-    const auto tile = tile_bytes(transposed_ ? stack_->out_features : stack_->in_features, stack_->columns());
     const auto fixed_with = [&](const std::vector<RankGroup>& groups) {
       std::uint64_t statistics = copies;
       for (const auto& group : groups) {
         statistics = std::max(statistics, statistics_scratch(*stack_, group.adapters * group.rank));
       }
-      return stacked + statistics + tile + kLibraries;
+      return stacked + statistics + tile_memory() + kLibraries;
     };
-    const auto slabs = SlabSlots::kLeast * slab_bytes;
     groups_ = rank_groups(*stack_, std::min(kMostScratch, memory_ / 8));
-    // The allocator's blocks are larger than what is asked for, and leave gaps.
-    const auto usable = memory_ / 16 * 15;
-    if (fixed_with(groups_) + slabs > usable) groups_ = rank_groups(*stack_, 0);  // one adapter after the other
-    const auto fixed = fixed_with(groups_);
+    if (fixed_with(groups_) + slabs > usable_memory()) groups_ = rank_groups(*stack_, 0);  // one after the other
+    return fixed_with(groups_);
+  }
+  std::uint64_t tile_memory() const {
+    return tile_bytes(transposed_ ? stack_->out_features : stack_->in_features, stack_->columns());
+  }
+
+  /// Before a module's matrices take their memory, the slots of the module before give up what is too much.
+  void make_room_for_stack() {
+    const auto room = largest_room();
+    if (room == 0) return;
+    const auto fixed = fixed_memory(SlabSlots::kLeast * room), usable = usable_memory();
+    begin_slots(fixed < usable ? (usable - fixed) / room : 0);
+  }
+
+  /// What stacked matrices, scratch and libraries leave of the budget is for slabs.
+  void divide_memory(std::uint64_t slab_bytes) {
+    slab_bytes_ = std::max(slab_bytes, largest_room());
+    const auto slabs = SlabSlots::kLeast * slab_bytes_, fixed = fixed_memory(slabs), usable = usable_memory();
     if (fixed + slabs > usable) {
       constexpr std::uint64_t kMiB = 1ULL << 20;
       throw Error(ErrorKind::usage, "--device-memory is too small for these inputs")
           .expected(fmt::format("at least {}MiB, found {}MiB", (fixed + slabs) / 15 * 16 / kMiB + 1, memory_ / kMiB));
     }
-    slots_.begin((usable - fixed) / slab_bytes);
-    if (rooms_.size() > slots_.made()) rooms_.resize(slots_.made());
-    for (std::size_t slot = 0; slot < rooms_.size(); ++slot) queue_->release(slot);  // of a module that was broken off
+    begin_slots((usable - fixed) / slab_bytes_);
+    const auto tile = tile_memory();
     if (!tile_.defined() || static_cast<std::uint64_t>(tile_.numel()) * sizeof(float) < tile) {
       tile_ = at::Tensor();
       tile_ = at::empty({extent(tile / sizeof(float))}, floats_);
+    }
+  }
+
+  /// A module begins with so many slots: what was preloaded stays as far as it lies in them.
+  void begin_slots(std::size_t most) {
+    const auto gone = std::find_if(ahead_.begin(), ahead_.end(), [&](const Ahead& it) { return it.slot >= most; });
+    give_up_ahead(static_cast<std::size_t>(gone - ahead_.begin()));
+    std::vector<std::size_t> taken;
+    for (const auto& it : ahead_) taken.push_back(it.slot);
+    slots_.begin(most, taken);
+    if (rooms_.size() > most) rooms_.resize(most);
+    for (std::size_t slot = 0; slot < rooms_.size(); ++slot) {  // of a module that was broken off
+      if (std::find(taken.begin(), taken.end(), slot) == taken.end()) queue_->release(slot);
     }
   }
 
@@ -366,6 +479,9 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   at::Tensor tile_;                // V of some rows
   std::vector<at::Tensor> rooms_;  // by slot: a slab's two halves
   SlabSlots slots_;
+  std::uint64_t slab_bytes_ = 0;  // of a slot, as memory was divided
+  std::size_t passing_ = 0;       // slabs that pass 1 could not keep and pass 2 has not copied yet
+  std::deque<Ahead> ahead_;       // preloaded: the first slabs of the next module, in row order
   std::vector<RankGroup> groups_;
   bool first_slab_ = true;
   std::optional<double> squared_norm_;  // once it has been fetched

@@ -1,8 +1,9 @@
 // What a device does for the pass beside libtorch's own operations: copies behind the computation's back, the fused
 // difference, products of a chosen precision. The thin part that CUDA is needed for; tests have one on the processor.
 //
-//     copies       | slot 0 | slot 1 | slot 2 | slot 0 ...     each waits until its slot was released
-//     computation            | slot 0 | slot 1 | slot 2 ...    each waits for its slot's copy
+//     copies       | slot 0 | slot 1 | slot 2 |            | slot 0 | slot 1 |   each waits until its slot is free
+//     computation           | slot 0 | slot 1 | slot 2 | 0 | 1 | 2 | finish | slot 0 |   each for its slot's copies
+//                           |          pass 1          |  pass 2   |        | pass 1 of the next module
 #pragma once
 
 #include <ATen/ATen.h>
@@ -39,10 +40,12 @@ class DeviceQueue {
 
   virtual void begin_copy(std::size_t slot) = 0;  ///< copies to come wait until release(slot)
   virtual void copy(std::byte* destination, const std::byte* source, std::size_t bytes) = 0;  ///< from host memory
-  virtual void end_copy(std::size_t slot) = 0;  ///< computation to come waits for the copies so far
-  virtual void release(std::size_t slot) = 0;   ///< computation begun so far was the last to read the slot
-  virtual void wait_for_copies() = 0;           ///< until host memory may change
-  virtual void wait() = 0;                      ///< for everything
+  virtual void end_copy(std::size_t slot) = 0;       ///< they were the slot's last
+  virtual void hold_back(std::size_t slot) = 0;      ///< computation to come waits for the slot's copies
+  virtual void release(std::size_t slot) = 0;        ///< computation begun so far was the last to read the slot
+  virtual void wait_for_copy(std::size_t slot) = 0;  ///< until the host memory that the slot was copied from may change
+  virtual void wait_for_computation() = 0;
+  virtual void wait() = 0;  ///< for everything
 
   /// v = aligned - base in float32 (of float64 rounded); adds their squares to `squares` [kSquareParts] if not null.
   virtual void difference(const Halves& halves, float* v, double* squares) = 0;
