@@ -91,7 +91,7 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
   const auto known = pipeline::known_constants(given(values, "constants").value_or(""));
   if (where.ranks_per_node == 0) where.ranks_per_node = known.constants.cores;
   if (const auto json = given(values, "json")) {
-    const auto text = pipeline::prediction_json(plan, known, where);
+    auto text = pipeline::prediction_json(plan, known, where);
     if (*json == "-") return text;
     base::atomic_write_file(*json, text);
   }
