@@ -92,6 +92,8 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
   for (const auto& ref : batch) {
     largest = std::max(largest, inputs_.lora(ref).lora_a.bytes + inputs_.lora(ref).lora_b.bytes);
   }
+  // Here and not on the threads that fill them: each has a heap of its own, which keeps what this thread frees later.
+  for (std::size_t j = 0; j < batch.size(); ++j) stack.a[j].resize(inputs_.lora(batch[j]).rank * stack.in_features);
   const auto at_once = static_cast<int>(
       std::clamp<std::uint64_t>(kMostInFlight / std::max<std::uint64_t>(largest, 1), 1, readers_.size()));
   // An adapter is always read by the same reader, which then has its file open.
@@ -109,7 +111,6 @@ void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::si
   const std::size_t columns = stack.columns(), rank = lora.rank;
   float* const b = &stack.b[stack.first_column(position)];
   auto& a = stack.a[position];
-  a.resize(rank * stack.in_features);
   const auto check = [&](const char* factor, const checkpoint::TensorLocation& tensor, std::size_t first_fault) {
     if (first_fault == tensor.bytes / base::element_bytes(tensor.dtype)) return true;
     fault = fmt::format("{} of {} is not finite at element {}", factor, lora.adapter_module, first_fault);
