@@ -28,18 +28,25 @@ std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
   return columns;
 }
 
-/// The largest stack among the batches of a module.
-std::uint64_t largest_stack(const Inputs& inputs, std::size_t module, const MemoryBudget& budget) {
-  const auto& layers = inputs.layers[module];
-  std::uint64_t largest = 0;
-  for (std::size_t first = 0; first < layers.size();) {
-    const auto count = batch_size(inputs, module, first, budget);
-    std::uint64_t columns = sketch_columns(inputs, module);
-    for (std::size_t k = first; k < first + count; ++k) columns += inputs.lora(layers[k]).rank;
-    largest = std::max(largest, stack_bytes(inputs.tasks[module], columns));
-    first += count;
+/// What all batches of these modules take at most. B, Y and P stay allocated from one module to the next, each as large
+/// as its largest one, which need not be of the same module: B and P are largest where o is, Y where i is.
+std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t>& modules,
+                             const MemoryBudget& budget) {
+  std::uint64_t as_read = 0, out = 0, in = 0;
+  for (const auto module : modules) {
+    const auto& task = inputs.tasks[module];
+    const auto& layers = inputs.layers[module];
+    for (std::size_t first = 0; first < layers.size();) {
+      const auto count = batch_size(inputs, module, first, budget);
+      std::uint64_t columns = sketch_columns(inputs, module);
+      for (std::size_t k = first; k < first + count; ++k) columns += inputs.lora(layers[k]).rank;
+      as_read = std::max(as_read, columns * (task.out_features + task.in_features));
+      out = std::max(out, columns * task.out_features);
+      in = std::max(in, columns * task.in_features);
+      first += count;
+    }
   }
-  return largest;
+  return (as_read + 2 * out + in) * sizeof(float);
 }
 
 }  // namespace
@@ -71,10 +78,8 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
                          const TeamPlace& place) {
   MemoryShare share;
   std::vector<slab::StreamedModule> stream;
-  for (const auto module : modules) {
-    share.stacks = std::max(share.stacks, largest_stack(inputs, module, budget));
-    stream.push_back(streamed(inputs, module, budget, place));
-  }
+  share.stacks = largest_stacks(inputs, modules, budget);
+  for (const auto module : modules) stream.push_back(streamed(inputs, module, budget, place));
   const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
   if (budget.host < needed) {
     throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")

@@ -55,6 +55,19 @@ TEST(Memory, TheSmallerOfBothBudgetsDecides) {
   EXPECT_EQ(batch_size(inputs, 0, 0, {host, 2 * on_device(30)}), 5U);
 }
 
+// B, Y and P outlive a module, A and B as they were read do not: a tall module after a wide one keeps the larger Y.
+TEST(Memory, MatricesThatStayAllocatedAreCountedAtTheirLargest) {
+  auto inputs = one_module();
+  inputs.tasks.push_back(inputs.tasks[0]);
+  std::swap(inputs.tasks[1].out_features, inputs.tasks[1].in_features);
+  inputs.layers.push_back(inputs.layers[0]);
+  const std::uint64_t columns = kAdapters * kRank + kSketch;
+  const std::uint64_t passing = columns * (kOut + kIn);
+  EXPECT_EQ(share_memory(inputs, {0}, kPlenty, {}).stacks, (passing + columns * (2 * kOut + kIn)) * sizeof(float));
+  EXPECT_EQ(share_memory(inputs, {1}, kPlenty, {}).stacks, (passing + columns * (2 * kIn + kOut)) * sizeof(float));
+  EXPECT_EQ(share_memory(inputs, {0, 1}, kPlenty, {}).stacks, (passing + columns * 3 * kOut) * sizeof(float));
+}
+
 TEST(Memory, EveryBatchIsTwoSweepsOverTheSlabs) {
   const auto inputs = one_module();
   EXPECT_EQ(streamed(inputs, 0, {kPlenty, 0}, {}).sweeps, 2U);

@@ -4,7 +4,9 @@
 //     +--------------------------------+------------------+--------+
 //     | slabs: kept, in use, read ahead| stacked matrices | little |
 //     +--------------------------------+------------------+--------+
-//                                        at most a quarter
+//                                   at most a quarter for one module
+//
+// The matrices stay allocated from one module to the next, each as large as its largest one.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +29,7 @@ struct MemoryBudget {
 
 struct MemoryShare {
   std::uint64_t slabs = 0;   ///< for slab::StreamOptions
-  std::uint64_t stacks = 0;  ///< that stacked matrices take at most, at once
+  std::uint64_t stacks = 0;  ///< that the stacked matrices of all modules take at most
 };
 
 /// How many of a module's layers, from `first` on, are stacked at once: as many as keep the stacked matrices below a
