@@ -58,5 +58,7 @@ distribution_has_torch() {
 export_mpi_environment() {
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+  # On one machine no fabric is used; to load its libraries (libpsm's constructor times a clock) takes each process 0.2 s.
+  export OMPI_MCA_pml=ob1
   export OMPI_MCA_btl_vader_single_copy_mechanism=none # containers forbid process_vm_readv, and Open MPI complains about it
 }

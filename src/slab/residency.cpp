@@ -2,15 +2,43 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cstddef>
+#include <optional>
+
+#include "mapping_guard.hpp"
 
 namespace winnow::slab {
 namespace {
 
 constexpr std::uint64_t kProbes = 16;
+
+#ifndef SYS_cachestat  // Linux 6.5; no C library has a function for it yet
+constexpr long kCacheStat = 451;
+#else
+constexpr long kCacheStat = SYS_cachestat;
+#endif
+
+/// What the system call takes and gives, in bytes and pages (linux/mman.h).
+struct CacheStatRange {
+  std::uint64_t offset, bytes;
+};
+struct CacheStat {
+  std::uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+/// Counted by the cache's own units, which may be large, where mincore looks up each page: that took 4 % of the CPU
+/// time of an audit. Nothing on older kernels and file systems without a page cache.
+std::optional<double> counted_share(const base::File& file, std::uint64_t offset, std::uint64_t bytes) {
+  const CacheStatRange range{offset, bytes};
+  CacheStat found{};
+  if (bytes == 0 || ::syscall(kCacheStat, file.descriptor(), &range, &found, 0U) != 0) return std::nullopt;
+  const std::uint64_t page = page_bytes(), pages = (offset + bytes - 1) / page - offset / page + 1;
+  return static_cast<double>(found.cached) / static_cast<double>(pages);
+}
 
 bool kernel_tells(const base::File& file) {
   struct stat status {};
@@ -34,7 +62,9 @@ double probed_share(const base::File& file, std::uint64_t offset, std::uint64_t 
 }  // namespace
 
 double resident_share(const base::File& file, std::uint64_t offset, std::uint64_t bytes, const Mapping& mapping) {
-  return kernel_tells(file) ? mapping.resident() : probed_share(file, offset, bytes);
+  if (!kernel_tells(file)) return probed_share(file, offset, bytes);
+  const auto counted = counted_share(file, offset, bytes);
+  return counted ? *counted : mapping.resident();
 }
 
 }  // namespace winnow::slab

@@ -13,7 +13,7 @@ import os
 import sys
 
 PAGE = mmap.PAGESIZE
-COLD_SHARE, WARM_SHARE = 0.01, 0.99
+COLD_SHARE, WARM_SHARE = 0.01, 0.9999  # a few holes make the program read whole slabs anew
 READ_BYTES = 8 << 20
 LOAD_ATTEMPTS = 4  # what is read first may be dropped for what is read last; read again, it is preferred to older files
 
