@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "winnow/base/bytes.hpp"
+#include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
 
@@ -45,6 +46,14 @@ Opened open(const std::string& directory, const Inputs& inputs, const AuditOptio
   return opened;
 }
 
+/// Of a large zoo all adapters take minutes to read, and nothing of the run is finished yet that would be worth waiting
+/// for.
+void leave_if_asked_to_stop(const AuditOptions& options) {
+  if (!options.stop_requested || !options.stop_requested()) return;
+  throw base::Error(base::ErrorKind::stopped, "stopped at a signal while the adapters were opened")
+      .advice("run again with --resume");
+}
+
 void pass_on(const Opened& opened, const base::Log& log) {
   for (const auto& [level, text] : opened.messages) {
     if (level == base::LogLevel::warning) {
@@ -72,6 +81,7 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
       if (thread == 0) {  // that which MPI knows
         comm::stop_if_peer_failed(world);
         world.keep_alive();
+        leave_if_asked_to_stop(options);
       }
       mine[n] = open(directories[n * ranks + rank], inputs, options);
     });

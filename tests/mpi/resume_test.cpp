@@ -137,11 +137,29 @@ TEST(Stop, WhicheverRankIsAsked) {
   }
 }
 
-TEST(Stop, BeforeTheFirstModule) {
+TEST(Stop, WhileTheAdaptersAreOpened) {
   const SharedDirectory directory;
   auto options = golden_options();
   options.journal = directory / "journal";
   options.stop_requested = [] { return true; };
+  EXPECT_THAT(stopped(options),
+              ::testing::MatchesRegex(
+                  "stopped at a signal while the adapters were opened(: rank [0-9])?; run again with --resume"));
+  options.resume = true;
+  options.stop_requested = {};
+  EXPECT_EQ(stopped(options), "done") << "no journal was begun";
+}
+
+TEST(Stop, BeforeTheFirstModule) {
+  const SharedDirectory directory;
+  auto options = golden_options();
+  options.journal = directory / "journal";
+  const auto opened = std::make_shared<std::atomic<bool>>(false);
+  options.make_reader = [=] {
+    *opened = true;
+    return slab::make_reader(slab::IoMode::buffered);
+  };
+  options.stop_requested = [=] { return opened->load(); };
   EXPECT_THAT(stopped(options), ::testing::StartsWith("stopped at a signal after 0 of 35"));
 }
 
@@ -185,9 +203,11 @@ TEST(Stop, AnErrorMeanwhileIsToldAndLeavesNothingBehind) {
   const SharedDirectory directory;
   auto options = golden_options();
   options.journal = directory / "journal";
-  options.stop_requested = [] { return true; };
+  const auto asked = std::make_shared<std::atomic<bool>>(false);
+  options.stop_requested = [=] { return asked->load(); };
   options.stop_grace = std::chrono::hours(1);
-  options.make_reader = []() -> std::unique_ptr<slab::Reader> {
+  options.make_reader = [=]() -> std::unique_ptr<slab::Reader> {
+    *asked = true;
     throw Error(ErrorKind::runtime, "cannot read").os_error(EIO);
   };
   try {

@@ -74,8 +74,8 @@ struct AuditOptions {
   std::function<const comm::NcclApi&()> nccl = comm::nccl_library;
   std::function<void(const Progress&)> progress;  ///< called after each slab; may be empty
 
-  /// Asked between slabs and while waiting; may be empty. Once true on any rank, all finish the module in hand, as far
-  /// as `stop_grace` allows, and audit() throws Error(stopped) unless that was the last.
+  /// Asked while adapters are opened, between slabs and while waiting; may be empty. Once true on any rank, all finish
+  /// the module in hand, as far as `stop_grace` allows, and audit() throws Error(stopped) unless that was the last.
   std::function<bool()> stop_requested;
   std::chrono::milliseconds stop_grace{20'000};
   std::map<std::string, report::Attribute> facts;  ///< further attributes of the report: versions, command line
