@@ -104,7 +104,10 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
     batch.statistics = pass_.finish();
     if (options_.element_statistics && !batch.statistics.non_finite.found) {
       const auto element_timer = clock_.time("elements");
-      batch.elements = pass_.element_statistics();
+      batch.elements = pass_.element_statistics([&] {  // seconds for each adapter of a large module
+        if (between_slabs_) between_slabs_();
+        world_.keep_alive();
+      });
     }
   });
   if (!alone) {

@@ -124,6 +124,20 @@ TEST_P(ElementStatisticsTest, FindQuartilesBesideFarOutliers) {
   EXPECT_NEAR(found[0].update.q75, q75, 1.1e-3 * (q75 - q25));
 }
 
+// Hundreds of adapters take minutes: a rank shows meanwhile that it is there, and can be stopped.
+TEST_P(ElementStatisticsTest, LetTheCallerInBetweenAdapters) {
+  std::mt19937_64 random(6);
+  const auto module = DenseModule::random(random, 31, 20, Format{}, {3, 2, 4}, 0);
+  const auto stack = module.stack();
+  const auto pass = make_alignment_pass(GetParam(), Device::cpu, 1);
+  test::run(*pass, module, stack, {});
+  int calls = 0;
+  EXPECT_EQ(pass->element_statistics([&] { ++calls; }).size(), 3u);
+  EXPECT_EQ(calls, 3);
+  struct Stop {};
+  EXPECT_THROW(pass->element_statistics([] { throw Stop{}; }), Stop);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, ElementStatisticsTest, test::kBackends, test::backend_name);
 
 TEST(Summarise, TakesTilesOfAnySizeAndKind) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,7 +59,9 @@ class AlignmentPass {
   virtual bool reduce_statistics(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 
   /// For each adapter of the stack; after finish(), of a whole module.
-  virtual std::vector<ElementStatistics> element_statistics() = 0;
+  /// `between`, if any, is called on this thread before each adapter it takes: it may throw, which ends the work.
+  virtual std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) = 0;
+  std::vector<ElementStatistics> element_statistics() { return element_statistics({}); }
 
   virtual std::string description() const = 0;      ///< backend, device, library version: for the report
   virtual PassDevice* device() { return nullptr; }  ///< where it computes elsewhere than on the processor

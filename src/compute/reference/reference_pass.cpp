@@ -85,10 +85,11 @@ class ReferencePass final : public AlignmentPass {
     return statistics_;
   }
 
-  std::vector<ElementStatistics> element_statistics() override {
+  std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     const std::vector<double> b(stack_->b.begin(), stack_->b.end());
     std::vector<ElementStatistics> all;
     for (std::size_t j = 0; j < stack_->ranks.size(); ++j) {
+      if (between) between();
       all.push_back({summarise<double>(rows_of_product(p_, j)), summarise<double>(rows_of_product(b, j))});
     }
     return all;

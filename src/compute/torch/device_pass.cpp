@@ -174,10 +174,11 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   }
 
   /// Products on the device, their order statistics on the host: a histogram each, and an option for few adapters.
-  std::vector<ElementStatistics> element_statistics() override {
+  std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
     guarded([&] {
       for (std::size_t j = 0; j < all.size(); ++j) {
+        if (between) between();
         all[j] = {summarise<float>(tiles_of_product(p_, j)), summarise<float>(tiles_of_product(b_, j))};
       }
     });

@@ -147,9 +147,10 @@ class TorchPass final : public AlignmentPass {
     return statistics_;
   }
 
-  std::vector<ElementStatistics> element_statistics() override {
+  std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
-    base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int) {
+    base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int thread) {
+      if (between && thread == 0) between();
       const c10::InferenceMode no_gradients;
       all[j] = {summarise<float>(tiles_of_product(p_, j)), summarise<float>(tiles_of_product(b_, j))};
     });
