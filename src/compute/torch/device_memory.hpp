@@ -1,0 +1,38 @@
+// How a device's memory is divided while it computes on a module.
+//
+//     |  B, Y, P  |  copies for the statistics  |  tile  |  libraries  |  slot  |  slot  |  ...  |  the allocator's
+//     gaps  |
+//     '--------- fixed: by the module's shape and its adapters --------'----- what is left ------'------ 1/16
+//     ------------'
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "device_statistics.hpp"
+#include "winnow/compute/factor_stack.hpp"
+
+namespace winnow::compute {
+
+/// What the fixed part depends on.
+struct ModuleOnDevice {
+  const FactorStack& stack;
+  bool stored_transposed = false;
+  bool measures_precision = false;  ///< with products of float32 beside those of the precision in use
+};
+
+struct MemoryDivision {
+  std::vector<RankGroup> groups;   ///< of the statistics: as many adapters at once as there is memory for
+  std::uint64_t tile_bytes = 0;    ///< of V at a time
+  std::size_t slots = 0;           ///< for slabs
+  std::uint64_t least_memory = 0;  ///< with SlabSlots::kLeast slots
+};
+
+/// `slot_bytes` of 0: there are no slots yet.
+MemoryDivision divide_memory(std::uint64_t memory, const ModuleOnDevice& module, std::uint64_t slot_bytes);
+
+/// Throws Error(usage), naming what is needed, where that leaves fewer than SlabSlots::kLeast slots.
+void require_slots(const MemoryDivision& division, std::uint64_t memory);
+
+}  // namespace winnow::compute
