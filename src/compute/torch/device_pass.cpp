@@ -135,7 +135,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
       const double f = std::sqrt(*squared_norm_);
       if (f > 0) p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f);
       packed_ = pack_statistics(*stack_, groups_, share_, b_, p_, y_);
-      unpack_statistics(packed_, *stack_, groups_, statistics_);
+      unpack_statistics(packed_, *stack_, statistics_);
     });
     return statistics_;
   }
@@ -146,7 +146,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     bool reduced = false;
     guarded([&] {
       reduced = team.sum_on_device(array_of(*queue_, packed_));
-      if (reduced) unpack_statistics(packed_, *stack_, groups_, mine);
+      if (reduced) unpack_statistics(packed_, *stack_, mine);
     });
     return reduced;
   }
