@@ -334,6 +334,17 @@ TEST(DevicePass, AModuleThatWasBrokenOffLeavesNothingToTheNext) {
             test::bytes_of(test::run(*fresh.pass, other, other_stack, {7, 9})));
 }
 
+TEST(DevicePass, NoBitDependsOnTheModulesBefore) {
+  std::mt19937_64 random(14);
+  const auto wide = DenseModule::random(random, 300, 8, Format{}, {280}, 4);         // whose tiles are large
+  const auto narrow = DenseModule::random(random, 2100, 1600, Format{}, {4, 4}, 4);  // more than one tile
+  const auto wide_stack = wide.stack(), stack = narrow.stack();
+  OnHost device, fresh;
+  test::run(*device.pass, wide, wide_stack);
+  EXPECT_EQ(test::bytes_of(test::run(*device.pass, narrow, stack)),
+            test::bytes_of(test::run(*fresh.pass, narrow, stack)));
+}
+
 TEST(DevicePass, FindsTheFirstWeightThatIsNotFinite) {
   std::mt19937_64 random(6);
   auto module = DenseModule::random(random, 40, 30, {DType::f32, DType::f32, false}, {3}, 4);

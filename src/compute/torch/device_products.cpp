@@ -10,9 +10,10 @@ std::int64_t extent(std::uint64_t value) { return static_cast<std::int64_t>(valu
 }  // namespace
 
 void DeviceProducts::set_tile(std::uint64_t bytes) {
-  if (tile_.defined() && static_cast<std::uint64_t>(tile_.numel()) * sizeof(float) >= bytes) return;
+  const auto count = extent(bytes / sizeof(float));
+  if (tile_.defined() && tile_.numel() == count) return;
   tile_ = at::Tensor();  // never both at once
-  tile_ = at::empty({extent(bytes / sizeof(float))}, at::TensorOptions(at::kFloat).device(queue_.device()));
+  tile_ = at::empty({count}, at::TensorOptions(at::kFloat).device(queue_.device()));
 }
 
 void DeviceProducts::multiply(const slab::Slab& slab, const Halves& halves, const SlabProduct& product, double* squares,

@@ -28,7 +28,7 @@ class DeviceProducts {
  public:
   explicit DeviceProducts(DeviceQueue& queue) : queue_(queue) {}
 
-  /// At least this large from now on: a row of V, and of what products() is asked for.
+  /// Exactly so large from now on, whatever the modules before needed: a sum is rounded where a tile ends.
   void set_tile(std::uint64_t bytes);
 
   /// Adds the squares of V to `squares` [DeviceQueue::kSquareParts] if not null.
