@@ -345,6 +345,23 @@ TEST(DevicePass, NoBitDependsOnTheModulesBefore) {
             test::bytes_of(test::run(*fresh.pass, narrow, stack)));
 }
 
+TEST(DevicePass, WhatMemoryIsEnoughForDoesNotDependOnTheModulesBefore) {
+  std::mt19937_64 random(15);
+  const auto large_slab = DenseModule::random(random, 1000, 4200, {DType::f32, DType::f32, false}, {1}, 0);
+  const auto large_stack = DenseModule::random(random, 1000, 1000, Format{}, {600, 600}, 0);
+  const std::uint64_t slab = 2 * 1000 * 4200 * sizeof(float);
+  const std::vector<std::uint64_t> cuts{250, 500, 750};
+  const auto first = large_slab.stack(), second = large_stack.stack();
+  // Beside the second module there is no room for a slab of the first, then for one, for two and for three.
+  for (std::uint64_t memory = least_memory(large_stack, cuts), k = 0; k < 4; ++k, memory += slab / 15 * 16) {
+    SCOPED_TRACE(memory);
+    OnHost device(memory), fresh(memory);
+    test::run(*device.pass, large_slab, first);
+    EXPECT_EQ(test::bytes_of(test::run(*device.pass, large_stack, second, cuts)),
+              test::bytes_of(test::run(*fresh.pass, large_stack, second, cuts)));
+  }
+}
+
 TEST(DevicePass, FindsTheFirstWeightThatIsNotFinite) {
   std::mt19937_64 random(6);
   auto module = DenseModule::random(random, 40, 30, {DType::f32, DType::f32, false}, {3}, 4);

@@ -25,27 +25,26 @@ MemoryDivision divide_memory(std::uint64_t memory, const ModuleOnDevice& module,
   MemoryDivision division;
   division.tile_bytes = tile_bytes(module.stored_transposed ? out : in, columns);
   const auto stacked = (2 * out + in) * columns * sizeof(float);
-  const auto exact = module.measures_precision ? std::max(out, in) * columns * sizeof(float) : 0;
-  const auto fixed_with = [&](const std::vector<RankGroup>& groups) {
-    std::uint64_t statistics = exact;  // not at the same time
-    for (const auto& group : groups) {
-      statistics = std::max(statistics, statistics_scratch(stack, group.adapters * group.rank));
+  const auto scratch = [&] {
+    std::uint64_t most = 0;
+    for (const auto& group : division.groups) {
+      most = std::max(most, statistics_scratch(stack, group.adapters * group.rank));
     }
-    return stacked + statistics + division.tile_bytes + kLibraries;
+    return most;
   };
-  const auto slabs = SlabSlots::kLeast * slot_bytes;
+  const auto others = stacked + division.tile_bytes + kLibraries, slabs = SlabSlots::kLeast * slot_bytes;
   division.groups = rank_groups(stack, std::min(kMostScratch, memory / 8));
-  if (fixed_with(division.groups) + slabs > usable(memory)) {
-    division.groups = rank_groups(stack, 0);  // one after the other
-  }
-  const auto fixed = fixed_with(division.groups);
+  if (others + scratch() + slabs > usable(memory)) division.groups = rank_groups(stack, 0);  // one after the other
+  // Not at the same time as the statistics, and no reason for other groups: it is done with one module only.
+  const auto exact = module.measures_precision ? std::max(out, in) * columns * sizeof(float) : 0;
+  const auto fixed = others + std::max(scratch(), exact);
   division.least_memory = (fixed + slabs) / 15 * 16;
-  if (slot_bytes > 0 && fixed < usable(memory)) division.slots = (usable(memory) - fixed) / slot_bytes;
+  if (fixed < usable(memory)) division.slab_bytes = usable(memory) - fixed;
   return division;
 }
 
-void require_slots(const MemoryDivision& division, std::uint64_t memory) {
-  if (division.slots >= SlabSlots::kLeast) return;
+void require_slots(const MemoryDivision& division, std::uint64_t memory, std::uint64_t slot_bytes) {
+  if (division.slab_bytes >= SlabSlots::kLeast * slot_bytes) return;
   constexpr std::uint64_t kMiB = 1ULL << 20;
   throw base::Error(base::ErrorKind::usage, "--device-memory is too small for these inputs")
       .expected(fmt::format("at least {}MiB, found {}MiB", division.least_memory / kMiB + 1, memory / kMiB));

@@ -25,14 +25,15 @@ struct ModuleOnDevice {
 struct MemoryDivision {
   std::vector<RankGroup> groups;   ///< of the statistics: as many adapters at once as there is memory for
   std::uint64_t tile_bytes = 0;    ///< of V at a time
-  std::size_t slots = 0;           ///< for slabs
-  std::uint64_t least_memory = 0;  ///< with SlabSlots::kLeast slots
+  std::uint64_t slab_bytes = 0;    ///< what is left for slots
+  std::uint64_t least_memory = 0;  ///< that leaves enough for SlabSlots::kLeast slots
 };
 
-/// `slot_bytes` of 0: there are no slots yet.
+/// Beside slots of `slot_bytes`. Groups and tiles, on which roundings depend, are the same whatever was computed
+/// before.
 MemoryDivision divide_memory(std::uint64_t memory, const ModuleOnDevice& module, std::uint64_t slot_bytes);
 
-/// Throws Error(usage), naming what is needed, where that leaves fewer than SlabSlots::kLeast slots.
-void require_slots(const MemoryDivision& division, std::uint64_t memory);
+/// Throws Error(usage), naming what is needed, where that leaves fewer than SlabSlots::kLeast slots of `slot_bytes`.
+void require_slots(const MemoryDivision& division, std::uint64_t memory, std::uint64_t slot_bytes);
 
 }  // namespace winnow::compute

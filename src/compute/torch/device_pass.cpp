@@ -58,7 +58,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
       transposed_ = stored_transposed;
       b_ = y_ = p_ = at::Tensor();  // the old ones go first: never both at once
       // Before this module's matrices take their memory, the slots of the module before give up what is too much.
-      slabs_.begin(divided_by(slabs_.largest_slot()).slots);
+      slabs_.begin(divided_by(slabs_.largest_slot()).slab_bytes);
       const auto columns = extent(stack.columns());
       b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat)
                .to(queue_->device(), at::kFloat, false, true);
@@ -220,13 +220,13 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     return divide_memory(memory_, {*stack_, transposed_, is_to_measure()}, slot_bytes);
   }
 
-  /// The first slab of a module is its largest; larger slots of the modules before stay as they are.
+  /// The first slab of a module is its largest.
   void divide_memory_for(const slab::Slab& first) {
-    const auto slot = std::max(slot_bytes(first), slabs_.largest_slot());
+    const auto slot = slot_bytes(first);
     const auto division = divided_by(slot);
-    require_slots(division, memory_);
+    require_slots(division, memory_, slot);
     groups_ = division.groups;
-    slabs_.divide(division.slots, slot);
+    slabs_.divide(division.slab_bytes, slot);
     products_.set_tile(division.tile_bytes);
   }
 

@@ -28,15 +28,20 @@ struct Layout {
 
 std::uint64_t slot_bytes(const slab::Slab& slab) { return Layout(slab).bytes; }
 
-void DeviceSlabs::begin(std::size_t most) {
+void DeviceSlabs::begin(std::uint64_t memory) {
   passing_ = 0;
   bytes_of_slot_ = 0;
-  begin_slots(most);
+  const auto largest = largest_slot();
+  begin_slots(largest == 0 ? 0 : memory / largest);
 }
 
-void DeviceSlabs::divide(std::size_t most, std::uint64_t bytes_of_slot) {
-  bytes_of_slot_ = bytes_of_slot;
-  begin_slots(most);
+void DeviceSlabs::divide(std::uint64_t memory, std::uint64_t bytes_of_slot) {
+  bytes_of_slot_ = std::max(bytes_of_slot, largest_slot());
+  if (memory / bytes_of_slot_ < SlabSlots::kLeast) {  // as many as that of its own size are enough
+    begin_slots(0);
+    bytes_of_slot_ = bytes_of_slot;
+  }
+  begin_slots(memory / bytes_of_slot_);
 }
 
 std::uint64_t DeviceSlabs::largest_slot() const {

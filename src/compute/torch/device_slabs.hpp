@@ -35,11 +35,12 @@ class DeviceSlabs {
 
   explicit DeviceSlabs(DeviceQueue& queue) : queue_(queue) {}
 
-  /// A new module: slots from `most` on go, and what lay in the others, but for what was preloaded. Until divide(),
-  /// nothing is preloaded.
-  void begin(std::size_t most);
-  /// Before the module's first slab: so many slots at most, of so many bytes.
-  void divide(std::size_t most, std::uint64_t bytes_of_slot);
+  /// A new module, whose matrices leave so much memory: what the one before kept goes, and slots that do not fit. Until
+  /// divide(), nothing is preloaded.
+  void begin(std::uint64_t memory);
+  /// Before the module's first slab: slots of so many bytes, or larger ones where the modules before left these and
+  /// there is room for them. `memory` is enough for SlabSlots::kLeast at least.
+  void divide(std::uint64_t memory, std::uint64_t bytes_of_slot);
   std::uint64_t largest_slot() const;  ///< in bytes; 0 where there is none
 
   void pass1(const slab::Slab& slab, const Use& use);
