@@ -25,19 +25,14 @@ MemoryDivision divide_memory(std::uint64_t memory, const ModuleOnDevice& module,
   MemoryDivision division;
   division.tile_bytes = tile_bytes(module.stored_transposed ? out : in, columns);
   const auto stacked = (2 * out + in) * columns * sizeof(float);
-  const auto scratch = [&] {
-    std::uint64_t most = 0;
-    for (const auto& group : division.groups) {
-      most = std::max(most, statistics_scratch(stack, group.adapters * group.rank));
-    }
-    return most;
-  };
   const auto others = stacked + division.tile_bytes + kLibraries, slabs = SlabSlots::kLeast * slot_bytes;
   division.groups = rank_groups(stack, std::min(kMostScratch, memory / 8));
-  if (others + scratch() + slabs > usable(memory)) division.groups = rank_groups(stack, 0);  // one after the other
+  if (others + statistics_memory(stack, division.groups) + slabs > usable(memory)) {
+    division.groups = rank_groups(stack, 0);  // one after the other
+  }
   // Not at the same time as the statistics, and no reason for other groups: it is done with one module only.
   const auto exact = module.measures_precision ? std::max(out, in) * columns * sizeof(float) : 0;
-  const auto fixed = others + std::max(scratch(), exact);
+  const auto fixed = others + std::max(statistics_memory(stack, division.groups), exact);
   division.least_memory = (fixed + slabs) / 15 * 16;
   if (fixed < usable(memory)) division.slab_bytes = usable(memory) - fixed;
   return division;

@@ -56,7 +56,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
       stack_ = &stack;
       share_ = share;
       transposed_ = stored_transposed;
-      b_ = y_ = p_ = at::Tensor();  // the old ones go first: never both at once
+      b_ = y_ = p_ = packed_ = at::Tensor();  // the old ones go first: never both at once
       // Before this module's matrices take their memory, the slots of the module before give up what is too much.
       slabs_.begin(divided_by(slabs_.largest_slot()).slab_bytes);
       const auto columns = extent(stack.columns());

@@ -31,6 +31,12 @@ at::Tensor stacked_a(const FactorStack& stack, const RankGroup& group) {
   return all;
 }
 
+/// Bytes of the float64 copies for so many columns.
+std::uint64_t scratch(const FactorStack& stack, std::uint64_t columns) {
+  // B, P and D, and two of them turned for the product; Y, A and their product.
+  return columns * std::max(5 * stack.out_features, 4 * stack.in_features) * sizeof(double);
+}
+
 /// Numbers in a row, handed out one after the other.
 class Cursor {
  public:
@@ -50,21 +56,26 @@ class Cursor {
 
 }  // namespace
 
-std::uint64_t statistics_scratch(const FactorStack& stack, std::uint64_t columns) {
-  // B, P and D, and two of them turned for the product; Y, A and their product.
-  return columns * std::max(5 * stack.out_features, 4 * stack.in_features) * sizeof(double);
-}
-
 std::vector<RankGroup> rank_groups(const FactorStack& stack, std::uint64_t scratch_bytes) {
   std::vector<RankGroup> groups;
   for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
     const auto rank = stack.ranks[j];
     const bool fits = !groups.empty() && groups.back().rank == rank &&
-                      statistics_scratch(stack, (groups.back().adapters + 1) * rank) <= scratch_bytes;
+                      scratch(stack, (groups.back().adapters + 1) * rank) <= scratch_bytes;
     if (!fits) groups.push_back({j, 0, rank});
     ++groups.back().adapters;
   }
   return groups;
+}
+
+std::uint64_t statistics_memory(const FactorStack& stack, const std::vector<RankGroup>& groups) {
+  std::uint64_t most_scratch = 0;
+  for (const auto& group : groups) most_scratch = std::max(most_scratch, scratch(stack, group.adapters * group.rank));
+  const auto sketch = stack.sketch_columns;
+  std::uint64_t sums = 2 * sketch * sketch;
+  for (const auto rank : stack.ranks) sums += 5 * rank * rank + sketch * rank + 1;
+  // Z and M; the sums one by one, and in a row.
+  return most_scratch + (sketch * (stack.out_features + stack.in_features) + 2 * sums) * sizeof(double);
 }
 
 at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup>& groups, const Share& share,

@@ -21,8 +21,8 @@ struct RankGroup {
 /// Groups whose float64 copies stay below `scratch_bytes` where a single adapter's do.
 std::vector<RankGroup> rank_groups(const FactorStack& stack, std::uint64_t scratch_bytes);
 
-/// Memory that pack_statistics() takes for a group of so many columns.
-std::uint64_t statistics_scratch(const FactorStack& stack, std::uint64_t columns);
+/// Memory that pack_statistics() takes, with what it returns.
+std::uint64_t statistics_memory(const FactorStack& stack, const std::vector<RankGroup>& groups);
 
 /// Every sum of stats::ModuleStatistics but f^2, over the rows of `share`, in float64 in one row: kind by kind BtB,
 /// PtP, PtB, DtD, MtB, YtY and <Y, At>, in each kind adapter by adapter, then ZtZ and MtM. The groups leave no trace in
