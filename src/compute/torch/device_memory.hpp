@@ -1,12 +1,12 @@
 // How a device's memory is divided while it computes on a module.
 //
-//     |  B, Y, P  |  copies for the statistics  |  tile  |  libraries  |  slot  |  slot  |  ...  |  the allocator's
-//     gaps  |
-//     '--------- fixed: by the module's shape and its adapters --------'----- what is left ------'------ 1/16
-//     ------------'
+//     B, Y, P | for the statistics | tile | libraries | slot | slot | slot ... | gaps
+//     fixed by the module and its adapters            | what is left           | 1/16, the allocator's
+//
+// A division follows from the module in hand alone: roundings depend on groups and tiles, and what is computed must not
+// depend on what was computed before.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -29,8 +29,7 @@ struct MemoryDivision {
   std::uint64_t least_memory = 0;  ///< that leaves enough for SlabSlots::kLeast slots
 };
 
-/// Beside slots of `slot_bytes`. Groups and tiles, on which roundings depend, are the same whatever was computed
-/// before.
+/// Beside slots of `slot_bytes`.
 MemoryDivision divide_memory(std::uint64_t memory, const ModuleOnDevice& module, std::uint64_t slot_bytes);
 
 /// Throws Error(usage), naming what is needed, where that leaves fewer than SlabSlots::kLeast slots of `slot_bytes`.

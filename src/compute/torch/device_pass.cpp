@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 #include <torch/version.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <optional>

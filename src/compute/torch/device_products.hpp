@@ -1,5 +1,4 @@
-// Products of matrices of which a device never forms more than a tile: V of a slab, and an adapter's product with its
-// A.
+// Products with matrices of which a device never forms more than a tile: V of a slab, and P*A or B*A.
 //
 // There is one tile, in which each step overwrites what the step before has read: all of them are computation, which a
 // DeviceQueue does in order. So nothing here waits, but what brings numbers to the host.
