@@ -92,7 +92,7 @@ use_packed() {
   export PATH=$build/bin:$PATH
 }
 
-unit_tests='^(compute/device|compute/device_pass|comm/nccl\.ranks2)$' # of the same parts, without a GPU
+unit_tests='^(compute/device(_pass|_slabs|_memory)?|comm/nccl\.ranks2)$' # of the same parts, without a GPU
 packed='' build_only=no quick=()
 while (($#)); do
   case $1 in
@@ -129,7 +129,7 @@ architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/n
 say "Building against $torch_prefix"
 cmake --preset cuda -B "$build" "${cmake_options[@]}" </dev/null
 cmake --build "$build" -j "$(build_jobs)" --target winnow test_gpu_cuda_pass test_gpu_audit test_compute_device \
-  test_compute_device_pass test_comm_nccl winnow_gpu_benchmark </dev/null
+  test_compute_device_pass test_compute_device_slabs test_compute_device_memory test_comm_nccl winnow_gpu_benchmark </dev/null
 export_mpi_environment
 if [[ $build_only == yes ]]; then
   "$build/src/cli/winnow" --version

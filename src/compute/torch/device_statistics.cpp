@@ -31,6 +31,12 @@ at::Tensor stacked_a(const FactorStack& stack, const RankGroup& group) {
   return all;
 }
 
+/// Bytes of the float64 copies for so many columns.
+std::uint64_t scratch(const FactorStack& stack, std::uint64_t columns) {
+  // B, P and D, and two of them turned for the product; Y, A and their product.
+  return columns * std::max(5 * stack.out_features, 4 * stack.in_features) * sizeof(double);
+}
+
 /// Numbers in a row, handed out one after the other.
 class Cursor {
  public:
@@ -50,21 +56,26 @@ class Cursor {
 
 }  // namespace
 
-std::uint64_t statistics_scratch(const FactorStack& stack, std::uint64_t columns) {
-  // B, P and D, and two of them turned for the product; Y, A and their product.
-  return columns * std::max(5 * stack.out_features, 4 * stack.in_features) * sizeof(double);
-}
-
 std::vector<RankGroup> rank_groups(const FactorStack& stack, std::uint64_t scratch_bytes) {
   std::vector<RankGroup> groups;
   for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
     const auto rank = stack.ranks[j];
     const bool fits = !groups.empty() && groups.back().rank == rank &&
-                      statistics_scratch(stack, (groups.back().adapters + 1) * rank) <= scratch_bytes;
+                      scratch(stack, (groups.back().adapters + 1) * rank) <= scratch_bytes;
     if (!fits) groups.push_back({j, 0, rank});
     ++groups.back().adapters;
   }
   return groups;
+}
+
+std::uint64_t statistics_memory(const FactorStack& stack, const std::vector<RankGroup>& groups) {
+  std::uint64_t most_scratch = 0;
+  for (const auto& group : groups) most_scratch = std::max(most_scratch, scratch(stack, group.adapters * group.rank));
+  const auto sketch = stack.sketch_columns;
+  std::uint64_t sums = 2 * sketch * sketch;
+  for (const auto rank : stack.ranks) sums += 5 * rank * rank + sketch * rank + 1;
+  // Z and M; the sums one by one, and in a row.
+  return most_scratch + (sketch * (stack.out_features + stack.in_features) + 2 * sums) * sizeof(double);
 }
 
 at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup>& groups, const Share& share,
@@ -73,8 +84,9 @@ at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup
   const auto sketch_begin = extent(stack.columns()) - sketch;
   const auto m = part(p, share.out_begin, share.out_end, sketch_begin, sketch);
   const auto z = part(y, share.in_begin, share.in_end, sketch_begin, sketch);
-  std::vector<at::Tensor> rows;
-  const auto put = [&](const at::Tensor& values) { rows.push_back(values.reshape({-1})); };
+  using Rows = std::vector<at::Tensor>;
+  Rows btb, ptp, ptb, dtd, mtb, yty, y_a;
+  const auto put = [](Rows& kind, const at::Tensor& values) { kind.push_back(values.reshape({-1})); };
   for (const auto& group : groups) {
     const auto first = extent(stack.first_column(group.first_adapter));
     const auto columns = extent(group.adapters * group.rank);
@@ -82,52 +94,47 @@ at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup
       const auto b_part = part(b, share.out_begin, share.out_end, first, columns);
       const auto p_part = part(p, share.out_begin, share.out_end, first, columns);
       const auto bs = by_adapter(b_part, group), ps = by_adapter(p_part, group);
-      put(bs.transpose(1, 2).bmm(bs));
-      put(ps.transpose(1, 2).bmm(ps));
-      put(ps.transpose(1, 2).bmm(bs));
+      put(btb, bs.transpose(1, 2).bmm(bs));
+      put(ptp, ps.transpose(1, 2).bmm(ps));
+      put(ptb, ps.transpose(1, 2).bmm(bs));
       const auto ds = by_adapter(p_part - b_part, group);
-      put(ds.transpose(1, 2).bmm(ds));
-      if (sketch > 0) put(by_adapter(m.t().mm(b_part), group));
+      put(dtd, ds.transpose(1, 2).bmm(ds));
+      if (sketch > 0) put(mtb, by_adapter(m.t().mm(b_part), group));
     }
     const auto y_part = part(y, share.in_begin, share.in_end, first, columns);
     const auto ys = by_adapter(y_part, group);
-    put(ys.transpose(1, 2).bmm(ys));
+    put(yty, ys.transpose(1, 2).bmm(ys));
     const auto a = stacked_a(stack, group)
                        .narrow(1, extent(share.in_begin), extent(share.in_end - share.in_begin))
                        .to(y.device())
                        .t()
                        .to(at::kDouble);
-    put((y_part * a).sum(0).view({extent(group.adapters), extent(group.rank)}).sum(1));
+    put(y_a, (y_part * a).sum(0).view({extent(group.adapters), extent(group.rank)}).sum(1));
   }
+  Rows all;
+  for (const auto* kind : {&btb, &ptp, &ptb, &dtd, &mtb, &yty, &y_a}) all.insert(all.end(), kind->begin(), kind->end());
   if (sketch > 0) {
-    put(z.t().mm(z));
-    put(m.t().mm(m));
+    put(all, z.t().mm(z));
+    put(all, m.t().mm(m));
   }
-  if (rows.empty()) return at::empty({0}, y.options().dtype(at::kDouble));
-  return at::cat(rows);
+  if (all.empty()) return at::empty({0}, y.options().dtype(at::kDouble));
+  return at::cat(all);
 }
 
-void unpack_statistics(const at::Tensor& packed, const FactorStack& stack, const std::vector<RankGroup>& groups,
-                       stats::ModuleStatistics& statistics) {
+void unpack_statistics(const at::Tensor& packed, const FactorStack& stack, stats::ModuleStatistics& statistics) {
   const auto row = packed.to(at::kCPU).contiguous();
   Cursor values(row);
   const auto sketch = stack.sketch_columns;
-  for (const auto& group : groups) {
-    const auto each = [&](std::vector<double> stats::LayerStatistics::*member, std::uint64_t count) {
-      for (std::size_t j = 0; j < group.adapters; ++j) {
-        statistics.layers[group.first_adapter + j].*member = values.take(count);
-      }
-    };
-    const auto square = group.rank * group.rank;
-    each(&stats::LayerStatistics::btb, square);
-    each(&stats::LayerStatistics::ptp, square);
-    each(&stats::LayerStatistics::ptb, square);
-    each(&stats::LayerStatistics::dtd, square);
-    if (sketch > 0) each(&stats::LayerStatistics::mtb, sketch * group.rank);
-    each(&stats::LayerStatistics::yty, square);
-    const auto products = values.take(group.adapters);
-    for (std::size_t j = 0; j < group.adapters; ++j) statistics.layers[group.first_adapter + j].y_a = products[j];
+  auto& layers = statistics.layers;
+  using stats::LayerStatistics;
+  for (const auto kind : {&LayerStatistics::btb, &LayerStatistics::ptp, &LayerStatistics::ptb, &LayerStatistics::dtd}) {
+    for (std::size_t j = 0; j < layers.size(); ++j) layers[j].*kind = values.take(stack.ranks[j] * stack.ranks[j]);
   }
+  if (sketch > 0) {
+    for (std::size_t j = 0; j < layers.size(); ++j) layers[j].mtb = values.take(sketch * stack.ranks[j]);
+  }
+  for (std::size_t j = 0; j < layers.size(); ++j) layers[j].yty = values.take(stack.ranks[j] * stack.ranks[j]);
+  for (auto& layer : layers) layer.y_a = values.take(1).front();
   if (sketch > 0) {
     statistics.ztz = values.take(sketch * sketch);
     statistics.mtm = values.take(sketch * sketch);
