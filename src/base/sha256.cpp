@@ -1,6 +1,7 @@
 #include "winnow/base/sha256.hpp"
 
 #include <fmt/format.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include <algorithm>
@@ -13,6 +14,10 @@
 namespace winnow::base {
 namespace {
 
+/// Without its configuration file, which is about keys and connections: to read it takes longer than what an audit of
+/// one module hashes.
+bool start_openssl() { return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) == 1; }
+
 void require(int status) {
   if (status != 1) throw Error(ErrorKind::runtime, "OpenSSL cannot compute SHA-256");
 }
@@ -22,7 +27,8 @@ void require(int status) {
 struct Sha256::State {
   State() { start(); }
   void start() {
-    if (!context) throw Error(ErrorKind::runtime, "OpenSSL cannot compute SHA-256");
+    static const bool started = start_openssl();
+    if (!started || !context) throw Error(ErrorKind::runtime, "OpenSSL cannot compute SHA-256");
     require(EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr));
   }
 
