@@ -11,8 +11,9 @@
 #                     --account=, --partition=, --qos=, --reservation= and --clusters=
 #   --merge-sbatch OPTION   for the merge alone
 #
-# What needs all adapters (--population zoo, --select) is computed anew by the merge. The list of adapters is made now: what is
-# added to the zoo later is not in the report. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
+# What needs all adapters (--population zoo, --select) is computed anew by the merge. The list of adapters is made now: what
+# is added to the zoo later is not in the report. Slices name adapters apart on their own: --repaired-dir needs %a, the number
+# of the slice. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 jobs=$repository/jobs
@@ -30,7 +31,7 @@ while (($#)); do
       shift
       ;;
     --merge-sbatch) only_merge+=("${2:?--merge-sbatch needs an option}") && shift ;;
-    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --) shift && break ;;
     *) die "unknown option $1 (options of audit go after --); see --help" ;;
   esac
@@ -39,10 +40,14 @@ done
 [[ -n $zoo && -n $output ]] || die "--zoo PATH and --output DIR are needed; see --help"
 [[ $slices =~ ^[1-9][0-9]{0,4}$ ]] || die "--slices '$slices' is not a number from 1 to 99999"
 [[ -z $at_once || $at_once =~ ^%[1-9][0-9]{0,4}$ ]] || die "--at-once '${at_once#%}' is not a number from 1 to 99999"
+previous=''
 for option in "$@"; do
   case ${option%%=*} in
     --report | --journal | --resume | --zoo | --adapter) die "${option%%=*} is set for each slice; leave it out" ;;
   esac
+  [[ $option == *%a* || ($option != --repaired-dir=* && $previous != --repaired-dir) ]] ||
+    die "--repaired-dir needs %a, the number of the slice: adapters of two slices may have one name"
+  previous=$option
 done
 command -v sbatch >/dev/null || die "no sbatch here: run this where jobs are submitted"
 
