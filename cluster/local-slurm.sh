@@ -9,7 +9,8 @@
 #   cluster/local-slurm.sh stop [--directory DIR]
 #   cluster/local-slurm.sh crash|boot [--directory DIR] NODE     a node that fails (with all that runs on it) and comes back
 #
-#   --directory DIR   configuration, logs and state; removed by stop (default: one a user, below $TMPDIR)
+#   --directory DIR   a new or empty folder for configuration, logs and state, which stop removes again; files that jobs
+#                     put there stay (default: one a user, below $TMPDIR)
 #   --nodes N         virtual hosts n1 ... nN (default 2)
 #   --cpus C          that each claims to have, more than there are if need be (default 4)
 #   --gpus G          that each claims to have, for trying --gres and CUDA_VISIBLE_DEVICES (default 0)
@@ -27,7 +28,7 @@ main() {
   local command=${1:-}
   case $command in
     with-cluster | start | run | stop | crash | boot) shift ;;
-    -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,21s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) die "expected with-cluster, start, run, stop, crash or boot; see --help" ;;
   esac
   [[ $command != with-cluster ]] || directory=
@@ -91,6 +92,11 @@ require_cluster() { find_cluster || die "no cluster runs in $directory; start on
 launch() {
   mkdir -p "$directory"
   directory=$(cd "$directory" && pwd)
+  # Root reads its configuration from there, and removes folders called log, state and tmp from there at the end.
+  [[ -O $directory ]] || die "$directory belongs to somebody else"
+  [[ -e $directory/process || -z $(ls -A "$directory") ]] ||
+    die "$directory holds other files; expected a new or empty folder"
+  touch "$directory/process"
   chmod 755 "$directory"
   # Whoever kills this script takes the cluster along; a cluster that is to stay is told to (start).
   local parent=(setpriv --pdeathsig KILL)
@@ -121,8 +127,8 @@ end_cluster() {
     kill -KILL "$init" 2>/dev/null || true
     while alive "$init"; do sleep 0.02; done
   fi
-  # Only what a cluster writes: the directory may hold the user's files as well.
-  [[ -z $directory ]] || {
+  # Only what a cluster writes, and only where there was one: jobs may have left files of the user's.
+  [[ ! -e $directory/process ]] || {
     rm -rf "$directory"/{process,ready,start.log,hosts,slurm.conf,gres.conf,cgroup.conf,munge,state,log,spool,tmp,host}
     rmdir "$directory" 2>/dev/null || true
   }
@@ -145,7 +151,7 @@ do_with_cluster() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   launch
-  do_run "$@" &
+  do_run "$@" <&0 & # without a redirection a command in the background reads from /dev/null
   wait $! || status=$?
   exit "$status"
 }
@@ -160,7 +166,7 @@ do_run() {
 }
 
 do_stop() {
-  [[ -d $directory ]] || die "no cluster in $directory"
+  [[ -e $directory/process ]] || die "no cluster in $directory"
   end_cluster
 }
 
@@ -181,6 +187,7 @@ do_boot() {
   require_cluster
   local host
   host=$(host_number "${1:?which node?}")
+  ! do_run kill -0 "$(cat "$directory/host/$host")" 2>/dev/null || die "n$host is up; crash it first"
   do_run "$here/slurm/boot-host.sh" "$directory" "$host"
 }
 

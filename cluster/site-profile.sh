@@ -28,9 +28,9 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 if [[ -n ${OMP_PROC_BIND:-} ]]; then echo "OMP_PROC_BIND is set: winnow's threads may all land on one core" >&2; fi
 
 # --- Files
-# HDF5 locks a report while it writes; NFS and Lustre without flock refuse that, and the report with it. One rank writes, to a file of
-# its own that is renamed afterwards, so the lock protects nobody: try it and go on without. HDF5 before 1.10.7 knows TRUE and FALSE
-# only; there say FALSE.
+# winnow locks no file. h5py and what is built on it lock a report while they read it, which NFS and Lustre without
+# flock refuse. A report is renamed to its place when it is whole, so the lock protects nobody: try it and go on without.
+# HDF5 before 1.10.7 knows TRUE and FALSE only; there say FALSE.
 export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-BEST_EFFORT}
 # Lustre: weights are read in large sequential pieces by few ranks. Stripe the folder before they are copied there:
 #   lfs setstripe --stripe-count 8 --stripe-size 16M WEIGHTS

@@ -1,6 +1,8 @@
 # shellcheck shell=bash
-# Sourced by jobs/*.sh, tests/run.sh and .ci/run: messages, the Python environment, what mpirun needs. Expects bash -euo pipefail.
+# Sourced by jobs/*.sh, cluster/local-slurm.sh, tests/run.sh and .ci/run: messages, the Python environment, what mpirun
+# needs. Expects bash -euo pipefail.
 
+unset CDPATH # with it `cd` may go elsewhere, and prints where
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '%s\n' "$*" >&2; }

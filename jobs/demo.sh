@@ -2,7 +2,7 @@
 # From a bare machine to a report: installs, builds, makes a small model family with planted misaligned layers, audits it on
 # two MPI ranks, prints the table and says how many of the planted layers were found.
 #
-#   jobs/demo.sh [--output DIR]     default DIR: out/demo (what an earlier demo left there is replaced)
+#   jobs/demo.sh [--output DIR]     default DIR: out/demo; else a new folder, or that of an earlier demo, which is replaced
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -15,6 +15,13 @@ while (($#)); do
   esac
   shift
 done
+
+# What is removed below has names that a folder of the user's own may have as well.
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
+[[ $output == "$repository/out/demo" || -e $output/.winnow-demo || -z $(ls -A "$output") ]] ||
+  die "$output holds other files; expected a new or empty folder"
+touch "$output/.winnow-demo"
 
 started=$SECONDS
 step() { say "[$((SECONDS - started)) s] $*"; }
@@ -35,9 +42,6 @@ winnow=$(find "$repository/build/release" -type f -name winnow -perm -u+x | head
 [[ -n $winnow ]] || die "the build left no program winnow in build/release"
 export_mpi_environment
 
-# Only what a demo writes is removed: the folder may be the user's own.
-mkdir -p "$output"
-output=$(cd "$output" && pwd)
 cd "$output"
 rm -rf family repaired report.h5 report.html
 

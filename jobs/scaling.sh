@@ -8,7 +8,7 @@
 #   jobs/scaling.sh --quick                             tiny shapes, a minute: shows that everything runs, figures mean nothing
 #   jobs/scaling.sh --help                              all options
 #
-# The machine should be idle. The program is that of WINNOW, or built from this checkout.
+# The machine should be idle. The program is that of WINNOW, or built in this checkout, or winnow of PATH.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -17,8 +17,9 @@ study() { PYTHONDONTWRITEBYTECODE=1 "$python" "$repository/jobs/scaling/study.py
 case " $* " in *" --help "* | *" -h "*) study --help && exit 0 ;; esac
 
 if [[ -z ${WINNOW:-} ]]; then
-  WINNOW=$(find "$repository/build/release" -type f -name winnow -perm -u+x 2>/dev/null | head -n 1)
-  [[ -n $WINNOW ]] || WINNOW=$(command -v winnow) || die "no program: cmake --preset release && cmake --build --preset release, or set WINNOW"
+  WINNOW=$(find "$repository/build/release" -type f -name winnow -perm -u+x -print -quit 2>/dev/null) || true
+  [[ -n $WINNOW ]] || WINNOW=$(command -v winnow) ||
+    die "no program: cmake --preset release && cmake --build --preset release, or set WINNOW"
 fi
 [[ -n ${SLURM_JOB_ID:-} ]] || export_mpi_environment
 output=$repository/out/scaling

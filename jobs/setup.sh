@@ -33,7 +33,7 @@ main() {
       --tests) with_tests=yes ;;
       --slurm) with_slurm=yes ;;
       --torch) torch=${2:?} && shift ;;
-      -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 0 ;;
+      -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0" && exit 0 ;;
       *) die "unknown option $1; see --help" ;;
     esac
     shift
@@ -105,7 +105,16 @@ install_packages() {
       die "the package servers cannot be reached (network, proxy?): $(grep -E '^(E: Failed to fetch|W: Failed to fetch|Err)' "$log" | tail -n 1)"
     die "apt-get install failed: $(last_error)"
   fi
+  disable_slurm_services
   rm -f "$log"
+}
+
+# Packages start their daemons, now and at every boot; a cluster of virtual hosts has its own. A munge that was there
+# before may be that of a real cluster.
+disable_slurm_services() {
+  [[ " ${missing[*]} " == *" munge "* && -d /run/systemd/system ]] || return 0
+  as_root systemctl disable --now munge slurmctld slurmd >>"$log" 2>&1 ||
+    say "munge, slurmctld or slurmd may still run: systemctl disable --now munge slurmctld slurmd"
 }
 
 # Not a pipe into grep -q: grep leaves at the first match, and apt-cache, cut off while writing, would fail the pipe.

@@ -7,23 +7,31 @@
 #   --output DIR      report.h5 of the whole zoo; slices, their reports and journals, logs below DIR/slices
 #   --slices N        tasks of the array (default 8). Each reads the weights once: fewer slices read less, more finish sooner
 #   --at-once M       tasks that run at the same time (default: all)
-#   --sbatch OPTION   for the tasks of the array, such as --sbatch --time=8:00:00; may be repeated
+#   --sbatch OPTION   for the tasks of the array, such as --sbatch --time=8:00:00; may be repeated. The merge takes over
+#                     --account=, --partition=, --qos=, --reservation= and --clusters=
+#   --merge-sbatch OPTION   for the merge alone
 #
-# What needs all adapters (--population zoo, --select) is computed anew by the merge. The list of adapters is made now: what is
-# added to the zoo later is not in the report. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
+# What needs all adapters (--population zoo, --select) is computed anew by the merge. The list of adapters is made now: what
+# is added to the zoo later is not in the report. Slices name adapters apart on their own: --repaired-dir needs %a, the number
+# of the slice. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 jobs=$repository/jobs
 
-zoo='' output='' slices=8 at_once='' sbatch_options=()
+zoo='' output='' slices=8 at_once='' sbatch_options=() merge_options=() only_merge=()
 while (($#)); do
   case $1 in
     --zoo) zoo=${2:?--zoo needs a path} && shift ;;
     --output) output=${2:?--output needs a folder} && shift ;;
     --slices) slices=${2:?--slices needs a number} && shift ;;
     --at-once) at_once=%${2:?--at-once needs a number} && shift ;;
-    --sbatch) sbatch_options+=("${2:?--sbatch needs an option}") && shift ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --sbatch)
+      sbatch_options+=("${2:?--sbatch needs an option}")
+      case $2 in --account=* | --partition=* | --qos=* | --reservation=* | --clusters=*) merge_options+=("$2") ;; esac
+      shift
+      ;;
+    --merge-sbatch) only_merge+=("${2:?--merge-sbatch needs an option}") && shift ;;
+    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --) shift && break ;;
     *) die "unknown option $1 (options of audit go after --); see --help" ;;
   esac
@@ -32,17 +40,24 @@ done
 [[ -n $zoo && -n $output ]] || die "--zoo PATH and --output DIR are needed; see --help"
 [[ $slices =~ ^[1-9][0-9]{0,4}$ ]] || die "--slices '$slices' is not a number from 1 to 99999"
 [[ -z $at_once || $at_once =~ ^%[1-9][0-9]{0,4}$ ]] || die "--at-once '${at_once#%}' is not a number from 1 to 99999"
+previous=''
 for option in "$@"; do
   case ${option%%=*} in
     --report | --journal | --resume | --zoo | --adapter) die "${option%%=*} is set for each slice; leave it out" ;;
   esac
+  [[ $option == *%a* || ($option != --repaired-dir=* && $previous != --repaired-dir) ]] ||
+    die "--repaired-dir needs %a, the number of the slice: adapters of two slices may have one name"
+  previous=$option
 done
 command -v sbatch >/dev/null || die "no sbatch here: run this where jobs are submitted"
 
 # One folder a line, absolute and sorted; as `winnow audit --zoo` finds them: through links, each folder once, none that is hidden.
-adapters_of() {
+adapters_of() { # ZOO FILE-FOR-MESSAGES
   if [[ -d $1 ]]; then
-    (cd "$1" && find -L . -name '.?*' -prune -o -type d -printf '%D:%i\t%P\n' 2>/dev/null) | LC_ALL=C sort -t $'\t' -k 2 |
+    # A folder that is reached from within itself is no error, one that cannot be read is.
+    (cd "$1" && { LC_ALL=C find -L . -name '.?*' -prune -o -type d -printf '%D:%i\t%P\n' 2>"$2" ||
+      ! grep -vE ': (File system loop detected|Too many levels of symbolic links)' "$2" >&2; }) |
+      LC_ALL=C sort -t $'\t' -k 2 |
       root=$(cd "$1" && pwd) awk -F '\t' '!seen[$1]++ { print ENVIRON["root"] ($2 == "" ? "" : "/" $2) }' |
       while IFS= read -r folder; do [[ ! -e $folder/adapter_config.json ]] || printf '%s\n' "$folder"; done
   elif [[ -f $1 ]]; then
@@ -60,8 +75,9 @@ list=$output/slices/adapters.txt
 if [[ -e $list ]]; then
   say "Resuming: the list of adapters in $list stands."
 else
-  adapters_of "$zoo" >"$list.partial"
-  [[ -s $list.partial ]] || { rm -f "$list.partial" && die "no adapters in $zoo"; }
+  trap 'rm -f "$list.partial" "$list.messages"' EXIT
+  adapters_of "$zoo" "$list.messages" >"$list.partial" || die "cannot search $zoo"
+  [[ -s $list.partial ]] || die "no adapters in $zoo"
   mv "$list.partial" "$list"
 fi
 count=$(wc -l <"$list")
@@ -76,8 +92,10 @@ done
 export WINNOW=${WINNOW:-winnow}
 array=$(sbatch --parsable --array="0-$((slices - 1))$at_once" --output="$output/slices/%a.log" "${sbatch_options[@]}" \
   "$jobs/audit.sbatch" "$@" --zoo "$output/slices/%a.txt" --report "$output/slices/%a.h5") || die "sbatch refused the array"
+array=${array%%;*} # of several clusters: JOB;CLUSTER
 # afterok holds through requeues. A task that fails for good cancels the merge instead of leaving it pending for ever.
 merge=$(sbatch --parsable --dependency="afterok:$array" --kill-on-invalid-dep=yes --output="$output/merge.log" \
-  "$jobs/merge.sbatch" --report "$output/report.h5" "${parts[@]}") || die "sbatch refused the merge; the array is job $array"
+  "${merge_options[@]}" "${only_merge[@]}" "$jobs/merge.sbatch" --report "$output/report.h5" "${parts[@]}") ||
+  die "sbatch refused the merge (see --merge-sbatch); the array is job $array"
 say "$count adapters in $slices slices; the report will be $output/report.h5"
-printf '%s %s\n' "$array" "$merge"
+printf '%s %s\n' "$array" "${merge%%;*}"

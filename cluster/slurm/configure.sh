@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# configure.sh DIR: slurm.conf, gres.conf and, where this Slurm knows it, cgroup.conf. NODES, CPUS, GPUS from the environment.
+# configure.sh DIR: slurm.conf, gres.conf and cgroup.conf. NODES, CPUS, GPUS from the environment.
 set -euo pipefail
 directory=$1
 memory_mb=$(($(awk '/^MemTotal/ { print $2 }' /proc/meminfo) / 1024))
@@ -55,6 +55,9 @@ if ((GPUS > 0)); then
   echo "NodeName=n[1-$NODES] Name=gpu Type=fake File=$directory/state/gpu[0-$((GPUS - 1))]" >"$directory/gres.conf"
 fi
 
-# From 23.11 on slurmd insists on cgroups unless told; earlier ones do not know the word.
+# slurmd takes up cgroups before it is asked for any, version 2 with systemd's help, which knows nothing of these hosts.
+# Slurm before 24.05 has no word for "not at all"; its plugin for version 1 does nothing until a job wants some.
 version=$(slurmctld -V) && version=${version#slurm-wlm } && version=${version#slurm }
-if ((${version%%.*} >= 23)); then echo "CgroupPlugin=disabled" >"$directory/cgroup.conf"; fi
+plugin=cgroup/v1
+((${version%%.*} < 24)) || plugin=disabled
+echo "CgroupPlugin=$plugin" >"$directory/cgroup.conf"

@@ -32,16 +32,19 @@ class MpirunLauncher(Launcher):
         return command
 
 
+def least(variable):
+    """4(x2),3: two nodes of four, one of three. Nodes are alike here: the least counts."""
+    return min(int(count) for count in re.findall(r"(\d+)(?:\(x\d+\))?", os.environ[variable]))
+
+
 class SrunLauncher(Launcher):
     name = "srun"
 
     def __init__(self, most_ranks=None):
-        # 4(x2),3: two nodes of four tasks, one of three. Nodes are alike here: the least counts.
-        per_node = [int(count) for count in re.findall(r"(\d+)(?:\(x\d+\))?", os.environ["SLURM_TASKS_PER_NODE"])]
-        nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
-        ranks = min(per_node) * nodes
-        super().__init__(min(most_ranks or ranks, ranks), min(per_node), int(os.environ.get("SLURM_CPUS_PER_TASK", 1)))
-        self.cores = int(os.environ["SLURM_CPUS_ON_NODE"])
+        per_node = least("SLURM_TASKS_PER_NODE")
+        ranks = per_node * int(os.environ["SLURM_JOB_NUM_NODES"])
+        super().__init__(min(most_ranks or ranks, ranks), per_node, int(os.environ.get("SLURM_CPUS_PER_TASK", 1)))
+        self.cores = least("SLURM_JOB_CPUS_PER_NODE")
 
     def start(self, ranks, command):
         return ["srun", "--mpi=pmix", "--kill-on-bad-exit=1", f"--nodes={self.nodes(ranks)}", f"--ntasks={ranks}",

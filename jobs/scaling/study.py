@@ -13,6 +13,7 @@ point alone. Cold: the weights are put out of the page cache of every node befor
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -46,7 +47,7 @@ def rate(text):
         value = float(number) * units[unit]
     except (KeyError, ValueError):
         value = 0
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError("expected a rate such as 7GB/s")
     return value
 
@@ -112,7 +113,7 @@ class Study:
             raise BenchError(f"{self.ranks[-1]} ranks asked for, and the job has {self.launcher.ranks} tasks")
         self.output = options.output.resolve()
         self.output.mkdir(parents=True, exist_ok=True)
-        self.scratch = self.output / "scratch"
+        self.scratch = self.output / "scaling-scratch"  # removed at the end: a name that nobody has a folder of
         self.scratch.mkdir(exist_ok=True)
         self.constants = self.output / "constants.json"
         self.families = {}

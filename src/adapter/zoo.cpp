@@ -12,6 +12,7 @@
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/training_checkpoint.hpp"
 
 namespace winnow::adapter {
 
@@ -85,6 +86,45 @@ fs::path clean(const std::string& directory) {
   return path.has_filename() ? path : path.parent_path();
 }
 
+/// Raises `width`, the number of last components that each path is called by, until different paths have different
+/// names.
+void tell_apart(const std::vector<fs::path>& paths, std::vector<std::size_t>& width) {
+  for (bool again = true; again;) {
+    again = false;
+    std::map<std::string, std::vector<std::size_t>> users;
+    for (std::size_t i = 0; i < paths.size(); ++i) users[tail(paths[i], width[i])].push_back(i);
+    for (const auto& [name, indices] : users) {
+      const auto same = [&, first = indices.front()](auto i) { return paths[i] == paths[first]; };
+      if (std::all_of(indices.begin(), indices.end(), same)) continue;
+      for (const auto i : indices) {
+        const auto parts = std::distance(paths[i].relative_path().begin(), paths[i].relative_path().end());
+        if (width[i] >= static_cast<std::size_t>(parts)) continue;
+        ++width[i];
+        again = true;
+      }
+    }
+  }
+}
+
+/// 1, and for the checkpoints of several training runs enough to name their run: whether checkpoint-1900 is there once
+/// or twice, it does not say by itself whose it is.
+std::vector<std::size_t> least_widths(const std::vector<fs::path>& paths) {
+  std::map<fs::path, std::vector<std::size_t>> checkpoints;  // by run
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    if (base::checkpoint_number(paths[i].filename().string())) checkpoints[paths[i].parent_path()].push_back(i);
+  }
+  std::vector<std::size_t> width(paths.size(), 1);
+  if (checkpoints.size() < 2) return width;
+  std::vector<fs::path> runs;
+  for (const auto& [run, indices] : checkpoints) runs.push_back(run);
+  std::vector<std::size_t> run_width(runs.size(), 1);
+  tell_apart(runs, run_width);
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    for (const auto i : checkpoints[runs[r]]) width[i] = run_width[r] + 1;
+  }
+  return width;
+}
+
 }  // namespace
 
 std::vector<std::string> find_adapters(const std::string& root) {
@@ -110,25 +150,9 @@ std::vector<std::string> find_adapters(const std::string& root) {
 void assign_unique_names(std::vector<Adapter>& adapters) {
   std::vector<fs::path> paths;
   for (const auto& adapter : adapters) paths.push_back(clean(adapter.path));
-  std::vector<std::size_t> width(adapters.size(), 1);
-  for (bool again = true; again;) {
-    again = false;
-    std::map<std::string, std::vector<std::size_t>> users;
-    for (std::size_t i = 0; i < adapters.size(); ++i) {
-      adapters[i].name = tail(paths[i], width[i]);
-      users[adapters[i].name].push_back(i);
-    }
-    for (const auto& [name, indices] : users) {
-      const auto same = [&, first = indices.front()](auto i) { return paths[i] == paths[first]; };
-      if (std::all_of(indices.begin(), indices.end(), same)) continue;
-      for (const auto i : indices) {
-        const auto parts = std::distance(paths[i].relative_path().begin(), paths[i].relative_path().end());
-        if (width[i] >= static_cast<std::size_t>(parts)) continue;
-        ++width[i];
-        again = true;
-      }
-    }
-  }
+  auto width = least_widths(paths);
+  tell_apart(paths, width);
+  for (std::size_t i = 0; i < adapters.size(); ++i) adapters[i].name = tail(paths[i], width[i]);
   // The same directory given twice cannot be told apart by its path.
   std::map<std::string, std::size_t> times;
   for (auto& adapter : adapters) {

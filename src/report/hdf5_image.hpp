@@ -21,22 +21,6 @@
 
 namespace winnow::report {
 
-template <class T>
-inline hid_t native_type() {
-  if constexpr (std::is_same_v<T, double>) {
-    return H5T_NATIVE_DOUBLE;
-  } else if constexpr (std::is_same_v<T, std::uint8_t>) {
-    return H5T_NATIVE_UINT8;
-  } else if constexpr (std::is_same_v<T, std::uint32_t>) {
-    return H5T_NATIVE_UINT32;
-  } else if constexpr (std::is_same_v<T, std::uint64_t>) {
-    return H5T_NATIVE_UINT64;
-  } else {
-    static_assert(std::is_same_v<T, std::int64_t>);
-    return H5T_NATIVE_INT64;
-  }
-}
-
 // Chunks of whole rows, about 1 MiB: large enough for deflate and for few chunks, small enough for HDF5's chunk cache.
 inline std::vector<hsize_t> chunk_shape(const std::vector<hsize_t>& shape, std::size_t element_bytes) {
   constexpr hsize_t kChunkBytes = 1U << 20;

@@ -1,10 +1,12 @@
-// HDF5's handles and errors in C++ terms. Private to src/report.
+// HDF5's handles, number types and errors in C++ terms. Private to src/report.
 #pragma once
 
 #include <hdf5.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "winnow/base/error.hpp"
@@ -34,6 +36,23 @@ class Handle {
   hid_t id_ = -1;
   Closer closer_ = nullptr;
 };
+
+/// HDF5's name for T as it lies in memory: for the numbers that a report holds.
+template <class T>
+hid_t native_type() {
+  if constexpr (std::is_same_v<T, double>) {
+    return H5T_NATIVE_DOUBLE;
+  } else if constexpr (std::is_same_v<T, std::uint8_t>) {
+    return H5T_NATIVE_UINT8;
+  } else if constexpr (std::is_same_v<T, std::uint32_t>) {
+    return H5T_NATIVE_UINT32;
+  } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+    return H5T_NATIVE_UINT64;
+  } else {
+    static_assert(std::is_same_v<T, std::int64_t>);
+    return H5T_NATIVE_INT64;
+  }
+}
 
 /// While one of these lives HDF5 prints no error stack; failures become Errors of `kind` about the file `path`, with
 /// the innermost reason that HDF5 gives.

@@ -44,7 +44,7 @@ class Source {
   std::vector<T> numbers(const Handle& group, const std::string& name, const Shape& shape) const {
     const auto dataset = open_numbers(group, name, std::is_floating_point_v<T> ? H5T_FLOAT : H5T_INTEGER, shape);
     std::vector<T> values(shape.count());
-    if (!values.empty()) read(dataset, name, memory_type<T>(), values.data());
+    if (!values.empty()) read(dataset, name, native_type<T>(), values.data());
     return values;
   }
   std::vector<std::string> strings(const Handle& group, const std::string& name, const Shape& shape) const;
@@ -62,22 +62,6 @@ class Source {
   std::vector<std::string> members(const Handle& group, const char* group_name) const;
 
  private:
-  template <class T>
-  static hid_t memory_type() {
-    if constexpr (std::is_same_v<T, double>) {
-      return H5T_NATIVE_DOUBLE;
-    } else if constexpr (std::is_same_v<T, std::uint8_t>) {
-      return H5T_NATIVE_UINT8;
-    } else if constexpr (std::is_same_v<T, std::uint32_t>) {
-      return H5T_NATIVE_UINT32;
-    } else if constexpr (std::is_same_v<T, std::uint64_t>) {
-      return H5T_NATIVE_UINT64;
-    } else {
-      static_assert(std::is_same_v<T, std::int64_t>);
-      return H5T_NATIVE_INT64;
-    }
-  }
-
   Handle open(const Handle& group, const std::string& name) const;
   Handle open_numbers(const Handle& group, const std::string& name, H5T_class_t wanted, const Shape& shape) const;
   void read(const Handle& dataset, const std::string& name, hid_t type, void* values) const;

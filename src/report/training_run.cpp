@@ -1,14 +1,13 @@
 #include "winnow/report/training_run.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <string_view>
 
 #include "analysis.hpp"
+#include "winnow/base/training_checkpoint.hpp"
 
 namespace winnow::report {
 namespace {
@@ -25,15 +24,9 @@ struct Place {
 std::optional<Place> place_of(const std::string& path) {
   auto clean = fs::path(path).lexically_normal();
   if (!clean.has_filename()) clean = clean.parent_path();  // a trailing slash
-  const auto name = clean.filename().string();
-  constexpr std::string_view kPrefix = "checkpoint-";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  Place place;
-  const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(begin, end, place.step);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  place.run = clean.has_parent_path() ? clean.parent_path().string() : ".";
-  return place;
+  const auto step = base::checkpoint_number(clean.filename().string());
+  if (!step) return std::nullopt;
+  return Place{clean.has_parent_path() ? clean.parent_path().string() : ".", *step};
 }
 
 TrainingStep describe(const Analysis& analysis, std::uint64_t number, std::size_t n) {

@@ -76,6 +76,21 @@ TEST(Names, AreWidenedUntilTheyDiffer) {
   EXPECT_THAT(names({"/final", "/z/final"}), ElementsAre("final", "z/final"));
 }
 
+TEST(Names, OfCheckpointsOfSeveralRunsSayWhichRun) {
+  EXPECT_THAT(
+      names({"/z/a/checkpoint-100", "/z/a/checkpoint-1900/", "/z/b/checkpoint-100", "/z/c/checkpoint-7", "/z/d",
+             "/z/checkpoint-x"}),
+      ElementsAre("a/checkpoint-100", "a/checkpoint-1900", "b/checkpoint-100", "c/checkpoint-7", "d", "checkpoint-x"));
+  EXPECT_THAT(names({"/z/a/checkpoint-1", "/z/b/checkpoint-2"}), ElementsAre("a/checkpoint-1", "b/checkpoint-2"));
+  EXPECT_THAT(names({"/z/a/checkpoint-1", "/z/a/checkpoint-2", "/z/b"}),
+              ElementsAre("checkpoint-1", "checkpoint-2", "b"));
+  // Two runs of one name: all their checkpoints say whose run it is, not only those that both have.
+  EXPECT_THAT(names({"/x/run/checkpoint-1", "/y/run/checkpoint-1", "/x/run/checkpoint-2", "/y/solo/checkpoint-3"}),
+              ElementsAre("x/run/checkpoint-1", "y/run/checkpoint-1", "x/run/checkpoint-2", "solo/checkpoint-3"));
+  EXPECT_THAT(names({"/checkpoint-1", "/a/checkpoint-2", "/a/checkpoint-2"}),
+              ElementsAre("checkpoint-1", "a/checkpoint-2", "a/checkpoint-2#2"));
+}
+
 TEST(Names, OfOneDirectoryGivenTwiceAreCounted) { EXPECT_THAT(names({"/z/a", "/z/a"}), ElementsAre("a", "a#2")); }
 
 }  // namespace

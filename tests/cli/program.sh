@@ -6,26 +6,24 @@ set -uo pipefail
 winnow=$(realpath "${1:?usage: program.sh WINNOW PART}")
 part=${2:?usage: program.sh WINNOW PART}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-work=$(mktemp -d --tmpdir winnow-cli.XXXXXX)
-trap '[[ $BASHPID != $$ ]] || rm -rf "$work"' EXIT
-cd "$work" || exit
+source "$here/../checks.sh"
+enter_own_folder cli
 export XDG_CACHE_HOME=$work/cache  # not the constants of whoever runs this
-failures=0
 
-fail() {
-  echo "FAILED: $1"
-  echo "  stdout: $(head -c 600 out)"
-  echo "  stderr: $(head -c 600 err)"
-  failures=$((failures + 1))
+# ends CODE ARGUMENT...: the program ends with that exit code.
+ends() {
+  local code=$1 actual
+  shift
+  "$winnow" "$@" >out 2>err
+  actual=$?
+  [[ $actual == "$code" ]] || fail "winnow $*: exit code $actual, expected $code"
 }
 
 # refuses CODE TEXT ARGUMENT...: exit code CODE, nothing on stdout, one line on stderr that holds TEXT.
 refuses() {
-  local code=$1 text=$2 actual
+  local code=$1 text=$2
   shift 2
-  "$winnow" "$@" >out 2>err
-  actual=$?
-  [[ $actual == "$code" ]] || fail "winnow $*: exit code $actual, expected $code"
+  ends "$code" "$@"
   [[ ! -s out ]] || fail "winnow $*: something on stdout"
   [[ $(wc -l <err) == 1 && $(<err) == "winnow: error: "* ]] || fail "winnow $*: not one line of error"
   grep -qF -- "$text" err || fail "winnow $*: does not say: $text"
@@ -33,22 +31,12 @@ refuses() {
 
 # accepts CODE TEXT ARGUMENT...: exit code CODE, nothing on stderr, TEXT on stdout.
 accepts() {
-  local code=$1 text=$2 actual
+  local code=$1 text=$2
   shift 2
-  "$winnow" "$@" >out 2>err
-  actual=$?
-  [[ $actual == "$code" ]] || fail "winnow $*: exit code $actual, expected $code"
+  ends "$code" "$@"
   [[ ! -s err ]] || fail "winnow $*: something on stderr"
   [[ -z $text ]] || grep -qF -- "$text" out || fail "winnow $*: does not say: $text"
 }
-
-check() {  # check DESCRIPTION COMMAND...
-  local description=$1
-  shift
-  "$@" || fail "$description"
-}
-
-nothing_left_over() { check "$1: a temporary file is left" test -z "$(find . -name '*.partial*')"; }
 
 make_family() {
   "$winnow" synth --adapters 2 --rank 8 --misaligned 12 --seed 1 --output family >out 2>err || fail "synth"
@@ -266,7 +254,7 @@ destinations() {
   ) || fail "on a full disk"
   check "a failed write has changed the earlier report" cmp -s before.h5 full/r.h5
   check "a failed prune has left an adapter" test ! -e full/p
-  nothing_left_over "on a full disk"
+  nothing_half_written "on a full disk"
 }
 
 results() {
@@ -303,7 +291,7 @@ results() {
   check "plan has written" test ! -e r.h5 -a ! -e r
   predictions
   merging
-  nothing_left_over results
+  nothing_half_written results
 }
 
 # A zoo in two parts, merged: what one audit over both finds.
@@ -407,7 +395,7 @@ signals() {
       check "SIG$signal: exit code $code" test "$code" = $((128 + $(kill -l $signal)))
       check "SIG$signal: a report is there" test ! -e report.h5
     fi
-    nothing_left_over "SIG$signal"
+    nothing_half_written "SIG$signal"
   done
   stops_and_resumes
 }
@@ -522,11 +510,7 @@ TABLE
   check "2 ranks: not one plan for 2 ranks" test "$(grep -c '^prediction: 2 ranks' out)" = 1
   "$launch" 2 "$winnow" audit --help >out 2>err || fail "help on 2 ranks"
   check "help is not printed once" test "$(grep -c '^usage:' out)" = 1
-  nothing_left_over ranks
+  nothing_half_written ranks
 }
 
-case $part in
-  usage | values | config | inputs | destinations | results | streams | signals | documents | ranks) "$part" ;;
-  *) echo "no part $part" && exit 2 ;;
-esac
-((failures == 0)) || { echo "$failures failures" && exit 1; }
+run_part "$part" usage values config inputs destinations results streams signals documents ranks

@@ -4,18 +4,11 @@
 set -uo pipefail
 winnow=$(realpath "${1:?usage: zoo.sh WINNOW PART}")
 part=${2:?usage: zoo.sh WINNOW PART}
-launch=$(cd "$(dirname "${BASH_SOURCE[0]}")/../mpi" && pwd)/launch.sh
-work=$(mktemp -d --tmpdir winnow-zoo.XXXXXX)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+launch=$tests/mpi/launch.sh
+source "$tests/checks.sh"
+enter_own_folder zoo
 adapters=1000
-failures=0
-
-fail() {
-  echo "FAILED: $1"
-  echo "  stderr: $(head -c 600 err 2>/dev/null)"
-  failures=$((failures + 1))
-}
 
 # make_zoo RANK: 1000 directories of links to the files of 20 adapters, as a zoo on a shared file system often is.
 make_zoo() {
@@ -82,8 +75,4 @@ metadata() {
   done
 }
 
-case $part in
-  limits | metadata) "$part" ;;
-  *) echo "no part $part" && exit 2 ;;
-esac
-((failures == 0)) || { echo "$failures failures" && exit 1; }
+run_part "$part" limits metadata

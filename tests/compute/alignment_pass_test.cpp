@@ -22,8 +22,6 @@ using test::Matrix;
 using test::run;
 using test::tolerance_of;
 
-const std::vector<DType> kDTypes{DType::bf16, DType::f16, DType::f32, DType::f64};
-
 class AlignmentPassTest : public testing::TestWithParam<Backend> {
  protected:
   double tolerance() const { return tolerance_of(GetParam()); }
@@ -31,32 +29,22 @@ class AlignmentPassTest : public testing::TestWithParam<Backend> {
 
 TEST_P(AlignmentPassTest, EqualsDenseMatricesForEveryPairOfDTypes) {
   std::mt19937_64 random(1);
-  for (const auto base : kDTypes) {
-    for (const auto aligned : kDTypes) {
-      for (const bool transposed : {false, true}) {
-        SCOPED_TRACE(std::string(base::name(base)) + " " + std::string(base::name(aligned)) +
-                     (transposed ? " transposed" : ""));
-        const auto module = DenseModule::random(random, 37, 29, {base, aligned, transposed}, {4, 1, 7}, 5);
-        expect_statistics(run(GetParam(), module, {11, 12}), module, DenseTruth(module), tolerance());
-      }
-    }
-  }
+  test::for_each_format([&](const Format& format) {
+    const auto module = DenseModule::random(random, 37, 29, format, {4, 1, 7}, 5);
+    expect_statistics(run(GetParam(), module, {11, 12}), module, DenseTruth(module), tolerance());
+  });
 }
 
 TEST_P(AlignmentPassTest, EqualsDenseMatricesForEveryShape) {
   std::mt19937_64 random(2);
   // Tall, wide, square; a row, a column, one number; more than one block of rows and of columns.
-  for (const auto& [out, in] : std::vector<std::pair<Eigen::Index, Eigen::Index>>{
-           {64, 8}, {8, 64}, {32, 32}, {1, 40}, {40, 1}, {1, 1}, {3, 2}, {600, 33}, {33, 600}, {257, 513}}) {
-    for (const bool transposed : {false, true}) {
-      SCOPED_TRACE(std::to_string(out) + " x " + std::to_string(in) + (transposed ? " transposed" : ""));
-      const auto sketch = sketch_columns(6, static_cast<std::uint64_t>(out), static_cast<std::uint64_t>(in));
-      const auto module = DenseModule::random(random, out, in, {DType::bf16, DType::bf16, transposed}, {16, 3}, sketch);
-      const auto rows = static_cast<std::uint64_t>(module.stored_rows());
-      const auto cuts = rows > 2 ? std::vector<std::uint64_t>{rows / 3, rows - 1} : std::vector<std::uint64_t>{};
-      expect_statistics(run(GetParam(), module, cuts), module, DenseTruth(module), tolerance());
-    }
-  }
+  test::for_each_shape(
+      random, {{64, 8}, {8, 64}, {32, 32}, {1, 40}, {40, 1}, {1, 1}, {3, 2}, {600, 33}, {33, 600}, {257, 513}}, {16, 3},
+      [&](const DenseModule& module) {
+        const auto rows = static_cast<std::uint64_t>(module.stored_rows());
+        const auto cuts = rows > 2 ? std::vector<std::uint64_t>{rows / 3, rows - 1} : std::vector<std::uint64_t>{};
+        expect_statistics(run(GetParam(), module, cuts), module, DenseTruth(module), tolerance());
+      });
 }
 
 TEST_P(AlignmentPassTest, WorksWithoutSketchWithoutAdaptersAndWithoutBoth) {

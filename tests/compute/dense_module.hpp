@@ -212,6 +212,34 @@ inline void expect_statistics(const stats::ModuleStatistics& found, const DenseM
   }
 }
 
+/// Calls `use` with every pair of dtypes that weights come in, stored either way round.
+template <class Use>
+void for_each_format(Use use) {
+  using base::DType;
+  for (const auto base : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
+    for (const auto aligned : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
+      for (const bool transposed : {false, true}) {
+        SCOPED_TRACE(std::string(base::name(base)) + " " + std::string(base::name(aligned)) +
+                     (transposed ? " transposed" : ""));
+        use(Format{base, aligned, transposed});
+      }
+    }
+  }
+}
+
+/// Calls `use` with a random module of each of the shapes o x i, in bfloat16, stored either way round.
+template <class Use>
+void for_each_shape(std::mt19937_64& random, const std::vector<std::pair<Eigen::Index, Eigen::Index>>& shapes,
+                    const std::vector<std::uint64_t>& ranks, Use use) {
+  for (const auto& [out, in] : shapes) {
+    for (const bool transposed : {false, true}) {
+      SCOPED_TRACE(std::to_string(out) + " x " + std::to_string(in) + (transposed ? " transposed" : ""));
+      const auto sketch = compute::sketch_columns(6, static_cast<std::uint64_t>(out), static_cast<std::uint64_t>(in));
+      use(DenseModule::random(random, out, in, {base::DType::bf16, base::DType::bf16, transposed}, ranks, sketch));
+    }
+  }
+}
+
 /// What each backend is held to, for norms.
 inline double tolerance_of(compute::Backend backend) { return backend == compute::Backend::reference ? 1e-12 : 1e-5; }
 

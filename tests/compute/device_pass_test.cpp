@@ -35,33 +35,22 @@ constexpr double kTolerance = 1e-5;
 TEST(DevicePass, EqualsDenseMatricesForEveryPairOfDTypes) {
   std::mt19937_64 random(1);
   OnHost device;  // one for all: nothing of a module is left for the next
-  for (const auto base : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
-    for (const auto aligned : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
-      for (const bool transposed : {false, true}) {
-        SCOPED_TRACE(std::string(base::name(base)) + " " + std::string(base::name(aligned)) +
-                     (transposed ? " transposed" : ""));
-        const auto module = DenseModule::random(random, 37, 29, {base, aligned, transposed}, {4, 1, 7}, 5);
-        const auto stack = module.stack();
-        expect_statistics(test::run(*device.pass, module, stack, {11, 12}), module, DenseTruth(module), kTolerance);
-      }
-    }
-  }
+  test::for_each_format([&](const Format& format) {
+    const auto module = DenseModule::random(random, 37, 29, format, {4, 1, 7}, 5);
+    const auto stack = module.stack();
+    expect_statistics(test::run(*device.pass, module, stack, {11, 12}), module, DenseTruth(module), kTolerance);
+  });
 }
 
 TEST(DevicePass, EqualsDenseMatricesForEveryShapeAndManyTiles) {
   std::mt19937_64 random(2);
   OnHost device;
-  for (const auto& [out, in] : std::vector<std::pair<Eigen::Index, Eigen::Index>>{
-           {64, 8}, {8, 64}, {1, 40}, {40, 1}, {1, 1}, {257, 513}, {2100, 1600}}) {  // the last: more than one tile
-    for (const bool transposed : {false, true}) {
-      SCOPED_TRACE(std::to_string(out) + " x " + std::to_string(in) + (transposed ? " transposed" : ""));
-      const auto sketch = sketch_columns(6, static_cast<std::uint64_t>(out), static_cast<std::uint64_t>(in));
-      const auto module =
-          DenseModule::random(random, out, in, {DType::bf16, DType::bf16, transposed}, {16, 3, 3}, sketch);
-      const auto stack = module.stack();
-      expect_statistics(test::run(*device.pass, module, stack), module, DenseTruth(module), kTolerance);
-    }
-  }
+  test::for_each_shape(  // the last: more than one tile
+      random, {{64, 8}, {8, 64}, {1, 40}, {40, 1}, {1, 1}, {257, 513}, {2100, 1600}}, {16, 3, 3},
+      [&](const DenseModule& module) {
+        const auto stack = module.stack();
+        expect_statistics(test::run(*device.pass, module, stack), module, DenseTruth(module), kTolerance);
+      });
 }
 
 TEST(DevicePass, WorksWithoutSketchWithoutAdaptersAndWithoutBoth) {

@@ -4,24 +4,11 @@ set -uo pipefail
 winnow=$(realpath "${1:?usage: faults.sh WINNOW PART}")
 part=${2:?usage: faults.sh WINNOW PART}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-work=$(mktemp -d --tmpdir winnow-faults.XXXXXX)
-trap '[[ $BASHPID != $$ ]] || rm -rf "$work"' EXIT
-cd "$work" || exit
-failures=0
+source "$here/../checks.sh"
+enter_own_folder faults
 RANDOM=${WINNOW_FAULT_SEED:=$((SRANDOM % 32768))}
 echo "seed: WINNOW_FAULT_SEED=$WINNOW_FAULT_SEED"
 
-fail() {
-  echo "FAILED: $1"
-  echo "  stdout: $(head -c 600 out)"
-  echo "  stderr: $(head -c 1200 err)"
-  failures=$((failures + 1))
-}
-check() {  # check DESCRIPTION COMMAND...
-  local description=$1
-  shift
-  "$@" || fail "$description"
-}
 # says TEXT: on stderr, in a line of ours.
 says() { grep -F -- "$1" err | grep -c '^winnow: ' >/dev/null; }
 
@@ -39,7 +26,6 @@ same_as_whole() {  # same_as_whole WHAT REPORT
   tables "$2" found
   check "$1: other results" diff -rq whole found
 }
-nothing_half_written() { check "$1: a temporary file is left" test -z "$(find . -name '*.partial*')"; }
 
 # start RANKS ARGUMENT...: in the background, each rank's process number in pid.RANK; `run` is the launcher's.
 start() {
@@ -54,18 +40,21 @@ start() {
 await() { for ((k = 0; k < 3000; ++k)); do "$@" && return; kill -0 $run 2>/dev/null || return; sleep 0.02; done; }
 begun() { [[ -n $(find "$1" -name '*.journal' -size +1k 2>/dev/null) ]]; }
 
+now() { echo "${EPOCHREALTIME/[^0-9]/}"; } # microseconds; in some languages with a comma
+
 # A random rank, killed at 20 random points of runs that go on where the last one ended.
 killed() {
   make_family 12
-  local begin kills=0 runs=0 resumed=0 length ranks victim code
-  begin=${EPOCHREALTIME/./}
+  local begin kills=0 runs=0 resumed=0 length moment ranks victim code
+  begin=$(now)
   "$here/../mpi/launch.sh" 2 "$winnow" "${audit[@]}" --journal timed --report timed.h5 >out 2>err || fail "2 ranks"
-  length=$((${EPOCHREALTIME/./} - begin))
+  length=$(($(now) - begin))
   while ((kills < 20 && runs < 60)); do
     ranks=$((1 + RANDOM % 3)) victim=$((RANDOM % ranks)) runs=$((runs + 1))
     start $ranks "${audit[@]}" --journal journal --resume --report report.h5
     await test -e pid.$victim
-    sleep "$(printf '0.%06d' $((length * (RANDOM % 1000) / 1000 % 1000000)))"
+    moment=$((length * (RANDOM % 1000) / 1000))
+    sleep "$(printf '%d.%06d' $((moment / 1000000)) $((moment % 1000000)))"
     kill -KILL "$(<pid.$victim)" 2>/dev/null && kills=$((kills + 1))
     wait $run
     code=$?
@@ -80,12 +69,14 @@ killed() {
   check "20 kills" test $kills = 20
   "$winnow" "${audit[@]}" --journal journal --resume --report report.h5 >out 2>err || fail "the last --resume"
   same_as_whole "the last --resume" report.h5
+  [[ -e journal/incarnation-0002 ]] && resumed=$((resumed + 1))
+  check "no run went on where a killed one ended" test $resumed -gt 0
   echo "$kills kills in $runs runs; $resumed reports came of several"
 }
 
 # SIGUSR1 to one rank, or to the launcher, which passes it on.
 signalled() {
-  make_family 24
+  make_family 48
   local to code
   for to in 0 2 launcher; do
     rm -rf journal report.h5
@@ -94,22 +85,20 @@ signalled() {
     if [[ $to == launcher ]]; then kill -USR1 $run; else kill -USR1 "$(<pid.$to)"; fi
     wait $run
     code=$?
-    if [[ $code != 0 ]]; then
-      check "SIGUSR1 to $to: exit code $code" test $code = 75
-      check "SIGUSR1 to $to: not told" says "stopped at a signal after"
-      check "SIGUSR1 to $to: told more than once" test "$(grep -c '^winnow: ' err)" = 1
-      check "SIGUSR1 to $to: a report" test ! -e report.h5
-      "$here/../mpi/launch.sh" 2 "$winnow" "${audit[@]}" --journal journal --resume --report report.h5 >out 2>err ||
-        fail "SIGUSR1 to $to: --resume"
-    fi
+    check "SIGUSR1 to $to: exit code $code (0: it came too late, or nobody listened)" test $code = 75
+    check "SIGUSR1 to $to: not told" says "stopped at a signal after"
+    check "SIGUSR1 to $to: told more than once" test "$(grep -c '^winnow: ' err)" = 1
+    check "SIGUSR1 to $to: a report" test ! -e report.h5
+    "$here/../mpi/launch.sh" 2 "$winnow" "${audit[@]}" --journal journal --resume --report report.h5 >out 2>err ||
+      fail "SIGUSR1 to $to: --resume"
     same_as_whole "SIGUSR1 to $to" report.h5
   done
 }
 
 # A tmpfs of some kilobytes, in a namespace of its own.
 full_disk() {
-  unshare --user --map-root-user --mount true 2>/dev/null || {
-    echo "skipped: this system does not let users make namespaces, so there is no disk to fill"
+  unshare --user --map-root-user --mount mount -t tmpfs -o size=16k winnow "$work" 2>/dev/null || {
+    echo "skipped: this system does not let users mount in namespaces of their own, so there is no disk to fill"
     exit 77
   }
   make_family 4
@@ -145,7 +134,7 @@ on_full_disk() {
 
 # An incarnation that was thought dead comes back when its successor has done the work.
 incarnations() {
-  make_family 24
+  make_family 48
   start 2 "${audit[@]}" --journal journal --report old.h5 --repair drop --repaired-dir old
   await begun journal
   if ! kill -STOP "$(<pid.0)" "$(<pid.1)" 2>/dev/null; then
@@ -170,7 +159,7 @@ incarnations() {
 
 # A rank that is stopped and never answers.
 silent() {
-  make_family 24
+  make_family 48
   start 3 "${audit[@]}" --journal journal --report report.h5 --peer-timeout 2
   await begun journal
   local victim
@@ -193,8 +182,4 @@ silent() {
   same_as_whole "--resume" report.h5
 }
 
-case $part in
-  killed | signalled | full_disk | incarnations | silent) "$part" ;;
-  *) echo "no part $part" && exit 2 ;;
-esac
-((failures == 0)) || { echo "$failures failures" && exit 1; }
+run_part "$part" killed signalled full_disk incarnations silent

@@ -4,10 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
+#include "require.hpp"
 #include "winnow/adapter/peft_config.hpp"
 #include "winnow/adapter/treatment.hpp"
 #include "winnow/base/error.hpp"
@@ -16,12 +15,6 @@ namespace {
 
 using winnow::base::Error;
 using winnow::base::ErrorKind;
-
-void require(bool holds, const char* property) {
-  if (holds) return;
-  std::fprintf(stderr, "property violated: %s\n", property);
-  std::abort();
-}
 
 template <class Call>
 void require_answer_or_refusal(Call call) {

@@ -1,14 +1,13 @@
 // Whatever the bytes: a header is refused with an Error that names the file, or describes tensors that tile the data.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <set>
 #include <string>
 #include <string_view>
 
+#include "require.hpp"
 #include "winnow/base/dtype.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/checkpoint/safetensors_header.hpp"
@@ -17,12 +16,6 @@ namespace {
 
 using winnow::base::Error;
 using winnow::base::ErrorKind;
-
-void require(bool holds, const char* property) {
-  if (holds) return;
-  std::fprintf(stderr, "property violated: %s\n", property);
-  std::abort();
-}
 
 void check_header(const winnow::checkpoint::SafetensorsHeader& header, std::uint64_t file_size) {
   std::set<std::string_view> names;

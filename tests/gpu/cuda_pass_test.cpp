@@ -68,35 +68,23 @@ void expect_metrics(const stats::ModuleStatistics& found, const DenseModule& mod
 TEST_F(CudaPass, EqualsDenseMatricesForEveryPairOfDTypes) {
   std::mt19937_64 random(1);
   const auto pass = make();
-  for (const auto base : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
-    for (const auto aligned : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
-      for (const bool transposed : {false, true}) {
-        SCOPED_TRACE(std::string(base::name(base)) + " " + std::string(base::name(aligned)) +
-                     (transposed ? " transposed" : ""));
-        const auto module = DenseModule::random(random, 320, 264, {base, aligned, transposed}, {16, 1, 7}, 8);
-        const auto stack = module.stack();
-        const auto found = test::run(*pass, module, stack, {11, 128});
-        expect_statistics(found, module, DenseTruth(module), kTolerance);
-        expect_metrics(found, module, kTolerance);
-      }
-    }
-  }
+  test::for_each_format([&](const Format& format) {
+    const auto module = DenseModule::random(random, 320, 264, format, {16, 1, 7}, 8);
+    const auto stack = module.stack();
+    const auto found = test::run(*pass, module, stack, {11, 128});
+    expect_statistics(found, module, DenseTruth(module), kTolerance);
+    expect_metrics(found, module, kTolerance);
+  });
 }
 
 TEST_F(CudaPass, EqualsDenseMatricesForEveryShape) {
   std::mt19937_64 random(2);
   const auto pass = make();
-  for (const auto& [out, in] : std::vector<std::pair<Eigen::Index, Eigen::Index>>{
-           {64, 8}, {8, 64}, {1, 40}, {40, 1}, {1, 1}, {257, 513}, {513, 1031}}) {
-    for (const bool transposed : {false, true}) {
-      SCOPED_TRACE(std::to_string(out) + " x " + std::to_string(in) + (transposed ? " transposed" : ""));
-      const auto sketch = sketch_columns(6, static_cast<std::uint64_t>(out), static_cast<std::uint64_t>(in));
-      const auto module =
-          DenseModule::random(random, out, in, {DType::bf16, DType::bf16, transposed}, {16, 3, 3}, sketch);
-      const auto stack = module.stack();
-      expect_statistics(test::run(*pass, module, stack), module, DenseTruth(module), kTolerance);
-    }
-  }
+  test::for_each_shape(random, {{64, 8}, {8, 64}, {1, 40}, {40, 1}, {1, 1}, {257, 513}, {513, 1031}}, {16, 3, 3},
+                       [&](const DenseModule& module) {
+                         const auto stack = module.stack();
+                         expect_statistics(test::run(*pass, module, stack), module, DenseTruth(module), kTolerance);
+                       });
 }
 
 TEST_F(CudaPass, ManyColumnsAndManyTiles) {

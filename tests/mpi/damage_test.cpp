@@ -11,10 +11,8 @@
 #include <mutex>
 #include <random>
 
-#include "mpi/mpi_main.hpp"
+#include "mpi/golden_audit.hpp"
 #include "mpi/shared_directory.hpp"
-#include "winnow/base/error.hpp"
-#include "winnow/pipeline/audit.hpp"
 
 namespace winnow {
 namespace {
@@ -22,10 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using test::kGolden;
 using test::SharedDirectory;
 using test::world;
 
-const std::string kGolden = WINNOW_TEST_DATA "/golden";
 constexpr slab::IoMode kModes[] = {slab::IoMode::automatic, slab::IoMode::buffered, slab::IoMode::mmap};
 
 /// A copy of the golden data that is damaged when the first reader is made, which is after all headers were read.

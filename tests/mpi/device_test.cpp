@@ -1,27 +1,24 @@
 // A whole audit through the pass for GPUs, on any number of ranks: the processor stands for the device, and a table of
 // functions over MPI for NCCL.
 #include <chrono>
-#include <cmath>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "compute/host_queue.hpp"
-#include "mpi/mpi_main.hpp"
+#include "mpi/golden_audit.hpp"
 #include "torch/device_pass.hpp"
-#include "winnow/base/error.hpp"
-#include "winnow/pipeline/audit.hpp"
 
 namespace winnow {
 namespace {
 
+using test::golden_options;
+using test::text;
 using test::world;
 using ::testing::HasSubstr;
 
-const std::string kGolden = WINNOW_TEST_DATA "/golden";
 constexpr std::uint64_t kMemory = 1ULL << 30;
 
 /// Sums in what NCCL takes for device memory, at once. Only for teams of all ranks.
@@ -70,15 +67,6 @@ struct NcclOverMpi {
   }
 };
 
-pipeline::AuditOptions golden_options() {
-  pipeline::AuditOptions options;
-  options.base = kGolden + "/base";
-  options.aligned = kGolden + "/aligned";
-  options.zoo = kGolden + "/adapters";
-  options.threads = 1;
-  return options;
-}
-
 struct Case {
   pipeline::AuditOptions options = golden_options();
   std::shared_ptr<test::QueueLog> queue = std::make_shared<test::QueueLog>();
@@ -102,25 +90,10 @@ struct Case {
   }
 };
 
-std::string text(const report::Report& report, const char* name) {
-  return std::get<std::string>(report.attributes.at(name));
-}
-
 void expect_golden(const report::Report& found) {
-  auto options = golden_options();
-  options.backend = compute::Backend::reference;
-  const auto expected = pipeline::audit(options, *comm::make_self(), {}).report;
-  for (const char* name : {"distance", "update_norm", "projected_norm", "cosine", "subspace_energy"}) {
-    const auto &mine = found.find_metric(name)->values, &theirs = expected.find_metric(name)->values;
-    ASSERT_EQ(mine.size(), theirs.size());
-    for (std::size_t cell = 0; cell < mine.size(); ++cell) {
-      if (std::isnan(theirs[cell])) {
-        EXPECT_TRUE(std::isnan(mine[cell]));
-      } else {
-        EXPECT_NEAR(mine[cell], theirs[cell], 1e-4 * std::fabs(theirs[cell])) << name << " " << cell;
-      }
-    }
-  }
+  const auto expected = pipeline::audit(golden_options(compute::Backend::reference), *comm::make_self(), {}).report;
+  test::expect_metrics(found, expected, {"distance", "update_norm", "projected_norm", "cosine", "subspace_energy"},
+                       1e-4);
   EXPECT_EQ(found.action, expected.action);
 }
 
@@ -207,14 +180,10 @@ TEST(Device, AnErrorOfNcclEndsAllRanksWithOneMessage) {
   Case team("gpu " + std::to_string(world().rank()));
   team.options.team = world().size();
   team.nccl.fail_at = 0;
-  try {
-    pipeline::audit(team.options, world(), team.log);
-    ADD_FAILURE() << "nothing thrown";
-  } catch (const base::Error& error) {
-    EXPECT_EQ(error.rank(), 0);
-    EXPECT_THAT(error.what(), HasSubstr("NCCL all-reduce failed on torch (libtorch "));
-    EXPECT_THAT(error.what(), HasSubstr("test device, float32): internal error"));
-  }
+  const auto error = test::error_of(team.options, team.log);
+  EXPECT_EQ(error.rank(), 0);
+  EXPECT_THAT(error.what(), HasSubstr("NCCL all-reduce failed on torch (libtorch "));
+  EXPECT_THAT(error.what(), HasSubstr("test device, float32): internal error"));
   EXPECT_EQ(team.nccl.aborted, 1);
 }
 

@@ -9,10 +9,8 @@
 #include <filesystem>
 #include <mutex>
 
-#include "mpi/mpi_main.hpp"
+#include "mpi/golden_audit.hpp"
 #include "mpi/shared_directory.hpp"
-#include "winnow/base/error.hpp"
-#include "winnow/pipeline/audit.hpp"
 
 namespace winnow {
 namespace {
@@ -20,30 +18,11 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using test::error_of;
+using test::golden_options;
+using test::kGolden;
 using test::SharedDirectory;
 using test::world;
-
-const std::string kGolden = WINNOW_TEST_DATA "/golden";
-
-pipeline::AuditOptions options() {
-  pipeline::AuditOptions options;
-  options.base = kGolden + "/base";
-  options.aligned = kGolden + "/aligned";
-  options.zoo = kGolden + "/adapters";
-  options.threads = 1;
-  return options;
-}
-
-/// What audit() throws; fails the test where it does not.
-Error error_of(const pipeline::AuditOptions& options) {
-  try {
-    pipeline::audit(options, world(), {});
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing thrown";
-  return {ErrorKind::usage, "nothing thrown"};
-}
 
 /// Reads as usual until `left`, shared by all readers of a rank, is used up, then fails.
 class FailingReader final : public slab::Reader {
@@ -61,7 +40,7 @@ class FailingReader final : public slab::Reader {
 };
 
 TEST(Failures, BeforeThePassAMissingCheckpoint) {
-  auto missing = options();
+  auto missing = golden_options();
   missing.aligned = kGolden + "/nowhere";
   const auto error = error_of(missing);
   EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
@@ -72,7 +51,7 @@ TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
   const SharedDirectory directory;
   if (world().is_coordinator()) fs::create_directory(directory / "empty");
   world().barrier();
-  auto strict = options();
+  auto strict = golden_options();
   strict.adapters = {directory / "empty"};
   strict.strict = true;
   EXPECT_EQ(error_of(strict).kind(), ErrorKind::invalid_input);
@@ -83,7 +62,7 @@ TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
     for (const int reads : {0, 7, 20}) {
       for (const int team : {1, 2}) {
         const SharedDirectory directory;
-        auto broken = options();
+        auto broken = golden_options();
         broken.team = team;
         broken.report = directory / "report.h5";
         const auto left = std::make_shared<std::atomic<int>>(reads);
@@ -103,7 +82,7 @@ TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
 
 TEST(Failures, DuringThePassAShardThatWasCutShort) {
   const SharedDirectory directory;
-  auto cut = options();
+  auto cut = golden_options();
   cut.aligned = directory / "aligned";
   if (world().is_coordinator()) fs::copy(kGolden + "/aligned", cut.aligned);
   world().barrier();
@@ -121,7 +100,7 @@ TEST(Failures, DuringThePassAShardThatWasCutShort) {
 
 TEST(Failures, BeforeThePassAReportThatHasNoPlace) {
   const SharedDirectory directory;
-  auto unwritable = options();
+  auto unwritable = golden_options();
   unwritable.report = directory / "no/such/folder/report.h5";
   unwritable.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("the pass has begun"); };
   const auto error = error_of(unwritable);
@@ -131,7 +110,7 @@ TEST(Failures, BeforeThePassAReportThatHasNoPlace) {
 
 TEST(Failures, AfterThePassAReportThatDoesNotFitTheDisk) {
   const SharedDirectory directory;
-  auto full = options();
+  auto full = golden_options();
   full.report = directory / "report.h5";
   // A limit on the size of files stands in for a full disk.
   rlimit old{};
@@ -149,7 +128,7 @@ TEST(Failures, AfterThePassAReportThatDoesNotFitTheDisk) {
 
 TEST(Failures, BeforeThePassAnAdapterThatHasNoPlace) {
   const SharedDirectory directory;
-  auto occupied = options();
+  auto occupied = golden_options();
   occupied.repair = adapter::Repair::drop;
   occupied.repaired_dir = directory / "repaired";
   if (world().is_coordinator()) {
@@ -165,7 +144,7 @@ TEST(Failures, BeforeThePassAnAdapterThatHasNoPlace) {
 
 TEST(Failures, AfterThePassAnAdapterThatCannotBeWritten) {
   const SharedDirectory directory;
-  auto occupied = options();
+  auto occupied = golden_options();
   occupied.report = directory / "report.h5";
   occupied.repair = adapter::Repair::drop;
   occupied.repaired_dir = directory / "repaired";
@@ -191,15 +170,15 @@ TEST(Failures, AfterThePassAnAdapterThatCannotBeWritten) {
 }
 
 TEST(Failures, ARunAfterAFailedOneIsUntouchedByIt) {
-  auto missing = options();
+  auto missing = golden_options();
   missing.aligned = kGolden + "/nowhere";
   error_of(missing);
-  const auto report = pipeline::audit(options(), world(), {}).report;
+  const auto report = pipeline::audit(golden_options(), world(), {}).report;
   EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 35U : 0U);
 }
 
 TEST(Failures, MoreTeamsThanModules) {
-  auto small = options();
+  auto small = golden_options();
   small.zoo.clear();
   small.adapters = {kGolden + "/adapters/adapter-004"};
   small.subspace_rank = 0;

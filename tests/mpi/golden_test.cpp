@@ -9,31 +9,20 @@
 #include <set>
 
 #include "base/temporary_directory.hpp"
-#include "mpi/mpi_main.hpp"
+#include "mpi/golden_audit.hpp"
 #include "mpi/report_fingerprint.hpp"
-#include "winnow/pipeline/audit.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow {
 namespace {
 
 using nlohmann::json;
+using test::golden_options;
+using test::kGolden;
 using test::report_fingerprint;
 using test::world;
 
-const std::string kGolden = WINNOW_TEST_DATA "/golden";
-
 json read_json(const std::string& path) { return json::parse(std::ifstream(path)); }
-
-pipeline::AuditOptions golden_options(compute::Backend backend) {
-  pipeline::AuditOptions options;
-  options.base = kGolden + "/base";
-  options.aligned = kGolden + "/aligned";
-  options.zoo = kGolden + "/adapters";
-  options.backend = backend;
-  options.threads = 1;
-  return options;
-}
 
 /// Calls check(metric values, cell) for every adapter and module of an expectation file.
 template <class Check>
@@ -124,18 +113,7 @@ TEST_P(Golden, TeamsGiveTheSameToOneInAMillionAndTheSameSelection) {
     EXPECT_EQ(std::get<std::int64_t>(shared.attributes.at("team")), std::min(members, world().size()));
     EXPECT_EQ(shared.action, whole.action);
     // Those that are not ratios of differences of scores: they magnify the seventh digit.
-    for (const char* name : {"distance", "rms_distance", "update_norm", "projected_norm", "cosine"}) {
-      const auto& expected = whole.find_metric(name)->values;
-      const auto& found = shared.find_metric(name)->values;
-      ASSERT_EQ(found.size(), expected.size());
-      for (std::size_t k = 0; k < found.size(); ++k) {
-        if (std::isnan(expected[k])) {
-          EXPECT_TRUE(std::isnan(found[k]));
-        } else {
-          EXPECT_NEAR(found[k], expected[k], 1e-6 * std::fabs(expected[k])) << name << " " << k;
-        }
-      }
-    }
+    test::expect_metrics(shared, whole, {"distance", "rms_distance", "update_norm", "projected_norm", "cosine"}, 1e-6);
   }
 }
 

@@ -4,11 +4,9 @@
 #include <atomic>
 #include <filesystem>
 
-#include "mpi/mpi_main.hpp"
+#include "mpi/golden_audit.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
-#include "winnow/base/error.hpp"
-#include "winnow/pipeline/audit.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 
 namespace winnow {
@@ -16,19 +14,10 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using test::error_of;
+using test::golden_options;
 using test::SharedDirectory;
 using test::world;
-
-const std::string kGolden = WINNOW_TEST_DATA "/golden";
-
-pipeline::AuditOptions golden_options() {
-  pipeline::AuditOptions options;
-  options.base = kGolden + "/base";
-  options.aligned = kGolden + "/aligned";
-  options.zoo = kGolden + "/adapters";
-  options.threads = 1;
-  return options;
-}
 
 /// Calls work(communicator) on the first team of `ranks`, which is of all where it would be the only one; others wait.
 template <class Work>
@@ -210,12 +199,8 @@ TEST(Stop, AnErrorMeanwhileIsToldAndLeavesNothingBehind) {
     *asked = true;
     throw Error(ErrorKind::runtime, "cannot read").os_error(EIO);
   };
-  try {
-    pipeline::audit(options, world(), {});
-    ADD_FAILURE() << "nothing thrown";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::runtime) << error.what();
-  }
+  const auto error = error_of(options);
+  EXPECT_EQ(error.kind(), ErrorKind::runtime) << error.what();
   EXPECT_FALSE(world().stop_requested());
 }
 
@@ -226,13 +211,9 @@ TEST(Resume, OneRefusalForAll) {
   pipeline::audit(options, world(), {});
   options.resume = true;
   options.seed = 3;
-  try {
-    pipeline::audit(options, world(), {});
-    ADD_FAILURE() << "nothing thrown";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::usage);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("seed: 0 then, 3 now"));
-  }
+  const auto error = error_of(options);
+  EXPECT_EQ(error.kind(), ErrorKind::usage);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("seed: 0 then, 3 now"));
 }
 
 }  // namespace

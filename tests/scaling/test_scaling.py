@@ -132,9 +132,9 @@ class Numbers(unittest.TestCase):
 
 class Layout(unittest.TestCase):
     def launcher(self, tasks_per_node, nodes):
-        variables = {"SLURM_TASKS_PER_NODE": tasks_per_node, "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_CPUS_ON_NODE": "8",
-                     "SLURM_CPUS_PER_TASK": "2"}
-        with mock.patch.dict(os.environ, variables):
+        variables = {"SLURM_TASKS_PER_NODE": tasks_per_node, "SLURM_JOB_NUM_NODES": str(nodes),
+                     "SLURM_JOB_CPUS_PER_NODE": "16,8(x2)", "SLURM_CPUS_PER_TASK": "2"}
+        with mock.patch.dict(os.environ, variables, clear=True):  # salloc sets no more than these
             return SrunLauncher()
 
     def test_ranks_fill_one_node_after_the_other(self):
@@ -147,6 +147,7 @@ class Layout(unittest.TestCase):
     def test_nodes_that_differ_count_as_the_least_of_them(self):
         slurm = self.launcher("4(x2),3", 3)
         self.assertEqual((slurm.ranks, slurm.per_node), (9, 3))
+        self.assertIn("--cpus-per-task=8", slurm.on_one_whole_node(["winnow"]))
 
 
 if __name__ == "__main__":

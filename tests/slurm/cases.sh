@@ -1,22 +1,17 @@
 #!/usr/bin/env bash
-# cases.sh WINNOW: what is tested, run on the login node of a local cluster of two hosts, in an empty folder that all hosts see.
+# cases.sh WINNOW: what is tested, run on the login node of a local cluster of two hosts, in an empty folder that all
+# hosts see, with a line of text to read.
 set -uo pipefail
 winnow=$1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 export WINNOW=$winnow OMP_NUM_THREADS=1
-failures=0 started=$SECONDS
-
-fail() {
-  echo "FAILED: $1"
-  failures=$((failures + 1))
+source "$here/../checks.sh"
+started=$SECONDS
+case_of() {
+  echo "[$((SECONDS - started)) s] $1"
+  rm -f out err
 }
-check() { # DESCRIPTION COMMAND...
-  local description=$1
-  shift
-  "$@" || fail "$description"
-}
-case_of() { echo "[$((SECONDS - started)) s] $1"; }
 
 # The numbers of a report, all digits.
 tables() { "$winnow" report "$1" --csv "$1.csv" && (cd "$1.csv" && tail -n +1 -- *.csv); }
@@ -37,21 +32,32 @@ wait_for() { # SECONDS DESCRIPTION COMMAND...
     sleep 0.1
   done
 }
-ended() { [[ -z $(squeue --noheader --jobs "$1" 2>/dev/null) ]]; }
+ended() { # a controller that does not answer says nothing of a job either
+  local listed
+  listed=$(squeue --noheader --jobs "$1" 2>/dev/null) && [[ -z $listed ]]
+}
 wait_for_job() { wait_for 120 "the end of job $1" ended "$1"; }
 journal_bytes() { find "$1" -type f -name '*.journal' -printf '%s\n' 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'; }
 some_journalled() { (($(journal_bytes "$1") > whole_journal / 20)); }
 
 # Slow enough to be interrupted: plain float64 loops over many columns.
 "$winnow" synth --adapters 40 --rank 32 --misaligned 12 --seed 1 --output "$PWD/family" >/dev/null || fail "synth"
+ln -s . family/adapters/again # a folder that holds itself: neither a way round nor an adapter
 models=(--base "$PWD/family/base" --aligned "$PWD/family/aligned")
 audit=("${models[@]}" --zoo "$PWD/family/adapters" --backend reference)
-size=(--ntasks-per-node=2 --cpus-per-task=1 --mem-per-cpu=200 --time=5)
+# Time: more than the 5 minutes before its limit at which audit.sbatch is told of that.
+size=(--ntasks-per-node=2 --cpus-per-task=1 --mem-per-cpu=200 --time=15)
+
+case_of "a command on the login node reads what is typed"
+read -r typed
+check "read '$typed'" test "$typed" = "as typed"
+exec </dev/null # or srun would take it
 
 case_of "2 hosts x 2 ranks through PMIx give what one rank gives"
-"$winnow" audit "${audit[@]}" --report alone.h5 --journal alone.journal >/dev/null 2>err || { fail "alone" && cat err; }
+"$winnow" audit "${audit[@]}" --report alone.h5 --journal alone.journal >/dev/null 2>err || fail "alone"
+verdict # without that there is nothing to compare with
 whole_journal=$(journal_bytes alone.journal)
-srun --nodes=2 --ntasks-per-node=2 --mpi=pmix "$winnow" audit "${audit[@]}" --report srun.h5 >out 2>err || { fail "srun" && cat err; }
+srun --nodes=2 --ntasks-per-node=2 --mpi=pmix "$winnow" audit "${audit[@]}" --report srun.h5 >out 2>err || fail "srun"
 check "4 ranks under srun: other numbers" same_numbers alone.h5 srun.h5
 "$winnow" report srun.h5 --json srun.json
 check "the report does not tell its 4 ranks" shows srun.json '"mpi_ranks":4'
@@ -64,13 +70,17 @@ check "copies are not named" shows err "Slurm started 2 tasks but MPI sees only 
 check "copies have written" test ! -e copies.h5
 
 case_of "a zoo as a job array, merged"
+of_array=(--sbatch --nodes=1)
+for option in "${size[@]}"; do of_array+=(--sbatch "$option"); done
 read -r array merge < <("$repository/jobs/zoo.sh" --zoo "$PWD/family/adapters" --output zoo --slices 3 \
-  --sbatch --nodes=1 --sbatch --ntasks-per-node=2 --sbatch --cpus-per-task=1 --sbatch --mem-per-cpu=200 --sbatch --time=5 \
+  "${of_array[@]}" --sbatch --partition=urgent --merge-sbatch --time=9 \
   -- "${models[@]}" --backend reference)
 check "no jobs of a zoo" test -n "${merge:-}"
 wait_for_job "$merge"
 check "tasks of the array: $(job_field "$array" JobState)" test "$(job_field "$array" JobState | sort -u)" = COMPLETED
 check "the merge: $(job_field "$merge" JobState)" test "$(job_field "$merge" JobState)" = COMPLETED
+check "the merge is not where the array is" test "$(job_field "$merge" Partition)" = urgent
+check "the merge has not its own option" test "$(job_field "$merge" TimeLimit)" = 00:09:00
 check "merged: other numbers than one run's" same_numbers alone.h5 zoo/report.h5
 [[ -s zoo/report.h5 ]] || tail -n 5 zoo/slices/*.log zoo/merge.log
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "temporary_directory.hpp"
+#include "base/temporary_directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 

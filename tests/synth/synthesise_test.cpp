@@ -9,7 +9,7 @@
 #include <map>
 #include <thread>
 
-#include "temporary_directory.hpp"
+#include "base/temporary_directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"

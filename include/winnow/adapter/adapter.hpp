@@ -69,7 +69,8 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
 /// Throws Error(invalid_input) where there is none.
 std::vector<std::string> find_adapters(const std::string& root);
 
-/// Sets unique names: the last path component, widened to the left until all differ.
+/// Sets unique names: the last path component, widened to the left until all differ. Where there are checkpoints of
+/// more than one training run (directories checkpoint-N of different parents), each is called RUN/checkpoint-N.
 void assign_unique_names(std::vector<Adapter>& adapters);
 
 }  // namespace winnow::adapter
