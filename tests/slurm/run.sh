@@ -31,4 +31,11 @@ comm -13 <(sort "$work/before") <(sort "$work/after") >"$work/left"
   echo "FAILED: the cluster has left traces:" && cat "$work/left"
   status=1
 }
+# What a cluster removes at its end must be its own: a folder that holds anything else is refused.
+mkdir -p "$work/own/log"
+"$local_slurm" with-cluster --directory "$work/own" true >"$work/refusal" 2>&1
+[[ $? == 1 && -d $work/own/log && $(<"$work/refusal") == *"holds other files"* ]] || {
+  echo "FAILED: a cluster in a folder of other files:" && cat "$work/refusal"
+  status=1
+}
 exit "$status"
