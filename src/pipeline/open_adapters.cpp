@@ -85,6 +85,7 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
       }
       mine[n] = open(directories[n * ranks + rank], inputs, options);
     });
+    leave_if_asked_to_stop(options);  // of few adapters this thread may have had none
     base::ByteWriter out;
     for (const auto& opened : mine) opened.serialise(out);
     bytes = std::move(out).bytes();
