@@ -35,7 +35,9 @@ struct CacheStat {
 std::optional<double> counted_share(const base::File& file, std::uint64_t offset, std::uint64_t bytes) {
   const CacheStatRange range{offset, bytes};
   CacheStat found{};
-  if (bytes == 0 || ::syscall(kCacheStat, file.descriptor(), &range, &found, 0U) != 0) return std::nullopt;
+  if (bytes == 0 || ::syscall(kCacheStat, file.descriptor(), &range, &found, 0U) != 0 || found.cached == 0) {
+    return std::nullopt;
+  }
   const std::uint64_t page = page_bytes(), pages = (offset + bytes - 1) / page - offset / page + 1;
   return static_cast<double>(found.cached) / static_cast<double>(pages);
 }
