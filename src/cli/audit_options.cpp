@@ -54,7 +54,7 @@ void add_audit_options(po::options_description& options) {
   po::options_description method("Method", kHelpColumns);
   method.add_options()  //
       ("rank-by", text_value("METRIC", "ediem"),
-       "metric that selects: ediem, misalignment, alignment_removed, cosine, ... (README)")  //
+       "metric that selects and orders; winnow methods lists them")                          //
       ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")  //
       ("select", text_value("POLICY", "keep-top:10"),
        "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers:C; per adapter")            //

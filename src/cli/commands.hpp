@@ -13,6 +13,7 @@ using Arguments = std::vector<std::string>;  ///< those after the subcommand
 
 int audit_command(const Arguments& arguments, comm::Communicator& world);
 int merge_command(const Arguments& arguments, comm::Communicator& world);
+int methods_command(const Arguments& arguments, comm::Communicator& world);
 int plan_command(const Arguments& arguments, comm::Communicator& world);
 int prune_command(const Arguments& arguments, comm::Communicator& world);
 int report_command(const Arguments& arguments, comm::Communicator& world);

@@ -25,12 +25,13 @@ struct Command {
   int (*run)(const cli::Arguments&, comm::Communicator&);
 };
 
-constexpr std::array<Command, 6> kCommands{{
+constexpr std::array<Command, 7> kCommands{{
     {"audit", "score every LoRA layer of adapters against the alignment step of a model", cli::audit_command},
     {"prune", "write a pruned copy of an adapter, as a report says", cli::prune_command},
     {"merge", "make one report of those of several audits", cli::merge_command},
     {"report", "show a report as a table; write it as HTML, CSV or JSON", cli::report_command},
     {"plan", "show what an audit would read and compute, and where", cli::plan_command},
+    {"methods", "list every method: its datasets, what is worse, what it needs", cli::methods_command},
     {"synth", "write a synthetic model family with planted misaligned layers", cli::synth_command},
 }};
 
@@ -125,7 +126,7 @@ int main(int argc, char** argv) {
   }
   cli::print_error(
       base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))
-          .expected("audit, prune, merge, report, plan or synth")
+          .expected("audit, prune, merge, report, plan, methods or synth")
           .advice("see winnow --help"));
   return 2;
 }

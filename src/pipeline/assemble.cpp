@@ -14,7 +14,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
-using metrics::kUndefined;
+using methods::kUndefined;
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const base::Log& log) {
   std::vector<std::string> names;
@@ -77,59 +77,16 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
   return rows;
 }
 
-/// Metrics of single layers, from the scores.
-void add_layer_metrics(MetricTable& table, const Scores& scores, const std::vector<report::AdapterRow>& adapters,
-                       std::size_t modules) {
-  struct Column {
-    const char *name, *units, *long_name;
-    double metrics::LayerMetrics::*value;
-  };
-  static constexpr Column kColumns[] = {
-      {"distance", "1", "Frobenius distance between C dW and dW", &metrics::LayerMetrics::distance},
-      {"rms_distance", "1", "distance / sqrt(out_features * in_features)", &metrics::LayerMetrics::rms_distance},
-      {"update_norm", "1", "Frobenius norm of the update dW", &metrics::LayerMetrics::update_norm},
-      {"projected_norm", "1", "Frobenius norm of C dW", &metrics::LayerMetrics::projected_norm},
-      {"cosine", "1", "cosine between C dW and dW (Safe LoRA); has no sign", &metrics::LayerMetrics::cosine},
-      {"alignment_cosine", "1", "signed cosine between the alignment step V and dW",
-       &metrics::LayerMetrics::alignment_cosine},
-      {"alignment_removed", "1", "share of the alignment step V that dW takes back",
-       &metrics::LayerMetrics::alignment_removed},
-      {"subspace_energy", "1", "share of dW inside the safety subspace", &metrics::LayerMetrics::subspace_energy},
-      {"pass_discrepancy", "1", "self-check: relative difference of <C dW, dW> between the two passes",
-       &metrics::LayerMetrics::pass_discrepancy},
-  };
-  for (const auto& column : kColumns) {
-    auto& values = table.add(column.name, column.units, column.long_name);
-    for (const auto& layer : scores.layers) {
-      if (adapters[layer.adapter].status == "ok") {
-        values[layer.adapter * modules + layer.module] = layer.metrics.*column.value;
-      }
-    }
-  }
-}
-
-void add_element_metrics(MetricTable& table, const Scores& scores, const std::vector<report::AdapterRow>& adapters,
-                         std::size_t modules) {
-  struct Column {
-    const char *name, *what;
-    double compute::ElementSummary::*value;
-  };
-  static constexpr Column kColumns[] = {
-      {"min", "smallest entry", &compute::ElementSummary::minimum},
-      {"max", "largest entry", &compute::ElementSummary::maximum},
-      {"sum", "sum of the entries", &compute::ElementSummary::sum},
-      {"q25", "25 % quantile of the entries", &compute::ElementSummary::q25},
-      {"q75", "75 % quantile of the entries", &compute::ElementSummary::q75},
-  };
-  for (const bool projected : {true, false}) {
-    for (const auto& column : kColumns) {
-      auto& values = table.add(fmt::format("{}_{}", projected ? "projected" : "update", column.name), "1",
-                               fmt::format("{} of {}", column.what, projected ? "C dW" : "dW"));
-      for (const auto& layer : scores.layers) {
-        if (!layer.elements || adapters[layer.adapter].status != "ok") continue;
-        const auto& summary = projected ? layer.elements->projected : layer.elements->update;
-        values[layer.adapter * modules + layer.module] = summary.*column.value;
-      }
+/// Datasets of single layers, from the scores.
+void add_layer_datasets(MetricTable& table, const Scores& scores, const std::vector<report::AdapterRow>& adapters,
+                        std::size_t modules, std::uint32_t sums) {
+  const auto columns = methods::layer_columns(methods::chosen(sums));
+  std::vector<std::vector<double>*> datasets;
+  for (const auto* column : columns) datasets.push_back(&table.add(*column));
+  for (const auto& layer : scores.layers) {
+    if (adapters[layer.adapter].status != "ok" || layer.values.empty()) continue;
+    for (std::size_t k = 0; k < columns.size(); ++k) {
+      (*datasets[k])[layer.adapter * modules + layer.module] = layer.values.at(k);
     }
   }
 }
@@ -141,14 +98,13 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditO
   report.modules = module_rows(inputs, scores, log);
   report.adapters = adapter_rows(inputs, scores, options, log);
   MetricTable table(report.adapters.size() * report.modules.size());
-  add_layer_metrics(table, scores, report.adapters, report.modules.size());
-  if (options.element_statistics) add_element_metrics(table, scores, report.adapters, report.modules.size());
+  add_layer_datasets(table, scores, report.adapters, report.modules.size(), sums_of(options));
   report.metrics = std::move(table).take();
-  std::vector<std::vector<bool>> present(report.adapters.size(), std::vector<bool>(report.modules.size(), false));
+  report.present.assign(report.adapters.size() * report.modules.size(), 0);
   for (std::size_t m = 0; m < inputs.layers.size(); ++m) {
-    for (const auto& layer : inputs.layers[m]) present[layer.adapter][m] = true;
+    for (const auto& layer : inputs.layers[m]) report.present[layer.adapter * report.modules.size() + m] = 1;
   }
-  judge(report, present, options, log);
+  judge(report, options, log);
   return report;
 }
 

@@ -5,7 +5,7 @@
 
 #include "measure.hpp"
 #include "winnow/compute/factor_stack.hpp"
-#include "winnow/metrics/layer_metrics.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/slab/aligned_buffer.hpp"
 
 namespace winnow::pipeline {
@@ -130,6 +130,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   const auto stack = synthetic_factors(weights, ranks, kSketch);
   const auto pass = compute::make_alignment_pass(options.backend, options.device, 1);
   std::vector<double> sums, scores;
+  const auto methods = methods::chosen(sums_of(options));
   for (std::size_t sample = 0; sample < kLeastSamples; ++sample) {
     pass->begin(stack, false);
     pass->pass1(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
@@ -138,9 +139,11 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
     sums.push_back(seconds_of([&] { statistics = pass->finish(); }));
     scores.push_back(seconds_of([&] {
       const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, kSketch, options.subspace_rank);
+      const methods::ModuleFacts facts{stack.out_features, stack.in_features, std::sqrt(statistics.squared_norm),
+                                       &subspace};
       for (std::size_t j = 0; j < ranks.size(); ++j) {
-        metrics::layer_metrics(statistics.layers[j], compute::gram_a(stack, j), 1.0, stack.out_features,
-                               stack.in_features, std::sqrt(statistics.squared_norm), &subspace);
+        const auto gram_a = compute::gram_a(stack, j);
+        methods::layer_values(methods, methods::Layer(facts, statistics.layers[j], gram_a, 1.0, nullptr));
       }
     }));
   }

@@ -12,7 +12,7 @@
 #include "judge.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
-#include "winnow/metrics/layer_metrics.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/pipeline/module_names.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
@@ -44,7 +44,7 @@ std::string text_of(const report::Report& report, const std::string& attribute) 
 
 std::string layer_metrics(const report::Report& report) {
   std::string names;
-  for (const auto& metric : report.metrics) names += needs_peers(metric.name) ? "" : " " + metric.name;
+  for (const auto& metric : report.metrics) names += methods::is_over_population(metric.name) ? "" : " " + metric.name;
   return names;
 }
 
@@ -131,25 +131,31 @@ void merge_adapters(const std::vector<ReportPart>& parts, report::Report& merged
   }
 }
 
-/// The metrics of single layers, every value where its adapter and module are now.
+/// Where adapters have LoRA, and the metrics of single layers: every value where its adapter and module are now.
 void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<std::vector<std::size_t>>& places,
                    report::Report& merged) {
   const auto modules = merged.modules.size();
-  for (const auto& metric : parts.front().report.metrics) {
-    if (needs_peers(metric.name)) continue;
-    report::Metric all{metric.name, metric.units, metric.long_name, {}};
-    all.values.assign(merged.adapters.size() * modules, metrics::kUndefined);
+  const auto place = [&](auto& all, const auto& value_of) {
     std::size_t first = 0;
     for (std::size_t k = 0; k < parts.size(); ++k) {
       const auto& part = parts[k].report;
-      const auto& values = part.find_metric(metric.name)->values;
       for (std::size_t n = 0; n < part.adapters.size(); ++n) {
         for (std::size_t m = 0; m < part.modules.size(); ++m) {
-          all.values[(first + n) * modules + places[k][m]] = values[n * part.modules.size() + m];
+          all[(first + n) * modules + places[k][m]] = value_of(part, n, m);
         }
       }
       first += part.adapters.size();
     }
+  };
+  merged.present.assign(merged.adapters.size() * modules, 0);
+  place(merged.present, [](const report::Report& part, std::size_t n, std::size_t m) { return part.is_present(n, m); });
+  for (const auto& metric : parts.front().report.metrics) {
+    if (methods::is_over_population(metric.name)) continue;
+    report::Metric all{metric.name, metric.units, metric.long_name, {}, metric.categories};
+    all.values.assign(merged.adapters.size() * modules, methods::kUndefined);
+    place(all.values, [&](const report::Report& part, std::size_t n, std::size_t m) {
+      return part.find_metric(metric.name)->values[n * part.modules.size() + m];
+    });
     merged.metrics.push_back(std::move(all));
   }
 }
@@ -201,14 +207,7 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
       merged.run.push_back(std::move(row));
     }
   }
-  // A layer of a module with a weight that is not finite has no values; it cannot be told from none, and is not missed.
-  const auto& distance = merged.find_metric("distance")->values;
-  const auto modules = merged.modules.size();
-  std::vector<std::vector<bool>> present(merged.adapters.size(), std::vector<bool>(modules, false));
-  for (std::size_t cell = 0; cell < distance.size(); ++cell) {
-    present[cell / modules][cell % modules] = !std::isnan(distance[cell]);
-  }
-  judge(merged, present, options_of(parts.front().report), log);
+  judge(merged, options_of(parts.front().report), log);
   return merged;
 }
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "winnow/base/error.hpp"
-#include "winnow/metrics/layer_metrics.hpp"
+#include "winnow/methods/method.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::pipeline {
@@ -23,13 +23,13 @@ class MetricTable {
   MetricTable(std::size_t cells, std::vector<report::Metric> metrics)
       : cells_(cells), metrics_(std::make_move_iterator(metrics.begin()), std::make_move_iterator(metrics.end())) {}
 
-  std::vector<double>& add(const std::string& name, const std::string& units, const std::string& long_name) {
-    metrics_.push_back({name, units, long_name, std::vector<double>(cells_, metrics::kUndefined)});
+  /// All undefined; `population` completes the long name of a dataset that depends on it.
+  std::vector<double>& add(const methods::Column& column, std::string_view population = {}) {
+    auto long_name = std::string(column.long_name);
+    if (column.of_population) long_name += population;
+    metrics_.push_back({std::string(column.name), "1", std::move(long_name),
+                        std::vector<double>(cells_, methods::kUndefined), std::string(column.categories)});
     return metrics_.back().values;
-  }
-  void add(const std::string& name, const std::string& units, const std::string& long_name,
-           std::vector<double> values) {
-    add(name, units, long_name) = std::move(values);
   }
   const std::vector<double>& operator[](std::string_view name) const {
     for (const auto& metric : metrics_) {

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/pipeline/memory.hpp"
 
 namespace winnow::pipeline {
@@ -144,6 +146,9 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
                                          options_.subspace_rank);
   const double f = std::sqrt(statistics.squared_norm);
+  const methods::ModuleFacts facts{task.out_features, task.in_features, f,
+                                   statistics.sketch_columns > 0 ? &subspace : nullptr};
+  const auto methods = methods::chosen(sums_of(options_));
   if (batch.first == 0) scores.modules.push_back({batch.module, f, statistics.non_finite});
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
@@ -152,12 +157,13 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
     layer.fault = batch.faults[j];
     const double scale = inputs_.lora(batch.layers[j]).scale;
     if (layer.fault.empty() && !statistics.non_finite.found) {
-      layer.metrics = metrics::layer_metrics(statistics.layers[j], compute::gram_a(batch.stack, j, threads_), scale,
-                                             task.out_features, task.in_features, f,
-                                             statistics.sketch_columns > 0 ? &subspace : nullptr);
+      std::optional<compute::ElementStatistics> entries;
       if (!batch.elements.empty()) {
-        layer.elements = {batch.elements[j].projected.scaled(scale), batch.elements[j].update.scaled(scale)};
+        entries = {batch.elements[j].projected.scaled(scale), batch.elements[j].update.scaled(scale)};
       }
+      const auto gram_a = compute::gram_a(batch.stack, j, threads_);
+      layer.values = methods::layer_values(
+          methods, methods::Layer(facts, statistics.layers[j], gram_a, scale, entries ? &*entries : nullptr));
     }
     scores.layers.push_back(std::move(layer));
   }

@@ -4,9 +4,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 
 #include "winnow/base/error.hpp"
+#include "winnow/methods/table.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -14,31 +14,39 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-constexpr std::array<std::string_view, 12> kMetrics{
-    "ediem",  "misalignment",     "distance",          "rms_distance",    "update_norm",         "projected_norm",
-    "cosine", "alignment_cosine", "alignment_removed", "subspace_energy", "ediem_published_std", "diem_theoretical"};
-constexpr std::array<std::string_view, 2> kElementMetrics{"ediem_published_iqr", "diem"};
-
-bool contains(const auto& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
+/// Refuses a metric that cannot rank in this run, and says which can.
+void require_rankable(const AuditOptions& options) {
+  const auto names = methods::rankable(sums_of(options));
+  if (std::find(names.begin(), names.end(), options.rank_by) != names.end()) return;
+  const auto* method = methods::method_of(options.rank_by);
+  if (method != nullptr && (method->sums & methods::kEntrySums) != 0 && !options.element_statistics) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs element statistics", options.rank_by))
+        .advice("add --element-stats");
+  }
+  if (method != nullptr) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--rank-by {}: it describes, and cannot tell which is worse", options.rank_by))
+        .expected(fmt::format("one of {}", fmt::join(names, ", ")));
+  }
+  const auto guess = methods::nearest(options.rank_by, names);
+  throw Error(ErrorKind::usage, fmt::format("unknown --rank-by {}", options.rank_by))
+      .expected(fmt::format("one of {}", fmt::join(names, ", ")))
+      .advice(guess.empty() ? "see winnow methods" : guess);
 }
 
 }  // namespace
+
+std::uint32_t sums_of(const AuditOptions& options) {
+  using namespace methods;
+  const std::uint32_t always = kUpdateSums | kProjectionSums | kAlongSums | kCrossCheckSums | kSubspaceSums;
+  return always | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
+}
 
 void validate(const AuditOptions& options) {
   if (options.adapters.empty() && options.zoo.empty()) {
     throw Error(ErrorKind::usage, "no adapter given").advice("name one with --adapter DIR, or many with --zoo PATH");
   }
-  if (contains(kElementMetrics, options.rank_by)) {
-    if (!options.element_statistics) {
-      throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs element statistics", options.rank_by))
-          .advice("add --element-stats");
-    }
-  } else if (!contains(kMetrics, options.rank_by)) {
-    throw Error(ErrorKind::usage, fmt::format("unknown --rank-by {}", options.rank_by))
-        .expected(fmt::format("one of {}, and with --element-stats {}", fmt::join(kMetrics, ", "),
-                              fmt::join(kElementMetrics, ", ")));
-  }
+  require_rankable(options);
   if (options.rank_by == "subspace_energy" && options.subspace_rank == 0) {
     throw Error(ErrorKind::usage, "--rank-by subspace_energy needs the sketch").advice("leave out --subspace-rank 0");
   }

@@ -1,12 +1,14 @@
 #include "winnow/pipeline/prune.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
 
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/select/selection.hpp"
 
 namespace winnow::pipeline {
@@ -45,11 +47,16 @@ std::size_t adapter_row(const report::Report& report, const adapter::Adapter& ad
 std::vector<report::Action> select_anew(const report::Report& report, std::size_t adapter, const std::string& policy,
                                         const std::string& rank_by, const base::Log& log) {
   const auto* metric = report.find_metric(rank_by);
-  if (metric == nullptr) {
-    std::string known;
-    for (const auto& candidate : report.metrics) known += (known.empty() ? "" : ", ") + candidate.name;
-    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not in the report", rank_by))
-        .expected("one of " + known);
+  if (metric == nullptr || methods::sense_of(rank_by) == methods::Sense::none) {
+    std::vector<std::string_view> known;
+    for (const auto& candidate : report.metrics) {
+      if (methods::sense_of(candidate.name) != methods::Sense::none) known.emplace_back(candidate.name);
+    }
+    throw Error(ErrorKind::usage,
+                metric == nullptr ? fmt::format("--rank-by {} is not in the report", rank_by)
+                                  : fmt::format("--rank-by {}: it describes, and cannot tell which is worse", rank_by))
+        .expected(fmt::format("one of {}", fmt::join(known, ", ")))
+        .advice(methods::nearest(rank_by, known));
   }
   const auto modules = report.modules.size();
   const auto scores = std::span(metric->values).subspan(adapter * modules, modules);
@@ -57,17 +64,15 @@ std::vector<report::Action> select_anew(const report::Report& report, std::size_
   std::vector<bool> present;
   for (std::size_t m = 0; m < modules; ++m) {
     names.push_back(report.modules[m].name);
-    present.push_back(report.action[adapter * modules + m] != report::Action::none);
+    present.push_back(report.is_present(adapter, m));
   }
   const auto selection =
-      select::select(scores, present, names, select::parse_policy(policy), select::sense_of(rank_by));
+      select::select(scores, present, names, select::parse_policy(policy), methods::sense_of(rank_by));
   if (!selection.unscored.empty()) {
     log.warn(fmt::format("{} modules have no {} and are kept, the first is {}", selection.unscored.size(), rank_by,
                          names[selection.unscored.front()]));
   }
-  std::vector<report::Action> actions;
-  for (const auto action : selection.action) actions.push_back(static_cast<report::Action>(action));
-  return actions;
+  return selection.action;
 }
 
 }  // namespace

@@ -5,22 +5,6 @@
 #include "winnow/pipeline/score.hpp"
 
 namespace winnow::pipeline {
-namespace {
-
-void put(base::ByteWriter& out, const compute::ElementSummary& summary) {
-  for (const double value : {summary.minimum, summary.maximum, summary.sum, summary.q25, summary.q75}) out.put(value);
-}
-
-compute::ElementSummary get_summary(base::ByteReader& in) {
-  compute::ElementSummary summary;
-  for (double* value : {&summary.minimum, &summary.maximum, &summary.sum, &summary.q25, &summary.q75}) {
-    *value = in.get<double>();
-  }
-  return summary;
-}
-
-}  // namespace
-
 void Scores::serialise(base::ByteWriter& out) const {
   out.put<std::uint64_t>(modules.size());
   for (const auto& score : modules) {
@@ -34,12 +18,8 @@ void Scores::serialise(base::ByteWriter& out) const {
   for (const auto& score : layers) {
     out.put(score.module);
     out.put(score.adapter);
-    out.put(score.metrics);
-    out.put(score.elements.has_value());
-    if (score.elements) {
-      put(out, score.elements->projected);
-      put(out, score.elements->update);
-    }
+    out.put<std::uint64_t>(score.values.size());
+    for (const double value : score.values) out.put(value);
     out.put(score.fault);
   }
 }
@@ -58,12 +38,7 @@ void Scores::append(base::ByteReader& in) {
     LayerScore score;
     score.module = in.get<std::uint64_t>();
     score.adapter = in.get<std::uint32_t>();
-    score.metrics = in.get<metrics::LayerMetrics>();
-    if (in.get<bool>()) {
-      score.elements.emplace();
-      score.elements->projected = get_summary(in);
-      score.elements->update = get_summary(in);
-    }
+    for (auto values = in.get<std::uint64_t>(); values > 0; --values) score.values.push_back(in.get<double>());
     score.fault = in.get_string();
     layers.push_back(std::move(score));
   }

@@ -7,17 +7,21 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <sstream>
 
-#include "winnow/select/selection.hpp"
+#include "winnow/methods/table.hpp"
 
 namespace winnow::report {
 
 Analysis::Analysis(const Report& report)
     : report_(report),
-      rank_by_(report.rank_by.empty() ? "ediem" : report.rank_by),
-      low_is_worse_(select::sense_of(rank_by_) == select::Sense::low_is_worse),
+      rank_by_(report.rank_by.empty() ? std::string(methods::kDefaultRanking) : report.rank_by),
+      low_is_worse_(methods::sense_of(rank_by_) == methods::Sense::low_is_worse),
       score_(report.find_metric(rank_by_)),
       removed_(report.find_metric("alignment_removed")) {
+  for (const auto& metric : report.metrics) {
+    if (!metric.categories.empty()) categories_.emplace(&metric, category_names(metric));
+  }
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     if (report.adapters[n].status == "quarantined") {
       quarantined_.push_back(n);
@@ -48,8 +52,9 @@ Action Analysis::action(std::size_t n, std::size_t m) const {
   return report_.action.empty() ? Action::none : report_.action[n * report_.modules.size() + m];
 }
 
-Cause Analysis::cause(std::size_t n, std::size_t m) const {
-  return report_.misalignment_cause.empty() ? Cause::none : report_.misalignment_cause[n * report_.modules.size() + m];
+const std::string& Analysis::category(const Metric& metric, std::size_t n, std::size_t m) const {
+  const auto code = value(&metric, n, m);
+  return categories_.at(&metric).at(std::isnan(code) ? 0 : static_cast<std::size_t>(code));
 }
 
 AdapterView Analysis::view(std::size_t n) const {
@@ -67,10 +72,7 @@ AdapterView Analysis::view(std::size_t n) const {
       out.ranking.push_back(m);
       continue;
     }
-    // Absent modules have no value at all; those with LoRA that could not be scored have some, or bad weights.
-    const bool has_value = std::any_of(report_.metrics.begin(), report_.metrics.end(),
-                                       [&](const Metric& metric) { return !std::isnan(value(&metric, n, m)); });
-    if (has_value || (report_.modules[m].flags & kNonFinite) != 0) out.unscored.push_back(m);
+    if (report_.is_present(n, m)) out.unscored.push_back(m);
   }
   std::sort(out.ranking.begin(), out.ranking.end(), [&](std::size_t a, std::size_t b) {
     const auto left = score(n, a), right = score(n, b);
@@ -113,7 +115,16 @@ Summary Analysis::summarise(std::string label, const std::vector<std::size_t>& m
       if (const auto at = score(adapter.index, m); !std::isnan(at)) scores.push_back(at);
     }
   }
-  out.misalignment = std::numeric_limits<double>::quiet_NaN();
+  out.misalignment = out.compared = std::numeric_limits<double>::quiet_NaN();
+  if (const auto* column = compared()) {
+    std::vector<double> values;
+    for (const auto& adapter : adapters_) {
+      for (const auto m : modules) {
+        if (const auto at = value(column->name, adapter.index, m); !std::isnan(at)) values.push_back(at);
+      }
+    }
+    out.compared = quantile(std::move(values), 0.5);
+  }
   const auto* misalignment = report_.find_metric("misalignment");
   for (const auto& adapter : adapters_) {
     for (const auto m : modules) out.misalignment = std::fmax(out.misalignment, value(misalignment, adapter.index, m));
@@ -162,6 +173,52 @@ std::vector<Summary> Analysis::by_depth(std::size_t bands) const {
   return out;
 }
 
+std::vector<ShownColumn> Analysis::columns() const {
+  std::vector<std::string> names{rank_by_};
+  const auto* ranking = methods::method_of(rank_by_);
+  const auto shown = methods::shown_columns();
+  const auto add = [&](const methods::Column* column) {
+    if (std::find(names.begin(), names.end(), column->name) == names.end()) names.emplace_back(column->name);
+  };
+  for (const auto* column : shown) {
+    if (column->form == methods::Form::category && methods::method_of(column->name) == ranking) add(column);
+  }
+  for (const auto* column : shown) add(column);
+  std::vector<ShownColumn> columns;
+  for (const auto& name : names) {
+    const auto* metric = report_.find_metric(name);
+    if (metric == nullptr) continue;
+    const auto* known = methods::find_column(name);
+    if (known == nullptr) {
+      columns.push_back({metric, methods::title_of(name), name});
+    } else {
+      columns.push_back(
+          {metric, std::string(known->title), known->narrow.empty() ? name : std::string(known->narrow), known->form});
+    }
+  }
+  return columns;
+}
+
+std::string Analysis::text(const ShownColumn& column, std::size_t n, std::size_t m) const {
+  const auto at = value(column.metric, n, m);
+  switch (column.form) {
+    case methods::Form::category:
+      return at > 0 ? category(*column.metric, n, m) : "-";
+    case methods::Form::share:
+      return share_text(at);
+    case methods::Form::number:
+    case methods::Form::robust:
+      break;
+  }
+  return number_text(at);
+}
+
+const methods::Column* Analysis::compared() const {
+  const auto* column = methods::find_column(rank_by_);
+  if (column == nullptr || column->compares.empty() || report_.find_metric(column->compares) == nullptr) return nullptr;
+  return methods::find_column(column->compares);
+}
+
 std::string Analysis::selection_text() const {
   auto text = fmt::format("{} by {}", report_.policy.empty() ? "no selection" : report_.policy, rank_by_);
   text += low_is_worse_ ? " (low = misaligned)" : " (high = misaligned)";
@@ -205,9 +262,11 @@ std::string_view name(Action action) {
   return kNames.at(static_cast<std::size_t>(action));
 }
 
-std::string_view name(Cause cause) {
-  constexpr std::array<std::string_view, 4> kNames{"none", "magnitude", "direction", "sign"};
-  return kNames.at(static_cast<std::size_t>(cause));
+std::vector<std::string> category_names(const Metric& metric) {
+  std::vector<std::string> names;
+  std::istringstream words(metric.categories);
+  for (std::string name; words >> name;) names.push_back(std::move(name));
+  return names;
 }
 
 std::string to_text(const Attribute& attribute) {
@@ -242,17 +301,6 @@ std::string bytes_text(double bytes) {
   std::size_t unit = 0;
   while (bytes >= 1000 && unit + 1 < kUnits.size()) bytes /= 1000, ++unit;
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits.at(unit));
-}
-
-double quantile(std::vector<double> values, double q) {
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  const auto position = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(position);
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(below), values.end());
-  const auto low = values[below];
-  if (below + 1 == values.size()) return low;
-  const auto high = *std::min_element(values.begin() + static_cast<std::ptrdiff_t>(below) + 1, values.end());
-  return std::lerp(low, high, position - static_cast<double>(below));
 }
 
 }  // namespace winnow::report

@@ -4,10 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "winnow/methods/table.hpp"
+#include "winnow/metrics/quantile.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::report {
@@ -32,7 +35,16 @@ struct Summary {
   std::string label;
   std::size_t scored = 0, pruned = 0, undoing = 0;
   double median = 0, worst = 0;  ///< of the metric that orders
+  double compared = 0;           ///< the median of the dataset that it sets against peers; NaN if there is none
   double misalignment = 0;       ///< the largest
+};
+
+/// A dataset as tables show it.
+struct ShownColumn {
+  const Metric* metric = nullptr;
+  std::string title, narrow;  ///< for a page, and short for a terminal
+  methods::Form form = methods::Form::number;
+  bool is_text() const { return form == methods::Form::category; }
 };
 
 /// `report` must outlive it.
@@ -49,7 +61,12 @@ class Analysis {
   double value(const Metric* metric, std::size_t n, std::size_t m) const;  ///< NaN where there is no such metric
   double value(std::string_view metric, std::size_t n, std::size_t m) const;
   Action action(std::size_t n, std::size_t m) const;
-  Cause cause(std::size_t n, std::size_t m) const;
+
+  /// What a table of modules shows: the metric that orders first, with what explains it, then those it is usually
+  /// compared with, as far as the report has them.
+  std::vector<ShownColumn> columns() const;
+  std::string text(const ShownColumn& column, std::size_t n, std::size_t m) const;        ///< "-" if undefined
+  const std::string& category(const Metric& metric, std::size_t n, std::size_t m) const;  ///< the name of its code
   bool undoing(std::size_t n, std::size_t m) const { return value(removed_, n, m) > kRemovedFlag; }
 
   double worst_score(const AdapterView& adapter) const;         ///< of the metric that orders; NaN for none
@@ -63,6 +80,11 @@ class Analysis {
   std::vector<Summary> by_role() const;                    ///< worst median first
   std::vector<Summary> by_depth(std::size_t bands) const;  ///< in layer order, modules without a layer last
 
+  /// The dataset of single layers that the metric which orders sets against its peers; nullptr if it does not. Scores
+  /// among peers of one role have a median of 0 in each role by their definition; this dataset's median tells.
+  const methods::Column* compared() const;
+  bool misalignment_beside() const { return rank_by_ != "misalignment"; }  ///< whether tables show it as well
+
   std::string selection_text() const;                      ///< what selected, in words
   std::string cut_text(const AdapterView& adapter) const;  ///< "score >= 4.2", or "nothing pruned"
 
@@ -75,6 +97,7 @@ class Analysis {
   bool low_is_worse_;
   const Metric* score_;
   const Metric* removed_;
+  std::map<const Metric*, std::vector<std::string>> categories_;
   std::vector<AdapterView> adapters_;
   std::vector<std::size_t> quarantined_;
 };
@@ -92,12 +115,14 @@ std::vector<StageSummary> stages(const Report& report);  ///< in order of their 
 std::string common_prefix(const std::vector<ModuleRow>& modules);
 
 std::string_view name(Action action);
-std::string_view name(Cause cause);
+
+/// Names of the codes of a metric that holds categories.
+std::vector<std::string> category_names(const Metric& metric);
 std::string to_text(const Attribute& attribute);
 std::string number_text(double value, int digits = 2);  ///< "-" for NaN, exponent where very large or small
 std::string share_text(double value);                   ///< 3 decimals, for what lies between -1 and 1
 std::string percent_text(double share);                 ///< "18 %"; "-" for NaN, "<1 %" where it would round to none
 std::string bytes_text(double bytes);                   ///< "14.2 GB"
-double quantile(std::vector<double> values, double q);  ///< linear-interpolated; NaN for none
+using metrics::quantile;
 
 }  // namespace winnow::report

@@ -105,18 +105,29 @@ std::string adapters_csv(const Report& report) {
   return csv.take();
 }
 
+std::vector<const Metric*> metrics_of(const Report& report, bool categories) {
+  std::vector<const Metric*> metrics;
+  for (const auto& metric : report.metrics) {
+    if (metric.categories.empty() != categories) metrics.push_back(&metric);
+  }
+  return metrics;
+}
+
 std::string metrics_csv(const Analysis& analysis) {
   const auto& report = analysis.report();
   Csv csv;
   header(csv, {"adapter", "module"});
-  for (const auto& metric : report.metrics) csv.field(metric.name);
-  header(csv, {"misalignment_cause", "action"});
+  const auto numbers = metrics_of(report, false), categories = metrics_of(report, true);
+  for (const auto* metric : numbers) csv.field(metric->name);
+  for (const auto* metric : categories) csv.field(metric->name);
+  header(csv, {"action"});
   csv.end();
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     for (std::size_t m = 0; m < report.modules.size(); ++m) {
       csv.field(report.adapters[n].name).field(report.modules[m].name);
-      for (const auto& metric : report.metrics) csv.field(analysis.value(&metric, n, m));
-      csv.field(name(analysis.cause(n, m))).field(name(analysis.action(n, m))).end();
+      for (const auto* metric : numbers) csv.field(analysis.value(metric, n, m));
+      for (const auto* metric : categories) csv.field(analysis.category(*metric, n, m));
+      csv.field(name(analysis.action(n, m))).end();
     }
   }
   return csv.take();
@@ -246,14 +257,17 @@ std::string render_json(const Report& report) {
   std::string out = fmt::format("{{\"schema_version\": {},\n\"attributes\": {},\n", kSchemaVersion, dump(attributes));
   out += "\"modules\": " + dump(modules_json(report)) + ",\n\"adapters\": " + dump(adapters_json(report));
   out += ",\n\"metrics\": {";
-  for (std::size_t k = 0; k < report.metrics.size(); ++k) {
-    const auto& metric = report.metrics[k];
-    out += fmt::format("{}{}: {{\"units\": {}, \"long_name\": {}, \"values\": {}}}", k == 0 ? "\n" : ",\n",
-                       dump(metric.name), dump(metric.units), dump(metric.long_name),
-                       rows(report, [&](std::size_t n, std::size_t m) { return analysis.value(&metric, n, m); }));
+  const char* separator = "\n";
+  for (const auto* metric : metrics_of(report, false)) {
+    out += fmt::format("{}{}: {{\"units\": {}, \"long_name\": {}, \"values\": {}}}", std::exchange(separator, ",\n"),
+                       dump(metric->name), dump(metric->units), dump(metric->long_name),
+                       rows(report, [&](std::size_t n, std::size_t m) { return analysis.value(metric, n, m); }));
   }
-  out += "},\n\"misalignment_cause\": ";
-  out += rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.cause(n, m)); });
+  out += "}";
+  for (const auto* metric : metrics_of(report, true)) {
+    out += fmt::format(",\n{}: ", dump(metric->name));
+    out += rows(report, [&](std::size_t n, std::size_t m) { return analysis.category(*metric, n, m); });
+  }
   out += fmt::format(",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"population\": {}, \"action\": {}}}",
                      dump(report.policy), dump(report.rank_by), dump(report.population),
                      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));

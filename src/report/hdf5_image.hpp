@@ -114,10 +114,10 @@ class Image {
     put_attribute(object, name, H5T_NATIVE_DOUBLE, nullptr, &value);
   }
   /// CF conventions, section 3.5: what the numbers of an enumeration mean.
-  template <class T, std::size_t Count>
-  void enumeration(hid_t object, const std::string& kind, const std::array<T, Count>& values,
-                   std::string_view meanings) const {
-    const hsize_t count = Count;
+  template <class Values>
+  void enumeration(hid_t object, const std::string& kind, const Values& values, std::string_view meanings) const {
+    using T = typename Values::value_type;
+    const hsize_t count = values.size();
     put_attribute(object, kind, native_type<T>(), &count, values.data());
     attribute(object, "flag_meanings", std::string(meanings));
   }

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <span>
@@ -8,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "analysis.hpp"
 #include "hdf5_source.hpp"
 #include "schema.hpp"
 #include "winnow/base/error.hpp"
@@ -84,39 +86,67 @@ void read_adapters(const Source& source, Report& report) {
   columns.text("sha256", &AdapterRow::sha256);
 }
 
+void require_meanings(const Source& source, const std::string& name, const std::vector<std::uint8_t>& codes,
+                      std::size_t meanings) {
+  const auto strange = std::find_if(codes.begin(), codes.end(), [&](auto code) { return code >= meanings; });
+  if (strange == codes.end()) return;
+  throw source.error(fmt::format("{} holds a value without meaning", name))
+      .expected(fmt::format("0 to {}, found {}", meanings - 1, *strange));
+}
+
 template <class Enum>
 std::vector<Enum> read_codes(const Source& source, const Handle& group, const std::string& name, const Shape& shape,
                              Enum largest) {
   const auto values = source.numbers<std::uint8_t>(group, name, shape);
+  require_meanings(source, name, values, static_cast<std::size_t>(largest) + 1);
   std::vector<Enum> out;
   out.reserve(values.size());
-  for (const auto value : values) {
-    if (value > static_cast<std::uint8_t>(largest)) {
-      throw source.error(fmt::format("{} holds a value without meaning", name))
-          .expected(fmt::format("0 to {}, found {}", static_cast<int>(largest), value));
-    }
-    out.push_back(static_cast<Enum>(value));
-  }
+  for (const auto value : values) out.push_back(static_cast<Enum>(value));
   return out;
 }
 
 void read_metrics(const Source& source, Report& report, const Shape& shape) {
   const auto group = source.group("metrics");
   for (auto& name : source.members(group, "metrics")) {
-    if (name == schema::kAdapterScale || name == schema::kModuleScale || name == schema::kCause) continue;
+    if (name == schema::kAdapterScale || name == schema::kModuleScale) continue;
     Metric metric;
-    metric.values = source.numbers<double>(group, name, shape);
+    metric.categories = source.text_attribute(group, name, "flag_meanings");
+    if (metric.categories.empty()) {
+      metric.values = source.numbers<double>(group, name, shape);
+    } else {
+      const auto codes = source.numbers<std::uint8_t>(group, name, shape);
+      require_meanings(source, name, codes, category_names(metric).size());
+      metric.values.assign(codes.begin(), codes.end());
+    }
     metric.units = source.text_attribute(group, name, "units");
     metric.long_name = source.text_attribute(group, name, "long_name");
     metric.name = std::move(name);
     report.metrics.push_back(std::move(metric));
   }
-  report.misalignment_cause = read_codes(source, group, std::string(schema::kCause), shape, Cause::sign);
+}
+
+/// Of a report of earlier versions, which did not tell: where there is a value, or an action.
+std::vector<std::uint8_t> presence_by_values(const Report& report) {
+  std::vector<std::uint8_t> present(report.action.size());
+  for (std::size_t cell = 0; cell < present.size(); ++cell) {
+    present[cell] = report.action[cell] != Action::none ||
+                    std::any_of(report.metrics.begin(), report.metrics.end(), [&](const Metric& metric) {
+                      return metric.categories.empty() && !std::isnan(metric.values[cell]);
+                    });
+  }
+  return present;
 }
 
 void read_selection(const Source& source, Report& report, const Shape& shape) {
   const auto group = source.group("selection");
   report.action = read_codes(source, group, "action", shape, Action::prune);
+  const auto members = source.members(group, "selection");
+  if (std::find(members.begin(), members.end(), "present") != members.end()) {
+    report.present = source.numbers<std::uint8_t>(group, "present", shape);
+    require_meanings(source, "present", report.present, 2);
+  } else {
+    report.present = presence_by_values(report);
+  }
   const auto attributes = source.attributes(group.get());
   const auto text = [&](const char* name) -> std::string {
     const auto found = attributes.find(name);

@@ -2,12 +2,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "analysis.hpp"
 #include "hdf5_image.hpp"
 #include "schema.hpp"
 #include "winnow/base/error.hpp"
@@ -146,14 +149,19 @@ void write_metrics(const Image& image, const Report& report, const Handle& adapt
   image.link(group.get(), schema::kAdapterScale);
   image.link(group.get(), schema::kModuleScale);
   for (const auto& metric : report.metrics) {
-    image.numbers<double>(group.get(), metric.name, shape, metric.values, metric.units, metric.long_name,
-                          {&adapters, &modules});
+    if (metric.categories.empty()) {
+      image.numbers<double>(group.get(), metric.name, shape, metric.values, metric.units, metric.long_name,
+                            {&adapters, &modules});
+      continue;
+    }
+    std::vector<std::uint8_t> codes(metric.values.size()), known(category_names(metric).size());
+    std::transform(metric.values.begin(), metric.values.end(), codes.begin(),
+                   [](double value) { return std::isnan(value) ? std::uint8_t{0} : static_cast<std::uint8_t>(value); });
+    std::iota(known.begin(), known.end(), std::uint8_t{0});
+    const auto dataset = image.numbers<std::uint8_t>(group.get(), metric.name, shape, codes, metric.units,
+                                                     metric.long_name, {&adapters, &modules});
+    image.enumeration(dataset.get(), "flag_values", known, metric.categories);
   }
-  const auto causes = codes(report.misalignment_cause, shape[0] * shape[1]);
-  const auto cause =
-      image.numbers<std::uint8_t>(group.get(), std::string(schema::kCause), shape, causes, "1",
-                                  "which of the three parts of misalignment was largest", {&adapters, &modules});
-  image.enumeration(cause.get(), "flag_values", schema::kCauseValues, schema::kCauseMeanings);
 }
 
 void write_selection(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
@@ -169,6 +177,10 @@ void write_selection(const Image& image, const Report& report, const Handle& ada
                                                   "what the selection decided; none: no LoRA there, or not scored",
                                                   {&adapters, &modules});
   image.enumeration(action.get(), "flag_values", schema::kActionValues, schema::kActionMeanings);
+  auto present = report.present;
+  present.resize(shape[0] * shape[1]);
+  image.numbers<std::uint8_t>(group.get(), "present", shape, present, "1",
+                              "1 if the adapter has LoRA on the module, scored or not", {&adapters, &modules});
 }
 
 void write_run(const Image& image, const Report& report) {
@@ -201,12 +213,11 @@ void check_consistent(const Report& report, const std::string& path) {
             fmt::format("{} values of {} for {} adapters and {} modules", metric.values.size(), metric.name,
                         report.adapters.size(), report.modules.size()));
     const bool reserved = metric.name.empty() || metric.name.find('/') != std::string::npos ||
-                          metric.name == schema::kAdapterScale || metric.name == schema::kModuleScale ||
-                          metric.name == schema::kCause;
+                          metric.name == schema::kAdapterScale || metric.name == schema::kModuleScale;
     require(!reserved, fmt::format("a metric cannot be called '{}'", metric.name));
   }
-  const auto cause = report.misalignment_cause.size(), action = report.action.size();
-  require(cause == cells || cause == 0, fmt::format("{} causes for {} cells", cause, cells));
+  const auto present = report.present.size(), action = report.action.size();
+  require(present == cells || present == 0, fmt::format("{} flags of presence for {} cells", present, cells));
   require(action == cells || action == 0, fmt::format("{} actions for {} cells", action, cells));
 }
 

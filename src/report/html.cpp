@@ -77,17 +77,12 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
   const auto& report = analysis.report();
   const auto prefix = common_prefix(report.modules);
   const auto title = title_of(analysis.rank_by());
-  Table table("All adapters, worst first by " + title,
-              {{"#"},
-               {"adapter", true},
-               {"worst " + title},
-               {"worst misalignment"},
-               {"pruned"},
-               {"share"},
-               {"scored"},
-               {"take back"},
-               {"LoRA rank"},
-               {"worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), true}});
+  const bool beside = analysis.misalignment_beside();
+  std::vector<Heading> headings{{"#"}, {"adapter", true}, {"worst " + title}};
+  if (beside) headings.push_back({"worst misalignment"});
+  for (const auto* text : {"pruned", "share", "scored", "take back", "LoRA rank"}) headings.push_back({text});
+  headings.push_back({"worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), true});
+  Table table("All adapters, worst first by " + title, headings);
   for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
     const auto& adapter = analysis.adapters()[i];
     const auto& row = report.adapters[adapter.index];
@@ -98,11 +93,15 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
     for (std::size_t k = 0; k < std::min(kWorstModulesListed, adapter.ranking.size()); ++k) {
       worst += (k == 0 ? "" : ", ") + for_html(report.modules[adapter.ranking[k]].name.substr(prefix.size()));
     }
-    table.add({cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label),
-               cell(number_text(analysis.worst_score(adapter))),
-               cell(number_text(analysis.worst_misalignment(adapter))), cell(adapter.pruned),
-               cell(any ? percent_text(adapter.share_pruned()) : "-"), cell(adapter.ranking.size()),
-               cell(adapter.undoing), cell(row.rank), "<td class=\"a mono list\">" + (any ? worst : "-") + "</td>"});
+    std::vector<std::string> cells{cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label),
+                                   cell(number_text(analysis.worst_score(adapter)))};
+    if (beside) cells.push_back(cell(number_text(analysis.worst_misalignment(adapter))));
+    for (const auto& text : {cell(adapter.pruned), cell(any ? percent_text(adapter.share_pruned()) : "-"),
+                             cell(adapter.ranking.size()), cell(adapter.undoing), cell(row.rank)}) {
+      cells.push_back(text);
+    }
+    cells.push_back("<td class=\"a mono list\">" + (any ? worst : "-") + "</td>");
+    table.add(cells);
   }
   return zoo_figure(analysis) + table.text();
 }
@@ -110,32 +109,22 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
 std::string worst_modules(const Analysis& analysis, const AdapterView& adapter) {
   const auto& report = analysis.report();
   const auto n = adapter.index;
-  const bool other = analysis.rank_by() != "ediem" && analysis.rank_by() != "misalignment" &&
-                     analysis.rank_by() != "cosine" && analysis.rank_by() != "alignment_removed" &&
-                     analysis.rank_by() != "subspace_energy";
-  std::vector<Heading> headings{{"module"}};
-  if (other) headings.push_back({title_of(analysis.rank_by())});
-  headings.insert(headings.begin() + 1, {"action", true});  // what a telephone shows without scrolling comes first
-  for (const auto* text : {"E-DIEM", "misalignment"}) headings.push_back({text});
-  headings.push_back({"cause", true});
-  for (const auto* text : {"cosine", "alignment removed", "subspace energy"}) headings.push_back({text});
+  const auto shown = analysis.columns();
+  // What a telephone shows without scrolling comes first.
+  std::vector<Heading> headings{{"module"}, {"action", true}};
+  for (const auto& column : shown) headings.push_back({column.title, column.is_text()});
   Table table(fmt::format("Worst modules by {}", title_of(analysis.rank_by())), headings);
   for (std::size_t i = 0; i < std::min(kWorstModules, adapter.ranking.size()); ++i) {
     const auto m = adapter.ranking[i];
-    const auto score = [&](const char* metric) { return cell(number_text(analysis.value(metric, n, m))); };
-    const auto share = [&](const char* metric) { return share_text(analysis.value(metric, n, m)); };
-    const auto cause = analysis.cause(n, m);
     std::vector<std::string> cells{row_head("<span class=\"mono\">" + breakable(report.modules[m].name) + "</span>"),
                                    left(action_tag(analysis.action(n, m)))};
-    if (other) cells.push_back(cell(number_text(analysis.score(n, m))));
-    cells.push_back(score("ediem"));
-    cells.push_back(score("misalignment"));
-    cells.push_back(left(cause == Cause::none ? "-" : std::string(name(cause))));
-    cells.push_back(cell(share("cosine")));
-    const auto removed = share("alignment_removed");
-    cells.push_back(
-        cell(analysis.undoing(n, m) ? fmt::format("<span class=\"tag flag\">\u25E5 {}</span>", removed) : removed));
-    cells.push_back(cell(share("subspace_energy")));
+    for (const auto& column : shown) {
+      auto text = for_html(analysis.text(column, n, m));
+      if (column.metric->name == "alignment_removed" && analysis.undoing(n, m)) {
+        text = fmt::format("<span class=\"tag flag\">\u25E5 {}</span>", text);
+      }
+      cells.push_back(column.is_text() ? left(text) : cell(text));
+    }
     table.add(cells);
   }
   return table.text();
@@ -192,13 +181,16 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
 
 std::string summary(const Analysis& analysis, const std::string& what, const std::vector<Summary>& rows) {
   if (rows.empty()) return {};
-  Table table(fmt::format("By {}, over all adapters", what), {{what},
-                                                              {"pruned"},
-                                                              {"median " + title_of(analysis.rank_by())},
-                                                              {"worst"},
-                                                              {"worst misalignment"},
-                                                              {"take back"},
-                                                              {"scored"}});
+  const auto* compared = what == "role" && analysis.report().population == "role" ? analysis.compared() : nullptr;
+  const bool beside = analysis.misalignment_beside();
+  std::vector<Heading> headings{{what}, {"pruned"}};
+  headings.push_back(
+      {"median " + title_of(compared == nullptr ? std::string_view(analysis.rank_by()) : compared->name)});
+  headings.push_back({"worst " + title_of(analysis.rank_by())});
+  if (beside) headings.push_back({"worst misalignment"});
+  headings.push_back({"take back"});
+  headings.push_back({"scored"});
+  Table table(fmt::format("By {}, over all adapters", what), headings);
   double longest = 0;
   for (const auto& row : rows) {
     longest = std::max(longest, static_cast<double>(row.pruned) / static_cast<double>(row.scored));
@@ -207,9 +199,13 @@ std::string summary(const Analysis& analysis, const std::string& what, const std
     const auto share = static_cast<double>(row.pruned) / static_cast<double>(row.scored);
     const auto meter =
         fmt::format("<span class=\"meter\" style=\"width:{:.0f}%\"></span>", longest > 0 ? 100 * share / longest : 0.0);
-    table.add({row_head(for_html(row.label), false), cell(fmt::format("{}{}", row.pruned, meter)),
-               cell(number_text(row.median)), cell(number_text(row.worst)), cell(number_text(row.misalignment)),
-               cell(row.undoing), cell(row.scored)});
+    std::vector<std::string> cells{row_head(for_html(row.label), false), cell(fmt::format("{}{}", row.pruned, meter)),
+                                   cell(number_text(compared == nullptr ? row.median : row.compared)),
+                                   cell(number_text(row.worst))};
+    if (beside) cells.push_back(cell(number_text(row.misalignment)));
+    cells.push_back(cell(row.undoing));
+    cells.push_back(cell(row.scored));
+    table.add(cells);
   }
   return "<div class=\"card\">" + table.text() + "</div>\n";
 }

@@ -31,13 +31,18 @@ const char* style_of(double score) {
   return kLastStep;
 }
 
-// E-DIEM where the report has it; any other metric is brought to its scale: median 0, inter-quartile range 1, and
-// positive where misaligned.
+/// Whether the metric that orders is in inter-quartile ranges from the median of its peers already.
+bool is_robust(const Analysis& analysis) {
+  const auto* column = methods::find_column(analysis.rank_by());
+  return column != nullptr && column->form == methods::Form::robust;
+}
+
+/// The metric that orders, as it is where it compares with peers; any other is brought to that scale: within the
+/// adapter median 0 and inter-quartile range 1, and positive where misaligned.
 class Shade {
  public:
-  Shade(const Analysis& analysis, const AdapterView& adapter)
-      : analysis_(analysis), ediem_(analysis.report().find_metric("ediem")) {
-    if (ediem_ != nullptr) return;
+  Shade(const Analysis& analysis, const AdapterView& adapter) : analysis_(analysis), as_it_is_(is_robust(analysis)) {
+    if (as_it_is_) return;
     std::vector<double> scores;
     for (const auto m : adapter.ranking) scores.push_back(analysis.score(adapter.index, m));
     middle_ = quantile(scores, 0.5);
@@ -45,14 +50,14 @@ class Shade {
     if (analysis.low_is_worse()) spread_ = -spread_;
   }
   double operator()(std::size_t n, std::size_t m) const {
-    if (ediem_ != nullptr) return analysis_.value(ediem_, n, m);
     const auto score = analysis_.score(n, m);
-    return std::isnan(score) || spread_ == 0 ? score - score : (score - middle_) / spread_;
+    if (as_it_is_ || std::isnan(score)) return score;
+    return spread_ == 0 ? 0 : (score - middle_) / spread_;
   }
 
  private:
   const Analysis& analysis_;
-  const Metric* ediem_;
+  bool as_it_is_;
   double middle_ = 0, spread_ = 1;
 };
 
@@ -97,16 +102,15 @@ std::string tooltip(const Analysis& analysis, std::size_t n, const Cell& cell, c
   const auto m = *cell.worst;
   std::string text = analysis.report().modules[m].name;
   if (cell.modules() > 1) text += fmt::format(" (worst of {}, {} pruned)", cell.modules(), cell.pruned);
-  const auto add = [&](const char* metric, std::string (*shown)(double)) {
-    const auto value = analysis.value(metric, n, m);
-    if (!std::isnan(value)) text += fmt::format(", {} {}", title_of(metric), shown(value));
-  };
-  const auto score = [](double value) { return number_text(value); };
-  add("ediem", score);
-  add("misalignment", score);
-  if (analysis.cause(n, m) != Cause::none) text += fmt::format(" ({})", name(analysis.cause(n, m)));
-  add("cosine", share_text);
-  add("alignment_removed", share_text);
+  for (const auto& column : analysis.columns()) {
+    if (std::isnan(analysis.value(column.metric, n, m))) continue;
+    const auto shown = analysis.text(column, n, m);
+    if (!column.is_text()) {
+      text += fmt::format(", {} {}", column.title, shown);
+    } else if (shown != "-") {
+      text += fmt::format(" ({})", shown);
+    }
+  }
   if (cell.modules() == 1 && cell.pruned == 1) text += ", pruned";
   return text;
 }
@@ -162,13 +166,6 @@ std::string swatch(const char* content) {
 
 }  // namespace
 
-std::string title_of(std::string_view metric) {
-  if (metric == "ediem") return "E-DIEM";
-  std::string out(metric);
-  std::replace(out.begin(), out.end(), '_', ' ');
-  return out;
-}
-
 std::string svg_definitions() {
   return R"svg(<svg class="vh" width="0" height="0" aria-hidden="true" focusable="false"><defs>)svg"
          R"svg(<pattern id="hatch" width="4" height="4" patternUnits="userSpaceOnUse">)svg"
@@ -193,7 +190,6 @@ std::string heat_map(const Analysis& analysis, const AdapterView& adapter) {
 }
 
 std::string heat_map_legend(const Analysis& analysis) {
-  const bool ediem = analysis.report().find_metric("ediem") != nullptr;
   constexpr int kWide = 30;
   const auto width = kWide * static_cast<int>(kSteps.size() + 1) + 2;
   std::string scale;
@@ -210,8 +206,8 @@ std::string heat_map_legend(const Analysis& analysis) {
       R"(<span><svg width="{0}" height="28" viewBox="0 0 {0} 28" role="img" )"
       R"(aria-label="Colour scale from below -2, blue, over 0, neutral, to above 8, orange">{1}</svg></span>)",
       width, scale);
-  out += fmt::format("<span>{}, in inter-quartile ranges from the median of its peers</span>",
-                     ediem ? "E-DIEM" : for_html(title_of(analysis.rank_by())));
+  out += fmt::format("<span>{}, in inter-quartile ranges from the median of {}</span>",
+                     for_html(title_of(analysis.rank_by())), is_robust(analysis) ? "its peers" : "the adapter");
   constexpr const char* kCross = R"(<rect class="h3" width="15" height="15"/><path class="x0" d="M4 4l7 7m0-7l-7 7"/>)"
                                  R"(<path class="x1" d="M4 4l7 7m0-7l-7 7"/>)";
   out += fmt::format("<span>{} pruned</span>", swatch(kCross));

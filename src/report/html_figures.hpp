@@ -25,6 +25,6 @@ std::string histogram(const Analysis& analysis, const AdapterView& adapter);
 std::string zoo_histograms(const Analysis& analysis);
 
 /// What a metric is called in prose: "E-DIEM", "alignment removed".
-std::string title_of(std::string_view metric);
+using methods::title_of;
 
 }  // namespace winnow::report

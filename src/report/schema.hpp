@@ -12,10 +12,6 @@ namespace winnow::report::schema {
 /// opened on its own (xarray: group="metrics") has named dimensions and coordinates.
 inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record";
 
-inline constexpr std::string_view kCause = "misalignment_cause";
-
-inline constexpr std::array<std::uint8_t, 4> kCauseValues{0, 1, 2, 3};
-inline constexpr std::string_view kCauseMeanings = "none magnitude direction sign";
 inline constexpr std::array<std::uint8_t, 3> kActionValues{0, 1, 2};
 inline constexpr std::string_view kActionMeanings = "none keep prune";
 inline constexpr std::array<std::uint32_t, 2> kFlagMasks{1, 2};

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "analysis.hpp"
@@ -53,28 +52,30 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
   const auto short_name = [&](std::size_t m) {
     return (prefix.empty() ? "" : "..") + for_terminal(analysis.report().modules[m].name.substr(prefix.size()));
   };
-  Grid grid({{"#", true, 4},
-             {"adapter", false},
-             {"r", true, 6},
-             {"scored", true, 5},
-             {"pruned"},
-             {"share", true, 2},
-             {"undoing", true, 1},
-             {"worst " + for_terminal(analysis.rank_by())},
-             {"misalign", true, 1},
-             {"worst module", false, 3}},
-            1);
+  const bool beside = analysis.misalignment_beside();
+  std::vector<Grid::Column> columns{
+      {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
+      {"pruned"},     {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
+  if (beside) columns.push_back({"misalign", true, 1});
+  columns.push_back({"worst module", false, 3});
+  Grid grid(std::move(columns), 1);
   const auto& adapters = analysis.adapters();
   const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
   for (std::size_t i = 0; i < shown; ++i) {
     const auto& adapter = adapters[i];
     const auto& row = analysis.report().adapters[adapter.index];
     const bool any = !adapter.ranking.empty();
-    grid.add({any ? fmt::format("{}", adapter.zoo_rank) : "-", for_terminal(row.name), fmt::format("{}", row.rank),
-              fmt::format("{}", adapter.ranking.size()), fmt::format("{}", adapter.pruned),
-              any ? percent_text(adapter.share_pruned()) : "-", fmt::format("{}", adapter.undoing),
-              number_text(analysis.worst_score(adapter)), number_text(analysis.worst_misalignment(adapter)),
-              any ? short_name(adapter.ranking.front()) : "-"});
+    std::vector<std::string> cells{any ? fmt::format("{}", adapter.zoo_rank) : "-",
+                                   for_terminal(row.name),
+                                   fmt::format("{}", row.rank),
+                                   fmt::format("{}", adapter.ranking.size()),
+                                   fmt::format("{}", adapter.pruned),
+                                   any ? percent_text(adapter.share_pruned()) : "-",
+                                   fmt::format("{}", adapter.undoing),
+                                   number_text(analysis.worst_score(adapter))};
+    if (beside) cells.push_back(number_text(analysis.worst_misalignment(adapter)));
+    cells.push_back(any ? short_name(adapter.ranking.front()) : "-");
+    grid.add(std::move(cells));
   }
   auto title = shown == adapters.size() ? std::string("All adapters, worst first")
                                         : fmt::format("The {} worst of {} adapters", shown, adapters.size());
@@ -113,39 +114,18 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
                                  for_terminal(row.name), row.rank, number_text(row.scaling), adapter.ranking.size(),
                                  report.modules.size(), adapter.pruned, for_terminal(analysis.cut_text(adapter))),
                      0, options.width);
+  const auto shown = analysis.columns();
   std::vector<Grid::Column> columns{{"#"}, {"module", false}};
-  std::vector<const Metric*> metrics;
-  const auto add = [&](const std::string& metric, const std::string& title, int priority) {
-    metrics.push_back(report.find_metric(metric));
-    columns.push_back({title, true, priority});
-  };
-  constexpr std::array<std::string_view, 5> kShown{"ediem", "misalignment", "cosine", "alignment_removed",
-                                                   "subspace_energy"};
-  if (std::find(kShown.begin(), kShown.end(), analysis.rank_by()) == kShown.end()) {
-    add(analysis.rank_by(), for_terminal(analysis.rank_by()), 0);
-  }
-  const auto extra = metrics.size();
-  add("ediem", "ediem", 0);
-  add("misalignment", "misalign", 1);
-  columns.push_back({"cause", false, 2});
-  add("cosine", "cosine", 3);
-  add("alignment_removed", "removed", 4);
-  add("subspace_energy", "energy", 5);
+  // What ranks and what it is usually compared with stay longest where the width does not suffice.
+  int priority = 0;
+  for (const auto& column : shown) columns.push_back({for_terminal(column.narrow), !column.is_text(), priority++});
   columns.push_back({"action", false});
   Grid grid(std::move(columns), 1);
   const auto listed = std::min(options.worst, adapter.ranking.size());
   for (std::size_t i = 0; i < listed; ++i) {
     const auto m = adapter.ranking[i];
     std::vector<std::string> cells{fmt::format("{}", i + 1), for_terminal(report.modules[m].name)};
-    for (std::size_t k = 0; k < metrics.size(); ++k) {
-      const bool small = k >= extra + 2;  // cosine, removed, energy: within [-1, 1] mostly
-      const auto value = analysis.value(metrics[k], adapter.index, m);
-      cells.push_back(small ? share_text(value) : number_text(value));
-      if (k == extra + 1) {
-        const auto cause = analysis.cause(adapter.index, m);
-        cells.emplace_back(cause == Cause::none ? "-" : name(cause));
-      }
-    }
+    for (const auto& column : shown) cells.push_back(for_terminal(analysis.text(column, adapter.index, m)));
     const auto action = analysis.action(adapter.index, m);
     cells.emplace_back(action == Action::none ? "-" : name(action));
     grid.add(std::move(cells));
@@ -183,17 +163,24 @@ std::string special_modules(const Report& report, std::size_t width) {
 std::string summary(const Analysis& analysis, const std::string& title, const std::vector<Summary>& rows,
                     std::size_t width) {
   if (rows.empty()) return {};
-  Grid grid({{title, false},
-             {"scored", true, 3},
-             {"median", true, 1},
-             {"worst"},
-             {"misalign", true, 1},
-             {"pruned"},
-             {"undoing", true, 2}},
-            0);
+  const bool by_role = title == "role" && analysis.report().population == "role";
+  const auto* compared = by_role ? analysis.compared() : nullptr;
+  const bool beside = analysis.misalignment_beside();
+  std::vector<Grid::Column> columns{{title, false}, {"scored", true, 3}};
+  columns.push_back({compared == nullptr ? "median" : "median " + std::string(compared->name), true, 1});
+  columns.push_back({"worst"});
+  if (beside) columns.push_back({"misalign", true, 1});
+  columns.push_back({"pruned"});
+  columns.push_back({"undoing", true, 2});
+  Grid grid(std::move(columns), 0);
   for (const auto& row : rows) {
-    grid.add({for_terminal(row.label), fmt::format("{}", row.scored), number_text(row.median), number_text(row.worst),
-              number_text(row.misalignment), fmt::format("{}", row.pruned), fmt::format("{}", row.undoing)});
+    std::vector<std::string> cells{for_terminal(row.label), fmt::format("{}", row.scored),
+                                   number_text(compared == nullptr ? row.median : row.compared),
+                                   number_text(row.worst)};
+    if (beside) cells.push_back(number_text(row.misalignment));
+    cells.push_back(fmt::format("{}", row.pruned));
+    cells.push_back(fmt::format("{}", row.undoing));
+    grid.add(std::move(cells));
   }
   return fmt::format("\nBy {}, {} over all adapters\n{}", title, for_terminal(analysis.rank_by()), grid.text(width));
 }

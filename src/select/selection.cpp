@@ -90,20 +90,13 @@ Policy parse_policy(std::string_view text) {
           "outliers[:c] (c from 0, default 1.5)");
 }
 
-Sense sense_of(std::string_view metric) {
-  constexpr std::array<std::string_view, 4> kLowIsWorse{"cosine", "subspace_energy", "alignment_cosine",
-                                                        "projected_norm"};
-  return std::find(kLowIsWorse.begin(), kLowIsWorse.end(), metric) == kLowIsWorse.end() ? Sense::high_is_worse
-                                                                                        : Sense::low_is_worse;
-}
-
 Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
                  const Policy& policy, Sense sense) {
   if (scores.size() != names.size() || present.size() != names.size()) {
     throw base::Error(base::ErrorKind::runtime, "scores and module names differ in number")
         .expected(fmt::format("{} of each, found {} scores and {} flags", names.size(), scores.size(), present.size()));
   }
-  const double sign = sense == Sense::high_is_worse ? 1 : -1;
+  const double sign = sense == Sense::low_is_worse ? -1 : 1;
   Selection selection{std::vector<Action>(names.size(), Action::none), std::numeric_limits<double>::quiet_NaN(), {}};
   std::vector<Candidate> ordered;  // most aligned first
   for (std::uint64_t module = 0; module < names.size(); ++module) {

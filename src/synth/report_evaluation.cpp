@@ -1,20 +1,12 @@
 #include <algorithm>
-#include <array>
-#include <utility>
 
 #include "winnow/base/error.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/synth/evaluation.hpp"
 
 namespace winnow::synth {
 namespace {
-
-// Name, and whether a high value means misaligned.
-constexpr std::array<std::pair<std::string_view, bool>, 5> kMetrics = {{{"ediem", true},
-                                                                        {"cosine", false},
-                                                                        {"alignment_removed", true},
-                                                                        {"subspace_energy", false},
-                                                                        {"misalignment", true}}};
 
 template <class Row>
 std::vector<std::string> names(const std::vector<Row>& rows) {
@@ -37,10 +29,10 @@ Evaluation evaluate_report(const report::Report& report, const std::vector<Plant
   }
   const auto labels = labels_of(audited, adapters, names(report.modules));
   std::vector<ScoredMetric> metrics;
-  for (const auto& [name, high_is_misaligned] : kMetrics) {
-    if (const auto* metric = report.find_metric(name)) {
-      metrics.push_back({std::string(name), metric->values, high_is_misaligned});
-    }
+  for (const auto* column : methods::shown_columns()) {
+    const auto* metric = report.find_metric(column->name);
+    if (metric == nullptr || column->sense == methods::Sense::none) continue;
+    metrics.push_back({metric->name, metric->values, column->sense == methods::Sense::high_is_worse});
   }
   return evaluate(labels, metrics);
 }

@@ -445,6 +445,7 @@ documents() {
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [merge]="--report --part --log-level --config"
     [report]="--html --csv --json --truth --worst --adapters --width --log-level --config"
+    [methods]="--json --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"
   )
   promised[plan]="${promised[audit]} --ranks --modules --ranks-per-node --storage-bandwidth --warm --calibrate --constants
@@ -453,7 +454,7 @@ documents() {
   local command option
   PATH=$(dirname "$winnow"):$PATH
   source "$completion"
-  for command in audit prune merge report plan synth; do
+  for command in audit prune merge report plan methods synth; do
     accepts 0 "usage: winnow $command " $command --help
     check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
     options_of $command >options

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "compute/dense_module.hpp"
-#include "winnow/metrics/layer_metrics.hpp"
+#include "methods/layer_values.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -122,22 +122,22 @@ TEST_P(AlignmentPassTest, MetricsEqualThoseOfDenseUpdates) {
     for (std::size_t j = 0; j < module.a.size(); ++j) {
       for (const double scale : {1.0, 2.0, 0.125}) {
         const auto gram = gram_a(stack, j);
-        const auto metric = metrics::layer_metrics(found.layers[j], gram, scale, 48, 56, f, &subspace);
+        const auto metric = test::LayerValues(found.layers[j], gram, scale, 48, 56, f, &subspace);
         const Matrix update = scale * module.b[j] * module.a[j], projected = truth.c * update;
         const double distance = (projected - update).norm(), norm = update.norm();
         const double along = truth.v.cwiseProduct(update).sum();
-        EXPECT_NEAR(metric.distance, distance, tolerance * distance);
-        EXPECT_NEAR(metric.rms_distance, distance / std::sqrt(48.0 * 56.0), tolerance * distance);
-        EXPECT_NEAR(metric.update_norm, norm, tolerance * norm);
-        EXPECT_NEAR(metric.projected_norm, projected.norm(), tolerance * projected.norm());
-        EXPECT_NEAR(metric.cosine, projected.cwiseProduct(update).sum() / (projected.norm() * norm), tolerance);
-        EXPECT_NEAR(metric.alignment_cosine, along / (truth.f * norm), tolerance);
-        EXPECT_NEAR(metric.alignment_removed, -along / (truth.f * truth.f), tolerance * norm / truth.f);
+        EXPECT_NEAR(metric["distance"], distance, tolerance * distance);
+        EXPECT_NEAR(metric["rms_distance"], distance / std::sqrt(48.0 * 56.0), tolerance * distance);
+        EXPECT_NEAR(metric["update_norm"], norm, tolerance * norm);
+        EXPECT_NEAR(metric["projected_norm"], projected.norm(), tolerance * projected.norm());
+        EXPECT_NEAR(metric["cosine"], projected.cwiseProduct(update).sum() / (projected.norm() * norm), tolerance);
+        EXPECT_NEAR(metric["alignment_cosine"], along / (truth.f * norm), tolerance);
+        EXPECT_NEAR(metric["alignment_removed"], -along / (truth.f * truth.f), tolerance * norm / truth.f);
         const Matrix dense_gram = scale * scale * module.a[j] * module.a[j].transpose();
         const double energy = dense_subspace.energy(values(truth.m.transpose() * module.b[j]), values(dense_gram),
                                                     found.layers[j].rank, norm);
         EXPECT_GT(energy, 0.1);
-        EXPECT_NEAR(metric.subspace_energy, energy, GetParam() == Backend::reference ? 1e-6 : 1e-3);
+        EXPECT_NEAR(metric["subspace_energy"], energy, GetParam() == Backend::reference ? 1e-6 : 1e-3);
       }
     }
   }
@@ -149,9 +149,9 @@ TEST_P(AlignmentPassTest, SecondPassConfirmsTheFirst) {
   const auto stack = module.stack();
   const auto gram = gram_a(stack, 0);
   const auto found = run(GetParam(), module, {33, 70});
-  EXPECT_LT(metrics::layer_metrics(found.layers[0], gram, 1, 120, 80, std::sqrt(found.squared_norm), nullptr)
-                .pass_discrepancy,
-            tolerance());
+  EXPECT_LT(
+      test::LayerValues(found.layers[0], gram, 1, 120, 80, std::sqrt(found.squared_norm), nullptr)["pass_discrepancy"],
+      tolerance());
 
   // Weights that change between the passes, here a slab read twice, do not go unseen.
   const auto pass = make_alignment_pass(GetParam(), Device::cpu, 1);
@@ -163,8 +163,8 @@ TEST_P(AlignmentPassTest, SecondPassConfirmsTheFirst) {
     pass->pass2(wrong);
   });
   const auto changed = pass->finish();
-  EXPECT_GT(metrics::layer_metrics(changed.layers[0], gram, 1, 120, 80, std::sqrt(changed.squared_norm), nullptr)
-                .pass_discrepancy,
+  EXPECT_GT(test::LayerValues(changed.layers[0], gram, 1, 120, 80, std::sqrt(changed.squared_norm),
+                              nullptr)["pass_discrepancy"],
             0.01);
 }
 

@@ -22,7 +22,7 @@ inline std::string report_fingerprint(const report::Report& report) {
   }
   for (const auto& adapter : report.adapters) bytes += adapter.name + adapter.status + adapter.reason + adapter.sha256;
   for (const auto action : report.action) bytes += static_cast<char>(action);
-  for (const auto cause : report.misalignment_cause) bytes += static_cast<char>(cause);
+  for (const auto present : report.present) bytes += static_cast<char>(present);
   return base::sha256_hex(bytes);
 }
 

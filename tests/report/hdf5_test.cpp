@@ -49,11 +49,12 @@ void expect_same(const Report& a, const Report& b) {
     EXPECT_EQ(a.metrics[k].name, b.metrics[k].name);
     EXPECT_EQ(a.metrics[k].units, b.metrics[k].units);
     EXPECT_EQ(a.metrics[k].long_name, b.metrics[k].long_name);
+    EXPECT_EQ(a.metrics[k].categories, b.metrics[k].categories);
     ASSERT_EQ(a.metrics[k].values.size(), b.metrics[k].values.size());
     const auto bytes = [](const Metric& metric) { return std::as_bytes(std::span(metric.values)); };
     EXPECT_TRUE(std::ranges::equal(bytes(a.metrics[k]), bytes(b.metrics[k]))) << a.metrics[k].name;
   }
-  EXPECT_EQ(a.misalignment_cause, b.misalignment_cause);
+  EXPECT_EQ(a.present, b.present);
   EXPECT_EQ(a.action, b.action);
   EXPECT_EQ(a.policy, b.policy);
   EXPECT_EQ(a.rank_by, b.rank_by);
@@ -104,12 +105,12 @@ TEST(Hdf5Report, RoundTripOfNothing) {
 TEST(Hdf5Report, AbsentSelectionReadsAsNone) {
   auto report = sample(2, 1);
   report.action.clear();
-  report.misalignment_cause.clear();
+  report.present.clear();
   const TemporaryDirectory directory;
   write_hdf5(report, directory.file("r.h5"));
   const auto back = read_hdf5(directory.file("r.h5"));
   EXPECT_EQ(back.action, std::vector<Action>(14, Action::none));
-  EXPECT_EQ(back.misalignment_cause, std::vector<Cause>(14, Cause::none));
+  EXPECT_EQ(back.present, std::vector<std::uint8_t>(14, 0));
 }
 
 TEST(Hdf5Report, SameReportSameBytes) {
@@ -261,8 +262,7 @@ TEST(Hdf5Report, EditedReportsAreStillRead) {
 }
 
 TEST(Hdf5Report, WhatIsMissingIsNamed) {
-  for (const char* name : {"modules", "adapters", "metrics", "selection", "run", "modules/role",
-                           "metrics/misalignment_cause", "selection/action", "adapters/sha256", "run/seconds"}) {
+  for (const char* name : {"modules", "adapters", "metrics", "selection", "run", "modules/role", "selection/action", "adapters/sha256", "run/seconds"}) {
     Edited edited;
     ASSERT_GE(H5Ldelete(edited.file(), name, H5P_DEFAULT), 0);
     const auto error = read_error(edited.close());

@@ -21,9 +21,11 @@ constexpr const char* kHostile = "</title><script>alert(1)</script>\"'&\x1b[31m,
 Report with_quarantined(Report report) {
   const auto modules = report.modules.size();
   report.adapters.push_back({"broken", "zoo/broken", "quarantined", "adapter_config.json has no r", 0, 0, 0, ""});
-  for (auto& metric : report.metrics) metric.values.insert(metric.values.end(), modules, kNaN);
+  for (auto& metric : report.metrics) {
+    metric.values.insert(metric.values.end(), modules, metric.categories.empty() ? kNaN : 0);
+  }
   report.action.insert(report.action.end(), modules, Action::none);
-  report.misalignment_cause.insert(report.misalignment_cause.end(), modules, Cause::none);
+  report.present.insert(report.present.end(), modules, 1);
   return report;
 }
 
@@ -119,6 +121,29 @@ TEST(Table, MisalignmentStandsBesideEdiemInEveryTable) {
   }
 }
 
+TEST(Table, TheMetricThatRanksComesFirstAndOnce) {
+  auto report = sample(5, 4);
+  for (const auto* metric : {"ediem", "misalignment", "cosine", "distance"}) {
+    report.rank_by = metric;
+    const std::string title = metric == std::string("misalignment") ? "misalign" : metric;
+    bool seen = false;
+    for (const auto& line : lines(render_table(report))) {
+      if (line.find("action") == std::string::npos || line.find('#') == std::string::npos) continue;
+      seen = true;
+      EXPECT_THAT(line, ::testing::MatchesRegex(" *# +module +" + title + " .*"));
+      EXPECT_EQ(line.find(" " + title + " "), line.rfind(" " + title + " ")) << line;
+    }
+    EXPECT_TRUE(seen) << metric;
+  }
+}
+
+TEST(Table, MediansByRoleAreOfTheDatasetThatScoresCompareWithinTheRole) {
+  auto report = sample(4, 6);
+  EXPECT_THAT(render_table(report), HasSubstr("median rms_distance"));
+  report.population = "zoo";  // then a role's median E-DIEM says something
+  EXPECT_THAT(render_table(report), Not(HasSubstr("median rms_distance")));
+}
+
 TEST(Table, StaysWithinItsWidth) {
   auto report = with_quarantined(sample(5, 40));
   report.modules[3].name = "model." + std::string(300, 'x') + ".q_proj";
@@ -192,7 +217,7 @@ TEST(Csv, QuotesAndEmptyFieldsForNaN) {
   EXPECT_EQ(adapters[3][2], "quarantined");
   const auto metrics = parse_csv(csv.at("metrics.csv"));
   ASSERT_EQ(metrics.size(), 1 + 3 * 14U);
-  for (const auto& row : metrics) EXPECT_EQ(row.size(), 2 + report.metrics.size() + 2);
+  for (const auto& row : metrics) EXPECT_EQ(row.size(), 2 + report.metrics.size() + 1);
   EXPECT_EQ(metrics[0][2], "distance");
   EXPECT_EQ(std::stod(metrics[1][2]), report.metrics[0].values[0]) << "read back equal";
   EXPECT_EQ(metrics[14][2], "") << "no LoRA there";
@@ -276,6 +301,24 @@ TEST(Html, MarksPrunedAndUndoingCellsByShape) {
   EXPECT_THAT(marked, HasSubstr("(31 %)"));
 }
 
+TEST(Html, TheMapIsColouredByWhatRanks) {
+  auto report = sample(1, 2);
+  for (std::size_t m = 0; m < report.modules.size(); ++m) set(report, "ediem", 0, m, 0.0);
+  for (std::size_t m = 0; m < report.modules.size(); ++m) set(report, "misalignment", 0, m, 0.0);
+  set(report, "misalignment", 0, 3, 99.0);
+  const auto hottest = [](const Report& shown) {
+    const auto html = render_html(shown);
+    const auto map = html.substr(html.find("<figcaption>Layers"));
+    return map.find("class=\"h5\"") != std::string::npos;
+  };
+  report.rank_by = "misalignment";
+  EXPECT_TRUE(hottest(report));
+  EXPECT_THAT(render_html(report), HasSubstr("<span>misalignment, in inter-quartile ranges"));
+  EXPECT_THAT(render_html(report), Not(HasSubstr("worst misalignment</th><th scope=\"col\">worst misalignment")));
+  report.rank_by = "ediem";
+  EXPECT_FALSE(hottest(report));
+}
+
 TEST(Html, CellsStandUnderTheirHeadings) {
   auto report = sample(1, 2);
   std::fill(report.action.begin(), report.action.end(), Action::keep);
@@ -292,9 +335,9 @@ TEST(Html, CellsStandUnderTheirHeadings) {
     }
     return out;
   };
-  EXPECT_THAT(
-      texts(table.substr(0, table.find("</thead>")), "th"),
-      ::testing::ElementsAre("role", "pruned", "median E-DIEM", "worst", "worst misalignment", "take back", "scored"));
+  EXPECT_THAT(texts(table.substr(0, table.find("</thead>")), "th"),
+              ::testing::ElementsAre("role", "pruned", "median rms distance", "worst E-DIEM", "worst misalignment",
+                                     "take back", "scored"));
   const auto row = texts(table.substr(table.find("<tbody>"), table.find("</tr>", table.find("<tbody>"))), "td");
   ASSERT_GE(row.size(), 6U);
   EXPECT_EQ(row[0], "2");

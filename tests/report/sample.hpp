@@ -89,7 +89,8 @@ inline Report sample(std::size_t adapters, std::size_t layers, unsigned seed = 1
                            "alignment_removed", "subspace_energy", "misalignment", "ediem"}) {
     report.metrics.push_back({name, "1", fmt::format("the metric {}", name), {}});
   }
-  report.misalignment_cause.resize(adapters * modules);
+  report.metrics.push_back({"misalignment_cause", "1", "the largest part", {}, "none magnitude direction sign"});
+  report.present.resize(adapters * modules);
   report.action.resize(adapters * modules);
   for (std::size_t n = 0; n < adapters; ++n) {
     for (std::size_t m = 0; m < modules; ++m) {
@@ -111,7 +112,8 @@ inline Report sample(std::size_t adapters, std::size_t layers, unsigned seed = 1
       const auto cell = n * modules + m;
       const bool absent = m + 1 == modules;
       for (std::size_t k = 0; k < values.size(); ++k) report.metrics[k].values.push_back(absent ? kNaN : values[k]);
-      report.misalignment_cause[cell] = absent ? Cause::none : static_cast<Cause>(planted);
+      report.metrics.back().values.push_back(absent ? 0 : planted);
+      report.present[cell] = absent ? 0 : 1;
       report.action[cell] = absent ? Action::none : ediem > 4 ? Action::prune : Action::keep;
     }
   }

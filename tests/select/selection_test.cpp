@@ -77,15 +77,6 @@ TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
   }
 }
 
-TEST(SenseOf, LowIsWorseOnlyForSimilarities) {
-  for (const auto* metric : {"cosine", "subspace_energy", "alignment_cosine", "projected_norm"}) {
-    EXPECT_EQ(sense_of(metric), Sense::low_is_worse);
-  }
-  for (const auto* metric : {"ediem", "misalignment", "alignment_removed", "distance", "rms_distance", ""}) {
-    EXPECT_EQ(sense_of(metric), Sense::high_is_worse);
-  }
-}
-
 TEST(Select, KeepsExactlyKWithTiesByName) {
   const auto selection = select_all({1, 1, 1, 0, 1}, "keep-top:2");
   EXPECT_THAT(selection.action, ElementsAre(kKeep, kPrune, kPrune, kKeep, kPrune));

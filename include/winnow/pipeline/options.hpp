@@ -14,6 +14,7 @@
 #include "winnow/adapter/adapter_writer.hpp"
 #include "winnow/comm/nccl.hpp"
 #include "winnow/compute/alignment_pass.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/metrics/population_metrics.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/select/selection.hpp"
@@ -36,7 +37,7 @@ struct AuditOptions {
   std::string zoo;                    ///< a directory searched for adapters, or a manifest; empty for none
   bool strict = false;                ///< a quarantined adapter ends the run
 
-  std::string rank_by = "ediem";
+  std::string rank_by = std::string(methods::kDefaultRanking);
   select::Policy policy;
   metrics::Population population = metrics::Population::role;
   std::uint64_t subspace_rank = 6;  ///< directions of the safety subspace; 0 switches the sketch off
@@ -80,6 +81,9 @@ struct AuditOptions {
   std::chrono::milliseconds stop_grace{20'000};
   std::map<std::string, report::Attribute> facts;  ///< further attributes of the report: versions, command line
 };
+
+/// The sums over the weights that such a run makes, bits of methods::Sum.
+std::uint32_t sums_of(const AuditOptions& options);
 
 /// Throws Error(usage) for options that contradict each other, before anything is read.
 void validate(const AuditOptions& options);

@@ -2,15 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/compute/element_statistics.hpp"
-#include "winnow/metrics/layer_metrics.hpp"
 #include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/options.hpp"
@@ -29,9 +26,8 @@ struct ModuleScore {
 struct LayerScore {
   std::uint64_t module = 0;
   std::uint32_t adapter = 0;
-  metrics::LayerMetrics metrics;
-  std::optional<compute::ElementStatistics> elements;  ///< scaled
-  std::string fault;  ///< why the adapter cannot be scored (a factor that is not finite); empty for none
+  std::vector<double> values;  ///< of the datasets of single layers, methods::layer_columns(); empty if not scored
+  std::string fault;           ///< why the adapter cannot be scored (a factor that is not finite); empty for none
 };
 
 struct Scores {

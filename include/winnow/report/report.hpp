@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "winnow/select/selection.hpp"
+
 namespace winnow::report {
 
 /// A row of /modules.
@@ -39,11 +41,11 @@ struct AdapterRow {
 struct Metric {
   std::string name, units, long_name;
   std::vector<double> values;
+  std::string categories = {};  ///< names of the codes 0, 1, ... that the values are, separated by spaces; mostly empty
   bool operator==(const Metric&) const = default;
 };
 
-enum class Action : std::uint8_t { none = 0, keep = 1, prune = 2 };
-enum class Cause : std::uint8_t { none = 0, magnitude = 1, direction = 2, sign = 3 };
+using select::Action;
 
 /// A row of /run: what one rank spent in one stage.
 struct StageRow {
@@ -63,13 +65,16 @@ struct Report {
   std::vector<ModuleRow> modules;
   std::vector<AdapterRow> adapters;
   std::vector<Metric> metrics;
-  std::vector<Cause> misalignment_cause;  ///< N x M; empty is the same as all none
-  std::vector<Action> action;             ///< N x M; empty is the same as all none
-  std::string policy, rank_by;            ///< of the selection, as given on the command line
-  std::string population;                 ///< of E-DIEM and misalignment: role | adapter | zoo
+  std::vector<std::uint8_t> present;  ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
+  std::vector<Action> action;         ///< N x M; empty is the same as all none
+  std::string policy, rank_by;        ///< of the selection, as given on the command line
+  std::string population;             ///< of E-DIEM and misalignment: role | adapter | zoo
   std::vector<StageRow> run;
 
-  const Metric* find_metric(std::string_view name) const;  ///< nullptr where absent
+  const Metric* find_metric(std::string_view name) const;  ///< nullptr if absent
+  bool is_present(std::size_t adapter, std::size_t module) const {
+    return !present.empty() && present[adapter * modules.size() + module] != 0;
+  }
 
   bool operator==(const Report&) const = default;  ///< NaN differs from NaN, as everywhere
 };

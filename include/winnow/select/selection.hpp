@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "winnow/methods/method.hpp"
+
 namespace winnow::select {
 
 /// A selection policy, as written on the command line. n is the number of scored modules of the adapter.
@@ -28,10 +30,7 @@ struct Policy {
 };
 Policy parse_policy(std::string_view text);  ///< throws Error(usage) saying what is accepted
 
-/// Whether a high score or a low one means misaligned. Low for `cosine`, `subspace_energy`, `alignment_cosine`,
-/// `projected_norm`; high for all others.
-enum class Sense : std::uint8_t { high_is_worse, low_is_worse };
-Sense sense_of(std::string_view metric);
+using methods::Sense;
 
 enum class Action : std::uint8_t { none = 0, keep = 1, prune = 2 };
 

@@ -58,8 +58,8 @@ Evaluation evaluate(const Labels& labels, const std::vector<ScoredMetric>& metri
 /// figures say about metrics that do not see a kind. Ends with a newline.
 std::string render(const Evaluation& evaluation);
 
-/// The same for the report of an audit of a synthetic family, with ediem, cosine (low = misaligned), alignment_removed,
-/// subspace_energy (low = misaligned) and misalignment, as far as the report has them. Planted modules of adapters that
+/// The same for the report of an audit of a synthetic family, with the metrics that tables show, as far as the report
+/// has them. Planted modules of adapters that
 /// were not audited are left out. Throws Error(invalid_input) where none was, and as labels_of does.
 Evaluation evaluate_report(const report::Report& report, const std::vector<Planted>& truth);
 std::string render_evaluation(const report::Report& report, const std::vector<Planted>& truth);

@@ -2,7 +2,7 @@
 
 _winnow() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local subcommands="audit prune merge report plan synth"
+  local subcommands="audit prune merge report plan methods synth"
   COMPREPLY=()
 
   if ((COMP_CWORD == 1)); then
@@ -21,7 +21,7 @@ _winnow() {
     --io) choices="auto direct buffered mmap" ;;
     --progress) choices="auto bar lines none" ;;
     --log-level) choices="error warning info debug" ;;
-    --rank-by) choices="ediem misalignment alignment_removed cosine subspace_energy distance update_norm" ;;
+    --rank-by) choices=$("${COMP_WORDS[0]}" methods 2>/dev/null | awk '/ worse: (high|low) / { print $1 }') ;;
     --base | --aligned | --adapter | --output | --repaired-dir | --journal | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return

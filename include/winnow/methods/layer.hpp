@@ -1,0 +1,53 @@
+// One LoRA layer as a method sees it: the sums over the weights that belong to one adapter on one module.
+//
+// Notation (README, "What is computed"): dW = s*B*A, G = s^2*A*A^T, V = W_aligned - W_base, f = ||V||_F.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "winnow/compute/element_statistics.hpp"
+#include "winnow/metrics/subspace.hpp"
+#include "winnow/stats/module_statistics.hpp"
+
+namespace winnow::methods {
+
+inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
+
+/// What the layers of one module share.
+struct ModuleFacts {
+  std::uint64_t out_features = 0, in_features = 0;
+  double f = 0;                                       ///< ||V||_F
+  const metrics::SafetySubspace* subspace = nullptr;  ///< null without a sketch
+};
+
+class Layer {
+ public:
+  /// `gram_a` is A*A^T (r x r, unscaled); `entries` is null without element statistics. All of them must outlive this.
+  /// Throws Error(runtime) if sizes differ.
+  Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a, double scale,
+        const compute::ElementStatistics* entries);
+
+  const ModuleFacts& module() const noexcept { return module_; }
+  const stats::LayerStatistics& sums() const noexcept { return sums_; }
+  std::span<const double> gram() const noexcept { return gram_; }  ///< G, r x r, row-major
+  double scale() const noexcept { return scale_; }
+  double update_norm() const noexcept { return update_norm_; }  ///< ||dW||_F
+  const compute::ElementStatistics* entries() const noexcept { return entries_; }
+
+  /// <G, sums> for a matrix of sums that is positive semi-definite: below 0 only by rounding, and then 0. A sum that is
+  /// not a number stays one. Throws Error(runtime) if it is not r x r.
+  double inner(std::span<const double> sums) const;
+
+ private:
+  const ModuleFacts& module_;
+  const stats::LayerStatistics& sums_;
+  std::vector<double> gram_;
+  double scale_;
+  const compute::ElementStatistics* entries_;
+  double update_norm_ = 0;
+};
+
+}  // namespace winnow::methods

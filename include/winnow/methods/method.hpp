@@ -1,0 +1,65 @@
+// A method: what it is called, what it needs of the weights, and the datasets it makes. Each is one file of
+// src/methods; table.hpp lists them, and everything else (options, reports, selection, merge) follows that table.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "winnow/methods/layer.hpp"
+#include "winnow/methods/zoo.hpp"
+
+namespace winnow::methods {
+
+/// Which end of a dataset means misaligned. A dataset of which neither does describes; it cannot select.
+enum class Sense : std::uint8_t { none, high_is_worse, low_is_worse };
+
+/// How people are shown a value.
+enum class Form : std::uint8_t {
+  number,
+  share,     ///< mostly within [-1, 1]
+  robust,    ///< in inter-quartile ranges from the median of its peers
+  category,  ///< a code from 0 into Column::categories
+};
+
+/// Sums that a method reads, as bits. What a run sums up follows from its methods.
+enum Sum : std::uint32_t {
+  kUpdateSums = 1,      ///< B^T B: of the adapter alone
+  kProjectionSums = 2,  ///< P^T P, P^T B, D^T D: two sweeps over V
+  kAlongSums = 4,       ///< <Y, A^T>, f: one sweep over V
+  kCrossCheckSums = 8,  ///< Y^T Y: one sweep over V
+  kSubspaceSums = 16,   ///< M^T B, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
+  kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
+};
+
+/// A dataset of /metrics.
+struct Column {
+  std::string_view name = {};       ///< e.g. alignment_removed
+  std::string_view title = {};      ///< for people, e.g. "alignment removed"
+  std::string_view long_name = {};  ///< one line, with symbols as in README, "What is computed"
+  Sense sense = Sense::none;
+  Form form = Form::number;
+  std::string_view categories = {};  ///< of Form::category: their names, separated by spaces
+  std::string_view compares = {};  ///< the dataset of single layers that this one sets against its peers, if it is one
+  bool of_population = false;      ///< long_name is completed by the name of the population
+  std::string_view narrow = {};    ///< shown in tables under this short heading; empty: only if it ranks
+};
+
+/// Values of one layer, one for each column.
+using LayerValues = void (*)(const Layer& layer, std::span<double> values);
+/// Datasets of a whole zoo, one for each column, each of Zoo::cells() values that are NaN before.
+using ZooValues = void (*)(const Zoo& zoo, std::span<std::vector<double>> columns);
+
+/// Exactly one of `of_layer` and `over_zoo` is set.
+struct Method {
+  std::string_view name = {};    ///< e.g. safe_lora
+  std::string_view what = {};    ///< one line: what it sees
+  std::string_view source = {};  ///< paper and equation, or "ours"
+  std::uint32_t sums = 0;        ///< of Sum; a method over a population needs those of the datasets it reads
+  std::span<const Column> columns = {};
+  LayerValues of_layer = nullptr;
+  ZooValues over_zoo = nullptr;
+};
+
+}  // namespace winnow::methods

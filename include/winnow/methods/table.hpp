@@ -1,0 +1,49 @@
+// All methods, in the order in which their datasets are made: one that reads a dataset comes after the one that makes
+// it.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "winnow/methods/method.hpp"
+
+namespace winnow::methods {
+
+/// The metric that ranks if none is named.
+inline constexpr std::string_view kDefaultRanking = "ediem";
+
+std::span<const Method* const> all();
+
+/// nullptr for a dataset that no method makes, such as one of another version's report.
+const Column* find_column(std::string_view dataset);
+const Method* method_of(std::string_view dataset);
+
+/// Whether a dataset is made from those of other layers, not by one layer alone. False for an unknown one.
+bool is_over_population(std::string_view dataset);
+
+/// high_is_worse for a dataset that is not known: most are.
+Sense sense_of(std::string_view dataset);
+
+/// Title for people of a dataset; its name in words if it is not known.
+std::string title_of(std::string_view dataset);
+
+/// Datasets that tables show beside the one that ranks, in their order.
+std::vector<const Column*> shown_columns();
+
+/// Names that may rank layers, given the sums that a run has.
+std::vector<std::string_view> rankable(std::uint32_t sums);
+
+/// The methods of a run that has these sums.
+std::vector<const Method*> chosen(std::uint32_t sums);
+
+/// Datasets of single layers that these methods make, in order; and their values for one layer, NaN if undefined.
+std::vector<const Column*> layer_columns(std::span<const Method* const> methods);
+std::vector<double> layer_values(std::span<const Method* const> methods, const Layer& layer);
+
+/// "did you mean cosine or ediem?": the nearest of `known`, by edit distance; empty if none is near.
+std::string nearest(std::string_view unknown, std::span<const std::string_view> known);
+
+}  // namespace winnow::methods

@@ -1,0 +1,24 @@
+// All layers of all adapters as a method over a population sees them: datasets that other methods have made.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "winnow/metrics/population_metrics.hpp"
+
+namespace winnow::methods {
+
+/// N adapters x M modules; every dataset is adapter-major, NaN where an adapter has no LoRA or a value is undefined.
+struct Zoo {
+  metrics::Layout layout;
+  metrics::Population population = metrics::Population::role;
+  std::vector<std::uint64_t> elements;  ///< [modules]: out_features * in_features
+  /// A dataset made before. Throws Error(runtime) for one that is not there.
+  std::function<const std::vector<double>&(std::string_view)> dataset;
+
+  std::size_t cells() const { return layout.adapters * layout.modules; }
+};
+
+}  // namespace winnow::methods

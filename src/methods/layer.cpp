@@ -1,0 +1,35 @@
+#include "winnow/methods/layer.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "winnow/base/error.hpp"
+
+namespace winnow::methods {
+
+using base::Error;
+using base::ErrorKind;
+
+Layer::Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
+             double scale, const compute::ElementStatistics* entries)
+    : module_(module), sums_(sums), gram_(gram_a.begin(), gram_a.end()), scale_(scale), entries_(entries) {
+  if (gram_.size() != sums.rank * sums.rank) {
+    throw Error(ErrorKind::runtime, "A*A^T of the wrong size")
+        .expected(fmt::format("{} numbers, found {}", sums.rank * sums.rank, gram_.size()));
+  }
+  for (auto& entry : gram_) entry *= scale * scale;
+  update_norm_ = std::sqrt(inner(sums.btb));
+}
+
+double Layer::inner(std::span<const double> sums) const {
+  if (sums.size() != gram_.size()) {
+    throw Error(ErrorKind::runtime, "layer statistics of the wrong size")
+        .expected(fmt::format("{} numbers, found {}", gram_.size(), sums.size()));
+  }
+  double total = 0;
+  for (std::size_t i = 0; i < gram_.size(); ++i) total += gram_[i] * sums[i];
+  return total < 0 ? 0 : total;  // the comparison keeps a NaN
+}
+
+}  // namespace winnow::methods

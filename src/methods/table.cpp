@@ -1,0 +1,137 @@
+#include "winnow/methods/table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <utility>
+
+#include "methods.hpp"
+
+namespace winnow::methods {
+namespace {
+
+/// A dataset is made before those that read it, and reports list datasets in this order.
+constexpr std::array<const Method*, 12> kTable{
+    &kUpdateNorm, &kSafeLora,     &kAlignment,         &kSubspaceEnergy,  &kPassDiscrepancy,   &kEntries,
+    &kEdiem,      &kMisalignment, &kEdiemPublishedStd, &kDiemTheoretical, &kEdiemPublishedIqr, &kDiem,
+};
+
+/// What stands beside the dataset that ranks, as a reader compares them.
+constexpr std::array<std::string_view, 6> kShown{"ediem",  "misalignment",      "misalignment_cause",
+                                                 "cosine", "alignment_removed", "subspace_energy"};
+
+constexpr std::size_t kNearestNamed = 3;
+
+/// Levenshtein's distance: the fewest insertions, deletions and replacements.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    auto diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const auto replaced = diagonal + (a[i] == b[j] ? std::size_t{0} : std::size_t{1});
+      diagonal = std::exchange(row[j + 1], std::min({row[j + 1] + 1, row[j] + 1, replaced}));
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::span<const Method* const> all() { return kTable; }
+
+const Method* method_of(std::string_view dataset) {
+  for (const auto* method : kTable) {
+    for (const auto& column : method->columns) {
+      if (column.name == dataset) return method;
+    }
+  }
+  return nullptr;
+}
+
+const Column* find_column(std::string_view dataset) {
+  const auto* method = method_of(dataset);
+  if (method == nullptr) return nullptr;
+  return &*std::find_if(method->columns.begin(), method->columns.end(),
+                        [&](const Column& column) { return column.name == dataset; });
+}
+
+bool is_over_population(std::string_view dataset) {
+  const auto* method = method_of(dataset);
+  return method != nullptr && method->over_zoo != nullptr;
+}
+
+Sense sense_of(std::string_view dataset) {
+  const auto* column = find_column(dataset);
+  return column == nullptr ? Sense::high_is_worse : column->sense;
+}
+
+std::string title_of(std::string_view dataset) {
+  if (const auto* column = find_column(dataset)) return std::string(column->title);
+  std::string words(dataset);
+  std::replace(words.begin(), words.end(), '_', ' ');
+  return words;
+}
+
+std::vector<const Column*> shown_columns() {
+  std::vector<const Column*> columns;
+  for (const auto name : kShown) columns.push_back(find_column(name));
+  return columns;
+}
+
+std::vector<const Method*> chosen(std::uint32_t sums) {
+  std::vector<const Method*> methods;
+  std::copy_if(kTable.begin(), kTable.end(), std::back_inserter(methods),
+               [&](const Method* method) { return (method->sums & ~sums) == 0; });
+  return methods;
+}
+
+std::vector<const Column*> layer_columns(std::span<const Method* const> methods) {
+  std::vector<const Column*> columns;
+  for (const auto* method : methods) {
+    if (method->of_layer == nullptr) continue;
+    for (const auto& column : method->columns) columns.push_back(&column);
+  }
+  return columns;
+}
+
+std::vector<double> layer_values(std::span<const Method* const> methods, const Layer& layer) {
+  std::vector<double> values(layer_columns(methods).size(), kUndefined);
+  std::size_t first = 0;
+  for (const auto* method : methods) {
+    if (method->of_layer == nullptr) continue;
+    method->of_layer(layer, std::span(values).subspan(first, method->columns.size()));
+    first += method->columns.size();
+  }
+  return values;
+}
+
+std::vector<std::string_view> rankable(std::uint32_t sums) {
+  std::vector<std::string_view> names;
+  for (const auto* method : chosen(sums)) {
+    for (const auto& column : method->columns) {
+      if (column.sense != Sense::none) names.push_back(column.name);
+    }
+  }
+  return names;
+}
+
+std::string nearest(std::string_view unknown, std::span<const std::string_view> known) {
+  std::vector<std::pair<std::size_t, std::string_view>> near;
+  for (const auto name : known) {
+    const bool part = unknown.size() >= 3 && name.find(unknown) != std::string_view::npos;
+    const auto distance = part ? 1 : edit_distance(unknown, name);
+    if (distance <= std::max<std::size_t>(2, name.size() / 3)) near.emplace_back(distance, name);
+  }
+  std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  near.resize(std::min(near.size(), kNearestNamed));
+  std::string text;
+  for (std::size_t i = 0; i < near.size(); ++i) {
+    text += fmt::format("{}{}", i == 0 ? "did you mean " : i + 1 == near.size() ? " or " : ", ", near[i].second);
+  }
+  return text.empty() ? text : text + "?";
+}
+
+}  // namespace winnow::methods

@@ -1,0 +1,127 @@
+#include "winnow/methods/table.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace winnow::methods {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+TEST(Table, NamesEveryDatasetOnceAndSaysWhatItIs) {
+  std::set<std::string_view> methods, datasets;
+  for (const auto* method : all()) {
+    EXPECT_TRUE(methods.insert(method->name).second) << method->name;
+    EXPECT_FALSE(method->what.empty()) << method->name;
+    EXPECT_FALSE(method->source.empty()) << method->name;
+    EXPECT_NE(method->sums, 0U) << method->name;
+    EXPECT_NE(method->of_layer == nullptr, method->over_zoo == nullptr) << method->name;
+    ASSERT_FALSE(method->columns.empty()) << method->name;
+    for (const auto& column : method->columns) {
+      EXPECT_TRUE(datasets.insert(column.name).second) << column.name;
+      EXPECT_FALSE(column.title.empty()) << column.name;
+      EXPECT_FALSE(column.long_name.empty()) << column.name;
+      EXPECT_EQ(find_column(column.name), &column);
+      EXPECT_EQ(method_of(column.name), method);
+      EXPECT_EQ(column.form == Form::category, !column.categories.empty()) << column.name;
+    }
+  }
+}
+
+TEST(Table, MakesADatasetBeforeItIsReadAndWithTheSumsOfItsReader) {
+  std::set<std::string_view> made;
+  std::uint32_t sums = 0;
+  for (const auto* method : all()) {
+    if (method->over_zoo != nullptr) {
+      Zoo zoo;
+      zoo.layout = {2, 5, {"q", "q", "q", "q", "q"}};
+      zoo.elements.assign(5, 100);
+      std::vector<double> values;
+      for (std::size_t cell = 0; cell < zoo.cells(); ++cell) values.push_back(1 + 0.1 * static_cast<double>(cell));
+      sums = 0;
+      zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
+        EXPECT_TRUE(made.contains(name)) << method->name << " reads " << name;
+        sums |= method_of(name)->sums;
+        return values;
+      };
+      std::vector<std::vector<double>> columns(method->columns.size(), std::vector<double>(zoo.cells(), kUndefined));
+      method->over_zoo(zoo, columns);
+      EXPECT_EQ(sums & ~method->sums, 0U) << method->name << " reads datasets of sums that it does not ask for";
+      for (const auto& column : columns) {
+        ASSERT_EQ(column.size(), zoo.cells());
+        EXPECT_FALSE(std::isnan(column.front())) << method->name;
+      }
+    }
+    for (const auto& column : method->columns) made.insert(column.name);
+  }
+}
+
+/// Sums of a layer of rank 1, of which those that are not in `sums` are missing.
+stats::LayerStatistics layer_with(std::uint32_t sums) {
+  const auto value = [&](std::uint32_t sum, double number) { return (sums & sum) != 0 ? number : kUndefined; };
+  stats::LayerStatistics layer;
+  layer.rank = 1;
+  layer.btb = {value(kUpdateSums, 4)};
+  layer.ptp = {value(kProjectionSums, 3)};
+  layer.ptb = {value(kProjectionSums, 2)};
+  layer.dtd = {value(kProjectionSums, 1)};
+  layer.yty = {value(kCrossCheckSums, 5)};
+  layer.mtb = {value(kSubspaceSums, 0.5)};
+  layer.y_a = value(kAlongSums, 0.25);
+  return layer;
+}
+
+TEST(Table, MethodsReadNoSumThatTheyDoNotAskFor) {
+  const std::vector<double> one{1};
+  const metrics::SafetySubspace subspace(one, one, 1, 1);
+  const ModuleFacts module{8, 4, 2, &subspace};
+  for (const auto* method : all()) {
+    if (method->of_layer == nullptr || (method->sums & kEntrySums) != 0) continue;
+    // <G, X> of a NaN is NaN: what reads more than it asks for shows it.
+    const auto whole = layer_with(~std::uint32_t{0}), asked = layer_with(method->sums | kUpdateSums);
+    const std::vector<const Method*> only{method};
+    const auto expected = layer_values(only, Layer(module, whole, one, 1, nullptr));
+    const auto found = layer_values(only, Layer(module, asked, one, 1, nullptr));
+    EXPECT_EQ(found, expected) << method->name;
+    for (const double value : expected) EXPECT_FALSE(std::isnan(value)) << method->name;
+  }
+}
+
+TEST(Table, TellsWhichEndIsWorse) {
+  for (const auto* low : {"cosine", "subspace_energy", "alignment_cosine", "projected_norm"}) {
+    EXPECT_EQ(sense_of(low), Sense::low_is_worse) << low;
+  }
+  for (const auto* high :
+       {"ediem", "misalignment", "alignment_removed", "distance", "rms_distance", "of another time"}) {
+    EXPECT_EQ(sense_of(high), Sense::high_is_worse) << high;
+  }
+  EXPECT_EQ(sense_of("pass_discrepancy"), Sense::none);
+}
+
+TEST(Table, RanksOnlyByWhatARunHas) {
+  constexpr std::uint32_t kAll = ~std::uint32_t{0};
+  EXPECT_THAT(rankable(kAll), Contains("diem"));
+  EXPECT_THAT(rankable(kAll & ~kEntrySums), Not(Contains("diem")));
+  EXPECT_THAT(rankable(kAll), Not(Contains("pass_discrepancy")));
+  EXPECT_THAT(rankable(kUpdateSums), ElementsAre("update_norm"));
+}
+
+TEST(Nearest, NamesWhatIsMeant) {
+  const auto names = rankable(~std::uint32_t{0});
+  EXPECT_EQ(nearest("cosin", names).substr(0, 19), "did you mean cosine");
+  EXPECT_EQ(nearest("missalignment", names), "did you mean misalignment?");
+  EXPECT_THAT(nearest("ediem_published", names), ::testing::HasSubstr("ediem_published_std"));
+  EXPECT_THAT(nearest("nothing of the kind at all", names), IsEmpty());
+  EXPECT_THAT(nearest("", names), IsEmpty());
+}
+
+}  // namespace
+}  // namespace winnow::methods
