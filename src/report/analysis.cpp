@@ -286,6 +286,8 @@ std::string number_text(double value, int digits) {
   return fmt::format("{:.{}f}", size == 0 ? 0.0 : value, digits);
 }
 
+std::string significant_text(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3g}", value); }
+
 std::string share_text(double value) {
   if (std::abs(value) < 0.0005) return "0.000";  // never "-0.000"
   return std::abs(value) < 100 ? number_text(value, 3) : number_text(value, 0);

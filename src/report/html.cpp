@@ -200,7 +200,7 @@ std::string summary(const Analysis& analysis, const std::string& what, const std
     const auto meter =
         fmt::format("<span class=\"meter\" style=\"width:{:.0f}%\"></span>", longest > 0 ? 100 * share / longest : 0.0);
     std::vector<std::string> cells{row_head(for_html(row.label), false), cell(fmt::format("{}{}", row.pruned, meter)),
-                                   cell(number_text(compared == nullptr ? row.median : row.compared)),
+                                   cell(compared == nullptr ? number_text(row.median) : significant_text(row.compared)),
                                    cell(number_text(row.worst))};
     if (beside) cells.push_back(cell(number_text(row.misalignment)));
     cells.push_back(cell(row.undoing));

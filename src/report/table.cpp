@@ -175,7 +175,7 @@ std::string summary(const Analysis& analysis, const std::string& title, const st
   Grid grid(std::move(columns), 0);
   for (const auto& row : rows) {
     std::vector<std::string> cells{for_terminal(row.label), fmt::format("{}", row.scored),
-                                   number_text(compared == nullptr ? row.median : row.compared),
+                                   compared == nullptr ? number_text(row.median) : significant_text(row.compared),
                                    number_text(row.worst)};
     if (beside) cells.push_back(number_text(row.misalignment));
     cells.push_back(fmt::format("{}", row.pruned));
