@@ -341,6 +341,12 @@ predictions() {
   rm -r cache
   XDG_CACHE_HOME='' HOME='' refuses 2 "no place for constants: HOME is not set; add --constants FILE" "${plan[@]}" --calibrate
   refuses 3 "the report is of another audit: first.h5; expected one of the same adapters" \
+  accepts 0 "and the 4 of 64 ranks that read most; --every-rank lists them all" "${plan[@]}" --ranks 64
+  check "plan lists more than a few of 64 ranks" test "$(sed '/^prediction/,$d' out | grep -cE '^ +([0-9]+|least|median|most) .* GB')" = 7
+  check "plan's least and most are not those of modules" test \
+    "$(awk '/^ +(least|most) /{ print $2 }' out | xargs)" = "0 1"
+  accepts 0 "" "${plan[@]}" --ranks 64 --every-rank --team 1
+  check "plan --every-rank does not list 64 ranks" test "$(sed '/^prediction/,$d' out | grep -cE '^ +[0-9]+ .* GB')" = 64
     plan "${models[@]}" --adapter family/adapters/adapter-000 --check first.h5
   refuses 3 "file is not HDF5" "${plan[@]}" --check family/truth.json
 }
@@ -448,7 +454,7 @@ documents() {
     [methods]="--json --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"
   )
-  promised[plan]="${promised[audit]} --ranks --modules --ranks-per-node --storage-bandwidth --warm --calibrate --constants
+  promised[plan]="${promised[audit]} --ranks --modules --every-rank --ranks-per-node --storage-bandwidth --warm --calibrate --constants
     --check --json"
   local manual=$here/../../src/cli/packaging/winnow.1.in completion=$here/../../src/cli/packaging/winnow.bash
   local command option

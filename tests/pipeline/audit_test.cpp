@@ -247,7 +247,7 @@ TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   std::uint64_t read = 0;
   for (const auto& stage : report.run) read += stage.bytes_read;
   EXPECT_EQ(read, weights + adapters) << "each byte once";
-  EXPECT_THAT(render_plan(plan, true), HasSubstr("model.layers.7.mlp.up_proj"));
+  EXPECT_THAT(render_plan(plan, {true, false}), HasSubstr("model.layers.7.mlp.up_proj"));
 }
 
 }  // namespace
