@@ -53,9 +53,10 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
       anything_kept |= selection.action[m] == select::Action::keep;
     }
     if (!selection.unscored.empty()) {
-      log.warn(fmt::format("adapter {}: {} of its modules have no {} and are kept, the first is {}",
-                           report.adapters[n].name, selection.unscored.size(), options.rank_by,
-                           names[selection.unscored.front()]));
+      log.warn(fmt::format(
+          "adapter {}: {} of its modules could not be scored by {}: not judged and not pruned, the "
+          "first is {}",
+          report.adapters[n].name, selection.unscored.size(), options.rank_by, names[selection.unscored.front()]));
     }
     if (!anything_kept && options.repair) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
   }

@@ -262,9 +262,11 @@ results() {
   local one=family/adapters/adapter-000 format
   check "the table of audit and that of report differ" diff <(grep -v '^report: ' table) <("$winnow" report report.h5)
   cp report.h5 first.h5  # what follows writes report.h5 again
-  accepts 4 "46 pruned" "${audit[@]}" --fail-on-findings
-  accepts 0 "0 pruned" "${audit[@]}" --fail-on-findings --select keep-top:1000
-  accepts 0 "112 pruned" "${audit[@]}" --select quantile:1
+  check "the default selection" grep -qF "46 selected for pruning" table
+  accepts 4 "selected for pruning" "${audit[@]}" --fail-on-findings --rank-by misalignment --select outliers:10
+  accepts 0 "0 selected for pruning" "${audit[@]}" --fail-on-findings --rank-by misalignment --select threshold:1e9
+  accepts 0 "112 selected for pruning" "${audit[@]}" --select quantile:1
+  check "an audit that writes no adapter speaks of pruned ones" test "$(grep -c '[0-9] pruned' out)" = 0
   accepts 0 "repaired: kept/adapter-001 (10 modules kept, 46 pruned)" \
     "${audit[@]}" --repair drop --repaired-dir kept
   accepts 0 "repaired: kept/adapter-001 (10 modules kept, 46 pruned)" \

@@ -96,7 +96,9 @@ TEST_F(Audit, AWeightThatIsNotFiniteIsNamedAndItsModuleNeverPruned) {
   EXPECT_EQ(std::count(report.action.begin(), report.action.end(), report::Action::prune), 7);
   EXPECT_THAT(said, HasSubstr("tensor model.layers.5.mlp.up_proj.weight, row 1, column 7"));
   EXPECT_THAT(said, HasSubstr("aligned/model.safetensors"));
-  EXPECT_THAT(said, HasSubstr("have no ediem and are kept, the first is model.layers.5.mlp.up_proj"));
+  EXPECT_THAT(
+      said,
+      HasSubstr("could not be scored by ediem: not judged and not pruned, the first is model.layers.5.mlp.up_proj"));
 }
 
 TEST_F(Audit, AFactorThatIsNotFiniteQuarantinesItsAdapterAlone) {
