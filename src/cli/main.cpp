@@ -42,8 +42,9 @@ std::string help_text() {
   for (const auto& command : kCommands) text += fmt::format("  {:<8}{}\n", command.name, command.summary);
   text +=
       "\nRuns alone, under mpirun, or under srun --mpi=pmix.\n"
-      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings (--fail-on-findings),\n75 stopped at a "
-      "signal with work journalled.\n";
+      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 "
+      "findings\n(--fail-on-findings), "
+      "75 stopped at a signal with work journalled.\n";
   return text;
 }
 

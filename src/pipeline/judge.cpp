@@ -77,4 +77,18 @@ void judge(report::Report& report, const AuditOptions& options, const base::Log&
   select_modules(report, options, log);
 }
 
+void require_scores(const report::Report& report) {
+  const auto scored = [](report::Action action) { return action != report::Action::none; };
+  if (std::any_of(report.action.begin(), report.action.end(), scored)) return;
+  if (report.adapters.empty()) throw Error(ErrorKind::invalid_input, "no adapter could be scored: there is none");
+  const auto& first = report.adapters.front();
+  const auto reason =
+      first.status == "ok" ? fmt::format("none of its modules has a score by {}", report.rank_by) : first.reason;
+  if (report.adapters.size() == 1) {
+    throw Error(ErrorKind::invalid_input, fmt::format("no adapter could be scored: {}", reason));
+  }
+  throw Error(ErrorKind::invalid_input, fmt::format("none of {} adapters could be scored; the first, {}: {}",
+                                                    report.adapters.size(), first.name, reason));
+}
+
 }  // namespace winnow::pipeline
