@@ -34,7 +34,7 @@ build_jobs() {
   echo $((cores < fit ? cores : fit))
 }
 
-# Sets `cmake_options` for a build against the torch that $1 names (distribution, pip or cuda).
+# Sets `cmake_options` for a build against the torch that $1 names (distribution, pip, cuda or none).
 # With ccache, two build folders share what they have in common: paths below the repository do not count.
 choose_torch() {
   cmake_options=()
@@ -54,6 +54,7 @@ choose_torch() {
 distribution_has_torch() {
   [[ $(dpkg-query -W -f '${db:Status-Status}' libtorch-dev 2>/dev/null) == installed ]]
 }
+  [[ $1 != none ]] || cmake_options+=(-DWINNOW_WITH_TORCH=OFF -DWINNOW_WITH_CUDA=OFF)
 
 # Open MPI refuses root and more ranks than cores unless told; containers have neither users nor cores to spare. Binding is
 # switched off because ranks that share a core with each other's threads would otherwise be pinned to it.

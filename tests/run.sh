@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs every test.
 #
-#   tests/run.sh [--preset release|debug|asan|tsan|cuda] [--torch distribution|pip|cuda] [--label REGEX] [--no-setup] [--needed]
+#   tests/run.sh [--preset release|debug|asan|tsan|cuda] [--torch distribution|pip|cuda|none] [--label REGEX] [--no-setup] [--needed]
 #                [-- CTEST-OPTION...]
 #
-# --torch pip tests a second build against the torch of Python's package index (exit code 69: index not reachable), and
+# --torch none tests a build without the torch backend, --torch pip a second build against the torch of Python's package index (exit code 69: index not reachable), and
 # --preset cuda one with the GPU backend, which needs the CUDA toolkit but no GPU. With --needed only what the chosen tests run
 # is built. What is skipped is listed at the end with the reason.
 set -euo pipefail
@@ -14,7 +14,7 @@ preset=release torch=distribution setup=yes needed=no ctest_options=()
 while (($#)); do
   case $1 in
     --preset) preset=${2:?--preset needs a name} && shift ;;
-    --torch) torch=${2:?--torch needs distribution, pip or cuda} && shift ;;
+    --torch) torch=${2:?--torch needs distribution, pip, cuda or none} && shift ;;
     --label) ctest_options+=(-L "${2:?--label needs a pattern}") && shift ;;
     --no-setup) setup=no ;;
     --needed) needed=yes ;;
@@ -25,9 +25,10 @@ while (($#)); do
   shift
 done
 [[ $preset != cuda ]] || torch=cuda
-[[ $torch == distribution || $torch == pip || $torch == cuda ]] || die "--torch is distribution, pip or cuda, not $torch"
+[[ $torch == distribution || $torch == pip || $torch == cuda || $torch == none ]] ||
+  die "--torch is distribution, pip, cuda or none, not $torch"
 
-[[ $setup == no ]] || "$repository/jobs/setup.sh" --tests --torch "$torch" || exit
+[[ $setup == no ]] || "$repository/jobs/setup.sh" --tests --torch "${torch/none/distribution}" || exit
 choose_torch "$torch"
 # Where released Python packages are installed they judge this program; an optimised build is enough for that.
 if [[ $preset == release ]]; then
