@@ -11,6 +11,12 @@ die() {
   exit 1
 }
 
+# The program of the installation that these scripts belong to (PREFIX/share/winnow/jobs); fails in a checkout.
+installed_winnow() {
+  local program=$repository/../../bin/winnow
+  [[ ! -e $repository/CMakeLists.txt && -x $program ]] && realpath "$program"
+}
+
 # The virtual environment with a current torch and what the conformance tests import. Outside the tree: it takes several GB
 # and outlives a checkout.
 python_environment() { printf '%s\n' "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/winnow/python"; }
@@ -48,13 +54,13 @@ choose_torch() {
     cmake_options+=("-DCMAKE_PREFIX_PATH=$prefix")
     [[ $1 == cuda ]] || cmake_options+=(-DWINNOW_WITH_CUDA=OFF) # the same torch, but not the GPU backend
   fi
+  [[ $1 != none ]] || cmake_options+=(-DWINNOW_WITH_TORCH=OFF -DWINNOW_WITH_CUDA=OFF)
   export CCACHE_BASEDIR=$repository CCACHE_NOHASHDIR=1
 }
 
 distribution_has_torch() {
   [[ $(dpkg-query -W -f '${db:Status-Status}' libtorch-dev 2>/dev/null) == installed ]]
 }
-  [[ $1 != none ]] || cmake_options+=(-DWINNOW_WITH_TORCH=OFF -DWINNOW_WITH_CUDA=OFF)
 
 # Open MPI refuses root and more ranks than cores unless told; containers have neither users nor cores to spare. Binding is
 # switched off because ranks that share a core with each other's threads would otherwise be pinned to it.

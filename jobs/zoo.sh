@@ -91,7 +91,7 @@ for ((slice = 0; slice < slices; ++slice)); do
   parts+=("$output/slices/$slice.h5")
 done
 
-export WINNOW=${WINNOW:-winnow}
+export WINNOW=${WINNOW:-$(installed_winnow || echo winnow)}
 array=$(sbatch --parsable --array="0-$((slices - 1))$at_once" --output="$output/slices/%a.log" "${sbatch_options[@]}" \
   "$jobs/audit.sbatch" "$@" --slice --zoo "$output/slices/%a.txt" --report "$output/slices/%a.h5") || die "sbatch refused the array"
 array=${array%%;*} # of several clusters: JOB;CLUSTER
