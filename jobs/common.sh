@@ -11,6 +11,12 @@ die() {
   exit 1
 }
 
+# The program of the installation that these scripts belong to (PREFIX/share/winnow/jobs); fails in a checkout.
+installed_winnow() {
+  local program=$repository/../../bin/winnow
+  [[ ! -e $repository/CMakeLists.txt && -x $program ]] && realpath "$program"
+}
+
 # The virtual environment with a current torch and what the conformance tests import. Outside the tree: it takes several GB
 # and outlives a checkout.
 python_environment() { printf '%s\n' "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/winnow/python"; }
@@ -34,7 +40,7 @@ build_jobs() {
   echo $((cores < fit ? cores : fit))
 }
 
-# Sets `cmake_options` for a build against the torch that $1 names (distribution, pip or cuda).
+# Sets `cmake_options` for a build against the torch that $1 names (distribution, pip, cuda or none).
 # With ccache, two build folders share what they have in common: paths below the repository do not count.
 choose_torch() {
   cmake_options=()
@@ -48,6 +54,7 @@ choose_torch() {
     cmake_options+=("-DCMAKE_PREFIX_PATH=$prefix")
     [[ $1 == cuda ]] || cmake_options+=(-DWINNOW_WITH_CUDA=OFF) # the same torch, but not the GPU backend
   fi
+  [[ $1 != none ]] || cmake_options+=(-DWINNOW_WITH_TORCH=OFF -DWINNOW_WITH_CUDA=OFF)
   export CCACHE_BASEDIR=$repository CCACHE_NOHASHDIR=1
 }
 

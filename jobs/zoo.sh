@@ -11,9 +11,10 @@
 #                     --account=, --partition=, --qos=, --reservation= and --clusters=
 #   --merge-sbatch OPTION   for the merge alone
 #
-# What needs all adapters (--population zoo, --select) is computed anew by the merge. The list of adapters is made now: what
-# is added to the zoo later is not in the report. Slices name adapters apart on their own: --repaired-dir needs %a, the number
-# of the slice. Prints the numbers of the two jobs. Run it again with the same DIR to resume.
+# What needs all adapters (--population zoo, --select) is computed anew by the merge, and only there it is an error if nothing
+# could be scored. The list of adapters is made now: what is added to the zoo later is not in the report. Slices name adapters
+# apart on their own: --repaired-dir needs %a, the number of the slice. Prints the numbers of the two jobs. Run it again with the
+# same DIR to resume.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 jobs=$repository/jobs
@@ -31,7 +32,7 @@ while (($#)); do
       shift
       ;;
     --merge-sbatch) only_merge+=("${2:?--merge-sbatch needs an option}") && shift ;;
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --) shift && break ;;
     *) die "unknown option $1 (options of audit go after --); see --help" ;;
   esac
@@ -43,7 +44,8 @@ done
 previous=''
 for option in "$@"; do
   case ${option%%=*} in
-    --report | --journal | --resume | --zoo | --adapter) die "${option%%=*} is set for each slice; leave it out" ;;
+    --report | --journal | --resume | --zoo | --adapter | --slice) die "${option%%=*} is set for each slice; leave it out" ;;
+    --fail-on-findings) die "--fail-on-findings says nothing of a slice, and its exit code would cancel the merge; leave it out" ;;
   esac
   [[ $option == *%a* || ($option != --repaired-dir=* && $previous != --repaired-dir) ]] ||
     die "--repaired-dir needs %a, the number of the slice: adapters of two slices may have one name"
@@ -89,9 +91,9 @@ for ((slice = 0; slice < slices; ++slice)); do
   parts+=("$output/slices/$slice.h5")
 done
 
-export WINNOW=${WINNOW:-winnow}
+export WINNOW=${WINNOW:-$(installed_winnow || echo winnow)}
 array=$(sbatch --parsable --array="0-$((slices - 1))$at_once" --output="$output/slices/%a.log" "${sbatch_options[@]}" \
-  "$jobs/audit.sbatch" "$@" --zoo "$output/slices/%a.txt" --report "$output/slices/%a.h5") || die "sbatch refused the array"
+  "$jobs/audit.sbatch" "$@" --slice --zoo "$output/slices/%a.txt" --report "$output/slices/%a.h5") || die "sbatch refused the array"
 array=${array%%;*} # of several clusters: JOB;CLUSTER
 # afterok holds through requeues. A task that fails for good cancels the merge instead of leaving it pending for ever.
 merge=$(sbatch --parsable --dependency="afterok:$array" --kill-on-invalid-dep=yes --output="$output/merge.log" \

@@ -212,7 +212,6 @@ WrittenAdapter write_pruned_adapter(const std::string& source, const std::string
     if (replace && fs::remove_all(destination, error) == static_cast<std::uintmax_t>(-1)) {
       throw Error(ErrorKind::runtime, "cannot remove earlier output").file(destination).os_error(error.value());
     }
-    log.warn(fmt::format("{}: all of its modules are pruned, so no adapter is written", source));
     return result;
   }
 

@@ -37,6 +37,22 @@ int parse_team(const std::string& text) {
   return members;
 }
 
+/// A policy that counts selects its number in a sound family as well: 4 would say nothing.
+void refuse_empty_findings(const po::variables_map& values, const select::Policy& policy) {
+  if (!values["fail-on-findings"].as<bool>()) return;
+  if (policy.prunes_by_count()) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("--fail-on-findings with --select {} says nothing: that selects by count, whatever the scores",
+                    policy.text()))
+        .expected("--select threshold:X or outliers[:C]");
+  }
+  if (values["slice"].as<bool>()) {
+    throw Error(ErrorKind::usage, "--fail-on-findings with --slice says nothing: merge selects anew")
+        .advice("leave out --fail-on-findings");
+  }
+}
+
 }  // namespace
 
 void add_audit_options(po::options_description& options) {
@@ -51,13 +67,13 @@ void add_audit_options(po::options_description& options) {
       ("strict", po::bool_switch(), "an adapter that cannot be scored ends the run (exit 3)")               //
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")  //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
+  const auto select_help = fmt::format("{}; per adapter", select::kPolicyForms);
   po::options_description method("Method", kHelpColumns);
   method.add_options()  //
       ("rank-by", text_value("METRIC", "ediem"),
-       "metric that selects and orders; winnow methods lists them")                          //
-      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")  //
-      ("select", text_value("POLICY", "keep-top:10"),
-       "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers:C; per adapter")            //
+       "metric that selects and orders; winnow methods lists them")                              //
+      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")      //
+      ("select", text_value("POLICY", "keep-top:10"), select_help.c_str())                       //
       ("subspace-rank", count_value(6), "directions of the safety subspace; 0 switches it off")  //
       ("seed", count_value(0), "of the subspace sketch")                                         //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
@@ -84,7 +100,10 @@ void add_output_options(po::options_description& options) {
       ("journal", text_value("DIR"), "note finished modules there, for --resume")                                   //
       ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")                //
       ("peer-timeout", count_value(600), "seconds after which a rank that does not answer ends the run; 0: never")  //
-      ("fail-on-findings", po::bool_switch(), "exit with 4 where any module is selected for pruning")               //
+      ("fail-on-findings", po::bool_switch(),
+       "exit with 4 if a module is selected; needs --select threshold:X or outliers[:C]")  //
+      ("slice", po::bool_switch(),
+       "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
 }
 
@@ -102,6 +121,7 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   if (values.count("adapter") != 0) options.adapters = values["adapter"].as<std::vector<std::string>>();
   if (values.count("zoo") != 0) options.zoo = values["zoo"].as<std::string>();
   options.strict = values["strict"].as<bool>();
+  options.slice = values["slice"].as<bool>();
   options.adapter.allow_dora = values["dora"].as<bool>();
   const auto& scaling = values["scaling"].as<std::string>();
   if (scaling != "peft" && scaling != "none") {
@@ -110,6 +130,7 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.adapter.unit_scale = scaling == "none";
   options.rank_by = values["rank-by"].as<std::string>();
   options.policy = select::parse_policy(values["select"].as<std::string>());
+  refuse_empty_findings(values, options.policy);
   options.population = metrics::parse_population(values["population"].as<std::string>());
   options.subspace_rank = count(values, "subspace-rank");
   options.seed = count(values, "seed");

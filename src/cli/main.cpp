@@ -12,6 +12,7 @@
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "job_scripts.hpp"
 #include "version.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
@@ -40,10 +41,11 @@ std::string help_text() {
       "winnow audits LoRA adapters for lost safety alignment and prunes what weakens it.\n\n"
       "usage: winnow COMMAND [options]        winnow COMMAND --help lists the options of one\n\n";
   for (const auto& command : kCommands) text += fmt::format("  {:<8}{}\n", command.name, command.summary);
+  text += "\nRuns alone, under mpirun, or under srun --mpi=pmix.\n";
+  if (const auto jobs = cli::job_scripts(); !jobs.empty()) text += fmt::format("Job scripts for Slurm: {}\n", jobs);
   text +=
-      "\nRuns alone, under mpirun, or under srun --mpi=pmix.\n"
-      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings (--fail-on-findings),\n75 stopped at a "
-      "signal with work journalled.\n";
+      "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings\n"
+      "(--fail-on-findings), 75 stopped at a signal with work journalled.\n";
   return text;
 }
 

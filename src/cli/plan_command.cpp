@@ -28,7 +28,8 @@ CommandLine command_line() {
   po::options_description plan("Plan", kHelpColumns);
   plan.add_options()                                                                       //
       ("ranks", count_value(), "plan for this many ranks; by default those plan runs on")  //
-      ("modules", po::bool_switch(), "list every module");
+      ("modules", po::bool_switch(), "list every module")                                  //
+      ("every-rank", po::bool_switch(), "list every rank, of however many");
   add_common_options(plan);
   po::options_description prediction("Prediction of seconds", kHelpColumns);
   prediction.add_options()                                                                              //
@@ -95,8 +96,8 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
     if (*json == "-") return text;
     base::atomic_write_file(*json, text);
   }
-  auto text =
-      pipeline::render_plan(plan, values["modules"].as<bool>()) + pipeline::render_prediction(plan, known, where);
+  auto text = pipeline::render_plan(plan, {values["modules"].as<bool>(), values["every-rank"].as<bool>()}) +
+              pipeline::render_prediction(plan, known, where);
   if (values.count("check") == 0) return text;
   for (const auto& path : values["check"].as<std::vector<std::string>>()) {
     text += pipeline::render_check(plan, report::read_hdf5(path), path, known, options, where);

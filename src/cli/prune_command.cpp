@@ -21,13 +21,13 @@ CommandLine command_line() {
   line.usage =
       "usage: winnow prune --report FILE.h5 --adapter DIR --output DIR [options]\n\n"
       "Writes a pruned copy of an adapter that was audited. Without --select and --rank-by it prunes what\n"
-      "the report selected.";
-  line.options.add_options()                                                                              //
-      ("report", text_value("FILE.h5"), "report of an audit of this adapter")                             //
-      ("adapter", text_value("DIR"), "the adapter's directory")                                           //
-      ("output", text_value("DIR"), "directory to write")                                                 //
-      ("select", text_value("POLICY"), "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers:C")  //
-      ("rank-by", text_value("METRIC"), "metric that selects; any in the report")                         //
+      "the report selected. Exit code 3 if that leaves no module: nothing is written then.";
+  line.options.add_options()                                                       //
+      ("report", text_value("FILE.h5"), "report of an audit of this adapter")      //
+      ("adapter", text_value("DIR"), "the adapter's directory")                    //
+      ("output", text_value("DIR"), "directory to write")                          //
+      ("select", text_value("POLICY"), std::string(select::kPolicyForms).c_str())  //
+      ("rank-by", text_value("METRIC"), "metric that selects; any in the report")  //
       ("repair", text_value("HOW", "drop"), "drop: remove A and B; zero: B = 0, keep shapes");
   add_common_options(line.options);
   return line;
@@ -50,11 +50,14 @@ void prune(const po::variables_map& values, const base::Log& log) {
   const auto pruned =
       pipeline::modules_to_prune(report, source, given(values, "select"), given(values, "rank-by"), log);
   const auto written = adapter::write_pruned_adapter(source, output, pruned, repair, log);
-  if (written.written) {
-    print_result(fmt::format("wrote {}: {} modules kept, {} pruned\n", output, written.kept, written.pruned));
-  } else {
-    print_result("every module is pruned: no adapter written\n");
+  if (!written.written) {
+    throw Error(ErrorKind::invalid_input, "no adapter is written: every module of it is selected for pruning")
+        .file(output)
+        .expected("a selection that leaves a module")
+        .advice("choose another --select");
   }
+  print_result(fmt::format("wrote {}: {} modules kept, {} pruned{}\n", output, written.kept, written.pruned,
+                           written.pruned == 0 ? ": nothing is selected, so it is a copy" : ""));
 }
 
 }  // namespace

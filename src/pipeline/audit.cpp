@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "destinations.hpp"
+#include "judge.hpp"
 #include "repair.hpp"
 #include "stop_request.hpp"
 #include "unchanged.hpp"
@@ -68,16 +69,6 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["repair"] = std::string(!options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero");
   if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
-}
-
-/// Adapters that were asked for one by one, and none could be scored: an empty report is no success. A zoo may well be
-/// all broken (a slice of it, in a job array): there quarantine is the result.
-void require_a_scored_adapter(const report::Report& report, const AuditOptions& options) {
-  if (!options.zoo.empty()) return;
-  for (const auto& adapter : report.adapters) {
-    if (adapter.status == "ok") return;
-  }
-  throw Error(ErrorKind::invalid_input, fmt::format("no adapter could be scored: {}", report.adapters.front().reason));
 }
 
 /// Runs `work`, which stops early where that is requested. Returns, the same on all ranks, whether it was.
@@ -165,7 +156,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
-    require_a_scored_adapter(result.report, options);
+    if (!options.slice) require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
   if (options.repair) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);

@@ -53,9 +53,10 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
       anything_kept |= selection.action[m] == select::Action::keep;
     }
     if (!selection.unscored.empty()) {
-      log.warn(fmt::format("adapter {}: {} of its modules have no {} and are kept, the first is {}",
-                           report.adapters[n].name, selection.unscored.size(), options.rank_by,
-                           names[selection.unscored.front()]));
+      log.warn(fmt::format(
+          "adapter {}: {} of its modules could not be scored by {}: not judged and not pruned, the "
+          "first is {}",
+          report.adapters[n].name, selection.unscored.size(), options.rank_by, names[selection.unscored.front()]));
     }
     if (!anything_kept && options.repair) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
   }
@@ -74,6 +75,20 @@ void judge(report::Report& report, const AuditOptions& options, const base::Log&
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", options.rank_by));
   }
   select_modules(report, options, log);
+}
+
+void require_scores(const report::Report& report) {
+  const auto scored = [](report::Action action) { return action != report::Action::none; };
+  if (std::any_of(report.action.begin(), report.action.end(), scored)) return;
+  if (report.adapters.empty()) throw Error(ErrorKind::invalid_input, "no adapter could be scored: there is none");
+  const auto& first = report.adapters.front();
+  const auto reason =
+      first.status == "ok" ? fmt::format("none of its modules has a score by {}", report.rank_by) : first.reason;
+  if (report.adapters.size() == 1) {
+    throw Error(ErrorKind::invalid_input, fmt::format("no adapter could be scored: {}", reason));
+  }
+  throw Error(ErrorKind::invalid_input, fmt::format("none of {} adapters could be scored; the first, {}: {}",
+                                                    report.adapters.size(), first.name, reason));
 }
 
 }  // namespace winnow::pipeline

@@ -13,4 +13,7 @@ namespace winnow::pipeline {
 /// population, element_statistics and whether adapters are repaired. Throws Error(usage) for an unknown rank_by.
 void judge(report::Report& report, const AuditOptions& options, const base::Log& log);
 
+/// Throws Error(invalid_input), saying why, if no module of any adapter has a score: an empty result is no success.
+void require_scores(const report::Report& report);
+
 }  // namespace winnow::pipeline

@@ -228,6 +228,7 @@ report::Report merge_report_files(const std::vector<std::string>& parts, const s
   auto merged = merge_reports(std::move(read), log);
   for (const auto& [name, value] : facts) merged.attributes[name] = value;
   report::write_hdf5(merged, path);
+  require_scores(merged);  // of single slices it was not required
   return merged;
 }
 

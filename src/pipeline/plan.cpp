@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <set>
 
 #include "destinations.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/metrics/quantile.hpp"
 #include "winnow/pipeline/memory.hpp"
 
 namespace winnow::pipeline {
@@ -80,6 +83,48 @@ void render_modules(std::string& text, const AuditPlan& plan) {
   }
 }
 
+std::string rank_line(std::string_view label, const RankLoad& load) {
+  return fmt::format("{:>8} {:>7} {:>12} {:>12} {:>12.4g} {:>12}\n", label, load.modules, gigabytes(load.weight_bytes),
+                     gigabytes(load.adapter_bytes), load.flops / 1e12, gigabytes(load.memory_bytes));
+}
+
+/// Each column by itself: no rank need have all of these.
+RankLoad column_quantile(const std::vector<RankLoad>& ranks, double q) {
+  const auto of = [&](auto member) {
+    std::vector<double> values;
+    for (const auto& load : ranks) values.push_back(static_cast<double>(load.*member));
+    return metrics::quantile(std::move(values), q);
+  };
+  const auto count = [&](auto member) { return static_cast<std::uint64_t>(std::llround(of(member))); };
+  RankLoad load;
+  load.modules = count(&RankLoad::modules);
+  load.weight_bytes = count(&RankLoad::weight_bytes);
+  load.adapter_bytes = count(&RankLoad::adapter_bytes);
+  load.flops = of(&RankLoad::flops);
+  load.memory_bytes = count(&RankLoad::memory_bytes);
+  return load;
+}
+
+void render_ranks(std::string& text, const std::vector<RankLoad>& ranks, bool every_rank) {
+  constexpr std::size_t kListedAll = 8, kListedMost = 4;
+  text += "    rank modules      weights     adapters        TFLOP       memory\n";
+  std::vector<std::size_t> listed(ranks.size());
+  std::iota(listed.begin(), listed.end(), std::size_t{0});
+  if (!every_rank && ranks.size() > kListedAll) {
+    text += rank_line("least", column_quantile(ranks, 0)) + rank_line("median", column_quantile(ranks, 0.5)) +
+            rank_line("most", column_quantile(ranks, 1));
+    std::stable_sort(listed.begin(), listed.end(),
+                     [&](auto a, auto b) { return ranks[a].weight_bytes > ranks[b].weight_bytes; });
+    listed.resize(kListedMost);
+  }
+  for (const auto r : listed) text += rank_line(fmt::format("{}", r), ranks[r]);
+  if (listed.size() == ranks.size()) return;
+  text += fmt::format(
+      "(least, median and most of each column, and the {} of {} ranks that read most; --every-rank lists "
+      "them all)\n",
+      listed.size(), ranks.size());
+}
+
 }  // namespace
 
 AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log) {
@@ -109,12 +154,12 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
   return plan;
 }
 
-std::string render_plan(const AuditPlan& plan, bool every_module) {
+std::string render_plan(const AuditPlan& plan, const PlanDetail& detail) {
   std::string text;
   render_checkpoint(text, "base", plan.inputs.base);
   render_checkpoint(text, "aligned", plan.inputs.aligned);
   render_adapters(text, plan.inputs);
-  if (every_module) render_modules(text, plan);
+  if (detail.every_module) render_modules(text, plan);
   RankLoad total;
   for (const auto& load : plan.ranks) {
     total.weight_bytes += load.weight_bytes;
@@ -132,12 +177,7 @@ std::string render_plan(const AuditPlan& plan, bool every_module) {
         fmt::format("teams    {} ranks share each module: their team, not their rank, is listed with it\n", plan.team);
   }
   text += fmt::format("balance  {:.3f} (largest load of a rank over the mean)\n\n", plan.imbalance);
-  text += "rank   modules      weights     adapters        TFLOP       memory\n";
-  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
-    const auto& load = plan.ranks[r];
-    text += fmt::format("{:>4}   {:>7} {:>12} {:>12} {:>12.4g} {:>12}\n", r, load.modules, gigabytes(load.weight_bytes),
-                        gigabytes(load.adapter_bytes), load.flops / 1e12, gigabytes(load.memory_bytes));
-  }
+  render_ranks(text, plan.ranks, detail.every_rank);
   return text;
 }
 

@@ -69,8 +69,8 @@ std::vector<report::Action> select_anew(const report::Report& report, std::size_
   const auto selection =
       select::select(scores, present, names, select::parse_policy(policy), methods::sense_of(rank_by));
   if (!selection.unscored.empty()) {
-    log.warn(fmt::format("{} modules have no {} and are kept, the first is {}", selection.unscored.size(), rank_by,
-                         names[selection.unscored.front()]));
+    log.warn(fmt::format("{} modules could not be scored by {}: not judged and not pruned, the first is {}",
+                         selection.unscored.size(), rank_by, names[selection.unscored.front()]));
   }
   return selection.action;
 }

@@ -53,6 +53,9 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
       const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair, log);
+      if (!written.written) {
+        log.warn(fmt::format("{}: all of its modules are pruned, so no adapter is written", source.path));
+      }
       done.put<std::uint64_t>(n);
       done.put(path);
       done.put(written.written);

@@ -227,8 +227,8 @@ std::string Analysis::selection_text() const {
 }
 
 std::string Analysis::cut_text(const AdapterView& adapter) const {
-  if (adapter.pruned == 0) return "nothing pruned";
-  return fmt::format("{} {} {}", rank_by_, low_is_worse_ ? "<=" : ">=", number_text(adapter.cut));
+  if (adapter.pruned == 0) return {};
+  return fmt::format(" ({} {} {})", rank_by_, low_is_worse_ ? "<=" : ">=", number_text(adapter.cut));
 }
 
 std::vector<StageSummary> stages(const Report& report) {

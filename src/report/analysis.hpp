@@ -86,7 +86,7 @@ class Analysis {
   bool misalignment_beside() const { return rank_by_ != "misalignment"; }  ///< whether tables show it as well
 
   std::string selection_text() const;                      ///< what selected, in words
-  std::string cut_text(const AdapterView& adapter) const;  ///< "score >= 4.2", or "nothing pruned"
+  std::string cut_text(const AdapterView& adapter) const;  ///< " (score >= 4.2)"; empty if nothing is
 
  private:
   AdapterView view(std::size_t n) const;

@@ -28,7 +28,7 @@ std::string attribute(const Report& report, const char* name) {
 std::string action_tag(Action action) {
   if (action == Action::none) return "<span class=\"soft\">-</span>";
   return fmt::format("<span class=\"tag{}\">{}</span>", action == Action::prune ? " prune" : "",
-                     action == Action::prune ? "\u2715 pruned" : "kept");
+                     action == Action::prune ? "\u2715 selected" : "kept");
 }
 
 std::string tile(const std::string& label, std::size_t count, bool hot) {
@@ -49,7 +49,7 @@ std::string page_head(const Analysis& analysis) {
   out += tile("adapters scored", analysis.adapters().size(), false);
   out += tile("quarantined", analysis.quarantined().size(), true);
   out += tile("LoRA modules scored", scored, false);
-  out += tile("pruned", pruned, true);
+  out += tile("selected for pruning", pruned, true);
   out += tile("take alignment back", undoing, true);
   return out + "</dl>\n</header>\n";
 }
@@ -80,7 +80,7 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
   const bool beside = analysis.misalignment_beside();
   std::vector<Heading> headings{{"#"}, {"adapter", true}, {"worst " + title}};
   if (beside) headings.push_back({"worst misalignment"});
-  for (const auto* text : {"pruned", "share", "scored", "take back", "LoRA rank"}) headings.push_back({text});
+  for (const auto* text : {"selected", "share", "scored", "take back", "LoRA rank"}) headings.push_back({text});
   headings.push_back({"worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), true});
   Table table("All adapters, worst first by " + title, headings);
   for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
@@ -142,7 +142,7 @@ std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter
     const auto m = modules[i];
     out += fmt::format("{}<span class=\"mono\">{}</span> ({:.0f} %{})", i == 0 ? "" : ", ",
                        breakable(report.modules[m].name), 100 * removed(m),
-                       analysis.action(adapter.index, m) == Action::prune ? ", pruned" : "");
+                       analysis.action(adapter.index, m) == Action::prune ? ", selected" : "");
   }
   if (modules.size() > kUndoingListed) out += fmt::format(" and {} more", modules.size() - kUndoingListed);
   return out + "</p>\n";
@@ -166,14 +166,14 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
       "<article class=\"card\" id=\"adapter-{0}\" aria-labelledby=\"name-{0}\">\n"
       "<h3 id=\"name-{0}\">{1}</h3>\n",
       adapter.index, breakable(row.name));
-  out += fmt::format("<p class=\"soft\">rank {}, scaling {}; {} modules scored, {} pruned ({})</p>\n", row.rank,
-                     number_text(row.scaling), adapter.ranking.size(), adapter.pruned,
+  out += fmt::format("<p class=\"soft\">rank {}, scaling {}; {} modules scored, {} selected for pruning{}</p>\n",
+                     row.rank, number_text(row.scaling), adapter.ranking.size(), adapter.pruned,
                      for_html(analysis.cut_text(adapter)));
   out += undoing_modules(analysis, adapter);
   out += "<div class=\"figs\">\n" + heat_map(analysis, adapter) + histogram(analysis, adapter) + "</div>\n";
   if (!adapter.ranking.empty()) out += worst_modules(analysis, adapter);
   if (!adapter.unscored.empty()) {
-    out += fmt::format("<p>Not scored, so not pruned ({}): {}</p>\n", adapter.unscored.size(),
+    out += fmt::format("<p>Not scored, so not judged ({}): {}</p>\n", adapter.unscored.size(),
                        module_list(report, adapter.unscored));
   }
   return out + "</article>\n";
@@ -183,7 +183,7 @@ std::string summary(const Analysis& analysis, const std::string& what, const std
   if (rows.empty()) return {};
   const auto* compared = what == "role" && analysis.report().population == "role" ? analysis.compared() : nullptr;
   const bool beside = analysis.misalignment_beside();
-  std::vector<Heading> headings{{what}, {"pruned"}};
+  std::vector<Heading> headings{{what}, {"selected"}};
   headings.push_back(
       {"median " + title_of(compared == nullptr ? std::string_view(analysis.rank_by()) : compared->name)});
   headings.push_back({"worst " + title_of(analysis.rank_by())});
@@ -212,7 +212,7 @@ std::string summary(const Analysis& analysis, const std::string& what, const std
 
 std::string quarantined(const Analysis& analysis) {
   if (analysis.quarantined().empty()) return {};
-  Table table("Quarantined adapters: neither scored nor pruned", {{"adapter"}, {"reason", true}});
+  Table table("Quarantined adapters: neither scored nor judged", {{"adapter"}, {"reason", true}});
   for (const auto n : analysis.quarantined()) {
     const auto& row = analysis.report().adapters[n];
     table.add(

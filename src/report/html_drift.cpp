@@ -52,7 +52,7 @@ std::string charts(const TrainingRun& run) {
               {{"alignment removed", over_steps(run, [](Step step) { return step.most_removed; })}}) +
          draw("Modules of each step", true,
               {{"take alignment back", over_steps(run, [](Step step) { return step.undoing; })},
-               {"pruned", over_steps(run, [](Step step) { return step.pruned; })}}) +
+               {"selected", over_steps(run, [](Step step) { return step.pruned; })}}) +
          "</div>\n";
 }
 
@@ -81,7 +81,7 @@ std::string step_table(const Analysis& analysis, const TrainingRun& run, const s
                              {"worst misalignment"},
                              {"most alignment removed"},
                              {"take back"},
-                             {"pruned"},
+                             {"selected"},
                              {"worst module", true}});
   for (const auto& step : run.steps) {
     const auto& row = report.adapters[step.adapter];

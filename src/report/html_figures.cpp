@@ -101,7 +101,7 @@ std::string tooltip(const Analysis& analysis, std::size_t n, const Cell& cell, c
   if (!cell.worst) return cell.unscored == 0 ? place + ": no LoRA" : place + ": not scored";
   const auto m = *cell.worst;
   std::string text = analysis.report().modules[m].name;
-  if (cell.modules() > 1) text += fmt::format(" (worst of {}, {} pruned)", cell.modules(), cell.pruned);
+  if (cell.modules() > 1) text += fmt::format(" (worst of {}, {} selected)", cell.modules(), cell.pruned);
   for (const auto& column : analysis.columns()) {
     if (std::isnan(analysis.value(column.metric, n, m))) continue;
     const auto shown = analysis.text(column, n, m);
@@ -111,7 +111,7 @@ std::string tooltip(const Analysis& analysis, std::size_t n, const Cell& cell, c
       text += fmt::format(" ({})", shown);
     }
   }
-  if (cell.modules() == 1 && cell.pruned == 1) text += ", pruned";
+  if (cell.modules() == 1 && cell.pruned == 1) text += ", selected";
   return text;
 }
 
@@ -210,7 +210,7 @@ std::string heat_map_legend(const Analysis& analysis) {
                      for_html(title_of(analysis.rank_by())), is_robust(analysis) ? "its peers" : "the adapter");
   constexpr const char* kCross = R"(<rect class="h3" width="15" height="15"/><path class="x0" d="M4 4l7 7m0-7l-7 7"/>)"
                                  R"(<path class="x1" d="M4 4l7 7m0-7l-7 7"/>)";
-  out += fmt::format("<span>{} pruned</span>", swatch(kCross));
+  out += fmt::format("<span>{} selected</span>", swatch(kCross));
   out += fmt::format("<span>{} takes back more than {:.0f} % of the alignment step</span>",
                      swatch(R"(<rect class="m" width="15" height="15"/><path class="t" d="M9 0h6v6z"/>)"),
                      100 * kRemovedFlag);

@@ -63,7 +63,7 @@ std::string draw(const Distribution& distribution) {
                  R"(median {3}, from {4} to {5})",
                  kFigureWidth, scores.size(), distribution.things, number_text(quantile(scores, 0.5)),
                  number_text(*smallest), number_text(*largest));
-  if (distribution.pruning) fmt::format_to(put, ", {} pruned", pruned_in_all);
+  if (distribution.pruning) fmt::format_to(put, ", {} selected", pruned_in_all);
   out += "\">";
   const auto bin_width = static_cast<double>(kRight - kLeft) / kBins;
   for (std::size_t b = 0; b < kBins; ++b) {
@@ -78,7 +78,7 @@ std::string draw(const Distribution& distribution) {
       fmt::format_to(put, R"(<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">)", style, x, top,
                      bin_width - 1, height);
       fmt::format_to(put, "<title>{} {}", all.at(b), distribution.things);
-      if (distribution.pruning) fmt::format_to(put, ", {} pruned", pruned.at(b));
+      if (distribution.pruning) fmt::format_to(put, ", {} selected", pruned.at(b));
       out += "</title></rect>";
     };
     if (all.at(b) > pruned.at(b)) bar("k", kLower - whole, whole - high);
@@ -94,14 +94,14 @@ std::string draw(const Distribution& distribution) {
     const auto x = kLeft + (kRight - kLeft) * place(distribution.cut);
     const bool right_half = x > (kLeft + kRight) / 2.0;
     fmt::format_to(put, R"(<path class="cut" d="M{0:.1f} 4V{1}"/>)", x, kLower);
-    fmt::format_to(put, R"(<text class="s{}" x="{:.1f}" y="12">pruned {} {}</text>)", right_half ? " e" : "",
+    fmt::format_to(put, R"(<text class="s{}" x="{:.1f}" y="12">selected {} {}</text>)", right_half ? " e" : "",
                    right_half ? x - 5 : x + 5, distribution.low_is_worse ? "\u2264" : "\u2265",
                    number_text(distribution.cut));
   }
   if (distribution.pruning) {
     fmt::format_to(put, R"(<rect class="k" x="{}" y="139" width="9" height="9"/><text x="{}" y="147">kept</text>)",
                    kLeft, kLeft + 13);
-    fmt::format_to(put, R"(<rect class="ph" x="{}" y="139" width="9" height="9"/><text x="{}" y="147">pruned</text>)",
+    fmt::format_to(put, R"(<rect class="ph" x="{}" y="139" width="9" height="9"/><text x="{}" y="147">selected</text>)",
                    kLeft + 52, kLeft + 65);
   }
   return out + "</svg></figure>\n";

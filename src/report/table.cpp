@@ -25,12 +25,12 @@ std::string head(const Analysis& analysis, std::size_t width) {
   for (const auto& adapter : analysis.adapters()) pruned += adapter.pruned, undoing += adapter.undoing;
   std::string out;
   out += wrapped(fmt::format("base {}, aligned {}", attribute("base"), attribute("aligned")), 0, width);
-  out += wrapped(
-      fmt::format("{} adapter{} ({} quarantined), {} modules; {} pruned, {} take back more than {:.0f} % of the "
-                  "alignment step",
-                  report.adapters.size(), report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(),
-                  report.modules.size(), pruned, undoing, 100 * kRemovedFlag),
-      0, width);
+  out +=
+      wrapped(fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning, {} take back more than "
+                          "{:.0f} % of the alignment step",
+                          report.adapters.size(), report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(),
+                          report.modules.size(), pruned, undoing, 100 * kRemovedFlag),
+              0, width);
   out += wrapped("selection: " + for_terminal(analysis.selection_text()), 0, width);
   return out;
 }
@@ -55,7 +55,7 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
   const bool beside = analysis.misalignment_beside();
   std::vector<Grid::Column> columns{
       {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
-      {"pruned"},     {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
+      {"selected"},   {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
   if (beside) columns.push_back({"misalign", true, 1});
   columns.push_back({"worst module", false, 3});
   Grid grid(std::move(columns), 1);
@@ -83,10 +83,11 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
   if (shown < adapters.size()) {
     std::size_t pruned = 0, undoing = 0;
     for (std::size_t i = shown; i < adapters.size(); ++i) pruned += adapters[i].pruned, undoing += adapters[i].undoing;
-    out += wrapped(fmt::format("and {} more, with {} modules pruned and {} that take alignment back; all of them: "
-                               "--adapters 0, --csv, --html",
-                               adapters.size() - shown, pruned, undoing),
-                   2, width);
+    out += wrapped(
+        fmt::format("and {} more, with {} modules selected for pruning and {} that take alignment back; all of them: "
+                    "--adapters 0, --csv, --html",
+                    adapters.size() - shown, pruned, undoing),
+        2, width);
   }
   return out;
 }
@@ -100,7 +101,7 @@ std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter
     names +=
         fmt::format("{}{} ({:.0f} %{})", i == 0 ? "" : ", ", for_terminal(analysis.report().modules[modules[i]].name),
                     100 * analysis.value("alignment_removed", adapter.index, modules[i]),
-                    analysis.action(adapter.index, modules[i]) == Action::prune ? ", pruned" : "");
+                    analysis.action(adapter.index, modules[i]) == Action::prune ? ", selected" : "");
   }
   if (modules.size() > kListed) names += fmt::format(" and {} more", modules.size() - kListed);
   return modules.empty() ? "" : wrapped(fmt::format("take alignment back ({}): {}", modules.size(), names), 2, width);
@@ -110,7 +111,7 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
   const auto& report = analysis.report();
   const auto& row = report.adapters[adapter.index];
   std::string out =
-      "\n" + wrapped(fmt::format("{}: rank {}, scaling {}; {} of {} modules scored, {} pruned ({})",
+      "\n" + wrapped(fmt::format("{}: rank {}, scaling {}; {} of {} modules scored, {} selected for pruning{}",
                                  for_terminal(row.name), row.rank, number_text(row.scaling), adapter.ranking.size(),
                                  report.modules.size(), adapter.pruned, for_terminal(analysis.cut_text(adapter))),
                      0, options.width);
@@ -140,7 +141,7 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
     if (adapter.unscored.size() > kUnscoredListed) {
       names += fmt::format(" and {} more", adapter.unscored.size() - kUnscoredListed);
     }
-    out += wrapped(fmt::format("not scored, so not pruned ({}): {}", adapter.unscored.size(), names), 2, options.width);
+    out += wrapped(fmt::format("not scored, so not judged ({}): {}", adapter.unscored.size(), names), 2, options.width);
   }
   return out;
 }
@@ -170,7 +171,7 @@ std::string summary(const Analysis& analysis, const std::string& title, const st
   columns.push_back({compared == nullptr ? "median" : "median " + std::string(compared->name), true, 1});
   columns.push_back({"worst"});
   if (beside) columns.push_back({"misalign", true, 1});
-  columns.push_back({"pruned"});
+  columns.push_back({"selected"});
   columns.push_back({"undoing", true, 2});
   Grid grid(std::move(columns), 0);
   for (const auto& row : rows) {
@@ -188,7 +189,7 @@ std::string summary(const Analysis& analysis, const std::string& title, const st
 std::string quarantined(const Analysis& analysis, std::size_t listed, std::size_t width) {
   const auto& adapters = analysis.quarantined();
   if (adapters.empty()) return {};
-  std::string out = "\nQuarantined: not scored, not pruned\n";
+  std::string out = "\nQuarantined: not scored, not judged\n";
   const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
   for (std::size_t i = 0; i < shown; ++i) {
     const auto& row = analysis.report().adapters[adapters[i]];

@@ -48,7 +48,7 @@ std::string run_text(const Analysis& analysis, const TrainingRun& run, std::size
              {"misalign", true, 1},
              {"removed", true, 3},
              {"undoing", true, 1},
-             {"pruned", true, 2},
+             {"selected", true, 2},
              {"worst module", false, 4}},
             6);
   const auto listed = listed_steps(run);

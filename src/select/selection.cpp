@@ -76,6 +76,8 @@ std::string Policy::text() const {
   return "unknown";
 }
 
+bool Policy::prunes_by_count() const { return kind != Kind::threshold && kind != Kind::outliers; }
+
 Policy parse_policy(std::string_view text) {
   const auto colon = text.find(':');
   const auto word = text.substr(0, colon);
@@ -85,9 +87,8 @@ Policy parse_policy(std::string_view text) {
     if (value) return {spelling.kind, *value};
   }
   throw base::Error(base::ErrorKind::usage, fmt::format("unknown selection '{}'", text))
-      .expected(
-          "keep-top:K or prune-top:K (K a whole number from 0), threshold:X (a number), quantile:Q (0 to 1) or "
-          "outliers[:c] (c from 0, default 1.5)");
+      .expected(fmt::format("{} (K a whole number from 0, X a number, Q from 0 to 1, C from 0 and by default 1.5)",
+                            kPolicyForms));
 }
 
 Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,

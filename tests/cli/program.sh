@@ -103,10 +103,23 @@ values() {
   refuses 2 "unknown population 'nonsense'; expected role, adapter or zoo" "${audit[@]}" --population nonsense
   refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
   refuses 2 "needs the sketch" "${audit[@]}" --rank-by subspace_energy --subspace-rank 0
-  # select/selection_test has them all.
-  for word in keep-top keep-top:-1 threshold:nan worst:3; do
-    refuses 2 "unknown selection '$word'; expected keep-top:K or prune-top:K" "${audit[@]}" --select "$word"
+  # select/selection_test has them all. One spelling, in help and errors.
+  local forms='keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]'
+  for word in audit plan prune; do
+    "$winnow" $word --help | tr -s ' \n' ' ' >out
+    check "$word --help spells policies otherwise" grep -qF -- "$forms" out
   done
+  for word in keep-top keep-top:-1 threshold:nan worst:3; do
+    refuses 2 "unknown selection '$word'; expected $forms (K a whole number" "${audit[@]}" --select "$word"
+  done
+  # What has nothing to do with scores finds nothing; in a slice of a zoo nothing is final.
+  for word in "" "--select keep-top:1000" "--select prune-top:3" "--select quantile:0.1"; do
+    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X or outliers[:C]" \
+      "${audit[@]}" --fail-on-findings $word
+    refuses 2 "says nothing: that selects by count" "${plan[@]}" --fail-on-findings $word
+  done
+  refuses 2 "--fail-on-findings with --slice says nothing: merge selects anew" \
+    "${audit[@]}" --slice --fail-on-findings --select outliers
   refuses 2 "--peer-timeout 1000000 is too long; expected seconds, 0 to 604800" "${audit[@]}" --peer-timeout 1000000
   refuses 2 "--resume needs a journal; add --journal DIR" "${audit[@]}" --resume
   refuses 2 "--journal is or is below what is not a directory: $work/family/truth.json; expected a directory" \
@@ -184,6 +197,7 @@ inputs() {
   "$winnow" audit "${models[@]}" --adapter absent --report r2.h5 >out 2>err
   check "one bad adapter and no other: exit code" test $? = 3
   check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent$" err
+  unscored_zoo
   printf '%s\n' $one $'na\033[31mme\r' >manifest
   "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with a strange name"
   check "a warning with terminal controls" test "$(tr -cd '\033\r' <err | wc -c)" = 0
@@ -207,6 +221,35 @@ inputs() {
   refuses 2 "unknown --repair none; expected drop or zero" prune --report report.h5 --adapter $one --output p --repair none
   refuses 2 "the output directory holds a family made with other options" synth --seed 9 --output family
   check "a refused prune has written" test ! -e p
+}
+
+# An empty result is no success, and its report tells why; only a slice of a zoo may be all broken, and the merge decides.
+unscored_zoo() {
+  mkdir -p broken/a broken/b
+  echo '{}' | tee broken/a/adapter_config.json >broken/b/adapter_config.json
+  ends 3 audit "${models[@]}" --zoo broken --report broken.h5
+  check "nothing scored: not one error" test "$(grep -c '^winnow: error: none of 2 adapters could be scored; the first, a: ' err)" = 1
+  accepts 0 "2 adapters (2 quarantined)" report broken.h5
+  ends 0 audit "${models[@]}" --zoo broken --report slice.h5 --slice
+  ends 0 audit "${models[@]}" --adapter $one --report good.h5 --slice
+  accepts 0 "3 adapters (2 quarantined)" merge --report merged.h5 slice.h5 good.h5
+  ends 3 merge --report merged.h5 slice.h5
+  check "nothing scored in all slices: error" grep -q "^winnow: error: none of 2 adapters could be scored" err
+  accepts 0 "2 adapters (2 quarantined)" report merged.h5
+  # Every weight of the aligned model is NaN: the adapter is sound, and nothing of it can be scored.
+  cp -r family/aligned nan
+  local file
+  for file in nan/*.safetensors; do spoil "$file"; done
+  ends 3 audit --base family/base --aligned nan --adapter $one --report nan.h5
+  check "no module scored: error" grep -q "^winnow: error: no adapter could be scored: none of its modules has a score by ediem$" err
+}
+
+# Sets all bits of every tensor in a safetensors file: NaN in every floating-point type.
+spoil() {
+  local header size
+  header=$((8 + $(od -An -t u8 -N 8 "$1")))
+  size=$(stat -c %s "$1")
+  head -c $((size - header)) /dev/zero | tr '\0' '\377' | dd of="$1" bs=64K oflag=seek_bytes seek=$header conv=notrunc status=none
 }
 
 destinations() {
@@ -262,9 +305,11 @@ results() {
   local one=family/adapters/adapter-000 format
   check "the table of audit and that of report differ" diff <(grep -v '^report: ' table) <("$winnow" report report.h5)
   cp report.h5 first.h5  # what follows writes report.h5 again
-  accepts 4 "46 pruned" "${audit[@]}" --fail-on-findings
-  accepts 0 "0 pruned" "${audit[@]}" --fail-on-findings --select keep-top:1000
-  accepts 0 "112 pruned" "${audit[@]}" --select quantile:1
+  check "the default selection" grep -qF "46 selected for pruning" table
+  accepts 4 "selected for pruning" "${audit[@]}" --fail-on-findings --rank-by misalignment --select outliers:10
+  accepts 0 "0 selected for pruning" "${audit[@]}" --fail-on-findings --rank-by misalignment --select threshold:1e9
+  accepts 0 "112 selected for pruning" "${audit[@]}" --select quantile:1
+  check "an audit that writes no adapter speaks of pruned ones" test "$(grep -c '[0-9] pruned' out)" = 0
   accepts 0 "repaired: kept/adapter-001 (10 modules kept, 46 pruned)" \
     "${audit[@]}" --repair drop --repaired-dir kept
   accepts 0 "repaired: kept/adapter-001 (10 modules kept, 46 pruned)" \
@@ -276,7 +321,14 @@ results() {
   accepts 0 "wrote p: 10 modules kept, 46 pruned" prune --report first.h5 --adapter $one --output p
   accepts 0 "wrote p: 20 modules kept, 36 pruned" \
     prune --report first.h5 --adapter $one --output p --select keep-top:20 --rank-by misalignment --repair zero
-  accepts 0 "56 modules kept, 0 pruned" prune --report first.h5 --adapter $one --output p --select keep-top:1000
+  accepts 0 "wrote p: 56 modules kept, 0 pruned: nothing is selected, so it is a copy" \
+    prune --report first.h5 --adapter $one --output p --select keep-top:1000
+  # A script looks at the exit code and then for the adapter: an earlier one must not pass for this.
+  for format in drop zero; do
+    refuses 3 "no adapter is written: every module of it is selected for pruning: p; expected a selection that leaves a module" \
+      prune --report first.h5 --adapter $one --output p --select keep-top:0 --repair $format
+    check "--repair $format of everything: an earlier adapter stays" test ! -e p
+  done
 
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
   accepts 0 "" report first.h5 --html page.html --csv tables --json all.json
@@ -289,6 +341,12 @@ results() {
   accepts 0 "model.layers.7.mlp.down_proj" "${plan[@]}" --modules --ranks 8 --report r.h5 --repair drop --repaired-dir r
   check "plan does not list 8 ranks" test "$(grep -cE '^ +[0-7]  .* GB' out)" = 8
   check "plan has written" test ! -e r.h5 -a ! -e r
+  accepts 0 "and the 4 of 64 ranks that read most; --every-rank lists them all" "${plan[@]}" --ranks 64
+  check "plan lists more than a few of 64 ranks" test "$(sed '/^prediction/,$d' out | grep -cE '^ +([0-9]+|least|median|most) .* GB')" = 7
+  check "plan's least and most are not those of modules" test \
+    "$(awk '/^ +(least|most) /{ print $2 }' out | xargs)" = "0 1"
+  accepts 0 "" "${plan[@]}" --ranks 64 --every-rank --team 1
+  check "plan --every-rank does not list 64 ranks" test "$(sed '/^prediction/,$d' out | grep -cE '^ +[0-9]+ .* GB')" = 64
   predictions
   merging
   nothing_half_written results
@@ -436,19 +494,19 @@ options_of() { "$winnow" "$1" --help | grep -oE '^ +(-h \[ )?--[a-z-]+' | grep -
 documents() {
   accepts 0 "winnow " --version
   check "--version lacks the build's features" grep -q "^features: libtorch .*, HDF5 .*, MPI " out
-  accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input, 4 findings" --help
+  accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings" --help
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
     [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress --log-level --config
-      --fail-on-findings --journal --resume --peer-timeout"
+      --fail-on-findings --slice --journal --resume --peer-timeout"
     [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
     [merge]="--report --part --log-level --config"
     [report]="--html --csv --json --truth --worst --adapters --width --log-level --config"
     [methods]="--json --log-level --config"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"
   )
-  promised[plan]="${promised[audit]} --ranks --modules --ranks-per-node --storage-bandwidth --warm --calibrate --constants
+  promised[plan]="${promised[audit]} --ranks --modules --every-rank --ranks-per-node --storage-bandwidth --warm --calibrate --constants
     --check --json"
   local manual=$here/../../src/cli/packaging/winnow.1.in completion=$here/../../src/cli/packaging/winnow.bash
   local command option
@@ -475,6 +533,42 @@ documents() {
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
   check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune merge report plan synth --help --version"
+}
+
+# jobs/zoo.sh with an sbatch that runs what it is given at once: of three slices one holds nothing that can be scored.
+array() {
+  make_family
+  mkdir bin
+  cat >bin/sbatch <<'SCRIPT'
+#!/usr/bin/env bash
+tasks=''
+while [[ $1 == --* ]]; do
+  case $1 in --array=0-*) tasks=${1#--array=0-} ;; esac
+  shift
+done
+if [[ -n $tasks ]]; then
+  for ((task = 0; task <= tasks; ++task)); do
+    SLURM_JOB_ID=1 SLURM_ARRAY_TASK_ID=$task WINNOW_SRUN=env bash "$@" >>log 2>&1 || touch failed
+  done
+elif [[ ! -e failed ]]; then # afterok
+  bash "$@" >>log 2>&1
+fi
+echo 1
+SCRIPT
+  chmod +x bin/sbatch
+  mkdir family/adapters/broken-{0,1} && echo '{}' | tee family/adapters/broken-{0,1}/adapter_config.json >out
+  local zoo=("$here/../../jobs/zoo.sh" --zoo family/adapters --slices 3 --output) option
+  WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" zoo -- "${models[@]}" >out 2>err || fail "jobs/zoo.sh"
+  check "a slice failed: $(tail -n 3 log)" test ! -e failed
+  check "the last slice is not that of the broken adapters" test "$(cat zoo/slices/[012].txt | wc -l) $(wc -l <zoo/slices/2.txt)" = "4 2"
+  accepts 0 "2 adapters (2 quarantined)" report zoo/slices/2.h5
+  accepts 0 "4 adapters (2 quarantined)" report zoo/report.h5
+  for option in --slice --fail-on-findings; do
+    WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" refused -- "${models[@]}" $option >out 2>err
+    check "jobs/zoo.sh $option: exit code" test $? = 1
+    check "jobs/zoo.sh $option: not told why" grep -q -- "^zoo.sh: $option .*leave it out" err
+  done
+  check "a refused zoo has begun" test ! -e refused
 }
 
 ranks() {
@@ -505,8 +599,14 @@ ranks() {
 2|cannot make 0 adapters|synth --adapters 0 --output s
 2|--calibrate measures a whole node; expected one rank on each|${plan[*]} --calibrate
 TABLE
-  "$launch" 3 "$winnow" "${audit[@]}" --fail-on-findings >out 2>err
-  check "3 ranks, --fail-on-findings" test $? = 4
+  mkdir -p broken/a && echo '{}' >broken/a/adapter_config.json
+  for one in 1 2 3 4 5 8; do
+    "$launch" $one "$winnow" "${audit[@]}" --fail-on-findings --rank-by misalignment --select outliers:10 >out 2>err
+    check "$one ranks, --fail-on-findings" test $? = 4
+    "$launch" $one "$winnow" audit "${models[@]}" --zoo broken --report broken.h5 >out 2>err
+    check "$one ranks, nothing scored" test $? = 3
+    check "$one ranks, nothing scored: not one error" test "$(grep -c '^winnow: error: no adapter could be scored' err)" = 1
+  done
   "$launch" 2 "$winnow" "${plan[@]}" >out 2>err || fail "plan on 2 ranks"
   check "2 ranks: not one plan for 2 ranks" test "$(grep -c '^prediction: 2 ranks' out)" = 1
   "$launch" 2 "$winnow" audit --help >out 2>err || fail "help on 2 ranks"
@@ -514,4 +614,4 @@ TABLE
   nothing_half_written ranks
 }
 
-run_part "$part" usage values config inputs destinations results streams signals documents ranks
+run_part "$part" usage values config inputs destinations results streams signals documents array ranks

@@ -22,7 +22,7 @@ using test::Matrix;
 using test::run;
 using test::tolerance_of;
 
-class AlignmentPassTest : public testing::TestWithParam<Backend> {
+class AlignmentPassTest : public test::BackendTest {
  protected:
   double tolerance() const { return tolerance_of(GetParam()); }
 };

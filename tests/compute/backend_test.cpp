@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/expect_error.hpp"
+#include "compute/built_backend.hpp"
 #include "torch/blas_check.hpp"
 #include "torch/plugin.hpp"
 #include "winnow/compute/alignment_pass.hpp"
@@ -36,8 +37,17 @@ TEST(Backend, DescribesItselfForTheReport) {
               AllOf(HasSubstr("reference"), HasSubstr("cpu")));
   EXPECT_THAT(make_alignment_pass(Backend::cpu, Device::cpu, 3)->description(),
               AllOf(HasSubstr("cpu"), HasSubstr("kernel"), HasSubstr("3 threads")));
+  if (!test::is_built(Backend::torch)) GTEST_SKIP() << "this winnow is built without libtorch";
   EXPECT_THAT(make_alignment_pass(Backend::torch, Device::cpu, 3)->description(),
               AllOf(HasSubstr("libtorch "), HasSubstr("cpu"), HasSubstr("BLAS "), HasSubstr("3 threads")));
+}
+
+TEST(TorchBackend, ThatIsNotBuiltSaysSo) {
+  if (test::is_built(Backend::torch)) GTEST_SKIP() << "this winnow has it";
+  expect_error(ErrorKind::usage,
+               AllOf(HasSubstr("--backend torch: this winnow is built without libtorch"),
+                     HasSubstr("--backend auto, cpu or reference"), HasSubstr("WINNOW_WITH_TORCH=ON")),
+               [] { make_alignment_pass(Backend::torch, Device::cpu, 1); });
 }
 
 TEST(TorchPlugin, ThatCannotBeLoadedIsOneLineWithAdvice) {
@@ -55,6 +65,7 @@ TEST(TorchPlugin, AnotherLibraryIsNotTakenForIt) {
 
 // What is thrown inside the plugin arrives as the same type outside it.
 TEST(TorchPlugin, ErrorsCrossItsBoundary) {
+  if (!test::is_built(Backend::torch)) GTEST_SKIP() << "this winnow is built without libtorch";
   const auto pass = make_alignment_pass(Backend::torch, Device::cpu, 1);
   FactorStack stack;
   stack.out_features = stack.in_features = 1;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "compute/built_backend.hpp"
 #include "winnow/base/bytes.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 

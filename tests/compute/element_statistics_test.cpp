@@ -40,7 +40,7 @@ void expect_summary(const ElementSummary& found, const Matrix& matrix, double ro
   EXPECT_NEAR(found.q75, q75, 1e-3 * (q75 - q25) + entry);
 }
 
-class ElementStatisticsTest : public testing::TestWithParam<Backend> {
+class ElementStatisticsTest : public test::BackendTest {
  protected:
   double rounding() const { return GetParam() == Backend::reference ? 1e-12 : 1e-5; }
 

@@ -20,7 +20,7 @@ using test::run;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-class NonFiniteTest : public testing::TestWithParam<Backend> {
+class NonFiniteTest : public test::BackendTest {
  protected:
   /// 30 x 25 stored, an adapter, and `bad` at those stored elements.
   static DenseModule module_with(Format format, const std::vector<std::uint64_t>& in_base,

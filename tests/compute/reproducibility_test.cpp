@@ -17,7 +17,7 @@ using test::DenseTruth;
 using test::Format;
 using test::run;
 
-class ReproducibilityTest : public testing::TestWithParam<Backend> {};
+class ReproducibilityTest : public test::BackendTest {};
 
 std::vector<std::uint64_t> random_cuts(std::mt19937_64& random, std::uint64_t rows) {
   std::vector<std::uint64_t> cuts;

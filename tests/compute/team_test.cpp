@@ -47,7 +47,7 @@ class Recorded final : public TeamSums {
   std::vector<std::variant<std::span<float>, std::span<double>>> given_;
 };
 
-class TeamTest : public testing::TestWithParam<Backend> {};
+class TeamTest : public test::BackendTest {};
 
 TEST_P(TeamTest, SharedRowsGiveTheSumsOfTheWhole) {
   std::mt19937_64 random(1);

@@ -4,7 +4,7 @@ import json
 import math
 import unittest
 
-from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, needs_winnow
+from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, backends, needs_winnow
 
 MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
 METRICS = ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
@@ -75,7 +75,7 @@ class Audit(TemporaryDirectoryCase):
     def test_metrics_and_rank_counts(self):
         """Every metric of every module; and the same bits on 1, 2, 3 and 5 ranks."""
         for model in MODELS:
-            for backend in ("reference", "cpu", "torch"):
+            for backend in backends():
                 first = None
                 for ranks in (1, 2, 3, 5):
                     with self.subTest(model=model, backend=backend, ranks=ranks):

@@ -13,6 +13,14 @@ import numpy
 REAL = Path(__file__).resolve().parent.parent / "data" / "real"
 PROGRAM = os.environ.get("WINNOW")
 
+
+
+def backends():
+    """Those that this winnow has."""
+    built = subprocess.run([PROGRAM, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return ("reference", "cpu") if "libtorch none" in built else ("reference", "cpu", "torch")
+
+
 needs_winnow = unittest.skipUnless(PROGRAM, "WINNOW, the path of the program, is not set")
 
 

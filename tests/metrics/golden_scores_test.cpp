@@ -108,5 +108,75 @@ TEST(GoldenScores, CopiesOfOnePairScoreZero) {
   }
 }
 
+/// Places in ascending order; equal values share the mean of theirs.
+std::vector<double> ranks_of(const std::vector<double>& values) {
+  std::vector<double> ranks;
+  for (const double value : values) {
+    double below = 0, equal = 0;
+    for (const double other : values) below += other < value ? 1 : 0, equal += other == value ? 1 : 0;
+    ranks.push_back(below + (equal - 1) / 2);
+  }
+  return ranks;
+}
+
+/// Spearman's: Pearson's correlation of the ranks.
+double rank_correlation(const std::vector<double>& a, const std::vector<double>& b) {
+  const auto x = ranks_of(a), y = ranks_of(b);
+  const double mean = (static_cast<double>(a.size()) - 1) / 2;
+  double xy = 0, xx = 0, yy = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    xy += (x[i] - mean) * (y[i] - mean);
+    xx += (x[i] - mean) * (x[i] - mean);
+    yy += (y[i] - mean) * (y[i] - mean);
+  }
+  return xy / std::sqrt(xx * yy);
+}
+
+TEST(GoldenScores, RankCorrelationTellsOrderFromItsReverseAndFromNone) {
+  EXPECT_DOUBLE_EQ(rank_correlation({1, 2, 4, 8}, {-3, 0, 1, 100}), 1);
+  EXPECT_DOUBLE_EQ(rank_correlation({1, 2, 4, 8}, {3, 2, 1, 0}), -1);
+  EXPECT_DOUBLE_EQ(rank_correlation({1, 2, 3, 4, 5}, {2, 1, 4, 3, 5}), 0.8);  // 1 - 6 * 4 / (5 * 24)
+  EXPECT_DOUBLE_EQ(rank_correlation({1, 2, 2, 3}, {1, 2, 2, 3}), 1);
+}
+
+/// Of each adapter: the rank correlation of a score with the distance beside it in published.json.
+std::vector<double> correlation_with_distance(const std::string& score) {
+  const auto published = read("golden/published.json");
+  std::vector<double> found;
+  for (const auto& [adapter, modules] : published.items()) {
+    std::vector<double> distances, scores;
+    for (const auto& [module, values] : modules.items()) {
+      distances.push_back(values.at("distance").get<double>());
+      scores.push_back(values.at(score).get<double>());
+    }
+    found.push_back(rank_correlation(distances, scores));
+  }
+  return found;
+}
+
+// What the README says of the published score, from the file it cites: with fifty copies it ranks nothing, with a real
+// population the modules of an adapter exactly as their distances do.
+TEST(GoldenScores, CopiesOfOnePairRankNothing) {
+  const Golden golden(read("golden/published.json"));
+  std::vector<double> distances, scores;
+  const auto all_distances = golden.values("distance"), all_scores = golden.values("degenerate_iqr_50_copies");
+  for (std::size_t i = 0; i < all_distances.size(); ++i) {
+    if (!std::isnan(all_distances[i])) distances.push_back(all_distances[i]), scores.push_back(all_scores[i]);
+  }
+  ASSERT_EQ(distances.size(), 125U);
+  const auto [least, most] = std::minmax_element(scores.begin(), scores.end());
+  EXPECT_NEAR(*least, 0.92, 0.005);
+  EXPECT_NEAR(*most, 1.07, 0.005);
+  EXPECT_NEAR(rank_correlation(distances, scores), 0.00, 0.005);
+
+  const auto within = correlation_with_distance("degenerate_iqr_50_copies");
+  const auto [lowest, highest] = std::minmax_element(within.begin(), within.end());
+  EXPECT_NEAR(*lowest, -0.24, 0.005);
+  EXPECT_NEAR(*highest, 0.44, 0.005);
+  for (const auto* score : {"diem_std_population", "diem_iqr_population"}) {
+    for (const double correlation : correlation_with_distance(score)) EXPECT_DOUBLE_EQ(correlation, 1) << score;
+  }
+}
+
 }  // namespace
 }  // namespace winnow::metrics

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/temporary_directory.hpp"
+#include "compute/built_backend.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "winnow/report/hdf5_report.hpp"
@@ -46,7 +47,7 @@ void for_each_expected(const report::Report& report, const json& expected, Check
   EXPECT_EQ(cells, all);
 }
 
-class Golden : public ::testing::TestWithParam<compute::Backend> {};
+class Golden : public test::BackendTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, Golden,
                          ::testing::Values(compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch),
                          [](const auto& backend) { return std::string(compute::name(backend.param)); });

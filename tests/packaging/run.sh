@@ -16,12 +16,41 @@ if ldd "$work/prefix/bin/winnow" | grep -F "$build"; then
   echo "the installed program still loads libraries of the build folder" && exit 1
 fi
 
-# The torch backend where it was installed; what an audit says without it, and that other backends do without it.
+# The job scripts, as the program names them, and the program, as they find it.
+jobs=$("$work/prefix/bin/winnow" --help | sed -n 's/^Job scripts for Slurm: //p')
+[[ $jobs == "$work/prefix/share/winnow/jobs" ]] || { echo "the installed program names '$jobs' for its job scripts" && exit 1; }
+mkdir -p "$work/bin" "$work/zoo/one" && touch "$work/zoo/one/adapter_config.json"
+printf '#!/bin/sh\necho "$WINNOW" >>"%s"\necho 1\n' "$work/programs" >"$work/bin/sbatch" && chmod +x "$work/bin/sbatch"
+env -u WINNOW PATH="$work/bin:$PATH" "$jobs/zoo.sh" --zoo "$work/zoo" --output "$work/audited" -- >/dev/null
+[[ $(sort -u "$work/programs") == "$(realpath "$work/prefix/bin/winnow")" ]] || {
+  echo "the installed zoo.sh starts another program:" && cat "$work/programs" && exit 1
+}
+[[ -x $jobs/audit.sbatch && -x $jobs/merge.sbatch ]] || {
+  echo "job scripts are missing in $jobs" && exit 1
+}
+
+# As a part of another project: its libraries are used, its tests are not built, and the project around it stays as it is.
+cmake -S "$here/around" -B "$work/around" -G Ninja "-DCMAKE_PREFIX_PATH=$(sed -n 's/^CMAKE_PREFIX_PATH:[^=]*=//p' "$build/CMakeCache.txt")" \
+  -DWINNOW_WITH_CUDA=OFF >"$work/around.log" 2>&1 || { cat "$work/around.log" && exit 1; }
+cmake --build "$work/around" --target around >"$work/around.log" 2>&1 || { cat "$work/around.log" && exit 1; }
+"$work/around/around"
+for setting in CMAKE_BUILD_TYPE BUILD_SHARED_LIBS; do
+  value=$(sed -n "s/^$setting:[^=]*=//p" "$work/around/CMakeCache.txt")
+  [[ -z $value ]] || { echo "as a part of another project winnow sets its $setting to $value" && exit 1; }
+done
+if ninja -C "$work/around" -t targets all | grep -E 'test_base_|winnow_headers'; then
+  echo "as a part of another project winnow builds its tests" && exit 1
+fi
+if ninja -C "$work/around" -t commands around | grep -F -e -Werror; then
+  echo "as a part of another project winnow turns warnings into errors" && exit 1
+fi
+
+# The torch backend, if it is built; what an audit says without it, and that other backends do without it.
 winnow=$work/prefix/bin/winnow
 "$winnow" synth --preset tiny --adapters 1 --rank 4 --seed 1 --output "$work/family" >/dev/null
 audit=("$winnow" audit --base "$work/family/base" --aligned "$work/family/aligned" --zoo "$work/family/adapters"
   --report "$work/report.h5" --progress none)
-"${audit[@]}" --backend torch >/dev/null
+"$winnow" --version | grep -q 'libtorch none' || "${audit[@]}" --backend torch >/dev/null
 plugin=$(find "$work/prefix" -name 'libwinnow_compute_torch.*')
 if [[ -n $plugin ]]; then
   if ldd "$winnow" | grep -E 'libtorch|libc10'; then echo "the installed program loads libtorch at every start" && exit 1; fi

@@ -9,6 +9,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/plan.hpp"
+#include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -96,7 +97,9 @@ TEST_F(Audit, AWeightThatIsNotFiniteIsNamedAndItsModuleNeverPruned) {
   EXPECT_EQ(std::count(report.action.begin(), report.action.end(), report::Action::prune), 7);
   EXPECT_THAT(said, HasSubstr("tensor model.layers.5.mlp.up_proj.weight, row 1, column 7"));
   EXPECT_THAT(said, HasSubstr("aligned/model.safetensors"));
-  EXPECT_THAT(said, HasSubstr("have no ediem and are kept, the first is model.layers.5.mlp.up_proj"));
+  EXPECT_THAT(
+      said,
+      HasSubstr("could not be scored by ediem: not judged and not pruned, the first is model.layers.5.mlp.up_proj"));
 }
 
 TEST_F(Audit, AFactorThatIsNotFiniteQuarantinesItsAdapterAlone) {
@@ -130,6 +133,7 @@ TEST_F(Audit, AnAdapterThatDoesNotFitIsQuarantinedAndSaid) {
   const auto path = family.write_adapter("zoo/foreign", foreign);
   auto zoo = family.options({});
   zoo.zoo = family.directory / "zoo";
+  zoo.slice = true;  // else that nothing is scored is an error
   const auto report = run(zoo);
   EXPECT_EQ(report.adapters.at(0).status, "quarantined");
   EXPECT_EQ(report.modules.size(), 0U);
@@ -198,6 +202,30 @@ TEST_F(Audit, ContradictionsInTheOptionsAreUsageErrors) {
   expect_usage([](AuditOptions& o) { o.rank_by = "subspace_energy", o.subspace_rank = 0; }, "needs the sketch");
 }
 
+// A script that sees success would take the empty report for a clean zoo.
+TEST_F(Audit, OfWhichNothingCouldBeScoredFailsAndItsReportTellsWhy) {
+  auto broken = TinyFamily::adapter(2);
+  broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
+  family.write_adapter("zoo/a", broken);
+  family.write_adapter("zoo/b", broken);
+  auto options = family.options({});
+  options.zoo = family.directory / "zoo";
+  options.report = family.directory / "report.h5";
+  const auto error = error_of(options);
+  EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), HasSubstr("none of 2 adapters could be scored; the first, a: lora_B of model.layers.4"));
+  const auto report = report::read_hdf5(options.report);
+  ASSERT_EQ(report.adapters.size(), 2U);
+  EXPECT_THAT(report.adapters[1].reason, HasSubstr("is not finite at element 3"));
+
+  // Sound adapters, of which the weights let nothing be scored.
+  family.write_adapter("zoo/b", TinyFamily::adapter(2));
+  for (auto& [name, matrix] : family.aligned) matrix.values[0] = std::nanf("");
+  family.options({});  // writes them
+  EXPECT_THAT(error_of(options).what(), HasSubstr("none of 2 adapters could be scored; the first, a: "));
+  EXPECT_EQ(report::read_hdf5(options.report).adapters.at(1).status, "ok");
+}
+
 TEST_F(Audit, NothingLeftOfAnAdapterIsSaidAndNotWritten) {
   auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
   options.policy = {select::Policy::Kind::keep_top, 0};
@@ -247,7 +275,7 @@ TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   std::uint64_t read = 0;
   for (const auto& stage : report.run) read += stage.bytes_read;
   EXPECT_EQ(read, weights + adapters) << "each byte once";
-  EXPECT_THAT(render_plan(plan, true), HasSubstr("model.layers.7.mlp.up_proj"));
+  EXPECT_THAT(render_plan(plan, {true, false}), HasSubstr("model.layers.7.mlp.up_proj"));
 }
 
 }  // namespace

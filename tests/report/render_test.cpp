@@ -85,7 +85,7 @@ TEST(Table, LowCosineIsWorse) {
   set(report, "cosine", 0, 3, 0.25);
   const auto text = render_table(report);
   EXPECT_THAT(text, HasSubstr("1  model.layers.0.self_attn.o_proj"));
-  EXPECT_THAT(text, HasSubstr("1 pruned (cosine <= 0.25)"));
+  EXPECT_THAT(text, HasSubstr("1 selected for pruning (cosine <= 0.25)"));
   EXPECT_THAT(text, HasSubstr("low = misaligned"));
 }
 
@@ -102,8 +102,8 @@ TEST(Table, SaysWhatWasPrunedAndWhyAndWhatWasNot) {
   report.action[0] = Action::keep;
   const auto text = render_table(report);
   EXPECT_THAT(text, HasSubstr("selection: threshold:4 by ediem"));
-  EXPECT_THAT(text, HasSubstr("12 of 14 modules scored, 1 pruned (ediem >= 41.50)"));
-  EXPECT_THAT(text, HasSubstr("not scored, so not pruned (1): model.layers.0.self_attn.k_proj"));
+  EXPECT_THAT(text, HasSubstr("12 of 14 modules scored, 1 selected for pruning (ediem >= 41.50)"));
+  EXPECT_THAT(text, HasSubstr("not scored, so not judged (1): model.layers.0.self_attn.k_proj"));
   EXPECT_THAT(text, HasSubstr("broken: adapter_config.json has no r"));
   EXPECT_THAT(text, HasSubstr("By role, ediem"));
   EXPECT_THAT(text, HasSubstr("By layers, ediem"));
@@ -336,7 +336,7 @@ TEST(Html, CellsStandUnderTheirHeadings) {
     return out;
   };
   EXPECT_THAT(texts(table.substr(0, table.find("</thead>")), "th"),
-              ::testing::ElementsAre("role", "pruned", "median rms distance", "worst E-DIEM", "worst misalignment",
+              ::testing::ElementsAre("role", "selected", "median rms distance", "worst E-DIEM", "worst misalignment",
                                      "take back", "scored"));
   const auto row = texts(table.substr(table.find("<tbody>"), table.find("</tr>", table.find("<tbody>"))), "td");
   ASSERT_GE(row.size(), 6U);

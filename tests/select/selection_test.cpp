@@ -69,7 +69,7 @@ TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
       ADD_FAILURE() << text;
     } catch (const base::Error& error) {
       EXPECT_EQ(error.kind(), base::ErrorKind::usage);
-      for (const auto* word : {"keep-top:K", "prune-top:K", "threshold:X", "quantile:Q", "outliers[:c]"}) {
+      for (const auto* word : {"keep-top:K", "prune-top:K", "threshold:X", "quantile:Q", "outliers[:C]"}) {
         EXPECT_THAT(error.what(), HasSubstr(word));
       }
       EXPECT_THAT(error.what(), HasSubstr("'" + std::string(text) + "'"));

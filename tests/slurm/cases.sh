@@ -43,6 +43,8 @@ some_journalled() { (($(journal_bytes "$1") > whole_journal / 20)); }
 # Slow enough to be interrupted: plain float64 loops over many columns.
 "$winnow" synth --adapters 40 --rank 32 --misaligned 12 --seed 1 --output "$PWD/family" >/dev/null || fail "synth"
 ln -s . family/adapters/again # a folder that holds itself: neither a way round nor an adapter
+# The last of three slices: nothing in it can be scored, and the merge goes on.
+for k in {00..19}; do mkdir "family/adapters/broken-$k" && echo '{}' >"family/adapters/broken-$k/adapter_config.json"; done
 models=(--base "$PWD/family/base" --aligned "$PWD/family/aligned")
 audit=("${models[@]}" --zoo "$PWD/family/adapters" --backend reference)
 # Time: more than the 5 minutes before its limit at which audit.sbatch is told of that.

@@ -36,6 +36,7 @@ struct AuditOptions {
   std::vector<std::string> adapters;  ///< adapter directories
   std::string zoo;                    ///< a directory searched for adapters, or a manifest; empty for none
   bool strict = false;                ///< a quarantined adapter ends the run
+  bool slice = false;                 ///< of a zoo that is merged later: that nothing could be scored is no error
 
   std::string rank_by = std::string(methods::kDefaultRanking);
   select::Policy policy;

@@ -34,7 +34,13 @@ struct AuditPlan {
 /// Collective; `ranks` is how many ranks to plan for, whatever the number of those that plan. Throws as audit() does.
 AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log);
 
-/// As text for people: name mapping, shards, bytes, flops, memory, assignment to ranks.
-std::string render_plan(const AuditPlan& plan, bool every_module);
+/// What render_plan() lists one by one, whatever their number.
+struct PlanDetail {
+  bool every_module = false, every_rank = false;
+};
+
+/// As text for people: name mapping, shards, bytes, flops, memory, assignment to ranks. More than 8 ranks are summed up
+/// by the least, the median and the most of each column, and only the 4 that read most are listed.
+std::string render_plan(const AuditPlan& plan, const PlanDetail& detail);
 
 }  // namespace winnow::pipeline

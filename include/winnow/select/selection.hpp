@@ -21,14 +21,19 @@ struct Policy {
     prune_top,  ///< prune-top:K  prune the K most misaligned; K >= n prunes all
     threshold,  ///< threshold:X  prune where the score is strictly beyond X
     quantile,   ///< quantile:Q   prune the worst share Q in [0, 1]: Q*n rounded to the nearest count, halves up
-    outliers,   ///< outliers:c   prune where the score is strictly beyond Q75 + c * IQR (c >= 0, default 1.5)
+    outliers,   ///< outliers[:C] prune where the score is strictly beyond Q75 + C * IQR (C >= 0, default 1.5)
   };
   Kind kind = Kind::keep_top;
-  double value = 10;  ///< K, X, Q or c
+  double value = 10;  ///< K, X, Q or C
 
   std::string text() const;  ///< as parse_policy takes it
+  /// keep-top, prune-top, quantile: how many are pruned does not depend on the scores, so it says nothing about them.
+  bool prunes_by_count() const;
 };
 Policy parse_policy(std::string_view text);  ///< throws Error(usage) saying what is accepted
+
+/// How policies are spelled, for help texts and messages.
+inline constexpr std::string_view kPolicyForms = "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]";
 
 using methods::Sense;
 
@@ -43,7 +48,7 @@ struct Selection {
 };
 
 /// Selects among the modules of one adapter. `present[m]` says whether the adapter has LoRA there. All arrays have the
-/// length of `names` (else Error(runtime)). A low_is_worse sense turns every comparison round (Q25 - c * IQR for
+/// length of `names` (else Error(runtime)). A low_is_worse sense turns every comparison round (Q25 - C * IQR for
 /// outliers). Infinite scores are ordered as such, but do not enter the quartiles of `outliers`.
 Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
                  const Policy& policy, Sense sense);

@@ -31,13 +31,21 @@ TorchPassFactory* open_torch_plugin(const std::string& path) {
                                                          "install winnow and libtorch again, or use --backend cpu"));
 }
 
+#if defined(WINNOW_TORCH_PLUGIN)
 std::unique_ptr<AlignmentPass> make_torch_pass(int threads) {
-#ifdef WINNOW_TORCH_PLUGIN
   static TorchPassFactory* const make = open_torch_plugin(beside_this_library(WINNOW_TORCH_PLUGIN));
-#else
-  TorchPassFactory* const make = &winnow_make_torch_pass;
-#endif
   return std::unique_ptr<AlignmentPass>(make(threads));
 }
+#elif defined(WINNOW_TORCH_LINKED)
+std::unique_ptr<AlignmentPass> make_torch_pass(int threads) {
+  return std::unique_ptr<AlignmentPass>(winnow_make_torch_pass(threads));
+}
+#else
+std::unique_ptr<AlignmentPass> make_torch_pass(int) {
+  throw base::Error(base::ErrorKind::usage, "--backend torch: this winnow is built without libtorch")
+      .expected("--backend auto, cpu or reference")
+      .advice("build it with -DWINNOW_WITH_TORCH=ON");
+}
+#endif
 
 }  // namespace winnow::compute

@@ -1,0 +1,30 @@
+// Tests for each backend that is built: one without libtorch lacks a backend, and its tests say so.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "winnow/base/error.hpp"
+#include "winnow/compute/alignment_pass.hpp"
+
+namespace winnow::test {
+
+inline bool is_built(compute::Backend backend) {
+  try {
+    compute::make_alignment_pass(backend, compute::Device::cpu, 1);
+    return true;
+  } catch (const base::Error& error) {
+    if (std::string(error.what()).find("built without libtorch") == std::string::npos) throw;
+    return false;
+  }
+}
+
+class BackendTest : public ::testing::TestWithParam<compute::Backend> {
+ protected:
+  void SetUp() override {
+    if (!is_built(GetParam())) GTEST_SKIP() << "this winnow is built without libtorch";
+  }
+};
+
+}  // namespace winnow::test
