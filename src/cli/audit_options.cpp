@@ -57,9 +57,9 @@ void add_audit_options(po::options_description& options) {
        "metric that selects and orders; winnow methods lists them")                          //
       ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")  //
       ("select", text_value("POLICY", "keep-top:10"),
-       "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers:C; per adapter")            //
-      ("subspace-rank", count_value(6), "directions of the safety subspace; 0 switches it off")  //
-      ("seed", count_value(0), "of the subspace sketch")                                         //
+       "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers:C; per adapter")                             //
+      ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
+      ("seed", count_value(0), "of the subspace sketch")                                                          //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
   po::options_description resources("Resources", kHelpColumns);
   resources.add_options()                                                                                          //

@@ -77,7 +77,7 @@ void bring_into_range(FactorStack& stack, std::size_t adapter) {
 
 std::uint64_t sketch_columns(std::uint64_t subspace_rank, std::uint64_t out_features, std::uint64_t in_features) {
   if (subspace_rank == 0) return 0;
-  return std::min({subspace_rank + 2, out_features, in_features});
+  return std::min({3 * subspace_rank + 6, out_features, in_features});
 }
 
 }  // namespace winnow::compute

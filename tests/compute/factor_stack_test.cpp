@@ -131,8 +131,8 @@ TEST(FactorStack, FactorsOutOfRangeAreBroughtToOneByPowersOfTwo) {
   EXPECT_EQ(stack.exponents[0], 0);
 }
 
-TEST(FactorStack, SketchColumnsAreTwoMoreThanDirectionsAsFarAsTheModuleGoes) {
-  EXPECT_EQ(sketch_columns(6, 100, 50), 8u);
+TEST(FactorStack, SketchColumnsAreThreeForEachDirectionAndSixAsFarAsTheModuleGoes) {
+  EXPECT_EQ(sketch_columns(6, 100, 50), 24u);
   EXPECT_EQ(sketch_columns(0, 100, 50), 0u);
   EXPECT_EQ(sketch_columns(6, 7, 50), 7u);
   EXPECT_EQ(sketch_columns(6, 50, 3), 3u);

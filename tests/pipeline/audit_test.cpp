@@ -385,7 +385,7 @@ TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   EXPECT_EQ(modules, 8U);
   EXPECT_EQ(weights, 8U * 2 * 12 * 10 * 4);
   EXPECT_EQ(adapters, 8U * 2 * (12 + 10) * 4);
-  EXPECT_EQ(flops, 8 * 4.0 * 12 * 10 * (2 + 5)) << "rank 2 and 3 + 2 sketch columns";
+  EXPECT_EQ(flops, 8 * 4.0 * 12 * 10 * (2 + 10)) << "rank 2 and 10 sketch columns, as many as there are inputs";
   const auto report = run(options);
   std::uint64_t read = 0;
   for (const auto& stage : report.run) read += stage.bytes_read;
