@@ -71,11 +71,11 @@ void add_audit_options(po::options_description& options) {
   po::options_description method("Method", kHelpColumns);
   method.add_options()  //
       ("rank-by", text_value("METRIC", "ediem"),
-       "metric that selects and orders; winnow methods lists them")                              //
-      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")      //
-      ("select", text_value("POLICY", "keep-top:10"), select_help.c_str())                       //
-      ("subspace-rank", count_value(6), "directions of the safety subspace; 0 switches it off")  //
-      ("seed", count_value(0), "of the subspace sketch")                                         //
+       "metric that selects and orders; winnow methods lists them")                                               //
+      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")                       //
+      ("select", text_value("POLICY", "keep-top:10"), select_help.c_str())                                        //
+      ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
+      ("seed", count_value(0), "of the subspace sketch")                                                          //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
   po::options_description resources("Resources", kHelpColumns);
   resources.add_options()                                                                                          //

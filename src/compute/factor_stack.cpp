@@ -1,10 +1,12 @@
 #include "winnow/compute/factor_stack.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "winnow/base/parallel.hpp"
 #include "winnow/base/philox.hpp"
+#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -31,6 +33,7 @@ FactorStack make_factor_stack(std::uint64_t out_features, std::uint64_t in_featu
   const std::uint64_t columns = stack.columns();
   stack.b.assign(out_features * columns, 0.0F);
   stack.a.resize(stack.ranks.size());
+  stack.exponents.assign(stack.ranks.size(), 0);
   if (sketch_columns != 0) {
     const base::NormalStream omega(seed, module);
     base::parallel_blocks((out_features + kBlock - 1) / kBlock, threads, [&](std::size_t block, int) {
@@ -51,9 +54,30 @@ void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& 
   }
 }
 
+void bring_into_range(FactorStack& stack, std::size_t adapter) {
+  const std::uint64_t rank = stack.ranks[adapter], columns = stack.columns(), first = stack.first_column(adapter);
+  const auto bring = [&](const auto& for_each) {
+    float largest = 0;
+    for_each([&](float& x) { largest = std::max(largest, std::abs(x)); });
+    const auto size = static_cast<double>(largest);
+    if (size == 0 || (size <= kLargestFactor && size >= 1 / kLargestFactor)) return;
+    const int exponent = std::ilogb(largest);
+    for_each([&](float& x) { x = std::scalbn(x, -exponent); });
+    stack.exponents[adapter] += exponent;
+  };
+  bring([&](const auto& use) {
+    for (std::uint64_t row = 0; row < stack.out_features; ++row) {
+      for (std::uint64_t c = 0; c < rank; ++c) use(stack.b[row * columns + first + c]);
+    }
+  });
+  bring([&](const auto& use) {
+    for (float& x : stack.a[adapter]) use(x);
+  });
+}
+
 std::uint64_t sketch_columns(std::uint64_t subspace_rank, std::uint64_t out_features, std::uint64_t in_features) {
   if (subspace_rank == 0) return 0;
-  return std::min({subspace_rank + 2, out_features, in_features});
+  return std::min({3 * subspace_rank + 6, out_features, in_features});
 }
 
 }  // namespace winnow::compute

@@ -29,7 +29,7 @@ void values_of(const Layer& layer, std::span<double> values) {
   if (f == 0) return;
   const double along = layer.scale() * layer.sums().y_a / f;  // <V, dW> / f
   if (layer.update_norm() != 0) cosine = std::clamp(along / layer.update_norm(), -1.0, 1.0);
-  if (along != 0) removed = -along / f;
+  if (along != 0) removed = layer.whole(-along / f);
 }
 
 }  // namespace

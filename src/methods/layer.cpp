@@ -12,15 +12,19 @@ using base::Error;
 using base::ErrorKind;
 
 Layer::Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
-             double scale, const compute::ElementStatistics* entries)
-    : module_(module), sums_(sums), gram_(gram_a.begin(), gram_a.end()), scale_(scale), entries_(entries) {
+             const Scale& scale, const compute::ElementStatistics* entries)
+    : module_(module), sums_(sums), gram_(gram_a.begin(), gram_a.end()), entries_(entries) {
+  scale_ = std::frexp(scale.factor, &exponent_);
+  exponent_ += scale.exponent;
   if (gram_.size() != sums.rank * sums.rank) {
     throw Error(ErrorKind::runtime, "A*A^T of the wrong size")
         .expected(fmt::format("{} numbers, found {}", sums.rank * sums.rank, gram_.size()));
   }
-  for (auto& entry : gram_) entry *= scale * scale;
+  for (auto& entry : gram_) entry *= scale_ * scale_;
   update_norm_ = std::sqrt(inner(sums.btb));
 }
+
+double Layer::whole(double norm) const { return std::ldexp(norm, exponent_); }
 
 double Layer::inner(std::span<const double> sums) const {
   if (sums.size() != gram_.size()) {

@@ -35,12 +35,13 @@ constexpr std::array<Column, 4> kColumns{{
 void values_of(const Layer& layer, std::span<double> values) {
   const auto& module = layer.module();
   double &distance = values[0], &rms_distance = values[1], &projected_norm = values[2], &cosine = values[3];
-  distance = std::sqrt(layer.inner(layer.sums().dtd));
+  distance = layer.whole(std::sqrt(layer.inner(layer.sums().dtd)));
   rms_distance = distance / std::sqrt(static_cast<double>(module.out_features) * module.in_features);
   projected_norm = cosine = 0;
   if (module.f == 0) return;
-  projected_norm = std::sqrt(layer.inner(layer.sums().ptp));
-  const double both = projected_norm * layer.update_norm();
+  const double projected = std::sqrt(layer.inner(layer.sums().ptp));
+  projected_norm = layer.whole(projected);
+  const double both = projected * layer.update_norm();
   cosine = both == 0 ? 0 : std::clamp(layer.inner(layer.sums().ptb) / both, 0.0, 1.0);
 }
 

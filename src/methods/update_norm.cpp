@@ -13,7 +13,7 @@ constexpr std::array<Column, 1> kColumns{{
      .sense = Sense::high_is_worse},
 }};
 
-void values_of(const Layer& layer, std::span<double> values) { values[0] = layer.update_norm(); }
+void values_of(const Layer& layer, std::span<double> values) { values[0] = layer.whole(layer.update_norm()); }
 
 }  // namespace
 

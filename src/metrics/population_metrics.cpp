@@ -1,5 +1,6 @@
 #include "winnow/metrics/population_metrics.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -16,6 +17,7 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kFewestPeers = 4;
 constexpr double kSpreadFloor = 1e-6;       // relative; see robust_scores
+constexpr double kRoundingShare = 0.01;     // of a least spread
 constexpr double kPublishedEpsilon = 1e-6;  // of the scripts published with SPLoRA
 
 constexpr std::array<std::pair<std::string_view, Population>, 3> kPopulations{
@@ -96,20 +98,21 @@ double sample_variance(std::span<const double> values, double mean) {
   return sum / static_cast<double>(values.size() - 1);
 }
 
-// -log(energy), against a population whose zeros stand for "too small to see".
-std::vector<double> direction_scores(std::span<const double> energy, const Layout& layout, Population population) {
-  std::vector<double> scores(energy.size(), kNaN);
-  for (const auto& group : groups_of(energy, layout, population)) {
-    double smallest = std::numeric_limits<double>::infinity();
-    for (const auto index : group.peers) {
-      if (energy[index] > 0 && energy[index] < smallest) smallest = energy[index];
-    }
-    const double stand_in = std::isfinite(smallest) ? smallest / 2 : 1;  // all 0: all the same, whatever it is
-    const auto term = [&](std::size_t index) { return -std::log(energy[index] > 0 ? energy[index] : stand_in); };
-    std::vector<double> peers;
-    for (const auto index : group.peers) peers.push_back(term(index));
-    const auto peer_spread = spread(peers);
-    for (const auto index : group.targets) scores[index] = robust_score(term(index), peer_spread);
+// A term of misalignment; see the header.
+double term_score(double value, const Spread& peers, double least_spread) {
+  if (std::isinf(value)) return value;
+  const double difference = value - peers.median;
+  if (std::abs(difference) < kRoundingShare * least_spread) return 0;
+  const double resolved = kSpreadFloor * std::max(std::abs(peers.q25), std::abs(peers.q75));
+  return difference / std::max({least_spread, resolved, peers.iqr()});
+}
+
+std::vector<double> term_scores(std::span<const double> values, double least_spread, const Layout& layout,
+                                Population population) {
+  std::vector<double> scores(values.size(), kNaN);
+  for (const auto& group : groups_of(values, layout, population)) {
+    const auto peers = spread(pick(values, group.peers));
+    for (const auto index : group.targets) scores[index] = term_score(values[index], peers, least_spread);
   }
   return scores;
 }
@@ -184,17 +187,17 @@ Misalignment misalignment(std::span<const double> rms_distance, std::span<const 
                           std::span<const double> alignment_removed, const Layout& layout, Population population) {
   for (const auto values : {rms_distance, subspace_energy, alignment_removed}) check_size(values, layout);
   const auto nothing = [](double value) { return value == 0 || std::isnan(value); };
-  std::vector<double> magnitude(rms_distance.size(), kNaN), energy = magnitude, removed = magnitude;
+  std::vector<double> magnitude(rms_distance.size(), kNaN), direction = magnitude, removed = magnitude;
   for (std::size_t i = 0; i < rms_distance.size(); ++i) {
     if (std::isnan(rms_distance[i])) continue;
     if (nothing(rms_distance[i]) && nothing(subspace_energy[i]) && nothing(alignment_removed[i])) continue;  // dW = 0
     if (rms_distance[i] > 0) magnitude[i] = std::log(rms_distance[i]);
-    energy[i] = subspace_energy[i];
+    if (!std::isnan(subspace_energy[i])) direction[i] = -std::log(std::max(subspace_energy[i], kLeastEnergy));
     removed[i] = alignment_removed[i];
   }
-  const std::array<std::vector<double>, 3> terms{robust_scores(magnitude, layout, population),
-                                                 direction_scores(energy, layout, population),
-                                                 robust_scores(removed, layout, population)};
+  const std::array<std::vector<double>, 3> terms{term_scores(magnitude, kLeastMagnitude, layout, population),
+                                                 term_scores(direction, kLeastDirection, layout, population),
+                                                 term_scores(removed, kLeastSign, layout, population)};
   constexpr std::array kCauses{Cause::magnitude, Cause::direction, Cause::sign};
 
   Misalignment result{std::vector<double>(rms_distance.size(), kNaN),

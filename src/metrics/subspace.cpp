@@ -29,11 +29,40 @@ Eigen::Map<const Matrix> view(std::span<const double> values, std::uint64_t rows
   return {values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)};
 }
 
+/// Columns [first, first + count) of a sketch: that block of the diagonal.
+std::vector<double> block(std::span<const double> values, std::uint64_t columns, std::uint64_t first,
+                          std::uint64_t count) {
+  std::vector<double> taken;
+  taken.reserve(count * count);
+  for (std::uint64_t row = first; row < first + count; ++row) {
+    const auto begin = values.begin() + static_cast<std::ptrdiff_t>(row * columns + first);
+    taken.insert(taken.end(), begin, begin + static_cast<std::ptrdiff_t>(count));
+  }
+  return taken;
+}
+
 }  // namespace
 
 SafetySubspace::SafetySubspace(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns,
                                std::uint64_t k)
-    : columns_(columns) {
+    : SafetySubspace(without_error(ztz, mtm, columns, k)) {
+  const std::uint64_t half = columns / 2;
+  if (directions_ == 0 || half < k) return;
+  for (const auto first : {std::uint64_t{0}, half}) {
+    halves_.push_back(without_error(block(ztz, columns, first, half), block(mtm, columns, first, half), half, k));
+  }
+}
+
+SafetySubspace SafetySubspace::without_error(std::span<const double> ztz, std::span<const double> mtm,
+                                             std::uint64_t columns, std::uint64_t k) {
+  SafetySubspace subspace;
+  subspace.find(ztz, mtm, columns, k);
+  return subspace;
+}
+
+void SafetySubspace::find(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns,
+                          std::uint64_t k) {
+  columns_ = columns;
   const Matrix sketch = view(ztz, columns, columns), image = view(mtm, columns, columns);
   if (columns == 0 || k == 0 || !sketch.allFinite() || !image.allFinite()) return;
   const double mean = sketch.trace() / static_cast<double>(columns);
@@ -83,6 +112,20 @@ double SafetySubspace::energy(std::span<const double> mtb, std::span<const doubl
   const double squared = (inside * view(gram, rank, rank)).cwiseProduct(inside).sum();        // tr(U^T B G B^T U)
   const double share = std::sqrt(squared < 0 ? 0 : squared) / update_norm;
   return share > 1 ? 1 : share;  // rounding; a NaN stays a NaN
+}
+
+double SafetySubspace::energy_error(std::span<const double> mtb, std::span<const double> gram, std::uint64_t rank,
+                                    double update_norm) const {
+  const double whole = energy(mtb, gram, rank, update_norm);
+  double error = halves_.empty() ? std::numeric_limits<double>::quiet_NaN() : 0;
+  const std::uint64_t rows = columns_ / 2;
+  for (std::size_t half = 0; half < halves_.size(); ++half) {
+    const double found = halves_[half].energy(mtb.subspan(half * rows * rank, rows * rank), gram, rank, update_norm);
+    const double difference = std::abs(found - whole);
+    if (!(difference <= error)) error = difference;  // a NaN stays
+    if (std::isnan(error)) break;
+  }
+  return error;
 }
 
 }  // namespace winnow::metrics

@@ -3,10 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string_view>
+#include <utility>
 
 #include "judge.hpp"
 #include "metric_table.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/compute/range.hpp"
 #include "winnow/pipeline/module_names.hpp"
 
 namespace winnow::pipeline {
@@ -16,7 +22,46 @@ using base::Error;
 using base::ErrorKind;
 using methods::kUndefined;
 
-std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const base::Log& log) {
+/// Position of a dataset of single layers among the values of a layer.
+std::size_t position_of(std::string_view dataset, std::uint32_t sums) {
+  const auto columns = methods::layer_columns(methods::chosen(sums));
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const auto* column) { return column->name == dataset; });
+  return static_cast<std::size_t>(found - columns.begin());
+}
+
+/// A warning for each module whose passes contradict each other, naming the adapter that shows it most.
+void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
+                        std::vector<report::ModuleRow>& rows, const base::Log& log) {
+  struct Disagreement {
+    double found = 0, bound = 0;
+    std::uint32_t adapter = 0;
+    double times() const {
+      const double excess = found / bound;
+      return std::isnan(excess) ? std::numeric_limits<double>::infinity() : excess;
+    }
+  };
+  const auto found = position_of("pass_discrepancy", sums), bound = position_of("pass_discrepancy_bound", sums);
+  std::map<std::size_t, std::vector<Disagreement>> by_module;
+  for (const auto& layer : scores.layers) {
+    if (bound >= layer.values.size() || layer.values[found] <= layer.values[bound]) continue;  // not so for a NaN
+    by_module[layer.module].push_back({layer.values[found], layer.values[bound], layer.adapter});
+  }
+  for (const auto& [module, all] : by_module) {
+    rows.at(module).flags |= report::kPassesDisagree;
+    const auto& worst = *std::max_element(all.begin(), all.end(), [](const auto& a, const auto& b) {
+      return std::pair(a.times(), b.adapter) < std::pair(b.times(), a.adapter);  // of equals the first adapter
+    });
+    log.warn(fmt::format(
+        "the two passes over {} disagree by {:.3g}, rounding explains {:.3g}, for {} of its adapters, "
+        "most of all {}: do not trust their scores there; run again on another node or device, and "
+        "report it if it comes back",
+        inputs.tasks[module].weight, worst.found, worst.bound, all.size(), inputs.adapters[worst.adapter].name));
+  }
+}
+
+std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
+                                           const base::Log& log) {
   std::vector<std::string> names;
   for (const auto& task : inputs.tasks) names.push_back(task.name);
   const auto roles = roles_of(names);
@@ -28,18 +73,31 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   for (const auto& score : scores.modules) {
     auto& row = rows.at(score.module);
     const auto& task = inputs.tasks[score.module];
-    if (score.non_finite.found) {
-      row.flags |= report::kNonFinite;
-      const auto& catalogue = score.non_finite.in_aligned ? inputs.aligned : inputs.base;
-      const auto& location = score.non_finite.in_aligned ? task.aligned : task.base;
-      log.warn(fmt::format("a weight is NaN or infinite, the module is not scored: {}, tensor {}, row {}, column {}",
-                           catalogue.shards.at(location.shard).path, task.weight,
-                           score.non_finite.element / task.columns(), score.non_finite.element % task.columns()));
+    if (const auto& weight = score.unusable; weight.found) {
+      const bool finite = std::isfinite(weight.value);
+      row.flags |= finite ? report::kOutOfRange : report::kNonFinite;
+      const auto& catalogue = weight.in_aligned ? inputs.aligned : inputs.base;
+      const auto& location = weight.in_aligned ? task.aligned : task.base;
+      const auto what = finite
+                            ? fmt::format("a weight of {:.3g} is out of range (base and aligned may differ by {:.3g})",
+                                          weight.value, compute::kLargestDifference)
+                            : "a weight is NaN or infinite";
+      log.warn(fmt::format("{}, the module is not scored: {}, tensor {}, row {}, column {}", what,
+                           catalogue.shards.at(location.shard).path, task.weight, weight.element / task.columns(),
+                           weight.element % task.columns()));
       continue;
     }
     row.alignment_norm = score.alignment_norm;
     if (score.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
+    if (!compute::step_in_range(score.alignment_norm)) {
+      row.flags |= report::kOutOfRange;
+      log.warn(
+          fmt::format("the alignment step of {} is too small to compute with, the module is not scored: its norm "
+                      "is {:.3g}, expected 0 or at least {:.3g}",
+                      task.weight, score.alignment_norm, compute::kSmallestStep));
+    }
   }
+  flag_disagreements(inputs, scores, sums_of(options), rows, log);
   const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
                         return (row.flags & report::kNoAlignmentSignal) == 0;
                       });
@@ -95,7 +153,7 @@ void add_layer_datasets(MetricTable& table, const Scores& scores, const std::vec
 
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log) {
   report::Report report;
-  report.modules = module_rows(inputs, scores, log);
+  report.modules = module_rows(inputs, scores, options, log);
   report.adapters = adapter_rows(inputs, scores, options, log);
   MetricTable table(report.adapters.size() * report.modules.size());
   add_layer_datasets(table, scores, report.adapters, report.modules.size(), sums_of(options));

@@ -119,6 +119,7 @@ void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::si
   if (check("lora_B", lora.lora_b, convert(lora.lora_b.dtype, raw.b, stack.out_features, rank, b, columns, threads_)) &&
       check("lora_A", lora.lora_a,
             convert(lora.lora_a.dtype, raw.a, rank, stack.in_features, a.data(), stack.in_features, threads_))) {
+    compute::bring_into_range(stack, position);
     return;
   }
   for (std::size_t row = 0; row < stack.out_features; ++row) std::fill_n(b + row * columns, rank, 0.0F);

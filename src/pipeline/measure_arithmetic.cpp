@@ -12,7 +12,7 @@ namespace winnow::pipeline {
 namespace {
 
 /// One adapter's columns, the default run's, and up to what many adapters stack.
-constexpr std::array<std::uint64_t, 5> kColumns{8, 24, 64, 256, 1600};
+constexpr std::array<std::uint64_t, 5> kColumns{8, 40, 64, 256, 1600};
 
 /// More than the caches hold, where a few columns leave the rate to memory.
 constexpr std::uint64_t kSlabs = 4;
@@ -124,10 +124,11 @@ void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& ef
 }
 
 std::pair<double, double> measure_statistics(const AuditOptions& options, const CalibrationEffort& effort) {
-  constexpr std::uint64_t kRank = 16, kSketch = 8;
+  constexpr std::uint64_t kRank = 16, kDirections = 6;
   const std::vector<std::uint64_t> ranks(4, kRank);
   const SyntheticWeights weights(effort);
-  const auto stack = synthetic_factors(weights, ranks, kSketch);
+  const auto sketch = compute::sketch_columns(kDirections, weights.out_features(), weights.in_features());
+  const auto stack = synthetic_factors(weights, ranks, sketch);
   const auto pass = compute::make_alignment_pass(options.backend, options.device, 1);
   std::vector<double> sums, scores;
   const auto methods = methods::chosen(sums_of(options));
@@ -138,7 +139,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
     stats::ModuleStatistics statistics;
     sums.push_back(seconds_of([&] { statistics = pass->finish(); }));
     scores.push_back(seconds_of([&] {
-      const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, kSketch, options.subspace_rank);
+      const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, sketch, kDirections);
       const methods::ModuleFacts facts{stack.out_features, stack.in_features, std::sqrt(statistics.squared_norm),
                                        &subspace};
       for (std::size_t j = 0; j < ranks.size(); ++j) {
@@ -149,7 +150,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   }
   const auto out = static_cast<double>(stack.out_features), in = static_cast<double>(stack.in_features);
   const double layers = static_cast<double>(ranks.size());
-  const double gram_units = layers * (out * kRank * (4.0 * kRank + kSketch) + in * kRank * kRank);
+  const double gram_units = layers * (out * kRank * (4.0 * kRank + static_cast<double>(sketch)) + in * kRank * kRank);
   return {undisturbed(sums) / gram_units, undisturbed(scores) / (layers * in * kRank * kRank)};
 }
 

@@ -76,9 +76,12 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
   std::map<std::string, report::ModuleRow, Order> rows;
   for (const auto& part : parts) {
     for (const auto& module : part.report.modules) {
-      const auto& known = rows.try_emplace(module.name, module).first->second;
+      auto& known = rows.try_emplace(module.name, module).first->second;
+      const auto both = known.flags | (module.flags & report::kPassesDisagree);  // of its adapters, not of the weights
       if (known.out_features == module.out_features && known.in_features == module.in_features &&
-          known.flags == module.flags && about_equal(known.alignment_norm, module.alignment_norm)) {
+          both == (module.flags | (known.flags & report::kPassesDisagree)) &&
+          about_equal(known.alignment_norm, module.alignment_norm)) {
+        known.flags = both;
         continue;
       }
       throw Error(ErrorKind::invalid_input, "the reports are of different weights")

@@ -10,6 +10,7 @@
 
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/compute/range.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/pipeline/memory.hpp"
 
@@ -104,7 +105,7 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
-    if (options_.element_statistics && !batch.statistics.non_finite.found) {
+    if (options_.element_statistics && !batch.statistics.unusable.found) {
       const auto element_timer = clock_.time("elements");
       batch.elements = pass_.element_statistics([&] {  // seconds for each adapter of a large module
         if (between_slabs_) between_slabs_();
@@ -147,23 +148,27 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
                                          options_.subspace_rank);
   const double f = std::sqrt(statistics.squared_norm);
   const methods::ModuleFacts facts{task.out_features, task.in_features, f,
-                                   statistics.sketch_columns > 0 ? &subspace : nullptr};
+                                   statistics.sketch_columns > 0 ? &subspace : nullptr,
+                                   options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32};
   const auto methods = methods::chosen(sums_of(options_));
-  if (batch.first == 0) scores.modules.push_back({batch.module, f, statistics.non_finite});
+  if (batch.first == 0) scores.modules.push_back({batch.module, f, statistics.unusable});
+  const bool usable = !statistics.unusable.found && compute::step_in_range(f);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
     layer.module = batch.module;
     layer.adapter = batch.layers[j].adapter;
     layer.fault = batch.faults[j];
     const double scale = inputs_.lora(batch.layers[j]).scale;
-    if (layer.fault.empty() && !statistics.non_finite.found) {
+    if (layer.fault.empty() && usable) {
+      const int exponent = batch.stack.exponents[j];
       std::optional<compute::ElementStatistics> entries;
       if (!batch.elements.empty()) {
-        entries = {batch.elements[j].projected.scaled(scale), batch.elements[j].update.scaled(scale)};
+        const double whole = std::ldexp(scale, exponent);
+        entries = {batch.elements[j].projected.scaled(whole), batch.elements[j].update.scaled(whole)};
       }
       const auto gram_a = compute::gram_a(batch.stack, j, threads_);
-      layer.values = methods::layer_values(
-          methods, methods::Layer(facts, statistics.layers[j], gram_a, scale, entries ? &*entries : nullptr));
+      layer.values = methods::layer_values(methods, methods::Layer(facts, statistics.layers[j], gram_a,
+                                                                   {scale, exponent}, entries ? &*entries : nullptr));
     }
     scores.layers.push_back(std::move(layer));
   }

@@ -10,9 +10,10 @@ void Scores::serialise(base::ByteWriter& out) const {
   for (const auto& score : modules) {
     out.put(score.module);
     out.put(score.alignment_norm);
-    out.put(score.non_finite.found);
-    out.put(score.non_finite.in_aligned);
-    out.put(score.non_finite.element);
+    out.put(score.unusable.found);
+    out.put(score.unusable.in_aligned);
+    out.put(score.unusable.element);
+    out.put(score.unusable.value);
   }
   out.put<std::uint64_t>(layers.size());
   for (const auto& score : layers) {
@@ -29,9 +30,10 @@ void Scores::append(base::ByteReader& in) {
     ModuleScore score;
     score.module = in.get<std::uint64_t>();
     score.alignment_norm = in.get<double>();
-    score.non_finite.found = in.get<bool>();
-    score.non_finite.in_aligned = in.get<bool>();
-    score.non_finite.element = in.get<std::uint64_t>();
+    score.unusable.found = in.get<bool>();
+    score.unusable.in_aligned = in.get<bool>();
+    score.unusable.element = in.get<std::uint64_t>();
+    score.unusable.value = in.get<double>();
     modules.push_back(score);
   }
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {

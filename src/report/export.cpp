@@ -63,6 +63,8 @@ std::vector<std::string> flag_names(std::uint32_t flags) {
   std::vector<std::string> names;
   if ((flags & kNoAlignmentSignal) != 0) names.emplace_back("no_alignment_signal");
   if ((flags & kNonFinite) != 0) names.emplace_back("non_finite");
+  if ((flags & kOutOfRange) != 0) names.emplace_back("out_of_range");
+  if ((flags & kPassesDisagree) != 0) names.emplace_back("passes_disagree");
   return names;
 }
 

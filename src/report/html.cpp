@@ -224,15 +224,17 @@ std::string quarantined(const Analysis& analysis) {
 }
 
 std::string special_modules(const Report& report) {
-  std::vector<std::size_t> silent, broken;
-  for (std::size_t m = 0; m < report.modules.size(); ++m) {
-    if ((report.modules[m].flags & kNoAlignmentSignal) != 0) silent.push_back(m);
-    if ((report.modules[m].flags & kNonFinite) != 0) broken.push_back(m);
-  }
-  std::string out;
-  if (!silent.empty()) out += "<p>No alignment signal, base equals aligned: " + module_list(report, silent) + "</p>\n";
-  if (!broken.empty()) out += "<p>Weights that are not finite: " + module_list(report, broken) + "</p>\n";
-  return out;
+  const auto listed = [&](ModuleFlag flag, const std::string& what) {
+    std::vector<std::size_t> flagged;
+    for (std::size_t m = 0; m < report.modules.size(); ++m) {
+      if ((report.modules[m].flags & flag) != 0) flagged.push_back(m);
+    }
+    return flagged.empty() ? "" : "<p>" + what + ": " + module_list(report, flagged) + "</p>\n";
+  };
+  return listed(kNoAlignmentSignal, "No alignment signal, base equals aligned") +
+         listed(kNonFinite, "Weights that are not finite") +
+         listed(kOutOfRange, "Weights or alignment step out of range") +
+         listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
 }
 
 std::string run_facts(const Report& report) {

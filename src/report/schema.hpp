@@ -14,8 +14,8 @@ inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "mod
 
 inline constexpr std::array<std::uint8_t, 3> kActionValues{0, 1, 2};
 inline constexpr std::string_view kActionMeanings = "none keep prune";
-inline constexpr std::array<std::uint32_t, 2> kFlagMasks{1, 2};
-inline constexpr std::string_view kFlagMeanings = "no_alignment_signal non_finite";
+inline constexpr std::array<std::uint32_t, 4> kFlagMasks{1, 2, 4, 8};
+inline constexpr std::string_view kFlagMeanings = "no_alignment_signal non_finite out_of_range passes_disagree";
 
 /// What HDF5's deflate can shrink at most (RFC 1951: 258 bytes in 2 bits), rounded up: a dataset that claims more
 /// elements than its stored bytes can hold is damaged, and is refused before memory is asked for.

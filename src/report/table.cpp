@@ -158,7 +158,9 @@ std::string special_modules(const Report& report, std::size_t width) {
     return count == 0 ? "" : "\n" + wrapped(fmt::format("{} ({}): {}", what, count, names), 0, width);
   };
   return listed(kNoAlignmentSignal, "No alignment signal, base equals aligned") +
-         listed(kNonFinite, "Weights that are not finite");
+         listed(kNonFinite, "Weights that are not finite") +
+         listed(kOutOfRange, "Weights or alignment step out of range") +
+         listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
 }
 
 std::string summary(const Analysis& analysis, const std::string& title, const std::vector<Summary>& rows,

@@ -34,7 +34,7 @@ void LayerStatistics::merge(const LayerStatistics& other) {
   y_a += other.y_a;
 }
 
-void NonFinite::merge(const NonFinite& other) {
+void UnusableWeight::merge(const UnusableWeight& other) {
   if (!other.found) return;
   if (!found || std::tie(other.in_aligned, other.element) < std::tie(in_aligned, element)) *this = other;
 }
@@ -55,7 +55,7 @@ void ModuleStatistics::merge(const ModuleStatistics& other) {
   squared_norm += other.squared_norm;
   add(ztz, other.ztz);
   add(mtm, other.mtm);
-  non_finite.merge(other.non_finite);
+  unusable.merge(other.unusable);
   for (std::size_t j = 0; j < layers.size(); ++j) layers[j].merge(other.layers[j]);
 }
 
@@ -64,9 +64,10 @@ void ModuleStatistics::serialise(base::ByteWriter& out) const {
   out.put(squared_norm);
   out.put(ztz);
   out.put(mtm);
-  out.put(non_finite.found);
-  out.put(non_finite.in_aligned);
-  out.put(non_finite.element);
+  out.put(unusable.found);
+  out.put(unusable.in_aligned);
+  out.put(unusable.element);
+  out.put(unusable.value);
   out.put<std::uint64_t>(layers.size());
   for (const auto& layer : layers) {
     out.put(layer.rank);
@@ -83,9 +84,10 @@ ModuleStatistics ModuleStatistics::deserialise(base::ByteReader& in) {
   module.squared_norm = in.get<double>();
   module.ztz = in.get_vector<double>();
   module.mtm = in.get_vector<double>();
-  module.non_finite.found = in.get<bool>();
-  module.non_finite.in_aligned = in.get<bool>();
-  module.non_finite.element = in.get<std::uint64_t>();
+  module.unusable.found = in.get<bool>();
+  module.unusable.in_aligned = in.get<bool>();
+  module.unusable.element = in.get<std::uint64_t>();
+  module.unusable.value = in.get<double>();
   const auto count = in.get<std::uint64_t>();
   for (std::uint64_t j = 0; j < count; ++j) {
     LayerStatistics layer;

@@ -21,7 +21,7 @@ from workbench import Workbench
 
 ROWS = (
     Row("cold", "cold", "cold audit / raw O_DIRECT reader, weight bytes/s", 0.90),
-    Row("kernel", "passes_of_peak", "both passes, R = 24, bf16 / FMA peak", 0.60),
+    Row("kernel", "passes_of_peak", "both passes, R = 40, bf16 / FMA peak", 0.60),
     Row("warm", "warm_of_stages", "warm audit end to end / its own pass stages", 0.85),
     Row("warm", "warm_of_kernel", "warm audit end to end / kernel_benchmark's passes", 0.85),
     Row("warm", "torch_plain", "warm audit / PyTorch low-rank script", 10, unit="x"),

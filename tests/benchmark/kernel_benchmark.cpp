@@ -208,7 +208,7 @@ void add_parts() {
 
 void add_passes(int threads) {
   const auto& best = compute::best_kernel();
-  for (const std::uint64_t columns : {8, 16, 24, 32, 64, 128, 256, 512, 1608}) {
+  for (const std::uint64_t columns : {8, 16, 24, 32, 40, 64, 128, 256, 512, 1624}) {
     const int iterations = columns > 500 ? 1 : 0;
     for (const Shape shape : {Shape{8192, 8192}, Shape{4096, 14336}, Shape{1024, 8192}}) {
       add(fmt::format("passes/{}x{}/R:{}/threads:{}", shape.out, shape.in, columns, threads), iterations, passes, shape,

@@ -11,7 +11,8 @@ from workbench import A_CORE_EACH
 
 GIB = 2**30
 AUDITS_A_ROUND = 5  # of the one that takes milliseconds
-SKETCH_COLUMNS = 8  # of winnow's default --subspace-rank 6
+SKETCH_COLUMNS = 24  # of winnow's default --subspace-rank 6 (compute::sketch_columns)
+ONE_ADAPTER = 16 + SKETCH_COLUMNS
 
 
 def seconds_in(stages, prefix=""):
@@ -69,7 +70,7 @@ def span(values):
 
 
 def measure_kernel(bench):
-    figures = [bench.kernel(24) for _ in range(bench.repeats)]
+    figures = [bench.kernel(ONE_ADAPTER) for _ in range(bench.repeats)]
     rates = [figure["GFLOP/s"] for figure in figures]
     bench.record("passes_of_peak", [figure["of_peak"] for figure in figures],
                  f"{span(rates)} GFLOP/s of {span([figure['peak'] for figure in figures])}")
@@ -89,7 +90,7 @@ def measure_warm(bench):
         of_stages.append(seconds_in(stages, "pass") / audit.seconds)
         say(f"  warm: audit {audit.seconds:.2f} s, its passes {seconds_in(stages, 'pass'):.2f} s")
         try:  # its GB/s counts the pair once a pass
-            of_kernel.append(2 * family.bytes / (bench.kernel(24)["GB/s"] * 1e9) / audit.seconds)
+            of_kernel.append(2 * family.bytes / (bench.kernel(ONE_ADAPTER)["GB/s"] * 1e9) / audit.seconds)
         except BenchError as error:
             bench.skip("warm_of_kernel", str(error))
         for way in ways:
@@ -104,7 +105,7 @@ def measure_warm(bench):
     bench.record("warm_of_stages", of_stages, f"audit {span(audits)} s, "
                  f"{span([family.bytes / seconds / 1e9 for seconds in audits])} GB/s")
     if of_kernel:
-        bench.record("warm_of_kernel", of_kernel, "those of 8192x8192, R = 24")
+        bench.record("warm_of_kernel", of_kernel, f"those of 8192x8192, R = {ONE_ADAPTER}")
     for way, key in zip(ways, ("torch_plain", "torch_in_place")):
         if way in failure:
             bench.skip(key, failure[way])
@@ -155,7 +156,7 @@ def measure_adapters(bench):
         rates.append(family.flops(columns) / seconds_in(stages, "pass") / 1e9)
         say(f"  {bench.adapters} adapters: {audit.seconds:.1f} s, {rates[-1]:.0f} GFLOP/s in the passes")
         try:
-            figure = bench.kernel(1608)
+            figure = bench.kernel(1600 + SKETCH_COLUMNS)
             if not figure.get("sgemm"):
                 raise BenchError("kernel_benchmark found no BLAS")
             peaks.append(figure["sgemm"])

@@ -192,7 +192,7 @@ inline void expect_product(const char* what, const std::vector<double>& found, c
 inline void expect_statistics(const stats::ModuleStatistics& found, const DenseModule& module, const DenseTruth& truth,
                               double tolerance) {
   EXPECT_NEAR(found.squared_norm, truth.f * truth.f, tolerance * truth.f * truth.f);
-  EXPECT_FALSE(found.non_finite.found);
+  EXPECT_FALSE(found.unusable.found);
   EXPECT_EQ(found.sketch_columns, module.sketch_columns);
   expect_product("ztz", found.ztz, truth.z, truth.z, tolerance);
   expect_product("mtm", found.mtm, truth.m, truth.m, tolerance);

@@ -95,10 +95,43 @@ TEST(DevicePass, FindsTheFirstWeightThatIsNotFinite) {
   std::memcpy(module.aligned.data() + (25 * 30 + 7) * sizeof(float), &bad, sizeof(bad));
   OnHost device;
   const auto stack = module.stack();
-  const auto found = test::run(*device.pass, module, stack, {10, 20, 30}).non_finite;
+  const auto found = test::run(*device.pass, module, stack, {10, 20, 30}).unusable;
   EXPECT_TRUE(found.found);
   EXPECT_TRUE(found.in_aligned);
   EXPECT_EQ(found.element, 25U * 30U + 7U);
+}
+
+// What is found, and f, must not depend on whether a device computed: the verdict on a module hangs on both.
+TEST(DevicePass, FindsWhatIsOutOfRangeAsTheReferenceDoes) {
+  std::mt19937_64 random(8);
+  for (const auto dtype : {DType::f32, DType::f64}) {
+    for (const double value : {0x1p30, 1.1e9, 1.85e19, -3e38, 1e-25, 1e-40, 1e-60}) {
+      const test::Matrix weight = test::gaussian(random, 40, 30, 0.1);
+      DenseModule module(weight, weight, {dtype, dtype, false});
+      module.add_adapter(random, 2);
+      const auto at = (25 * 30 + 7) * base::element_bytes(dtype);
+      const double old = 0;
+      for (auto* bytes : {&module.base, &module.aligned}) {
+        const double put = bytes == &module.aligned ? value : old;
+        const auto single = static_cast<float>(put);
+        if (dtype == DType::f64) std::memcpy(bytes->data() + at, &put, sizeof(put));
+        if (dtype == DType::f32) std::memcpy(bytes->data() + at, &single, sizeof(single));
+      }
+      SCOPED_TRACE(value);
+      OnHost device;
+      const auto stack = module.stack();
+      const auto found = test::run(*device.pass, module, stack, {10, 20, 30});
+      const auto expected = test::run(Backend::reference, module, {10, 20, 30});
+      EXPECT_EQ(found.unusable.found, expected.unusable.found);
+      EXPECT_EQ(found.unusable.found, std::abs(value) > 0x1p30);
+      EXPECT_EQ(found.unusable.in_aligned, expected.unusable.in_aligned);
+      EXPECT_EQ(found.unusable.element, expected.unusable.element);
+      EXPECT_EQ(found.unusable.value, expected.unusable.value);
+      if (!found.unusable.found) {
+        EXPECT_DOUBLE_EQ(found.squared_norm, expected.squared_norm);
+      }
+    }
+  }
 }
 
 TEST(DevicePass, ElementStatisticsEqualTheReference) {

@@ -100,8 +100,39 @@ TEST(FactorStack, GramOfALongAIsThatOfPlainLoopsOnAnyNumberOfThreads) {
   }
 }
 
-TEST(FactorStack, SketchColumnsAreTwoMoreThanDirectionsAsFarAsTheModuleGoes) {
-  EXPECT_EQ(sketch_columns(6, 100, 50), 8u);
+TEST(FactorStack, FactorsOutOfRangeAreBroughtToOneByPowersOfTwo) {
+  auto stack = make_factor_stack(2, 3, {1, 2, 1}, 1, 0, "m");
+  const auto b_of = [&](std::size_t j) {
+    std::vector<float> values;
+    for (std::uint64_t row = 0; row < 2; ++row) {
+      for (std::uint64_t c = 0; c < stack.ranks[j]; ++c) {
+        values.push_back(stack.b[row * stack.columns() + stack.first_column(j) + c]);
+      }
+    }
+    return values;
+  };
+  const std::vector<std::vector<float>> b{{1e-3F, -1023}, {3e30F, -1e20F, 0, 1.5e-20F}, {0x1p-149F, 0}};
+  stack.a = {{1e-3F, 0, 7}, {1, 2, 3, 4, 5, 6}, {0x1p100F, 0x1p-20F, 0}};
+  for (std::size_t j = 0; j < 3; ++j) place_b(stack, j, b[j]);
+  const auto sketch = sketch_of(stack);
+  const auto a = stack.a;
+  for (std::size_t j = 0; j < 3; ++j) bring_into_range(stack, j);
+  EXPECT_EQ(stack.exponents, (std::vector<int>{0, 101, -49}));
+  EXPECT_EQ(b_of(0), b[0]);
+  EXPECT_EQ(stack.a[0], a[0]);
+  for (std::size_t k = 0; k < 4; ++k) EXPECT_EQ(b_of(1)[k], std::ldexp(b[1][k], -101));
+  EXPECT_EQ(stack.a[1], a[1]);
+  EXPECT_EQ(b_of(2), (std::vector<float>{1, 0}));
+  EXPECT_EQ(stack.a[2], (std::vector<float>{1, 0x1p-120F, 0}));
+  EXPECT_EQ(sketch_of(stack), sketch);
+
+  std::fill(stack.a[0].begin(), stack.a[0].end(), 0.0F);  // no update
+  bring_into_range(stack, 0);
+  EXPECT_EQ(stack.exponents[0], 0);
+}
+
+TEST(FactorStack, SketchColumnsAreThreeForEachDirectionAndSixAsFarAsTheModuleGoes) {
+  EXPECT_EQ(sketch_columns(6, 100, 50), 24u);
   EXPECT_EQ(sketch_columns(0, 100, 50), 0u);
   EXPECT_EQ(sketch_columns(6, 7, 50), 7u);
   EXPECT_EQ(sketch_columns(6, 50, 3), 3u);

@@ -95,10 +95,9 @@ class HostQueue final : public compute::DeviceQueue {
     base::to_double(halves.aligned_dtype, halves.aligned, count, aligned.data());
     base::to_double(halves.base_dtype, halves.base, count, base_values.data());
     for (std::size_t k = 0; k < count; ++k) {
-      v[k] = static_cast<float>(aligned[k] - base_values[k]);
-      if (squares != nullptr) {
-        squares[k % static_cast<std::size_t>(kSquareParts)] += static_cast<double>(v[k]) * static_cast<double>(v[k]);
-      }
+      const double x = aligned[k] - base_values[k];
+      v[k] = static_cast<float>(x);
+      if (squares != nullptr) squares[k % static_cast<std::size_t>(kSquareParts)] += x * x;
     }
   }
 

@@ -88,7 +88,7 @@ TEST_P(ReproducibilityTest, WhatWasComputedBeforeDoesNotMatter) {
   for (int round = 0; round < 2; ++round) {
     EXPECT_TRUE(bytes_of(run(*pass, small, small_stack, {20})) == expected_small);
     EXPECT_TRUE(bytes_of(run(*pass, large, large_stack)) == expected_large);
-    EXPECT_TRUE(run(*pass, poisoned, small_stack).non_finite.found);
+    EXPECT_TRUE(run(*pass, poisoned, small_stack).unusable.found);
   }
   // A module given up half way, as at a signal.
   pass->begin(large_stack, true);

@@ -75,7 +75,7 @@ class ReportFile(TemporaryDirectoryCase):
     def test_metrics_of_the_contract(self):
         with h5py.File(self.path, "r") as file:
             for name in ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
-                         "alignment_removed", "subspace_energy", "misalignment", "ediem", "ediem_published_iqr",
+                         "alignment_removed", "subspace_energy", "subspace_error", "misalignment", "ediem", "ediem_published_iqr",
                          "ediem_published_std", "diem_theoretical", "diem"):
                 self.assertIn(name, file["metrics"])
 

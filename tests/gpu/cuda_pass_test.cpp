@@ -193,7 +193,7 @@ TEST_F(CudaPass, FindsTheFirstWeightThatIsNotFinite) {
   std::memcpy(module.base.data() + (250 * 300 + 7) * sizeof(float), &bad, sizeof(bad));
   const auto stack = module.stack();
   const auto pass = make();
-  const auto found = test::run(*pass, module, stack, {100, 200, 300}).non_finite;
+  const auto found = test::run(*pass, module, stack, {100, 200, 300}).unusable;
   EXPECT_TRUE(found.found);
   EXPECT_FALSE(found.in_aligned);
   EXPECT_EQ(found.element, 250U * 300U + 7U);

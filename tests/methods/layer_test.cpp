@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <Eigen/QR>
+#include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "methods/layer_values.hpp"
@@ -95,6 +98,72 @@ TEST(LayerValues, PassDiscrepancySeesADifference) {
   for (auto& sum : layer.yty) sum *= 1.01;
   const auto found = LayerValues(layer, row_major(a * a.transpose()), 1, 12, 9, v.norm(), nullptr);
   EXPECT_NEAR(found["pass_discrepancy"], 0.01 / 1.01, 1e-9);
+}
+
+// With ||dW|| beyond what float32 and the square of a double hold: the numbers are those of an ordinary scale, times
+// it.
+TEST(LayerValues, OfHugeAndTinyScalesAreThoseOfOrdinaryOnes) {
+  std::mt19937_64 random(7);
+  const Matrix v = gaussian(random, 12, 9), a = gaussian(random, 2, 9), b = gaussian(random, 12, 2);
+  const auto layer = statistics_of(v, a, b, Matrix::Zero(12, 0));
+  const auto of = [&](double scale, int exponent) {
+    return LayerValues(layer, row_major(a * a.transpose()), {scale, exponent}, 12, 9, v.norm(), nullptr);
+  };
+  const auto one = of(1.5, 0);
+  for (const auto& [scale, exponent] : {std::pair(std::ldexp(1.5, 900), 0),
+                                        {std::ldexp(1.5, -900), 0},
+                                        {1.5, 900},
+                                        {std::ldexp(1.5, 800), 100},
+                                        {std::ldexp(1.5, 1000), -1500}}) {
+    const auto found = of(scale, exponent);
+    for (const char* norm : {"distance", "update_norm", "projected_norm", "alignment_removed"}) {
+      EXPECT_EQ(found[norm], std::ldexp(one[norm], std::ilogb(scale) + exponent)) << norm;
+    }
+    for (const char* ratio : {"cosine", "alignment_cosine", "pass_discrepancy", "pass_discrepancy_bound"}) {
+      EXPECT_EQ(found[ratio], one[ratio]) << ratio;
+    }
+  }
+}
+
+// The two passes in float32, product after product, against the bound. Updates with a share in V and without, A whose
+// rows all but cancel each other, one direction of V alone.
+TEST(LayerValues, RoundingStaysWithinItsBound) {
+  std::mt19937_64 random(8);
+  double closest = 0;
+  for (int round = 0; round < 60; ++round) {
+    const Eigen::Index out = 20 + 20 * (round % 7), in = 150 - 10 * (round % 11), rank = 1 + round % 5;
+    Matrix v = 0.01 * gaussian(random, out, in);
+    if (round % 3 == 0) v = gaussian(random, out, 1) * gaussian(random, 1, in) + 1e-4 * v;
+    Matrix a = gaussian(random, rank, in), b = gaussian(random, out, rank);
+    if (round % 4 == 0) a = a.row(0).replicate(rank, 1) + 1e-3 * a;
+    if (round % 4 == 0) b.col(0) -= b.rowwise().sum();  // with rows of A alike, dW all but vanishes
+    if (round % 5 == 0) b = v * gaussian(random, in, rank);
+    if (round % 5 == 1) b -= v * v.completeOrthogonalDecomposition().solve(b);
+    const Eigen::MatrixXf vf = v.cast<float>(), bf = b.cast<float>();
+    v = vf.cast<double>(), b = bf.cast<double>();
+    Eigen::MatrixXf y = Eigen::MatrixXf::Zero(in, rank), p = Eigen::MatrixXf::Zero(out, rank);
+    for (Eigen::Index o = 0; o < out; ++o) {
+      for (Eigen::Index i = 0; i < in; ++i) y.row(i) += vf(o, i) * bf.row(o);
+    }
+    for (Eigen::Index i = 0; i < in; ++i) {
+      for (Eigen::Index o = 0; o < out; ++o) p.row(o) += vf(o, i) * y.row(i);
+    }
+    auto layer = statistics_of(v, a, b, Matrix::Zero(out, 0));
+    const Matrix yd = y.cast<double>(), pd = p.cast<double>() / v.norm();
+    layer.yty = row_major(yd.transpose() * yd);
+    layer.ptb = row_major(pd.transpose() * b);
+    const LayerValues found(layer, row_major(a * a.transpose()), 2, static_cast<std::uint64_t>(out),
+                            static_cast<std::uint64_t>(in), v.norm(), nullptr);
+    EXPECT_LE(found["pass_discrepancy"], found["pass_discrepancy_bound"]) << round;
+    closest = std::max(closest, found["pass_discrepancy"] / found["pass_discrepancy_bound"]);
+    // A fault of a hundredth is seen wherever the update has its share in V.
+    for (auto& sum : layer.ptb) sum *= 1.01;
+    const LayerValues wrong(layer, row_major(a * a.transpose()), 2, static_cast<std::uint64_t>(out),
+                            static_cast<std::uint64_t>(in), v.norm(), nullptr);
+    EXPECT_TRUE(wrong["pass_discrepancy"] > wrong["pass_discrepancy_bound"] || found["pass_discrepancy_bound"] >= 0.009)
+        << round;
+  }
+  EXPECT_GT(closest, 1e-3);  // it is rounding that was tried
 }
 
 TEST(LayerValues, RoundingNeverLeavesTheRange) {

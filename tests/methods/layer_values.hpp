@@ -12,7 +12,7 @@ namespace winnow::test {
 
 class LayerValues {
  public:
-  LayerValues(const stats::LayerStatistics& sums, std::span<const double> gram_a, double scale,
+  LayerValues(const stats::LayerStatistics& sums, std::span<const double> gram_a, const methods::Scale& scale,
               std::uint64_t out_features, std::uint64_t in_features, double f,
               const metrics::SafetySubspace* subspace) {
     const auto chosen = methods::chosen(~std::uint32_t{0});

@@ -74,14 +74,15 @@ stats::LayerStatistics layer_with(std::uint32_t sums) {
   layer.ptb = {value(kProjectionSums, 2)};
   layer.dtd = {value(kProjectionSums, 1)};
   layer.yty = {value(kCrossCheckSums, 5)};
-  layer.mtb = {value(kSubspaceSums, 0.5)};
+  layer.mtb = {value(kSubspaceSums, 0.5), value(kSubspaceSums, 0.25)};
   layer.y_a = value(kAlongSums, 0.25);
   return layer;
 }
 
 TEST(Table, MethodsReadNoSumThatTheyDoNotAskFor) {
   const std::vector<double> one{1};
-  const metrics::SafetySubspace subspace(one, one, 1, 1);
+  // Of two columns, each a half that finds one direction.
+  const metrics::SafetySubspace subspace(std::vector<double>{1, 0, 0, 1}, std::vector<double>{1, 0, 0, 0.5}, 2, 1);
   const ModuleFacts module{8, 4, 2, &subspace};
   for (const auto* method : all()) {
     if (method->of_layer == nullptr || (method->sums & kEntrySums) != 0) continue;

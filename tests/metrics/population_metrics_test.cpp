@@ -351,15 +351,14 @@ TEST(Misalignment, OfAnUpdateLeftUnchangedByTheOperatorUsesTheOtherTerms) {
   EXPECT_EQ(found.cause[2], Cause::sign);
 }
 
-TEST(Misalignment, CountsNoEnergyAsHalfTheSmallestOfItsPeers) {
+TEST(Misalignment, CountsTooLittleEnergyAsTheLeastThatIsSeen) {
   std::mt19937_64 random(10);
   const auto layout = make_layout(2, std::vector<std::string>(8, "q"));
   auto terms = ordinary(random, 16);
   terms.energy[3] = 0;
-  terms.energy[12] = 1e-9;  // of the other adapter: not a peer
+  terms.energy[5] = 1e-7;
   auto stand_in = terms;
-  stand_in.energy[3] = 0.5 * std::min(*std::min_element(terms.energy.begin(), terms.energy.begin() + 3),
-                                      *std::min_element(terms.energy.begin() + 4, terms.energy.begin() + 8));
+  stand_in.energy[3] = stand_in.energy[5] = kLeastEnergy;
   const auto found = misalignment(terms.rms, terms.energy, terms.removed, layout, Population::role);
   const auto expected = misalignment(stand_in.rms, stand_in.energy, stand_in.removed, layout, Population::role);
   expect_same(found.score, expected.score, 1e-12);
@@ -371,6 +370,65 @@ TEST(Misalignment, CountsNoEnergyAsHalfTheSmallestOfItsPeers) {
     EXPECT_GE(none.score[i], 0);
     EXPECT_NE(none.cause[i], Cause::direction);
   }
+}
+
+// What float32 and the sketch leave open is no finding: neither a score nor a cause.
+TEST(Misalignment, IsNeverRoundingNoise) {
+  std::mt19937_64 random(12);
+  const auto layout = make_layout(2, std::vector<std::string>(16, "q"));
+  std::normal_distribution<double> noise(0, 3e-7);
+  for (const auto population : kPopulations) {
+    // The whole space is inside a subspace of as many directions as there are outputs: log 1 = 0, and so its quartiles.
+    auto terms = ordinary(random, 32), without = terms;
+    for (auto& energy : terms.energy) energy = 1 - std::abs(noise(random));
+    std::fill(without.energy.begin(), without.energy.end(), kNaN);
+    auto found = misalignment(terms.rms, terms.energy, terms.removed, layout, population);
+    auto expected = misalignment(without.rms, without.energy, without.removed, layout, population);
+    for (std::size_t i = 0; i < 32; ++i) {
+      EXPECT_EQ(found.score[i], std::max(expected.score[i], 0.0));
+      EXPECT_NE(found.cause[i], Cause::direction);
+    }
+    // Distances of 1: again a logarithm of 0. An update with nothing inside the subspace: of 0. Nothing taken back.
+    for (std::size_t i = 0; i < 32; ++i) {
+      terms.rms[i] = 1 + noise(random);
+      terms.energy[i] = std::abs(noise(random));
+      terms.removed[i] = 1e-2 * noise(random);
+    }
+    found = misalignment(terms.rms, terms.energy, terms.removed, layout, population);
+    for (std::size_t i = 0; i < 32; ++i) {
+      EXPECT_EQ(found.score[i], 0);
+      EXPECT_EQ(found.cause[i], Cause::none);
+    }
+  }
+}
+
+TEST(Misalignment, OfOneThatDiffersAmongEqualsIsHigh) {
+  const auto layout = make_layout(1, std::vector<std::string>(16, "q"));
+  const Terms equal{std::vector<double>(16, 1.0), std::vector<double>(16, 1.0), std::vector<double>(16, 0.0)};
+  const auto score_of = [&](const Terms& terms, Cause cause) {
+    const auto found = misalignment(terms.rms, terms.energy, terms.removed, layout, Population::role);
+    EXPECT_EQ(found.cause[4], cause);
+    EXPECT_EQ(found.score[5], 0);
+    return found.score[4];
+  };
+  auto one = equal;
+  one.rms[4] = 2;
+  EXPECT_DOUBLE_EQ(score_of(one, Cause::magnitude), std::log(2) / kLeastMagnitude);
+  one = equal;
+  one.energy[4] = 0.5;
+  EXPECT_DOUBLE_EQ(score_of(one, Cause::direction), std::log(2) / kLeastDirection);
+  one = equal;
+  one.removed[4] = 0.1;
+  EXPECT_DOUBLE_EQ(score_of(one, Cause::sign), 0.1 / kLeastSign);
+}
+
+// A spread that is small beside large quartiles is no spread either.
+TEST(Misalignment, KeepsTheRelativeFloorForLargeValues) {
+  const auto layout = make_layout(1, std::vector<std::string>(8, "q"));
+  Terms terms{std::vector<double>(8, 1.0), std::vector<double>(8, 1.0), {}};
+  for (int i = 0; i < 8; ++i) terms.removed.push_back(1e6 + 0.02 * i);  // 2e-8 of it
+  const auto found = misalignment(terms.rms, terms.energy, terms.removed, layout, Population::role);
+  for (const double score : found.score) EXPECT_LT(score, 0.1);
 }
 
 TEST(Misalignment, OfNaNIsNaN) {

@@ -11,6 +11,7 @@
 
 #include "metrics/dense.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/compute/factor_stack.hpp"
 
 namespace winnow::metrics {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 using test::gaussian;
 using test::low_rank_plus_noise;
 using test::Matrix;
+using test::orthonormal;
 using test::row_major;
 
 /// The sketch of V, its factors rounded to float32 as the alignment pass stores them.
@@ -51,6 +53,17 @@ struct ExactSvd {
   }
 };
 
+double energy_error(const Sketch& sketch, const Matrix& a, const Matrix& b) {
+  return sketch.subspace.energy_error(row_major(sketch.image.transpose() * b), row_major(a * a.transpose()),
+                                      static_cast<std::uint64_t>(b.cols()), (b * a).norm());
+}
+
+double median_of(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 double dense_energy(const Matrix& v, Eigen::Index k, const Matrix& a, const Matrix& b) {
   const Matrix inside = ExactSvd(v).u.leftCols(k).transpose() * b * a;
   return inside.norm() / (b * a).norm();
@@ -82,6 +95,81 @@ TEST(SafetySubspace, FindsTheLeadingDirectionsOfLowRankPlusNoise) {
       EXPECT_LT(energy(sketch, a, outside), 0.06);
     }
   }
+}
+
+/// 28 modules whose alignment step has six leading directions with three quarters of its energy, over noise, as `synth`
+/// makes them, and 50 updates on each: some random, some along V, some inside its leading directions.
+template <class Use>
+void for_each_update(std::uint64_t columns, Use use) {
+  std::mt19937_64 random(9);
+  std::uniform_real_distribution<double> share(0.02, 0.5);
+  for (int module = 0; module < 28; ++module) {
+    const Eigen::Index out = 96 + 32 * (module % 4), in = 64 + 32 * (module % 3);
+    Matrix v = std::sqrt(0.25 / static_cast<double>(out * in)) * gaussian(random, out, in);
+    const Matrix left = orthonormal(random, out, 6), right = orthonormal(random, in, 6);
+    for (Eigen::Index j = 0; j < 6; ++j) {
+      v += 0.49 * std::pow(0.85, static_cast<double>(j)) * left.col(j) * right.col(j).transpose();
+    }
+    const Sketch sketch(v, gaussian(random, out, static_cast<Eigen::Index>(columns)), 6);
+    const Matrix u = ExactSvd(v).u.leftCols(6);
+    for (int adapter = 0; adapter < 50; ++adapter) {
+      const Matrix a = gaussian(random, 8, in);
+      Matrix b = gaussian(random, out, 8);
+      if (adapter % 3 == 1) b = v * gaussian(random, in, 8) + 0.1 * share(random) * b;
+      if (adapter % 3 == 2) b = u * gaussian(random, 6, 8) + share(random) * b;
+      const Matrix update = b * a;
+      use(sketch, a, b, (u.transpose() * update).norm() / update.norm());
+    }
+  }
+}
+
+TEST(SafetySubspace, OfAZooIsWithinThreeHundredthsOfTheSvd) {
+  double worst = 0, worst_of_few = 0;
+  const auto columns = compute::sketch_columns(6, 4096, 4096);
+  for_each_update(columns, [&](const Sketch& sketch, const Matrix& a, const Matrix& b, double exact) {
+    worst = std::max(worst, std::abs(energy(sketch, a, b) - exact));
+  });
+  for_each_update(6 + 2, [&](const Sketch& sketch, const Matrix& a, const Matrix& b, double exact) {
+    worst_of_few = std::max(worst_of_few, std::abs(energy(sketch, a, b) - exact));
+  });
+  EXPECT_LE(worst, 0.03);
+  EXPECT_GT(worst_of_few, 0.03);  // or the updates are too easy
+}
+
+TEST(SafetySubspace, TellsItsErrorFromItsHalves) {
+  int covered = 0, all = 0;
+  std::vector<double> told, off;
+  for_each_update(24, [&](const Sketch& sketch, const Matrix& a, const Matrix& b, double exact) {
+    told.push_back(energy_error(sketch, a, b));
+    off.push_back(std::abs(energy(sketch, a, b) - exact));
+    covered += off.back() <= told.back() ? 1 : 0;
+    ++all;
+  });
+  EXPECT_GE(covered, all * 9 / 10);
+  EXPECT_LT(median_of(told), 10 * median_of(off));  // and not by saying too much
+  EXPECT_LT(*std::max_element(told.begin(), told.end()), 0.15);
+
+  // A V without leading directions: the energy means little, and that shows.
+  std::mt19937_64 random(10);
+  const Matrix v = gaussian(random, 128, 96);
+  const Sketch sketch(v, gaussian(random, 128, 24), 6);
+  told.clear();
+  for (int update = 0; update < 30; ++update) {
+    const Matrix b = ExactSvd(v).u.leftCols(6) * gaussian(random, 6, 4);
+    told.push_back(energy_error(sketch, gaussian(random, 4, 96), b));
+  }
+  EXPECT_GT(median_of(told), 0.05);
+}
+
+TEST(SafetySubspace, TellsNoErrorWithoutHalves) {
+  std::mt19937_64 random(11);
+  const Matrix v = low_rank_plus_noise(random, 40, 30, 6, 0.01), a = gaussian(random, 2, 30),
+               b = gaussian(random, 40, 2);
+  EXPECT_TRUE(std::isnan(energy_error(Sketch(v, gaussian(random, 40, 11), 6), a, b)));
+  EXPECT_FALSE(std::isnan(energy_error(Sketch(v, gaussian(random, 40, 12), 6), a, b)));
+  EXPECT_FALSE(std::isnan(energy_error(Sketch(v, gaussian(random, 40, 13), 6), a, b)));  // the last column is in none
+  EXPECT_EQ(energy_error(Sketch(v, gaussian(random, 40, 16), 6), a, Matrix::Zero(40, 2)), 0);
+  EXPECT_TRUE(std::isnan(energy_error(Sketch(Matrix::Zero(40, 30), gaussian(random, 40, 16), 6), a, b)));
 }
 
 TEST(SafetySubspace, IsExactForExactRank) {

@@ -4,14 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/temporary_directory.hpp"
 #include "compute/built_backend.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/report_fingerprint.hpp"
+#include "mpi/shared_directory.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow {
@@ -67,8 +73,10 @@ TEST_P(Golden, EqualsDenseFloat64) {
                       EXPECT_NEAR(report.modules[m].alignment_norm, norm, 1e-4 * norm);
                       const double ediem = expected.at("ediem");
                       EXPECT_NEAR(value("ediem"), ediem, 5e-3 * std::max(1.0, std::fabs(ediem)));
-                      EXPECT_NEAR(value("subspace_energy"), expected.at("subspace_energy_k6"), 0.06);
+                      EXPECT_NEAR(value("subspace_energy"), expected.at("subspace_energy_k6"), 0.03);
+                      EXPECT_LT(value("subspace_error"), 0.1);
                       EXPECT_LT(value("pass_discrepancy"), 1e-4);
+                      EXPECT_EQ(report.modules[m].flags, 0U);
                     });
 }
 
@@ -115,6 +123,58 @@ TEST_P(Golden, TeamsGiveTheSameToOneInAMillionAndTheSameSelection) {
     EXPECT_EQ(shared.action, whole.action);
     // Those that are not ratios of differences of scores: they magnify the seventh digit.
     test::expect_metrics(shared, whole, {"distance", "rms_distance", "update_norm", "projected_norm", "cosine"}, 1e-6);
+  }
+}
+
+/// Puts bits of a bfloat16 at an element of a tensor of a safetensors file.
+void put_weight(const std::string& path, const std::string& tensor, std::uint64_t element, std::uint16_t bits) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  std::uint64_t length = 0;
+  file.read(reinterpret_cast<char*>(&length), sizeof(length));
+  std::string header(length, ' ');
+  file.read(header.data(), static_cast<std::streamsize>(length));
+  const std::uint64_t begin = json::parse(header).at(tensor).at("data_offsets").at(0);
+  file.seekp(static_cast<std::streamoff>(sizeof(length) + length + begin + element * sizeof(bits)));
+  file.write(reinterpret_cast<const char*>(&bits), sizeof(bits));
+  file.flush();
+  ASSERT_TRUE(file) << path;
+}
+
+// 1.8e19, whose square is no float32, 3.4e38 and NaN: named alike by any number of ranks, alone and in teams.
+TEST_P(Golden, AWeightThatCannotBeUsedIsNamedAlikeByAllRanksAndTeams) {
+  const test::SharedDirectory directory;
+  const std::string name = "model-00001-of-00002.safetensors", module = "model.layers.0.self_attn.q_proj";
+  for (const auto& [bits, flag] : {std::pair<std::uint16_t, std::uint32_t>(0x5F80, report::kOutOfRange),
+                                   {0x7F7F, report::kOutOfRange},
+                                   {0x7FC0, report::kNonFinite}}) {
+    world().barrier();
+    if (world().is_coordinator()) {
+      std::filesystem::remove_all(directory / "aligned");
+      std::filesystem::copy(kGolden + "/aligned", directory / "aligned");
+      put_weight(directory / ("aligned/" + name), module + ".weight", 47 * 48 + 31, bits);
+    }
+    world().barrier();
+    for (const int team : {1, 2, 5}) {
+      auto options = golden_options(GetParam());
+      options.aligned = directory / "aligned";
+      options.team = team;
+      std::string said;
+      const auto report =
+          pipeline::audit(options, world(), base::Log([&](base::LogLevel, std::string_view text) { said += text; }))
+              .report;
+      if (!world().is_coordinator()) continue;
+      SCOPED_TRACE(std::to_string(bits) + ", teams of " + std::to_string(team));
+      for (std::size_t m = 0; m < report.modules.size(); ++m) {
+        const bool bad = report.modules[m].name == module;
+        EXPECT_EQ(report.modules[m].flags, bad ? flag : 0U);
+        for (std::size_t n = 0; bad && n < report.adapters.size(); ++n) {
+          EXPECT_TRUE(std::isnan(report.find_metric("distance")->values[n * report.modules.size() + m]));
+          EXPECT_EQ(report.action[n * report.modules.size() + m], report::Action::none);
+        }
+      }
+      EXPECT_NE(said.find("aligned/" + name + ", tensor " + module + ".weight, row 47, column 31"), std::string::npos)
+          << said;
+    }
   }
 }
 

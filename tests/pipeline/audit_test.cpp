@@ -3,7 +3,11 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
 #include <cmath>
+#include <functional>
+#include <memory>
+#include <utility>
 
 #include "pipeline/tiny_family.hpp"
 #include "winnow/base/error.hpp"
@@ -19,6 +23,7 @@ using base::ErrorKind;
 using test::TinyFamily;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// Runs on one rank and collects what is said.
 class Audit : public ::testing::Test {
@@ -100,6 +105,144 @@ TEST_F(Audit, AWeightThatIsNotFiniteIsNamedAndItsModuleNeverPruned) {
   EXPECT_THAT(
       said,
       HasSubstr("could not be scored by ediem: not judged and not pruned, the first is model.layers.5.mlp.up_proj"));
+}
+
+TEST_F(Audit, AWeightThatIsHugeIsNamedOnEveryBackendAndItsModuleNeverPruned) {
+  const std::string adapter = family.write_adapter("one", TinyFamily::adapter(1));
+  for (const float huge : {0x1.FEp63F, -3.39e38F, 1e18F}) {  // 0x5f7f in bfloat16, 0xff7f, and what V^2 still holds
+    family.base[TinyFamily::weight(5)].values[17] = huge;
+    for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+      auto options = family.options({adapter});
+      options.backend = backend;
+      options.policy = {select::Policy::Kind::prune_top, 8};
+      said.clear();
+      const auto report = run(options);
+      EXPECT_EQ(report.modules[5].flags, report::kOutOfRange);
+      EXPECT_TRUE(std::isnan(report.modules[5].alignment_norm));
+      EXPECT_TRUE(std::isnan(value(report, "distance", 0, 5)));
+      EXPECT_TRUE(std::isnan(value(report, "ediem", 0, 5)));
+      EXPECT_EQ(report.action[5], report::Action::none);
+      EXPECT_EQ(std::count(report.action.begin(), report.action.end(), report::Action::prune), 7);
+      EXPECT_THAT(said, AllOf(HasSubstr("is out of range"), HasSubstr("base/model.safetensors"),
+                              HasSubstr("tensor model.layers.5.mlp.up_proj.weight, row 1, column 7")));
+    }
+  }
+}
+
+TEST_F(Audit, AStepTooSmallToComputeWithIsFlaggedForWhatItIsOnEveryBackend) {
+  auto& base = family.base[TinyFamily::weight(3)];
+  std::fill(base.values.begin(), base.values.end(), 0.0F);
+  auto& aligned = family.aligned[TinyFamily::weight(3)] = base;
+  aligned.values[7] = 1e-25F;
+  for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+    auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+    options.backend = backend;
+    said.clear();
+    const auto report = run(options);
+    EXPECT_EQ(report.modules[3].flags, report::kOutOfRange);
+    EXPECT_NEAR(report.modules[3].alignment_norm, 1e-25, 1e-31);
+    EXPECT_TRUE(std::isnan(value(report, "distance", 0, 3)));
+    EXPECT_EQ(report.action[3], report::Action::none);
+    EXPECT_THAT(said, AllOf(HasSubstr("too small to compute with"), HasSubstr("model.layers.3.mlp.up_proj.weight"),
+                            HasSubstr("1e-25")));
+  }
+}
+
+// Factors of 1e30 and of 1e-30: what they stand for is ordinary, or it is huge, and then it is scored as that.
+TEST_F(Audit, FactorsOfEverySizeAreScoredAsTheReferenceScoresThem) {
+  const auto scaled = [&](float a, float b) {
+    auto tensors = TinyFamily::adapter(1);
+    for (int layer = 0; layer < TinyFamily::kLayers; ++layer) {
+      for (auto& x : tensors[TinyFamily::key(layer, "lora_A")].values) x *= a;
+      for (auto& x : tensors[TinyFamily::key(layer, "lora_B")].values) x *= b;
+    }
+    return tensors;
+  };
+  const std::vector<std::string> adapters{family.write_adapter("plain", scaled(1, 1)),
+                                          family.write_adapter("wide", scaled(0x1p-100F, 0x1p100F)),
+                                          family.write_adapter("huge", scaled(0x1p90F, 0x1p110F)),
+                                          family.write_adapter("tiny", scaled(0x1p-30F, 0x1p-100F))};
+  for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+    auto options = family.options(adapters);
+    options.backend = backend;
+    options.element_statistics = true;
+    const auto report = run(options);
+    for (std::size_t m = 0; m < report.modules.size(); ++m) {
+      EXPECT_EQ(report.modules[m].flags, 0U);
+      const std::array<int, 4> exponents{0, 0, 200, -130};
+      for (std::size_t n = 0; n < 4; ++n) {
+        ASSERT_EQ(report.adapters[n].status, "ok");
+        // To the last bit: powers of two change no digit.
+        for (const char* metric : {"distance", "update_norm", "projected_norm", "alignment_removed", "update_max"}) {
+          EXPECT_EQ(value(report, metric, n, m), std::ldexp(value(report, metric, 0, m), exponents[n])) << metric;
+        }
+        for (const char* metric : {"cosine", "alignment_cosine", "subspace_energy", "pass_discrepancy"}) {
+          EXPECT_EQ(value(report, metric, n, m), value(report, metric, 0, m)) << metric;
+        }
+      }
+    }
+  }
+}
+
+/// A pass that computes on memory with a fault: a bit of one weight is another in pass 2.
+class FaultyPass final : public compute::AlignmentPass {
+ public:
+  FaultyPass(std::unique_ptr<compute::AlignmentPass> pass, int module) : pass_(std::move(pass)), left_(module) {}
+
+  using AlignmentPass::begin;
+  void begin(const compute::FactorStack& stack, bool transposed, const compute::Share& share) override {
+    --left_;
+    pass_->begin(stack, transposed, share);
+  }
+  void pass1(const slab::Slab& slab) override { pass_->pass1(slab); }
+  void reduce_pass1(compute::TeamSums& team) override { pass_->reduce_pass1(team); }
+  void pass2(const slab::Slab& slab) override {
+    if (left_ != -1) return pass_->pass2(slab);
+    const auto bytes = slab.rows * slab.columns * base::element_bytes(slab.aligned_dtype);
+    std::vector<std::byte> changed(slab.aligned, slab.aligned + bytes);
+    changed[23] ^= std::byte{0x02};  // of the exponent of float32
+    auto wrong = slab;
+    wrong.aligned = changed.data();
+    pass_->pass2(wrong);
+    pass_->complete();
+  }
+  void reduce_pass2(compute::TeamSums& team) override { pass_->reduce_pass2(team); }
+  stats::ModuleStatistics finish() override { return pass_->finish(); }
+  std::vector<compute::ElementStatistics> element_statistics(const std::function<void()>& between) override {
+    return pass_->element_statistics(between);
+  }
+  std::string description() const override { return pass_->description(); }
+
+ private:
+  std::unique_ptr<compute::AlignmentPass> pass_;
+  int left_;  // modules before the one with the fault
+};
+
+TEST_F(Audit, PassesThatContradictEachOtherAreNoticed) {
+  auto options = family.options(
+      {family.write_adapter("one", TinyFamily::adapter(1)), family.write_adapter("two", TinyFamily::adapter(2))});
+  for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+    options.backend = backend;
+    options.make_pass = [](const compute::PassOptions& pass) { return compute::make_alignment_pass(pass); };
+    said.clear();
+    const auto sound = run(options);
+    for (const auto& module : sound.modules) EXPECT_EQ(module.flags, 0U);
+    EXPECT_THAT(said, Not(HasSubstr("disagree")));
+
+    options.make_pass = [](const compute::PassOptions& pass) {
+      return std::make_unique<FaultyPass>(compute::make_alignment_pass(pass), 0);
+    };
+    said.clear();
+    const auto report = run(options);
+    std::vector<std::string> flagged;
+    for (const auto& module : report.modules) {
+      if (module.flags == report::kPassesDisagree) flagged.push_back(module.name);
+    }
+    ASSERT_EQ(flagged.size(), 1U);
+    EXPECT_THAT(said, AllOf(HasSubstr("the two passes over " + flagged[0] + ".weight disagree by "),
+                            HasSubstr("for 2 of its adapters"), HasSubstr("do not trust their scores")));
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1);
+  }
 }
 
 TEST_F(Audit, AFactorThatIsNotFiniteQuarantinesItsAdapterAlone) {
@@ -270,7 +413,7 @@ TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   EXPECT_EQ(modules, 8U);
   EXPECT_EQ(weights, 8U * 2 * 12 * 10 * 4);
   EXPECT_EQ(adapters, 8U * 2 * (12 + 10) * 4);
-  EXPECT_EQ(flops, 8 * 4.0 * 12 * 10 * (2 + 5)) << "rank 2 and 3 + 2 sketch columns";
+  EXPECT_EQ(flops, 8 * 4.0 * 12 * 10 * (2 + 10)) << "rank 2 and 10 sketch columns, as many as there are inputs";
   const auto report = run(options);
   std::uint64_t read = 0;
   for (const auto& stage : report.run) read += stage.bytes_read;

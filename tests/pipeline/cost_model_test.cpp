@@ -197,20 +197,21 @@ TEST(CostModel, TheWorkOfAnAudit) {
   ASSERT_EQ(plan.work.ranks.size(), 3U);
   EXPECT_EQ(plan.work.adapters, 2U);
   EXPECT_GT(plan.work.header_seconds, 0.0);
-  // Modules of 12 x 10 in float32, twice rank 2 and a sketch of 3 + 2 columns; 3, 3 and 2 of the 8.
-  constexpr std::uint64_t kOut = 12, kIn = 10, kColumns = 2 * 2 + 5;
+  // Modules of 12 x 10 in float32, twice rank 2 and a sketch of 10 columns (3 * 3 + 6 are more than there are); 3, 3
+  // and 2 of the 8.
+  constexpr std::uint64_t kOut = 12, kIn = 10, kColumns = 2 * 2 + 10;
   for (std::size_t r = 0; r < 3; ++r) {
     const auto& rank = plan.work.ranks[r];
     const std::uint64_t modules = r < 2 ? 3 : 2;
     ASSERT_EQ(rank.batches.size(), modules);
     EXPECT_EQ(rank.batches[0].weights, kOut * kIn);
     EXPECT_EQ(rank.batches[0].columns, kColumns);
-    EXPECT_EQ(rank.batches[0].sketch_columns, 5U);
+    EXPECT_EQ(rank.batches[0].sketch_columns, 10U);
     EXPECT_EQ(rank.weight_bytes, modules * 2 * kOut * kIn * sizeof(float));
     EXPECT_EQ(rank.read_bytes, rank.weight_bytes);
     EXPECT_EQ(rank.factor_bytes, modules * 2 * (kOut + kIn) * 2 * sizeof(float));
-    EXPECT_EQ(rank.sketch_values, modules * kOut * 5);
-    EXPECT_DOUBLE_EQ(rank.gram_units, static_cast<double>(modules * 2 * (kOut * 2 * (4 * 2 + 5) + kIn * 2 * 2)));
+    EXPECT_EQ(rank.sketch_values, modules * kOut * 10);
+    EXPECT_DOUBLE_EQ(rank.gram_units, static_cast<double>(modules * 2 * (kOut * 2 * (4 * 2 + 10) + kIn * 2 * 2)));
     EXPECT_DOUBLE_EQ(rank.metric_units, static_cast<double>(modules * 2 * kIn * 2 * 2));
   }
 }

@@ -149,5 +149,18 @@ TEST_F(Merge, RefusesAnAdapterThatIsInTwoParts) {
                      });
 }
 
+// That passes disagree is of a run and of its adapters: no sign of other weights, and not forgotten.
+TEST_F(Merge, KeepsThatPassesDisagreeInAnyPart) {
+  for (const std::size_t which : {0U, 1U}) {
+    std::vector<ReportPart> parts{{"a.h5", run(0, 2)}, {"b.h5", run(2, 5)}};
+    parts[which].report.modules[2].flags |= report::kPassesDisagree;
+    const auto merged = merge_reports(parts, {});
+    EXPECT_EQ(merged.modules[2].flags, report::kPassesDisagree);
+    EXPECT_EQ(merged.modules[3].flags, 0U);
+    parts[1 - which].report.modules[2].flags |= report::kOutOfRange;
+    EXPECT_THROW(merge_reports(parts, {}), base::Error);
+  }
+}
+
 }  // namespace
 }  // namespace winnow::pipeline

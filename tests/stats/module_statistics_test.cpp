@@ -25,7 +25,7 @@ ModuleStatistics random_statistics(std::mt19937_64& random, const std::vector<st
   for (auto* matrix : {&module.ztz, &module.mtm}) {
     for (auto& x : *matrix) x = whole(random);
   }
-  if (random() % 3 == 0) module.non_finite = {true, random() % 2 == 0, random() % 50};
+  if (random() % 3 == 0) module.unusable = {true, random() % 2 == 0, random() % 50, 0.5};
   for (auto& layer : module.layers) {
     for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb}) {
       for (auto& x : *matrix) x = whole(random);
@@ -109,7 +109,7 @@ TEST(ModuleStatistics, IdentityHasTheShapesOfItsRanks) {
   EXPECT_EQ(module.layers[1].rank, 5u);
   EXPECT_EQ(module.layers[1].ptb, std::vector<double>(25, 0.0));
   EXPECT_EQ(module.layers[1].mtb, std::vector<double>(20, 0.0));
-  EXPECT_FALSE(module.non_finite.found);
+  EXPECT_FALSE(module.unusable.found);
 }
 
 TEST(ModuleStatistics, OtherShapesAreRefused) {
@@ -142,9 +142,10 @@ TEST(ModuleStatistics, SurviveSerialisation) {
       EXPECT_EQ(back.squared_norm, 0.1);
       EXPECT_EQ(back.ztz, module.ztz);
       EXPECT_EQ(back.mtm, module.mtm);
-      EXPECT_EQ(back.non_finite.found, module.non_finite.found);
-      EXPECT_EQ(back.non_finite.in_aligned, module.non_finite.in_aligned);
-      EXPECT_EQ(back.non_finite.element, module.non_finite.element);
+      EXPECT_EQ(back.unusable.found, module.unusable.found);
+      EXPECT_EQ(back.unusable.in_aligned, module.unusable.in_aligned);
+      EXPECT_EQ(back.unusable.element, module.unusable.element);
+      EXPECT_EQ(back.unusable.value, module.unusable.value);
       ASSERT_EQ(back.layers.size(), ranks.size());
       for (std::size_t j = 0; j < ranks.size(); ++j) {
         EXPECT_EQ(back.layers[j].rank, ranks[j]);
@@ -184,9 +185,10 @@ TEST(ModuleStatistics, AMessageCutShortIsRefused) {
   }
 }
 
-TEST(NonFinite, KeepsTheFirstInTheBaseThenTheFirstInTheAlignedCheckpoint) {
+TEST(UnusableWeight, KeepsTheFirstInTheBaseThenTheFirstInTheAlignedCheckpoint) {
   // In rising order: what comes first wins over all after it, whichever side it is merged from.
-  const std::vector<NonFinite> order{{true, false, 3}, {true, false, 900}, {true, true, 0}, {true, true, 7}, {}};
+  const std::vector<UnusableWeight> order{
+      {true, false, 3, 1e20}, {true, false, 900, 2}, {true, true, 0, 1}, {true, true, 7, 3}, {}};
   for (std::size_t first = 0; first < order.size(); ++first) {
     for (std::size_t second = first; second < order.size(); ++second) {
       for (const bool swapped : {false, true}) {

@@ -30,7 +30,7 @@ namespace winnow::compute {
 ///     finish()
 ///
 /// Results depend on the slabs alone, bit for bit: not on threads, ranks or what was computed before. Those of a team
-/// also depend on its size.
+/// also depend on its size. Which weights are found unusable does not depend on the backend either (range.hpp).
 class AlignmentPass {
  public:
   virtual ~AlignmentPass() = default;
@@ -80,8 +80,5 @@ struct PassOptions {
 std::unique_ptr<AlignmentPass> make_alignment_pass(const PassOptions& options);
 /// The same with defaults.
 std::unique_ptr<AlignmentPass> make_alignment_pass(Backend backend, Device device, int threads);
-
-/// The first weight of a slab that is not finite, in the pair.
-stats::NonFinite find_non_finite(const slab::Slab& slab);
 
 }  // namespace winnow::compute

@@ -16,25 +16,40 @@ namespace winnow::methods {
 
 inline constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
+/// The largest relative error of rounding once.
+inline constexpr double kFloat32 = 0x1p-24, kTf32 = 0x1p-11;
+
 /// What the layers of one module share.
 struct ModuleFacts {
   std::uint64_t out_features = 0, in_features = 0;
   double f = 0;                                       ///< ||V||_F
   const metrics::SafetySubspace* subspace = nullptr;  ///< null without a sketch
+  double roundoff = kFloat32;                         ///< of the products
 };
+
+/// dW = factor * 2^exponent * B * A (compute::FactorStack).
+struct Scale {
+  double factor = 1;
+  int exponent = 0;
+  Scale(double all, int power_of_two = 0) : factor(all), exponent(power_of_two) {}  // NOLINT: s is one
+};
+
+/// All numbers are those of dW / 2^e, with an e such that s is within [1/2, 1): the square of a scale of 1e200, or of
+/// factors of 1e30, has no place in a double. Ratios do not see it; whole() turns a norm into that of dW.
 
 class Layer {
  public:
   /// `gram_a` is A*A^T (r x r, unscaled); `entries` is null without element statistics. All of them must outlive this.
   /// Throws Error(runtime) if sizes differ.
-  Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a, double scale,
-        const compute::ElementStatistics* entries);
+  Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
+        const Scale& scale, const compute::ElementStatistics* entries);
 
   const ModuleFacts& module() const noexcept { return module_; }
   const stats::LayerStatistics& sums() const noexcept { return sums_; }
   std::span<const double> gram() const noexcept { return gram_; }  ///< G, r x r, row-major
-  double scale() const noexcept { return scale_; }
-  double update_norm() const noexcept { return update_norm_; }  ///< ||dW||_F
+  double scale() const noexcept { return scale_; }                 ///< s
+  double whole(double norm) const;                                 ///< norm * 2^e
+  double update_norm() const noexcept { return update_norm_; }     ///< ||dW||_F
   const compute::ElementStatistics* entries() const noexcept { return entries_; }
 
   /// <G, sums> for a matrix of sums that is positive semi-definite: below 0 only by rounding, and then 0. A sum that is
@@ -45,7 +60,8 @@ class Layer {
   const ModuleFacts& module_;
   const stats::LayerStatistics& sums_;
   std::vector<double> gram_;
-  double scale_;
+  double scale_ = 0;
+  int exponent_ = 0;
   const compute::ElementStatistics* entries_;
   double update_norm_ = 0;
 };

@@ -57,8 +57,24 @@ struct Misalignment {
   std::vector<Cause> cause;   ///< the largest of the three; none where the score is NaN or not above 0
 };
 
-/// z is the robust score over the population. A term that is undefined (no sketch, V = 0) is left out of the maximum.
-/// `subspace_energy` of exactly 0 counts as the smallest positive energy of its population, halved.
+/// The least spread that z divides by, for each term. They are absolute: the quartiles of a logarithm may be 0, and
+/// what is small beside them may still be all that there is. A population that differs by less has no outliers because
+/// of that; one module that differs from such peers by much has a high score.
+///
+/// log rms_distance: 0.01 %. float32 sums leave 1e-6 of a distance open, as teams of different sizes show, so that they
+/// change no score by more than a hundredth.
+inline constexpr double kLeastMagnitude = 1e-4;
+/// -log subspace_energy: 2 % of the energy. The sketch has it off by up to 0.03, by 0.003 for most.
+inline constexpr double kLeastDirection = 0.02;
+/// alignment_removed: a millionth of the alignment step. Rounding leaves some 1e-9 open where ||dW|| is about ||V||.
+inline constexpr double kLeastSign = 1e-6;
+/// A `subspace_energy` below this counts as this: what is inside then is the sketch's error, or rounding, and its
+/// logarithm would spread widely.
+inline constexpr double kLeastEnergy = 1e-3;
+
+/// z is (x - median) / spread over the population, where spread is the inter-quartile range, but the least spread above
+/// and 1e-6 of the quartiles at least. A difference below a hundredth of the least spread counts as 0, so that rounding
+/// makes neither a score nor a cause. A term that is undefined (no sketch, V = 0) is left out of the maximum.
 ///
 /// A `rms_distance` of exactly 0 has no logarithm, so that term is left out; where the other two are 0 or undefined as
 /// well the update itself is 0, there is nothing to judge: the score is NaN, and none of the terms enters a population.

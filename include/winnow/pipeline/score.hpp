@@ -19,7 +19,7 @@ namespace winnow::pipeline {
 struct ModuleScore {
   std::uint64_t module = 0;  ///< index into Inputs::tasks
   double alignment_norm = 0;
-  stats::NonFinite non_finite;
+  stats::UnusableWeight unusable;
 };
 
 /// One LoRA layer, scored.

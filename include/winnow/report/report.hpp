@@ -26,6 +26,8 @@ struct ModuleRow {
 enum ModuleFlag : std::uint32_t {
   kNoAlignmentSignal = 1,  ///< W_aligned equals W_base
   kNonFinite = 2,          ///< a weight is NaN or infinite: not scored
+  kOutOfRange = 4,         ///< a weight, or all of the alignment step, is out of range (compute/range.hpp): not scored
+  kPassesDisagree = 8,     ///< the two passes contradict each other for some adapter: its scores cannot be trusted
 };
 
 /// A row of /adapters.

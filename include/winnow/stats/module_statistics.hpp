@@ -27,13 +27,15 @@ struct LayerStatistics {
   void merge(const LayerStatistics& other);
 };
 
-/// Where the first weight that is not a finite number was seen. `element` counts row-major in the stored tensor.
-struct NonFinite {
+/// Where the first weight was seen that cannot be computed with: not a finite number, or out of range
+/// (compute/range.hpp). `element` counts row-major in the stored tensor.
+struct UnusableWeight {
   bool found = false;
   bool in_aligned = false;  ///< in the aligned checkpoint rather than the base
   std::uint64_t element = 0;
+  double value = 0;
 
-  void merge(const NonFinite& other);  ///< keeps the lowest (base before aligned)
+  void merge(const UnusableWeight& other);  ///< keeps the lowest (base before aligned)
 };
 
 /// All sums of one module.
@@ -42,7 +44,7 @@ struct ModuleStatistics {
   double squared_norm = 0;           ///< f^2 = sum of V^2
   std::vector<double> ztz;           ///< K = Z^T Z, c x c
   std::vector<double> mtm;           ///< M^T M, c x c
-  NonFinite non_finite;
+  UnusableWeight unusable;
   std::vector<LayerStatistics> layers;  ///< one for each adapter on this module, in the order they were stacked
 
   static ModuleStatistics identity(const std::vector<std::uint64_t>& ranks, std::uint64_t sketch_columns);

@@ -11,6 +11,7 @@
 #include "gram.hpp"
 #include "tiles.hpp"
 #include "winnow/base/parallel.hpp"
+#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -50,9 +51,9 @@ class CpuPass final : public AlignmentPass {
   }
 
   void pass1(const slab::Slab& slab) override {
-    statistics_.squared_norm +=
-        transposed_ ? multiply_rows(slab, b_, y_, true) : multiply_transposed(slab, b_, y_, true);
-    if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
+    const double squares = transposed_ ? multiply_rows(slab, b_, y_, true) : multiply_transposed(slab, b_, y_, true);
+    statistics_.squared_norm += squares;
+    if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
   }
 
   void reduce_pass1(TeamSums& team) override {

@@ -17,10 +17,11 @@ __device__ double to_double(__half x) { return static_cast<double>(__half2float(
 __device__ double to_double(float x) { return static_cast<double>(x); }
 __device__ double to_double(double x) { return x; }
 
+/// In double where one of the two is: not rounded yet.
 template <class A, class B>
-__device__ float difference(A aligned, B base) {
+__device__ auto difference(A aligned, B base) {
   if constexpr (sizeof(A) == sizeof(double) || sizeof(B) == sizeof(double)) {
-    return static_cast<float>(to_double(aligned) - to_double(base));
+    return to_double(aligned) - to_double(base);
   } else {
     return to_float(aligned) - to_float(base);
   }
@@ -45,8 +46,9 @@ __global__ void __launch_bounds__(kThreads)
     float result[N];
 #pragma unroll
     for (int n = 0; n < N; ++n) {
-      result[n] = difference(a.values[n], b.values[n]);
-      sum += static_cast<double>(result[n]) * static_cast<double>(result[n]);
+      const auto x = difference(a.values[n], b.values[n]);
+      result[n] = static_cast<float>(x);
+      sum += static_cast<double>(x) * static_cast<double>(x);
     }
     constexpr int kStore = N < 4 ? N : 4;
 #pragma unroll
@@ -58,8 +60,8 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   if (const std::int64_t k = groups * N + thread; k < count) {  // fewer than N are left
-    const float x = difference(aligned[k], base[k]);
-    v[k] = x;
+    const auto x = difference(aligned[k], base[k]);
+    v[k] = static_cast<float>(x);
     sum += static_cast<double>(x) * static_cast<double>(x);
   }
   if (squares == nullptr) return;  // the same for all threads

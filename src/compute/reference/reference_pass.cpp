@@ -4,6 +4,7 @@
 #include <span>
 
 #include "winnow/base/error.hpp"
+#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -21,10 +22,12 @@ class ReferencePass final : public AlignmentPass {
   }
 
   void pass1(const slab::Slab& slab) override {
+    double squares = 0;
     for_each_row(slab, [&](std::uint64_t row, const std::vector<double>& v) {
       double sum = 0;
       for (const double x : v) sum += x * x;
       statistics_.squared_norm += sum;
+      squares += sum;
       // V's row adds to all of Y; a stored row of V^T is one output row of Y.
       for (std::uint64_t k = 0; k < v.size(); ++k) {
         const auto [o, i] = transposed_ ? std::pair{k, row} : std::pair{row, k};
@@ -33,7 +36,7 @@ class ReferencePass final : public AlignmentPass {
         }
       }
     });
-    if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
+    if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
   }
 
   void reduce_pass1(TeamSums& team) override {

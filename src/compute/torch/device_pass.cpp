@@ -22,6 +22,7 @@
 #include "device_statistics.hpp"
 #include "device_sums.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -95,7 +96,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
 
   void pass2(const slab::Slab& slab) override {
     require_squared_norm();
-    if (!std::isfinite(*squared_norm_)) statistics_.non_finite.merge(find_non_finite(slab));
+    if (may_be_unusable(*squared_norm_)) statistics_.unusable.merge(find_unusable(slab));
     if (is_empty(slab)) return;
     guarded([&] {
       const SlabProduct product{!transposed_, transposed_ ? rows_of(y_, slab) : y_, p_};
@@ -140,8 +141,8 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   }
 
   bool reduce_statistics(TeamSums& team, stats::ModuleStatistics& mine) override {
-    // Where a weight is not finite, who found it has to be told as well.
-    if (!std::isfinite(mine.squared_norm)) return false;
+    // Where a weight may be unusable, who found it has to be told as well. The sum is the team's: all of it agree.
+    if (may_be_unusable(mine.squared_norm)) return false;
     bool reduced = false;
     guarded([&] {
       reduced = team.sum_on_device(array_of(*queue_, packed_));

@@ -47,7 +47,8 @@ class DeviceQueue {
   virtual void wait_for_computation() = 0;
   virtual void wait() = 0;  ///< for everything
 
-  /// v = aligned - base in float32 (of float64 rounded); adds their squares to `squares` [kSquareParts] if not null.
+  /// v = aligned - base in float32 (of float64 rounded); adds their squares to `squares` [kSquareParts] if not null,
+  /// in float64 and before they are rounded: what overflows or vanishes in float32 would be a wrong f.
   virtual void difference(const Halves& halves, float* v, double* squares) = 0;
   /// out = a * b, or out += a * b.
   virtual void product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool add, Precision precision) = 0;

@@ -13,6 +13,7 @@
 #include "blas_check.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
+#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -20,6 +21,10 @@ namespace {
 /// Rows or columns of a slab that one thread takes at a time. Fixed: a block's product is the same whatever the number
 /// of threads. 256 x 28672 float32 is 29 MB of scratch a thread, the most a 70B module needs.
 constexpr std::int64_t kBlock = 256;
+
+/// A sum of squares in float32 below this is formed again in double: each square may be off by 2^-150 there, and a
+/// block has up to 2^23 of them.
+constexpr double kSquaresInDouble = 0x1p-90;
 
 at::ScalarType scalar_type(base::DType dtype) {
   switch (dtype) {
@@ -46,11 +51,14 @@ at::Tensor view(const std::byte* data, base::DType dtype, const slab::Slab& slab
 /// float32 V of a block of the pair, in scratch memory that is reused.
 struct Scratch {
   at::Tensor v, base;
+  at::Tensor exact;  ///< of float64 weights, before V was rounded
 
   at::Tensor difference(const at::Tensor& aligned_block, const at::Tensor& base_block) {
     if (aligned_block.scalar_type() == at::kDouble || base_block.scalar_type() == at::kDouble) {
-      return (aligned_block.to(at::kDouble) - base_block.to(at::kDouble)).to(at::kFloat);
+      exact = aligned_block.to(at::kDouble) - base_block.to(at::kDouble);
+      return exact.to(at::kFloat);
     }
+    exact = at::Tensor();
     const auto shape = aligned_block.sizes();
     const auto floats = [&](at::Tensor& memory) {
       if (!memory.defined() || memory.numel() < aligned_block.numel()) {
@@ -65,6 +73,12 @@ struct Scratch {
     return v_block.sub_(base_floats);
   }
 };
+
+double sum_of_squares(const at::Tensor& v) {
+  const double sum = at::sum(v * v, at::kDouble).item<double>();
+  if (!(sum < kSquaresInDouble)) return sum;
+  return v.to(at::kDouble).square_().sum().item<double>();
+}
 
 std::vector<double> to_vector(const at::Tensor& matrix) {
   const auto contiguous = matrix.to(at::kDouble).contiguous();
@@ -91,8 +105,9 @@ class TorchPass final : public AlignmentPass {
   }
 
   void pass1(const slab::Slab& slab) override {
-    statistics_.squared_norm += transposed_ ? multiply_rows(slab, b_, y_) : multiply_transposed(slab, b_, y_);
-    if (!std::isfinite(statistics_.squared_norm)) statistics_.non_finite.merge(find_non_finite(slab));
+    const double squares = transposed_ ? multiply_rows(slab, b_, y_) : multiply_transposed(slab, b_, y_);
+    statistics_.squared_norm += squares;
+    if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
   }
 
   void reduce_pass1(TeamSums& team) override {
@@ -213,7 +228,8 @@ class TorchPass final : public AlignmentPass {
                                                                      base.narrow(dimension, first, count));
       };
       const auto v = multiply(begin, std::min(kBlock, length - begin), difference);
-      squares[block] = at::sum(v * v, at::kDouble).template item<double>();
+      const auto& exact = scratch_[static_cast<std::size_t>(thread)].exact;
+      squares[block] = sum_of_squares(exact.defined() ? exact : v);
     });
     double sum = 0;
     for (const double square : squares) sum += square;  // in block order
