@@ -23,4 +23,9 @@ bool Progress::made(std::chrono::steady_clock::time_point now) {
   return true;
 }
 
+void Progress::restart(std::chrono::steady_clock::time_point now) {
+  mark_ = usage();
+  marked_ = now;
+}
+
 }  // namespace winnow::comm

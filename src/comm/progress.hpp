@@ -18,6 +18,9 @@ class Progress {
   /// Whether anything was done since this last said so. `now` as of a clock that stands while the machine does.
   bool made(std::chrono::steady_clock::time_point now);
 
+  /// What was done before does not count, nor the time it took: this process waited for others.
+  void restart(std::chrono::steady_clock::time_point now);
+
  private:
   struct Usage {
     std::chrono::microseconds processor{};  // of all threads

@@ -71,10 +71,14 @@ void Vigil::watch(milliseconds timeout, Lost lost) {
   {
     const std::lock_guard lock(mpi_);
     timeout_ = size_ == 1 ? Clock::duration{} : Clock::duration(timeout);
-    interval_ = std::clamp<Clock::duration>(timeout_ / kSignsPerTimeout, kShortestInterval, kLongestInterval);
+    interval_ = kLongestInterval;
+    if (timeout_ > Clock::duration{}) {
+      interval_ = std::clamp<Clock::duration>(timeout_ / kSignsPerTimeout, kShortestInterval, kLongestInterval);
+    }
     lost_ = std::move(lost);
     looked_ = Clock::now();
     silence_ = idle_ = {};
+    progress_.restart(looked_);
     complained_.reset();
     verdict_.reset();
     judged_ = false;
@@ -145,10 +149,13 @@ void Vigil::beat(Clock::duration since) {
   const auto counted = std::min(since, 2 * interval_);
   tell();
   silence_ = hear() ? Clock::duration{} : silence_ + counted;
-  const auto signs = signs_.load();
-  const bool works = progress_.made(looked_);
-  idle_ = works || waiting_ || signs != seen_signs_ ? Clock::duration{} : idle_ + counted;
-  seen_signs_ = signs;
+  const auto signs = std::exchange(seen_signs_, signs_.load());
+  if (waiting_ || signs != seen_signs_) {
+    progress_.restart(looked_);
+    idle_ = {};
+  } else {
+    idle_ = progress_.made(looked_) ? Clock::duration{} : idle_ + counted;
+  }
   take_complaints();
   if (judged_ || verdict_) return;
   if (idle_ > timeout_) {
