@@ -208,7 +208,7 @@ silent() {
 # Every rank is busy for longer than a rank may be silent.
 outlast() {
   local layers=24 begin=0 took=0 ranks
-  while ((took < 3000000)); do
+  while ((took < 4000000)); do
     rm -rf family && make_family $((layers *= 2))
     begin=$(now)
     "$here/../mpi/launch.sh" 2 "$winnow" "${audit[@]}" --element-stats --peer-timeout 1 --report report.h5 >out 2>err ||
