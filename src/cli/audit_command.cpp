@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "audit_options.hpp"
 #include "commands.hpp"
 #include "console.hpp"
 #include "run_facts.hpp"
 #include "stop_signals.hpp"
+#include "winnow/comm/together.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/render.hpp"
 
@@ -31,22 +30,26 @@ CommandLine command_line() {
 }  // namespace
 
 int audit_command(const Arguments& arguments, comm::Communicator& world) {
-  const auto values = parse(command_line(), arguments);
-  auto options = audit_options(values, "audit");
-  required(values, "audit", "report");
+  const auto values = parse(command_line(), arguments, world);
+  auto style = ProgressMeter::Style::none;
+  auto options = comm::result_together(world, [&] {
+    auto parsed = audit_options(values, "audit");
+    required(values, "audit", "report");
+    parsed.facts = run_facts("audit", arguments);
+    parsed.facts["device"] = std::string("cpu");
+    style = ProgressMeter::parse_style(values["progress"].as<std::string>());
+    return parsed;
+  });
   const auto log = console_log(log_level(values), world.rank());
-  options.facts = run_facts("audit", arguments);
-  options.facts["device"] = std::string("cpu");
-  ProgressMeter meter(ProgressMeter::parse_style(values["progress"].as<std::string>()), world.size());
+  ProgressMeter meter(style, world.size());
   if (world.is_coordinator()) options.progress = [&](const pipeline::Progress& progress) { meter.update(progress); };
 
   if (!options.journal.empty()) options.stop_requested = note_stop_signals();
-  world.watch_peers(std::chrono::seconds(peer_timeout(values)));
 
   const auto result = pipeline::audit(options, world, log);
   meter.finish();
   int findings = 0;
-  if (world.is_coordinator()) {
+  comm::from_coordinator(world, [&] {
     print_result(report::render_table(result.report));
     for (const auto& adapter : result.repaired) {
       if (adapter.written) {
@@ -58,7 +61,8 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
     }
     print_result(fmt::format("report: {}\n", options.report));
     for (const auto action : result.report.action) findings += action == report::Action::prune ? 1 : 0;
-  }
+    return std::string();
+  });
   if (!values["fail-on-findings"].as<bool>()) return 0;
   return world.maximum(findings) > 0 ? 4 : 0;
 }

@@ -13,7 +13,6 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-constexpr std::uint64_t kLongestTimeout = 7 * 24 * 3600;  // of any batch queue
 constexpr std::uint64_t kMaxThreads = 4096;  // more than any node has, and few enough for every thread library
 
 std::optional<adapter::Repair> parse_repair(const std::string& text) {
@@ -93,25 +92,17 @@ void add_audit_options(po::options_description& options) {
 }
 
 void add_output_options(po::options_description& options) {
-  options.add_options()                                                                                             //
-      ("report", text_value("FILE.h5"), "HDF5 report to write")                                                     //
-      ("repair", text_value("HOW", "none"), "write pruned adapters: none, drop or zero")                            //
-      ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                                     //
-      ("journal", text_value("DIR"), "note finished modules there, for --resume")                                   //
-      ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")                //
-      ("peer-timeout", count_value(600), "seconds after which a rank that does not answer ends the run; 0: never")  //
+  options.add_options()                                                                               //
+      ("report", text_value("FILE.h5"), "HDF5 report to write")                                       //
+      ("repair", text_value("HOW", "none"), "write pruned adapters: none, drop or zero")              //
+      ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                       //
+      ("journal", text_value("DIR"), "note finished modules there, for --resume")                     //
+      ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")  //
       ("fail-on-findings", po::bool_switch(),
        "exit with 4 if a module is selected; needs --select threshold:X or outliers[:C]")  //
       ("slice", po::bool_switch(),
        "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
-}
-
-std::uint64_t peer_timeout(const po::variables_map& values) {
-  const auto seconds = count(values, "peer-timeout");
-  if (seconds <= kLongestTimeout) return seconds;
-  throw Error(ErrorKind::usage, fmt::format("--peer-timeout {} is too long", seconds))
-      .expected(fmt::format("seconds, 0 to {}", kLongestTimeout));
 }
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {

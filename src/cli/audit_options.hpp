@@ -12,9 +12,6 @@ void add_audit_options(po::options_description& options);
 /// Where results go. A plan takes them as well, so that a command line can be tried out as it is.
 void add_output_options(po::options_description& options);
 
-/// Seconds. Throws Error(usage).
-std::uint64_t peer_timeout(const po::variables_map& values);
-
 /// Fills pipeline options from parsed values. Throws Error(usage).
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command);
 

@@ -1,14 +1,18 @@
 #include "command_line.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <ostream>
 #include <sstream>
 
+#include "console.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/comm/together.hpp"
 
 namespace winnow::cli {
 namespace {
@@ -16,6 +20,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
+constexpr std::uint64_t kLongestTimeout = 7 * 24 * 3600;  // of any batch queue
 constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{1} << 20;
 
 Error usage_error(const CommandLine& line, std::string what) {
@@ -91,6 +96,65 @@ Error explained(const CommandLine& line, const po::error& error) {
   return usage_error(line, error.what());
 }
 
+/// What of a command line need not be the same on all ranks: nodes differ.
+constexpr std::array<std::string_view, 4> kOfARank{"threads", "device-memory", "log-level", "config"};
+
+std::string text_of(const boost::any& value) {
+  if (const auto* one = boost::any_cast<std::string>(&value)) return *one;
+  if (const auto* count = boost::any_cast<Count>(&value)) return fmt::format("{}", count->value);
+  if (const auto* flag = boost::any_cast<bool>(&value)) return *flag ? "yes" : "no";
+  if (const auto* many = boost::any_cast<std::vector<std::string>>(&value))
+    return fmt::format("{}", fmt::join(*many, " "));
+  return "";
+}
+
+/// The command and every option that has a value, one a line.
+std::vector<std::string> effective(const CommandLine& line, const po::variables_map& values) {
+  std::vector<std::string> all{"command " + line.command};
+  for (const auto& [name, value] : values) {
+    if (std::find(kOfARank.begin(), kOfARank.end(), name) != kOfARank.end()) continue;
+    all.push_back(fmt::format("--{} {}", name, text_of(value.value())));
+  }
+  return all;
+}
+
+/// Ranks that were asked for different things would wait for each other in different places, for ever.
+void require_alike(const std::vector<std::string>& mine, comm::Communicator& world) {
+  const auto first = comm::from_coordinator(world, [&] { return fmt::format("{}", fmt::join(mine, "\n")); });
+  comm::run_together(world, [&] {
+    std::istringstream lines(first);
+    std::vector<std::string> theirs;
+    for (std::string text; std::getline(lines, text);) theirs.push_back(text);
+    const auto words = fmt::format("{}", fmt::join(mine, "\n"));
+    if (words == first) return;
+    const auto [here, there] = std::mismatch(mine.begin(), mine.end(), theirs.begin(), theirs.end());
+    throw Error(ErrorKind::usage, "the ranks were started with different commands or options")
+        .expected(fmt::format("{} as on rank 0, found {}", there == theirs.end() ? "no further option" : *there,
+                              here == mine.end() ? "none" : *here));
+  });
+}
+
+po::variables_map parse_alone(const CommandLine& line, const std::vector<std::string>& arguments) {
+  po::variables_map values;
+  try {
+    values = parse_words(line, arguments);
+  } catch (const po::error& error) {
+    throw explained(line, error);
+  }
+  if (values.count("help") != 0) throw HelpRequested{help_text(line)};
+  if (const auto config = given(values, "config"); config && !config->empty()) {
+    try {
+      add_config(line, *config, values);
+    } catch (const po::error& error) {
+      throw explained(line, error).file(*config);
+    }
+  }
+  refuse_empty_values(line, values);
+  log_level(values);
+  peer_timeout(values);
+  return values;
+}
+
 }  // namespace
 
 void validate(boost::any& value, const std::vector<std::string>& words, Count*, int) {
@@ -111,27 +175,35 @@ po::typed_value<std::string>* text_value(const char* name, const char* fallback)
 po::typed_value<Count>* count_value() { return po::value<Count>()->value_name("N"); }
 po::typed_value<Count>* count_value(std::uint64_t fallback) { return count_value()->default_value(Count{fallback}); }
 
-po::variables_map parse(const CommandLine& line, const std::vector<std::string>& arguments) {
-  po::variables_map values;
-  try {
-    values = parse_words(line, arguments);
-  } catch (const po::error& error) {
-    throw explained(line, error);
-  }
-  if (values.count("help") != 0) throw HelpRequested{help_text(line)};
-  if (const auto config = given(values, "config"); config && !config->empty()) {
+po::variables_map parse(const CommandLine& line, const std::vector<std::string>& arguments, comm::Communicator& world) {
+  std::string help;
+  auto values = comm::result_together(world, [&] {
     try {
-      add_config(line, *config, values);
-    } catch (const po::error& error) {
-      throw explained(line, error).file(*config);
+      return parse_alone(line, arguments);
+    } catch (const HelpRequested& asked) {
+      help = asked.text;
+      return po::variables_map{};
     }
-  }
-  refuse_empty_values(line, values);
+  });
+  auto all = effective(line, values);
+  if (!help.empty()) all.emplace_back("--help");
+  require_alike(all, world);
+  if (!help.empty()) throw HelpRequested{help};
+  watch_peers(world, std::chrono::seconds(peer_timeout(values)));
   return values;
 }
 
+void watch_peers(comm::Communicator& world, std::chrono::seconds timeout) {
+  world.watch_peers(timeout, [&world](const std::string& what) {
+    print_error(Error(ErrorKind::runtime, what));
+    world.abort(static_cast<int>(ErrorKind::runtime));
+  });
+}
+
 void add_common_options(po::options_description& options) {
-  options.add_options()                                                                          //
+  options.add_options()  //
+      ("peer-timeout", count_value(kPeerTimeout.count()),
+       "seconds after which a rank that hangs or does not answer ends the run; 0: never")        //
       ("log-level", text_value("LEVEL", "warning"), "error, warning, info or debug")             //
       ("config", text_value("FILE"), "read further options from this file: name = value lines")  //
       ("help,h", "show this text");
@@ -144,6 +216,13 @@ base::LogLevel log_level(const po::variables_map& values) {
   if (text == "info") return base::LogLevel::info;
   if (text == "debug") return base::LogLevel::debug;
   throw Error(ErrorKind::usage, fmt::format("unknown --log-level {}", text)).expected("error, warning, info or debug");
+}
+
+std::uint64_t peer_timeout(const po::variables_map& values) {
+  const auto seconds = count(values, "peer-timeout");
+  if (seconds <= kLongestTimeout) return seconds;
+  throw Error(ErrorKind::usage, fmt::format("--peer-timeout {} is too long", seconds))
+      .expected(fmt::format("seconds, 0 to {}", kLongestTimeout));
 }
 
 std::uint64_t count(const po::variables_map& values, const char* option) { return values[option].as<Count>().value; }

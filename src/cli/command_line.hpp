@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/program_options.hpp>
+#include <chrono>
 #include <cstdint>
 #include <iosfwd>
 #include <optional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "winnow/base/log.hpp"
+#include "winnow/comm/communicator.hpp"
 
 namespace winnow::cli {
 
@@ -43,13 +45,22 @@ struct CommandLine {
   std::string rest;                                          ///< option that takes all further words; empty for none
 };
 
-/// Parses `arguments` (those after the subcommand). `--config FILE` adds options from a file of `name = value` lines;
-/// the command line wins. A value that is given but empty is refused. Throws Error(usage), HelpRequested.
-po::variables_map parse(const CommandLine& line, const std::vector<std::string>& arguments);
+/// Seconds that a rank may be silent, if nothing else is said.
+inline constexpr std::chrono::seconds kPeerTimeout{600};
 
-/// The options every subcommand has: --help, --log-level, --config.
+/// Collective. Parses `arguments` (those after the subcommand) on every rank, which must be the same for all but for
+/// what nodes may differ in, and watches the ranks from then on as --peer-timeout says. `--config FILE` adds options
+/// from a file of `name = value` lines; the command line wins. A value that is given but empty is refused. Throws
+/// Agreed(usage), HelpRequested.
+po::variables_map parse(const CommandLine& line, const std::vector<std::string>& arguments, comm::Communicator& world);
+
+/// Collective. From now on a rank that is silent for `timeout` ends all, with an error that names it.
+void watch_peers(comm::Communicator& world, std::chrono::seconds timeout);
+
+/// The options every subcommand has: --help, --log-level, --config, --peer-timeout.
 void add_common_options(po::options_description& options);
 base::LogLevel log_level(const po::variables_map& values);
+std::uint64_t peer_timeout(const po::variables_map& values);  ///< seconds; throws Error(usage)
 
 std::uint64_t count(const po::variables_map& values, const char* option);
 std::optional<std::string> given(const po::variables_map& values, const char* option);

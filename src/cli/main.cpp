@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <new>
 #include <string_view>
 
 #include "command_line.hpp"
@@ -76,10 +77,24 @@ void return_large_blocks() {
 #endif
 }
 
+/// What is no error of all ranks: this one's own message and exit code, for its peers wait for it and are ended with
+/// it.
+int end_all(base::Error error, comm::Communicator* world) {
+  if (world == nullptr || world->size() == 1) {
+    cli::print_error(error);
+    return static_cast<int>(error.kind());
+  }
+  const auto kind = error.kind();
+  cli::print_error(error.rank() < 0 ? std::move(error).rank(world->rank()) : error);
+  world->abort(static_cast<int>(kind));
+  return static_cast<int>(kind);
+}
+
 int run(const Command& command, int& argc, char**& argv) {
   std::unique_ptr<comm::Communicator> world;
   try {
     world = comm::make_world(argc, argv);
+    cli::watch_peers(*world, cli::kPeerTimeout);  // until the command line has been read
     const cli::Arguments arguments(argv + 2, argv + argc);
     int exit_code = 0;
     try {
@@ -92,15 +107,15 @@ int run(const Command& command, int& argc, char**& argv) {
       return std::string();
     });
     return exit_code;
-  } catch (const base::Error& error) {
-    // Agreed on by all ranks, so it is said once.
-    if (!world || world->is_coordinator()) cli::print_error(error);
+  } catch (const comm::Agreed& error) {
+    if (world->is_coordinator()) cli::print_error(error);
     return static_cast<int>(error.kind());
+  } catch (const base::Error& error) {
+    return end_all(error, world.get());
+  } catch (const std::bad_alloc&) {
+    return end_all(base::Error(base::ErrorKind::runtime, "out of memory"), world.get());
   } catch (const std::exception& error) {
-    // Not agreed on: the peers may be waiting in a collective.
-    cli::print_error(base::Error(base::ErrorKind::runtime, error.what()));
-    if (world) world->abort(1);
-    return 1;
+    return end_all(base::Error(base::ErrorKind::runtime, error.what()), world.get());
   }
 }
 

@@ -31,14 +31,14 @@ CommandLine command_line() {
 }  // namespace
 
 int merge_command(const Arguments& arguments, comm::Communicator& world) {
-  const auto values = parse(command_line(), arguments);
-  const auto path = required(values, "merge", "report");
-  if (values.count("part") == 0) {
-    throw base::Error(base::ErrorKind::usage, "no reports to merge")
-        .expected("winnow merge --report FILE.h5 PART.h5 ...")
-        .advice("see winnow merge --help");
-  }
+  const auto values = parse(command_line(), arguments, world);
   comm::from_coordinator(world, [&] {
+    const auto path = required(values, "merge", "report");
+    if (values.count("part") == 0) {
+      throw base::Error(base::ErrorKind::usage, "no reports to merge")
+          .expected("winnow merge --report FILE.h5 PART.h5 ...")
+          .advice("see winnow merge --help");
+    }
     const auto merged =
         pipeline::merge_report_files(values["part"].as<std::vector<std::string>>(), path, run_facts("merge", arguments),
                                      console_log(log_level(values), world.rank()));

@@ -85,7 +85,7 @@ std::string json() {
 }  // namespace
 
 int methods_command(const Arguments& arguments, comm::Communicator& world) {
-  const auto values = parse(command_line(), arguments);
+  const auto values = parse(command_line(), arguments, world);
   comm::from_coordinator(world, [&] {
     print_result(values["json"].as<bool>() ? json() : table());
     return std::string();

@@ -75,10 +75,11 @@ pipeline::Site site(const po::variables_map& values, int threads) {
 /// Measures them first where that is asked for.
 void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan, const pipeline::AuditOptions& options,
                double start_up_seconds, comm::Communicator& world) {
-  const auto file = given(values, "constants").value_or(pipeline::default_constants_path());
-  if (file.empty()) {
+  const auto file = comm::from_coordinator(world, [&] {
+    auto path = given(values, "constants").value_or(pipeline::default_constants_path());
+    if (!path.empty()) return path;
     throw base::Error(base::ErrorKind::usage, "no place for constants: HOME is not set").advice("add --constants FILE");
-  }
+  });
   const auto constants = pipeline::calibrate(plan.inputs, options, start_up_seconds, world);
   comm::from_coordinator(world, [&] {
     pipeline::write_constants(constants, file);
@@ -105,31 +106,45 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
   return text;
 }
 
-}  // namespace
+struct Planned {
+  pipeline::AuditOptions options;
+  int ranks = 1;
+  pipeline::Site where;
+};
 
-int plan_command(const Arguments& arguments, comm::Communicator& world) {
-  const double start_up_seconds = pipeline::process_age_seconds();
-  const auto values = parse(command_line(), arguments);
-  auto options = audit_options(values, "plan");
-  peer_timeout(values);
-  if (options.device == compute::Device::cuda) {
+/// What is to be planned, as the command line says. Throws Error(usage).
+Planned planned(const po::variables_map& values, int size) {
+  Planned task;
+  task.options = audit_options(values, "plan");
+  if (task.options.device == compute::Device::cuda) {
     throw base::Error(base::ErrorKind::usage, "plan does not predict GPUs").advice("leave out --device cuda");
   }
-  const auto target = compute::choose_target(options.backend, compute::Device::cpu, {});
-  options.backend = target.backend;
-  options.device = target.device;
+  const auto target = compute::choose_target(task.options.backend, compute::Device::cpu, {});
+  task.options.backend = target.backend;
+  task.options.device = target.device;
   ProgressMeter::parse_style(values["progress"].as<std::string>());
-  const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(world.size());
+  const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(size);
   if (ranks < 1 || ranks > pipeline::kMostRanks) {
     throw base::Error(base::ErrorKind::usage, fmt::format("cannot plan for {} ranks", ranks))
         .expected(fmt::format("--ranks from 1 to {}", pipeline::kMostRanks));
   }
-  const auto where = site(values, options.threads);
-  const auto plan =
-      pipeline::plan_audit(options, static_cast<int>(ranks), world, console_log(log_level(values), world.rank()));
-  if (values["calibrate"].as<bool>()) calibrate(values, plan, options, start_up_seconds, world);
-  const auto text = comm::from_coordinator(world, [&] { return results(values, plan, options, where); });
-  if (world.is_coordinator()) print_result(text);
+  task.ranks = static_cast<int>(ranks);
+  task.where = site(values, task.options.threads);
+  return task;
+}
+
+}  // namespace
+
+int plan_command(const Arguments& arguments, comm::Communicator& world) {
+  const double start_up_seconds = pipeline::process_age_seconds();
+  const auto values = parse(command_line(), arguments, world);
+  const auto task = comm::result_together(world, [&] { return planned(values, world.size()); });
+  const auto plan = pipeline::plan_audit(task.options, task.ranks, world, console_log(log_level(values), world.rank()));
+  if (values["calibrate"].as<bool>()) calibrate(values, plan, task.options, start_up_seconds, world);
+  comm::from_coordinator(world, [&] {
+    print_result(results(values, plan, task.options, task.where));
+    return std::string();
+  });
   return 0;
 }
 

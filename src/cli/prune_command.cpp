@@ -63,7 +63,7 @@ void prune(const po::variables_map& values, const base::Log& log) {
 }  // namespace
 
 int prune_command(const Arguments& arguments, comm::Communicator& world) {
-  const auto values = parse(command_line(), arguments);
+  const auto values = parse(command_line(), arguments, world);
   const auto log = console_log(log_level(values), world.rank());
   comm::from_coordinator(world, [&] {
     prune(values, log);

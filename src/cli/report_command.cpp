@@ -78,13 +78,13 @@ void show(const po::variables_map& values) {
 }  // namespace
 
 int report_command(const Arguments& arguments, comm::Communicator& world) {
-  const auto values = parse(command_line(), arguments);
-  if (values.count("file") == 0) {
-    throw base::Error(base::ErrorKind::usage, "no report given")
-        .expected("winnow report FILE.h5")
-        .advice("see winnow report --help");
-  }
+  const auto values = parse(command_line(), arguments, world);
   comm::from_coordinator(world, [&] {
+    if (values.count("file") == 0) {
+      throw base::Error(base::ErrorKind::usage, "no report given")
+          .expected("winnow report FILE.h5")
+          .advice("see winnow report --help");
+    }
     show(values);
     return std::string();
   });

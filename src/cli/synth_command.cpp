@@ -31,10 +31,7 @@ CommandLine command_line() {
   return line;
 }
 
-}  // namespace
-
-int synth_command(const Arguments& arguments, comm::Communicator& world) {
-  const auto values = parse(command_line(), arguments);
+synth::SynthOptions synth_options(const po::variables_map& values) {
   synth::SynthOptions options;
   options.shape = synth::preset_shape(values["preset"].as<std::string>());
   if (values.count("layers") != 0) options.shape.layers = count(values, "layers");
@@ -44,6 +41,14 @@ int synth_command(const Arguments& arguments, comm::Communicator& world) {
   options.seed = count(values, "seed");
   options.headers_only = values["headers-only"].as<bool>();
   options.output = required(values, "synth", "output");
+  return options;
+}
+
+}  // namespace
+
+int synth_command(const Arguments& arguments, comm::Communicator& world) {
+  const auto values = parse(command_line(), arguments, world);
+  const auto options = comm::result_together(world, [&] { return synth_options(values); });
   const auto log = console_log(log_level(values), world.rank());
   comm::run_together(world, [&] { synth::synthesise(options, world.rank(), world.size(), log); });
   if (world.is_coordinator()) {

@@ -29,20 +29,31 @@ void in_pieces(std::size_t bytes, Piece piece) {
   }
 }
 
+/// Room for what is received. Who has none cannot take part, and the others wait for it.
+void make_room(std::string& bytes, std::uint64_t size) {
+  try {
+    bytes.resize(size);
+  } catch (const std::exception&) {
+    throw Stranded(Error(ErrorKind::runtime, fmt::format("out of memory: {} bytes from other ranks", size))
+                       .advice("use fewer adapters at once, or more memory"));
+  }
+}
+
 /// Over any MPI communicator; who makes that frees it.
 class MpiCommunicator : public Communicator {
  public:
   MpiCommunicator(MPI_Comm comm, Vigil& vigil) : comm_(comm), vigil_(vigil) {
     // Without this the default handler ends the process before any of our checks sees the code.
-    check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-    check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
-    check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+    call("MPI_Comm_set_errhandler", [&] { return MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN); });
+    call("MPI_Comm_rank", [&] { return MPI_Comm_rank(comm_, &rank_); });
+    call("MPI_Comm_size", [&] { return MPI_Comm_size(comm_, &size_); });
     // Not from SLURM_LOCALID: that is 0 for every rank that mpirun starts inside a job.
     MPI_Comm node = MPI_COMM_NULL;
-    check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
-    check(MPI_Comm_rank(node, &node_rank_), "MPI_Comm_rank");
-    check(MPI_Comm_size(node, &node_size_), "MPI_Comm_size");
-    check(MPI_Comm_free(&node), "MPI_Comm_free");
+    call("MPI_Comm_split_type",
+         [&] { return MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node); });
+    call("MPI_Comm_rank", [&] { return MPI_Comm_rank(node, &node_rank_); });
+    call("MPI_Comm_size", [&] { return MPI_Comm_size(node, &node_size_); });
+    call("MPI_Comm_free", [&] { return MPI_Comm_free(&node); });
   }
 
   int rank() const noexcept override { return rank_; }
@@ -62,18 +73,18 @@ class MpiCommunicator : public Communicator {
   // NOLINTBEGIN(clang-analyzer-optin.mpi.MPI-Checker): the analyser looks for the wait within the function
   void barrier() override {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ibarrier(comm_, &request), "MPI_Ibarrier");
+    call("MPI_Ibarrier", [&] { return MPI_Ibarrier(comm_, &request); });
     vigil_.wait(request, "MPI_Ibarrier");
   }
 
   void broadcast(std::string& bytes, int root) override {
     std::uint64_t size = bytes.size();
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ibcast(&size, 1, MPI_UINT64_T, root, comm_, &request), "MPI_Ibcast");
+    call("MPI_Ibcast", [&] { return MPI_Ibcast(&size, 1, MPI_UINT64_T, root, comm_, &request); });
     vigil_.wait(request, "MPI_Ibcast");
-    bytes.resize(size);
+    make_room(bytes, size);
     in_pieces(size, [&](std::size_t at, int count) {
-      check(MPI_Ibcast(bytes.data() + at, count, MPI_BYTE, root, comm_, &request), "MPI_Ibcast");
+      call("MPI_Ibcast", [&] { return MPI_Ibcast(bytes.data() + at, count, MPI_BYTE, root, comm_, &request); });
       vigil_.wait(request, "MPI_Ibcast", true);
     });
   }
@@ -95,7 +106,7 @@ class MpiCommunicator : public Communicator {
       }
       std::uint64_t size = 0;
       receive(&size, 1, MPI_UINT64_T, peer, kTagGather);
-      part.resize(size);
+      make_room(part, size);
       in_pieces(size,
                 [&](std::size_t at, int count) { receive(part.data() + at, count, MPI_BYTE, peer, kTagGather, true); });
     }
@@ -113,6 +124,7 @@ class MpiCommunicator : public Communicator {
   std::unique_ptr<Communicator> team(int members) override;
 
   void notify_failure() override {
+    if (!failure_notices_.empty()) return;
     for (int peer = 0; peer < size_; ++peer) {
       if (peer != rank_) notify(peer, kTagFailure, failure_notices_);
     }
@@ -154,44 +166,50 @@ class MpiCommunicator : public Communicator {
   }
 
   void while_waiting(std::function<void()> work) override { vigil_.while_waiting(std::move(work)); }
-  void watch_peers(std::chrono::seconds timeout) override {
+  void watch_peers(std::chrono::seconds timeout, std::function<void(const std::string&)> lost) override {
     barrier();  // none is late because it began earlier
-    vigil_.watch(timeout);
+    vigil_.watch(timeout, std::move(lost));
   }
-  void keep_alive() override { vigil_.look(); }
+  void keep_alive() override { vigil_.keep_alive(); }
 
-  void abort(int exit_code) override {
-    MPI_Abort(MPI_COMM_WORLD, exit_code);
-    std::_Exit(exit_code);
-  }
+  void abort(int exit_code) override { vigil_.abort(exit_code); }
 
  protected:
   void cancel_notices() {
     for (auto* notices : {&failure_notices_, &stop_notices_}) {
       for (auto& request : *notices) {
-        MPI_Cancel(&request);
-        MPI_Request_free(&request);
+        vigil_.call("MPI_Cancel", [&] {
+          MPI_Cancel(&request);
+          MPI_Request_free(&request);
+          return MPI_SUCCESS;  // it is over anyway
+        });
       }
       notices->clear();
     }
   }
 
  private:
+  template <class Call>
+  void call(const char* name, Call mpi) {
+    vigil_.call(name, mpi);
+  }
+
   void send(const void* data, int count, MPI_Datatype type, int to) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Isend(data, count, type, to, kTagGather, comm_, &request), "MPI_Isend");
+    call("MPI_Isend", [&] { return MPI_Isend(data, count, type, to, kTagGather, comm_, &request); });
     vigil_.wait(request, "MPI_Isend");
   }
 
   void receive(void* data, int count, MPI_Datatype type, int from, int tag, bool arrived = false) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Irecv(data, count, type, from, tag, comm_, &request), "MPI_Irecv");
+    call("MPI_Irecv", [&] { return MPI_Irecv(data, count, type, from, tag, comm_, &request); });
     vigil_.wait(request, "MPI_Irecv", arrived);
   }
 
   void all_reduce(void* values, int count, MPI_Datatype type, MPI_Op operation, bool arrived) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallreduce(MPI_IN_PLACE, values, count, type, operation, comm_, &request), "MPI_Iallreduce");
+    call("MPI_Iallreduce",
+         [&] { return MPI_Iallreduce(MPI_IN_PLACE, values, count, type, operation, comm_, &request); });
     vigil_.wait(request, "MPI_Iallreduce", arrived);
   }
 
@@ -208,14 +226,14 @@ class MpiCommunicator : public Communicator {
   /// An empty message that is taken in one of the collectives that forget.
   void notify(int peer, int tag, std::vector<MPI_Request>& sent) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Isend(nullptr, 0, MPI_BYTE, peer, tag, comm_, &request), "MPI_Isend");
+    call("MPI_Isend", [&] { return MPI_Isend(nullptr, 0, MPI_BYTE, peer, tag, comm_, &request); });
     sent.push_back(request);
   }
   // NOLINTEND(clang-analyzer-optin.mpi.MPI-Checker)
 
   bool noticed(int tag) {
     int found = 0;
-    check(MPI_Iprobe(MPI_ANY_SOURCE, tag, comm_, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
+    call("MPI_Iprobe", [&] { return MPI_Iprobe(MPI_ANY_SOURCE, tag, comm_, &found, MPI_STATUS_IGNORE); });
     return found != 0;
   }
 
@@ -243,21 +261,25 @@ class MpiCommunicator : public Communicator {
 /// Frees what it was made over.
 class Team final : public MpiCommunicator {
  public:
-  Team(MPI_Comm comm, Vigil& vigil) : MpiCommunicator(comm, vigil), comm_(comm) {}
+  Team(MPI_Comm comm, Vigil& vigil) : MpiCommunicator(comm, vigil), comm_(comm), vigil_(vigil) {}
   ~Team() override {
     cancel_notices();
-    MPI_Comm_free(&comm_);
+    vigil_.call("MPI_Comm_free", [&] {
+      MPI_Comm_free(&comm_);
+      return MPI_SUCCESS;
+    });
   }
-  void watch_peers(std::chrono::seconds) override {}  // the ring is of the world
+  void watch_peers(std::chrono::seconds, std::function<void(const std::string&)>) override {}  // that is the world's
 
  private:
   MPI_Comm comm_;
+  Vigil& vigil_;
 };
 
 std::unique_ptr<Communicator> MpiCommunicator::team(int members) {
   MPI_Comm part = MPI_COMM_NULL;
   barrier();  // making a communicator blocks
-  check(MPI_Comm_split(comm_, team_of(rank_, size_, members), rank_, &part), "MPI_Comm_split");
+  call("MPI_Comm_split", [&] { return MPI_Comm_split(comm_, team_of(rank_, size_, members), rank_, &part); });
   return std::make_unique<Team>(part, vigil_);
 }
 
@@ -266,18 +288,21 @@ class Library {
  public:
   Library(int& argc, char**& argv) {
     int provided = MPI_THREAD_SINGLE;
-    check(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    check(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+    serialised = provided >= MPI_THREAD_SERIALIZED;
     check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
   ~Library() { MPI_Finalize(); }
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
+
+  bool serialised = false;  ///< several threads may call it, one at a time
 };
 
 struct WorldParts {
   Library library;
   Vigil vigil;
-  WorldParts(int& argc, char**& argv) : library(argc, argv), vigil(MPI_COMM_WORLD) {}
+  WorldParts(int& argc, char**& argv) : library(argc, argv), vigil(MPI_COMM_WORLD, library.serialised) {}
 };
 
 class World final : private WorldParts, public MpiCommunicator {
@@ -288,7 +313,7 @@ class World final : private WorldParts, public MpiCommunicator {
     try {
       barrier();  // MPI's end waits for all ranks as well, but for ever
     } catch (...) {
-      MPI_Abort(MPI_COMM_WORLD, 1);
+      abort(1);
     }
   }
 };

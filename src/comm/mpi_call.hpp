@@ -12,8 +12,9 @@ inline constexpr int kTagFailure = 1;
 inline constexpr int kTagGather = 2;
 inline constexpr int kTagStop = 3;
 inline constexpr int kTagAlive = 4;
+inline constexpr int kTagComplaint = 5;
 
-/// Throws Error(runtime) with MPI's own text where `code` is not success.
+/// Throws Stranded with MPI's own text if `code` is not success.
 void check(int code, const char* call);
 
 }  // namespace winnow::comm

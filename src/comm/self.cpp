@@ -27,7 +27,7 @@ class Self final : public Communicator {
   bool stop_requested() override { return stop_; }
   bool forget_stop() override { return std::exchange(stop_, false); }
   void while_waiting(std::function<void()>) override {}
-  void watch_peers(std::chrono::seconds) override {}
+  void watch_peers(std::chrono::seconds, std::function<void(const std::string&)>) override {}
   void keep_alive() override {}
   void abort(int exit_code) override { std::_Exit(exit_code); }
 

@@ -3,6 +3,7 @@
 #include <exception>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/error.hpp"
@@ -17,11 +18,11 @@ using base::ErrorKind;
 std::optional<Error> error_of(const std::function<void()>& work) {
   try {
     work();
+  } catch (const Stranded&) {
+    throw;
   } catch (const Error& error) {
     return error;
   } catch (const PeerFailed&) {
-  } catch (const PeerLost&) {
-    throw;  // agreeing would mean waiting for the one that is lost
   } catch (const std::bad_alloc&) {
     return Error(ErrorKind::runtime, "out of memory")
         .advice("use more ranks per node with less memory each, or fewer adapters at once");
@@ -30,6 +31,9 @@ std::optional<Error> error_of(const std::function<void()>& work) {
   }
   return std::nullopt;
 }
+
+/// Thrown where a team has agreed already that one of it has failed.
+struct MemberFailed : PeerFailed {};
 
 }  // namespace
 
@@ -40,7 +44,7 @@ void stop_if_peer_failed(Communicator& world) {
 void run_together(Communicator& world, const std::function<void()>& work) {
   auto error = error_of(work);
   if (world.size() == 1) {
-    if (error) throw *std::move(error);
+    if (error) throw Agreed(*std::move(error));
     return;
   }
   if (error) world.notify_failure();
@@ -48,23 +52,29 @@ void run_together(Communicator& world, const std::function<void()>& work) {
   const std::int64_t vote = world.maximum(error ? world.size() - world.rank() : 0);
   if (vote == 0) return;
   world.forget_failures();
+  const bool all_failed = world.maximum(error ? 0 : 1) == 0;
   const int failed = world.size() - static_cast<int>(vote);
   std::string message;
   if (failed == world.rank()) {
+    const bool nobody_in_particular = all_failed && error->kind() == ErrorKind::usage;
     base::ByteWriter out;
-    (error->rank() < 0 ? Error(*error).rank(failed) : Error(*error)).serialise(out);
+    (error->rank() < 0 && !nobody_in_particular ? Error(*error).rank(failed) : Error(*error)).serialise(out);
     message = std::move(out).bytes();
   }
   world.broadcast(message, failed);
   base::ByteReader in(message);
-  throw Error::deserialise(in);
+  throw Agreed(Error::deserialise(in));
 }
+
+void throw_alike(Error error) { throw Agreed(std::move(error)); }
 
 void step_together(Communicator& team, const std::function<void()>& work) {
   std::exception_ptr failure;
   try {
     work();
-  } catch (const PeerLost&) {
+  } catch (const MemberFailed&) {
+    throw;
+  } catch (const Stranded&) {
     throw;
   } catch (...) {
     failure = std::current_exception();
@@ -74,6 +84,10 @@ void step_together(Communicator& team, const std::function<void()>& work) {
   if (!all_well) throw PeerFailed{};
 }
 
+void meet(Communicator& team) {
+  if (team.maximum(0) != 0) throw MemberFailed{};
+}
+
 std::string from_coordinator(Communicator& world, const std::function<std::string()>& work) {
   std::optional<Error> error;
   base::ByteWriter out;
@@ -81,7 +95,7 @@ std::string from_coordinator(Communicator& world, const std::function<std::strin
     std::string result;
     error = error_of([&] { result = work(); });
     if (world.size() == 1) {
-      if (error) throw *std::move(error);
+      if (error) throw Agreed(*std::move(error));
       return result;
     }
     out.put(error.has_value());
@@ -94,7 +108,7 @@ std::string from_coordinator(Communicator& world, const std::function<std::strin
   std::string message = std::move(out).bytes();
   world.broadcast(message, kCoordinator);
   base::ByteReader in(message);
-  if (in.get<bool>()) throw Error::deserialise(in);
+  if (in.get<bool>()) throw Agreed(Error::deserialise(in));
   return in.get_string();
 }
 

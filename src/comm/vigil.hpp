@@ -1,45 +1,96 @@
-// How a rank waits for others: without keeping a core busy for long, and not for ever. Private to src/comm.
+// How a rank waits for others without keeping a core busy for long, and how ranks find the one that hangs. Private to
+// src/comm.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <thread>
 
 #include "mpi_call.hpp"
+#include "progress.hpp"
 
 namespace winnow::comm {
 
-/// One for a process, shared by its communicators. Every rank tells the next one in a ring now and then that it is
-/// alive; one that hears nothing of its predecessor while it listens itself gives up.
+/// One for a process, shared by its communicators.
+///
+///     rank r   --alive-->   rank r + 1         every rank, in a ring: silence is a process or a machine that is gone
+///     rank r   --complaint-->   coordinator    of a silent predecessor, or that its own work stands still
+///
+/// Both are the business of a thread of its own, so that a rank which is busy for hours tells that it lives. Calls of
+/// MPI are made by one thread at a time (MPI_THREAD_SERIALIZED). Where MPI does not allow that, or there is no thread
+/// to be had, ranks tell and listen only while they wait.
 class Vigil {
  public:
-  /// Collective over `comm`, which must outlive this.
-  explicit Vigil(MPI_Comm comm);
+  using Lost = std::function<void(const std::string& what)>;
 
-  /// Throws PeerLost where the predecessor is not heard of for `timeout`, from now on; 0 for never.
-  void watch(std::chrono::seconds timeout);
+  /// Collective over `comm`, which must outlive this.
+  Vigil(MPI_Comm comm, bool serialised);
+  ~Vigil();
+  Vigil(const Vigil&) = delete;
+  Vigil& operator=(const Vigil&) = delete;
+
+  /// See Communicator::watch_peers().
+  void watch(std::chrono::milliseconds timeout, Lost lost);
   void while_waiting(std::function<void()> work) { work_ = std::move(work); }
 
-  /// Listens and tells, at most once a second. Throws PeerLost.
-  void look();
+  /// This rank's work goes on.
+  void keep_alive();
+
+  /// Makes a call of MPI that does not block, alone. Throws Stranded.
+  template <class Call>
+  void call(const char* name, Call mpi) {
+    const std::lock_guard lock(mpi_);
+    check(mpi(), name);
+  }
 
   /// Until `request` is complete. `arrived`: the other ranks are known to be there, so it will not take long.
   void wait(MPI_Request& request, const char* call, bool arrived = false);
 
+  [[noreturn]] void abort(int exit_code);
+
  private:
   using Clock = std::chrono::steady_clock;
 
-  void listen();
+  void keep(const std::stop_token& stopped);  // the thread
+  void look();
+  void beat(Clock::duration since);
   void tell();
+  bool hear();
+  void complain(std::string what, bool of_coordinator);
+  void take_complaints();
+  void give_up();
 
   MPI_Comm comm_;
-  int next_ = 0, previous_ = 0;
-  std::string previous_host_;
+  const bool serialised_;
+  int rank_ = 0, size_ = 1, next_ = 0, previous_ = 0;
+  std::string host_, previous_host_;
   std::function<void()> work_;
-  Clock::duration timeout_{};
+  std::atomic<bool> waiting_{false};
+  std::atomic<std::uint64_t> signs_{0};  // of life, given by the work itself
+
+  std::mutex mpi_;  // calls of MPI, and all below but the thread
+  Clock::duration timeout_{}, interval_{};
+  Lost lost_;
   Clock::time_point looked_{};
   Clock::duration silence_{};  // of the predecessor, as far as this rank has listened
-  MPI_Request telling_ = MPI_REQUEST_NULL;
+  Clock::duration idle_{};     // since this rank's own work was last seen to go on
+  std::uint64_t seen_signs_ = 0;
+  Progress progress_;
+  MPI_Request telling_ = MPI_REQUEST_NULL, complaining_ = MPI_REQUEST_NULL;
+  std::string complaint_;                        // sent to the coordinator, after the number of the watch
+  std::optional<Clock::time_point> complained_;  // when
+  std::optional<std::string> verdict_;           // to be given to lost_, without the lock
+  bool judged_ = false;                          // it was
+  std::atomic<std::uint64_t> watch_{0};          // how many there were
+
+  std::mutex sleep_;
+  std::condition_variable_any wake_;
+  std::jthread keeper_;
 };
 
 }  // namespace winnow::comm

@@ -77,7 +77,7 @@ bool stopping_when_asked(const AuditOptions& options, comm::Communicator& world,
   StopRequest stop(options, world);
   try {
     work(stop);
-  } catch (const Error&) {  // agreed on by all ranks
+  } catch (const comm::Agreed&) {
     stop.settle();
     throw;
   }
@@ -90,15 +90,15 @@ void require_all_finished(const Inputs& inputs, const Journal& journal, const Sc
   world.sum(std::span(&finished, 1));
   finished += static_cast<double>(journal.finished_count());
   if (finished == static_cast<double>(inputs.tasks.size())) return;
-  throw Error(ErrorKind::stopped,
-              fmt::format("stopped at a signal after {:.0f} of {} modules", finished, inputs.tasks.size()))
-      .advice("run again with --resume");
+  comm::throw_alike(Error(ErrorKind::stopped,
+                          fmt::format("stopped at a signal after {:.0f} of {} modules", finished, inputs.tasks.size()))
+                        .advice("run again with --resume"));
 }
 
 }  // namespace
 
 AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
-  validate(options);
+  comm::run_together(world, [&] { validate(options); });
   comm::from_coordinator(world, [&] {
     check_destinations(options);
     return std::string();

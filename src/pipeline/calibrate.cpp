@@ -94,9 +94,9 @@ double process_age_seconds() {
 CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, double start_up_seconds,
                         comm::Communicator& world, const CalibrationEffort& effort) {
   if (world.maximum(world.node_size()) > 1) {
-    throw base::Error(base::ErrorKind::usage, "--calibrate measures a whole node")
-        .expected("one rank on each")
-        .advice("run it without mpirun");
+    comm::throw_alike(base::Error(base::ErrorKind::usage, "--calibrate measures a whole node")
+                          .expected("one rank on each")
+                          .advice("run it without mpirun"));
   }
   CostConstants constants;
   constants.message_seconds = measure_messages(world);

@@ -21,7 +21,7 @@ compute::Target agreed_target(const AuditOptions& options, comm::Communicator& w
   const bool on_all = world.maximum(here ? 0 : 1) == 0, on_some = world.maximum(here ? 1 : 0) == 1;
   if (on_some && !on_all) {
     if (world.is_coordinator()) log.warn("some ranks see no GPU: --device auto computes on the CPU on all of them");
-    target = compute::choose_target(options.backend, compute::Device::cpu, {});
+    comm::run_together(world, [&] { target = compute::choose_target(options.backend, compute::Device::cpu, {}); });
   }
   return target;
 }
@@ -59,18 +59,23 @@ void open_compute_place(ComputePlace& where, const AuditOptions& options, comm::
   if (device == nullptr) return;
 
   // The smallest of all: column batches, and with them roundings, are the same everywhere.
-  auto memory = device->memory();
-  const auto sharing = ranks_on_device(device->identity(), world);
-  if (options.device_memory == 0) memory /= static_cast<std::uint64_t>(sharing);
-  where.device_memory =
-      static_cast<std::uint64_t>(-world.maximum(-base::narrow<std::int64_t>(memory, "device memory")));
+  std::string identity;
+  std::int64_t memory = 0;
+  comm::run_together(world, [&] {
+    identity = device->identity();
+    memory = base::narrow<std::int64_t>(device->memory(), "device memory");
+  });
+  const auto sharing = ranks_on_device(identity, world);
+  if (options.device_memory == 0) memory /= sharing;
+  where.device_memory = static_cast<std::uint64_t>(-world.maximum(-memory));
   comm::run_together(world, [&] { device->set_memory(where.device_memory); });
 }
 
 void choose_sums(ComputePlace& where, comm::Communicator& team, comm::Communicator& world, const base::Log& log) {
   auto* const device = where.pass->device();
   if (device == nullptr) return;  // as on all other ranks
-  const bool alone = comm::all_different(team, comm::gpu_identity(device->identity()));
+  const auto identity = comm::result_together(world, [&] { return comm::gpu_identity(device->identity()); });
+  const bool alone = comm::all_different(team, identity);
   where.use_nccl = team.size() > 1 && alone;
   if (world.maximum(alone ? 0 : 1) == 1 && world.is_coordinator()) {
     log.warn("ranks of a team share a GPU, which NCCL refuses: their sums go through MPI and host memory");
@@ -84,13 +89,27 @@ void connect(ComputePlace& where, const AuditOptions& options, comm::Communicato
   comm::NcclGroup::Options group;
   group.device = where.pass->description();
   group.rank = world.rank();
-  group.between = [&world] { comm::stop_if_peer_failed(world); };
+  group.between = [&world] {
+    comm::stop_if_peer_failed(world);
+    world.keep_alive();  // it waits for others
+  };
   where.nccl = std::make_unique<comm::NcclGroup>(*api, team, std::move(group));
   where.nccl_version = comm::nccl_version(*api);
 }
 
+void PlaceSums::sum(std::span<float> values) {
+  comm::meet(team_);
+  team_.sum(values);
+}
+
+void PlaceSums::sum(std::span<double> values) {
+  comm::meet(team_);
+  team_.sum(values);
+}
+
 bool PlaceSums::sum_on_device(const compute::DeviceArray& array) {
   if (nccl_ == nullptr) return false;
+  comm::meet(team_);
   nccl_->sum(array.values, array.count, array.is_double, array.stream, array.finished);
   return true;
 }
@@ -101,10 +120,12 @@ std::map<std::string, report::Attribute> place_facts(const ComputePlace& where, 
   facts["device"] = std::string(compute::name(where.target.device));
   auto* const device = where.pass->device();
   if (device == nullptr) return facts;
-  for (const auto& [name, value] : device->attributes()) facts[name] = value;
+  const auto peak = comm::result_together(world, [&] {
+    for (const auto& [name, value] : device->attributes()) facts[name] = value;
+    return base::narrow<std::int64_t>(device->peak_memory(), "device memory");
+  });
   facts["device_memory_budget"] = static_cast<std::int64_t>(where.device_memory);
-  facts["device_memory_peak"] =
-      world.maximum(base::narrow<std::int64_t>(device->peak_memory(), "device memory"));  // of any rank
+  facts["device_memory_peak"] = world.maximum(peak);  // of any rank
   facts["team_sums"] = std::string(where.nccl ? "NCCL" : "MPI");
   if (where.nccl) facts["nccl_version"] = where.nccl_version;
   for (const auto& [name, value] : comm::nccl_environment()) facts[name] = value;

@@ -90,18 +90,12 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
     sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
     if (!alone) pass_.complete();
   });
-  if (!alone) {
-    const auto timer = clock_.time("reduce");
-    pass_.reduce_pass1(sums_);
-  }
+  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
   comm::step_together(team_, [&] {
     pass2(batch);
     if (!alone) pass_.complete();
   });
-  if (!alone) {
-    const auto timer = clock_.time("reduce");
-    pass_.reduce_pass2(sums_);
-  }
+  if (!alone) reduce([&] { pass_.reduce_pass2(sums_); });
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
@@ -114,16 +108,35 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
     }
   });
   if (!alone) {
-    const auto timer = clock_.time("reduce");
-    if (!pass_.reduce_statistics(sums_, batch.statistics)) merge_over_team(batch.statistics);
+    bool reduced = false;
+    reduce([&] { reduced = pass_.reduce_statistics(sums_, batch.statistics); });
+    if (!reduced) merge_over_team(batch.statistics);
   }
   comm::step_together(team_, [&] {
     if (place_.member == 0) add_scores(batch, scores);
   });
 }
 
+/// Collective. Copies to and from a device can fail between two sums.
+void ModuleScorer::reduce(const std::function<void()>& sums) {
+  const auto timer = clock_.time("reduce");
+  comm::step_together(team_, [&] {
+    try {
+      sums();
+    } catch (const comm::PeerFailed&) {
+      throw;
+    } catch (const comm::Stranded&) {
+      throw;
+    } catch (...) {
+      world_.notify_failure();  // now, for NCCL lets nobody meet who waits in it
+      throw;
+    }
+  });
+}
+
 /// Collective. The whole module's on the first member.
 void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
+  const auto timer = clock_.time("reduce");
   std::string bytes;
   comm::step_together(team_, [&] {
     if (place_.member != 0) mine.squared_norm = 0;  // the team's sum already, which the first member brings
@@ -223,7 +236,7 @@ void ModuleScorer::sweep(const char* stage, const std::function<void(const slab:
       [&](const slab::Slab& slab) {
         const auto ready = Clock::now();
         use(slab);
-        world_.keep_alive();  // with each slab, not while waiting for one: storage that hangs must show
+        world_.keep_alive();  // with each slab, for a device may compute it; not while waiting for one
         const auto now = Clock::now();
         clock_.add("read", seconds(mark, ready), 0);
         clock_.add(stage, seconds(ready, now), 0);

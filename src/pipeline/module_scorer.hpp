@@ -43,6 +43,7 @@ class ModuleScorer {
   void load_factors(Batch& batch);
   void pass2(const Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
+  void reduce(const std::function<void()>& sums);
   void merge_over_team(stats::ModuleStatistics& mine);
   void add_scores(const Batch& batch, Scores& scores) const;
 

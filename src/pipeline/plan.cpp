@@ -125,10 +125,23 @@ void render_ranks(std::string& text, const std::vector<RankLoad>& ranks, bool ev
       listed.size(), ranks.size());
 }
 
+/// Who does what, and what that takes.
+void divide(AuditPlan& plan, const AuditOptions& options, int ranks) {
+  const auto assignment = assign_modules(options, plan.inputs.tasks, ranks);
+  plan.team = assignment.members;
+  plan.owner = assignment.team_of_module;
+  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, static_cast<int>(assignment.modules.size()));
+  for (int rank = 0; rank < ranks; ++rank) {
+    plan.ranks.push_back(
+        load_of(plan.inputs, assignment.modules_of(rank), options.memory_budget, assignment.place_of(rank)));
+  }
+  plan.work = audit_work(plan.inputs, assignment, options.memory_budget);
+}
+
 }  // namespace
 
 AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log) {
-  validate(options);
+  comm::run_together(world, [&] { validate(options); });
   comm::from_coordinator(world, [&] {
     check_destinations(options);
     return std::string();
@@ -141,15 +154,7 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
     check_repaired_adapters(plan.inputs, options);
     return std::string();
   });
-  const auto assignment = assign_modules(options, plan.inputs.tasks, ranks);
-  plan.team = assignment.members;
-  plan.owner = assignment.team_of_module;
-  plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, static_cast<int>(assignment.modules.size()));
-  for (int rank = 0; rank < ranks; ++rank) {
-    plan.ranks.push_back(
-        load_of(plan.inputs, assignment.modules_of(rank), options.memory_budget, assignment.place_of(rank)));
-  }
-  plan.work = audit_work(plan.inputs, assignment, options.memory_budget);
+  comm::run_together(world, [&] { divide(plan, options, ranks); });
   plan.work.header_seconds = header_time.count();
   return plan;
 }

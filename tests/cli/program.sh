@@ -498,16 +498,17 @@ documents() {
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
     [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
-      --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress --log-level --config
-      --fail-on-findings --slice --journal --resume --peer-timeout"
-    [prune]="--report --adapter --output --select --rank-by --repair --log-level --config"
-    [merge]="--report --part --log-level --config"
-    [report]="--html --csv --json --truth --worst --adapters --width --log-level --config"
-    [methods]="--json --log-level --config"
-    [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output --log-level --config"
+      --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
+      --fail-on-findings --slice --journal --resume"
+    [prune]="--report --adapter --output --select --rank-by --repair"
+    [merge]="--report --part"
+    [report]="--html --csv --json --truth --worst --adapters --width"
+    [methods]="--json"
+    [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output"
   )
   promised[plan]="${promised[audit]} --ranks --modules --every-rank --ranks-per-node --storage-bandwidth --warm --calibrate --constants
     --check --json"
+  local all="--peer-timeout --log-level --config --help"
   local manual=$here/../../src/cli/packaging/winnow.1.in completion=$here/../../src/cli/packaging/winnow.bash
   local command option
   PATH=$(dirname "$winnow"):$PATH
@@ -516,7 +517,7 @@ documents() {
     accepts 0 "usage: winnow $command " $command --help
     check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
     options_of $command >options
-    for option in ${promised[$command]}; do
+    for option in ${promised[$command]} $all; do
       check "$command --help lacks $option" grep -qxF -- "$option" options
     done
     COMP_WORDS=(winnow $command -) COMP_CWORD=2 COMPREPLY=()
@@ -611,7 +612,54 @@ TABLE
   check "2 ranks: not one plan for 2 ranks" test "$(grep -c '^prediction: 2 ranks' out)" = 1
   "$launch" 2 "$winnow" audit --help >out 2>err || fail "help on 2 ranks"
   check "help is not printed once" test "$(grep -c '^usage:' out)" = 1
+  one_rank_differs
   nothing_half_written ranks
+}
+
+# ends_on_all CODE TEXT RANKS ODD OTHERS...: winnow OTHERS on all ranks, but for one, which runs the shell command `its`.
+ends_on_all() {
+  local code=$1 text=$2 ranks=$3 odd=$4
+  shift 4
+  timeout -k 5 120 "$launch" $ranks bash -c 'odd=$1 its=$2; shift 2
+    [[ $OMPI_COMM_WORLD_RANK == "$odd" ]] && eval "$its"
+    exec "$@"' rank "$odd" "$its" "$winnow" "$@" >out 2>err
+  check "$ranks ranks, $its on $odd, $*: exit code" test $? = "$code"
+  check "$ranks ranks, $its on $odd, $*: not one error" test "$(grep -c '^winnow: error: ' err)" = 1
+  check "$ranks ranks, $its on $odd, $*: does not say $text" grep -qF -- "$text" err
+}
+
+# A file that is missing on one node, a place that cannot be written to, words of its own: all end, and learn why.
+one_rank_differs() {
+  local its ranks odd arguments
+  echo "seed = 1" >here.conf
+  local missing="cannot read --config: cannot open file (No such file or directory): "
+  while read -r arguments; do
+    its='cd / && exec "$@"'
+    for odd in 0 2; do ends_on_all 2 "${missing}here.conf: rank $odd" 3 $odd $arguments --config here.conf; done
+  done <<TABLE
+audit ${models[*]} --zoo family/adapters --report ranks.h5
+plan ${models[*]} --zoo family/adapters
+synth --output another
+report report.h5
+methods
+merge --report merged.h5 report.h5
+prune --report report.h5 --adapter family/adapters/adapter-000 --output pruned
+TABLE
+  for ranks in 1 2 4 5 8; do
+    odd=$((ranks - 1)) its='cd / && exec "$@"'
+    ends_on_all 2 "${missing}here.conf" $ranks $odd "${audit[@]}" --config here.conf
+    its='cd /proc && exec "$@"'
+    ends_on_all 1 "cannot create directory (No such file or directory): another-$ranks" $ranks $odd synth --output another-$ranks
+    rm -rf another-$ranks
+  done
+  for ranks in 2 3 4 5 8; do
+    odd=$((ranks - 1)) its='exec "$@" --seed 7'
+    ends_on_all 2 "different commands or options: rank $odd; expected --seed 0 as on rank 0, found --seed 7" $ranks $odd "${audit[@]}"
+    its="exec $winnow report report.h5"
+    ends_on_all 2 "rank $odd; expected command audit as on rank 0, found command report" $ranks $odd "${audit[@]}"
+    its="exec $winnow audit --help"
+    ends_on_all 2 "different commands or options: rank $odd" $ranks $odd "${audit[@]}"
+  done
 }
 
 run_part "$part" usage values config inputs destinations results streams signals documents array ranks

@@ -107,6 +107,67 @@ TEST(Together, AStepOfATeamFailsForAllOfItAndTheErrorReachesEveryRank) {
   run_together(world(), [&] { step_together(*team, [] {}); });  // and nothing is left behind
 }
 
+// What a pass does to add up: several sums in one step, with copies between them that may fail.
+TEST(Together, AMemberThatFailsBetweenTwoSumsIsNotWaitedFor) {
+  constexpr int kSums = 3;
+  for (const int members : {2, 3}) {
+    const auto team = world().team(members);
+    for (int failing = 0; failing < world().size(); ++failing) {
+      for (int point = 0; point <= kSums; ++point) {
+        const auto fail_at = [&](int here) {
+          if (world().rank() == failing && here == point) throw Error(ErrorKind::runtime, "copy failed");
+        };
+        try {
+          run_together(world(), [&] {
+            step_together(*team, [&] {
+              for (int sum = 0; sum < kSums; ++sum) {
+                fail_at(sum);
+                meet(*team);
+                double one = 1;
+                team->sum(std::span(&one, 1));
+                EXPECT_EQ(one, team->size());
+              }
+              fail_at(kSums);
+            });
+            step_together(*team, [&] { stop_if_peer_failed(world()); });
+          });
+          ADD_FAILURE() << "nothing thrown";
+        } catch (const Agreed& error) {
+          EXPECT_EQ(error.summary(), "copy failed");
+        }
+      }
+    }
+    run_together(world(), [&] { step_together(*team, [&] { meet(*team); }); });  // and nothing is left behind
+  }
+}
+
+TEST(Together, AResultIsEachRanksOwn) {
+  EXPECT_EQ(result_together(world(), [] { return world().rank(); }), world().rank());
+}
+
+TEST(Together, WhatAllRanksRefuseIsNoFaultOfOne) {
+  for (const auto kind : {ErrorKind::usage, ErrorKind::runtime}) {
+    try {
+      run_together(world(), [&] { throw Error(kind, "no"); });
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Agreed& error) {
+      EXPECT_EQ(error.rank(), kind == ErrorKind::usage || world().size() == 1 ? -1 : 0);
+    }
+  }
+}
+
+TEST(Together, ANoticeOfFailureIsGivenOnce) {
+  EXPECT_THROW(run_together(world(),
+                            [] {
+                              world().notify_failure();
+                              world().notify_failure();
+                              throw Error(ErrorKind::runtime, "no");
+                            }),
+               Agreed);
+  world().barrier();
+  EXPECT_FALSE(world().peer_failed());
+}
+
 TEST(Together, PassesWhereAllSucceed) {
   int done = 0;
   run_together(world(), [&] { ++done; });
@@ -247,16 +308,6 @@ TEST(Communicator, ARankThatWaitsPassesARequestOn) {
   world().barrier();
   world().while_waiting({});
   EXPECT_TRUE(world().forget_stop());
-}
-
-TEST(Communicator, RanksThatListenAndWaitLoseNobody) {
-  world().watch_peers(std::chrono::seconds(3));
-  for (int turn = 0; turn < world().size() && turn < 3; ++turn) {
-    if (world().rank() == turn) std::this_thread::sleep_for(std::chrono::milliseconds(1200));
-    world().keep_alive();
-    world().barrier();
-  }
-  world().watch_peers(std::chrono::seconds(0));
 }
 
 }  // namespace

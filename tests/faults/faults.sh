@@ -205,4 +205,21 @@ silent() {
   same_as_whole "--resume" report.h5
 }
 
-run_part "$part" killed signalled full_disk incarnations silent
+# Every rank is busy for longer than a rank may be silent.
+outlast() {
+  local layers=24 begin=0 took=0 ranks
+  while ((took < 4000000)); do
+    rm -rf family && make_family $((layers *= 2))
+    begin=$(now)
+    "$here/../mpi/launch.sh" 2 "$winnow" "${audit[@]}" --element-stats --peer-timeout 1 --report report.h5 >out 2>err ||
+      { fail "2 ranks, $layers layers: exit code $?" && return; }
+    took=$(($(now) - begin))
+  done
+  echo "2 ranks: $((took / 1000)) ms"
+  for ranks in 1 3 4 5 8; do
+    "$here/../mpi/launch.sh" $ranks "$winnow" "${audit[@]}" --element-stats --peer-timeout 1 --report report.h5 >out 2>err ||
+      fail "$ranks ranks, $layers layers: exit code $?"
+  done
+}
+
+run_part "$part" killed signalled full_disk incarnations silent outlast

@@ -4,6 +4,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <filesystem>
@@ -59,7 +60,7 @@ TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
 
 TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
   for (int failing = 0; failing < world().size(); ++failing) {
-    for (const int reads : {0, 7, 20}) {
+    for (const int reads : {0, 7, std::min(20, 100 / world().size())}) {  // the last are no more than a rank's share
       for (const int team : {1, 2}) {
         const SharedDirectory directory;
         auto broken = golden_options();
@@ -75,6 +76,69 @@ TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
         EXPECT_THAT(error.what(), ::testing::HasSubstr("cannot read (Input/output error)"));
         EXPECT_EQ(error.rank(), world().size() > 1 ? failing : -1);
         EXPECT_FALSE(fs::exists(broken.report));
+      }
+    }
+  }
+}
+
+/// Fails on one rank before, between or after the sums of one of its reductions.
+class FailingPass final : public compute::AlignmentPass, private compute::TeamSums {
+ public:
+  FailingPass(const compute::PassOptions& options, int fail_at)
+      : inner_(compute::make_alignment_pass(options)), left_(fail_at) {}
+
+  void begin(const compute::FactorStack& stack, bool transposed, const compute::Share& share) override {
+    inner_->begin(stack, transposed, share);
+  }
+  void pass1(const slab::Slab& slab) override { inner_->pass1(slab); }
+  void pass2(const slab::Slab& slab) override { inner_->pass2(slab); }
+  void reduce_pass1(compute::TeamSums& team) override {
+    team_ = &team;
+    inner_->reduce_pass1(*this);
+    tick();
+  }
+  void reduce_pass2(compute::TeamSums& team) override {
+    team_ = &team;
+    inner_->reduce_pass2(*this);
+    tick();
+  }
+  stats::ModuleStatistics finish() override { return inner_->finish(); }
+  std::vector<compute::ElementStatistics> element_statistics(const std::function<void()>& between) override {
+    return inner_->element_statistics(between);
+  }
+  std::string description() const override { return inner_->description(); }
+
+ private:
+  void sum(std::span<float> values) override {
+    tick();
+    team_->sum(values);
+  }
+  void sum(std::span<double> values) override {
+    tick();
+    team_->sum(values);
+  }
+  void tick() {
+    if (left_-- == 0) throw std::runtime_error("copy to the device failed");
+  }
+
+  std::unique_ptr<compute::AlignmentPass> inner_;
+  compute::TeamSums* team_ = nullptr;
+  int left_;
+};
+
+TEST(Failures, DuringThePassAReductionOnAnyRank) {
+  if (world().size() == 1) GTEST_SKIP() << "adds nothing up";
+  for (int failing = 0; failing < world().size(); ++failing) {
+    for (const int team : {2, 3}) {
+      for (int point = 0; point < 5; ++point) {
+        auto broken = golden_options();
+        broken.team = team;
+        broken.make_pass = [&](const compute::PassOptions& pass) -> std::unique_ptr<compute::AlignmentPass> {
+          return std::make_unique<FailingPass>(pass, world().rank() == failing ? point : -1);
+        };
+        const auto error = error_of(broken);
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("copy to the device failed"));
+        EXPECT_EQ(error.rank(), failing);
       }
     }
   }

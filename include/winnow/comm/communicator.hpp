@@ -6,20 +6,22 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "winnow/base/error.hpp"
 
 namespace winnow::comm {
 
 /// The rank that reads headers, selects and writes the report.
 inline constexpr int kCoordinator = 0;
 
-/// A rank that waits for others has lost one of them, which watch_peers() tells. There is nobody left to agree with:
-/// who catches this reports it and calls abort().
-class PeerLost : public std::runtime_error {
+/// This rank cannot agree with the others any more: MPI failed, or it has no memory for what they send. Who catches
+/// this reports it and calls abort().
+class Stranded : public base::Error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Stranded(base::Error error) : base::Error(std::move(error)) {}
 };
 
 /// Collective calls must be made by all ranks in the same order. Code that can throw between two of them belongs in
@@ -36,7 +38,7 @@ class Communicator {
 
   bool is_coordinator() const noexcept { return rank() == kCoordinator; }
 
-  // Collectives. Throw Error(runtime) with the library's own reason. A rank that waits in one does not keep a core
+  // Collectives. Throw Stranded with the library's own reason. A rank that waits in one does not keep a core
   // busy.
   virtual void barrier() = 0;
   virtual void broadcast(std::string& bytes, int root) = 0;                         ///< of any length
@@ -50,7 +52,7 @@ class Communicator {
   virtual std::unique_ptr<Communicator> team(int members) = 0;
 
   // Not collective: how a rank in trouble stops the others before the next collective.
-  virtual void notify_failure() = 0;   ///< tells every peer
+  virtual void notify_failure() = 0;   ///< tells every peer; again does nothing
   virtual bool peer_failed() = 0;      ///< whether a peer has told; cheap enough to ask for every slab
   virtual void forget_failures() = 0;  ///< collective: consumes what notify_failure() sent, once all have stopped
 
@@ -64,10 +66,16 @@ class Communicator {
   /// neither throw nor communicate, but for request_stop() and stop_requested().
   virtual void while_waiting(std::function<void()> work) = 0;
 
-  /// Collective. From now on a rank that waits, or calls keep_alive(), throws PeerLost where a peer, by rank and host,
-  /// has not done so for `timeout`; 0: waits for ever. To be called on the world.
-  virtual void watch_peers(std::chrono::seconds timeout) = 0;
-  virtual void keep_alive() = 0;  ///< to be called often during long work
+  /// Collective, to be called on the world. From now on `lost` is called, on one rank, once a rank is found that has
+  /// not answered for `timeout`, or whose work has made no progress for that long: it waits for neither another rank
+  /// nor the processor, and moves no data. `what` names it, and its host. 0: never; nor where there is one rank. `lost`
+  /// comes on a thread of the library's own and should abort(), for the ranks that hang cannot be brought to an end
+  /// otherwise.
+  virtual void watch_peers(std::chrono::seconds timeout, std::function<void(const std::string& what)> lost) = 0;
+
+  /// This rank works, though the system may not see it: a device computes for it, or a library of others waits. To be
+  /// called now and then meanwhile.
+  virtual void keep_alive() = 0;
 
   /// Ends all ranks at once; for what cannot be agreed on, such as a broken MPI.
   [[noreturn]] virtual void abort(int exit_code) = 0;

@@ -45,12 +45,13 @@ void choose_sums(ComputePlace& where, comm::Communicator& team, comm::Communicat
 /// To be called inside run_together(world), collective over `team`: makes the NCCL communicator where it was chosen.
 void connect(ComputePlace& where, const AuditOptions& options, comm::Communicator& team, comm::Communicator& world);
 
-/// The sums of a team, as the pass knows them.
+/// The sums of a team, as the pass knows them: within step_together(), so that a member which fails between two of them
+/// is not waited for.
 class PlaceSums final : public compute::TeamSums {
  public:
   PlaceSums(comm::Communicator& team, comm::NcclGroup* nccl) : team_(team), nccl_(nccl) {}
-  void sum(std::span<float> values) override { team_.sum(values); }
-  void sum(std::span<double> values) override { team_.sum(values); }
+  void sum(std::span<float> values) override;
+  void sum(std::span<double> values) override;
   bool sum_on_device(const compute::DeviceArray& array) override;
 
  private:
