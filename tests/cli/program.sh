@@ -70,6 +70,8 @@ usage() {
   done
   refuses 2 "unexpected argument extra" "${audit[@]}" extra
   refuses 2 "unexpected argument extra" report r.h5 extra
+  refuses 2 "unexpected argument b; expected one directory after each --adapter; for all adapters in a directory give --zoo DIR" \
+    audit "${models[@]}" --report r.h5 --adapter a b
   refuses 2 "unrecognised option '--repor'" "${plan[@]}" --repor x.h5
   refuses 2 "'--report' cannot be specified more than once" "${audit[@]}" --report again.h5
   refuses 2 "'--threads' is missing" "${audit[@]}" --threads
@@ -170,6 +172,10 @@ inputs() {
     audit --base family/base --aligned family/adapters --adapter $one --report r.h5
   refuses 2 "--base and --aligned are the same checkpoint: ./family/base" \
     audit --base family/base --aligned ./family/base --adapter $one --report r.h5
+  refuses 3 "an adapter is a directory, not a file: $one/adapter_model.safetensors; expected a directory with" \
+    audit "${models[@]}" --adapter $one/adapter_model.safetensors --report r.h5
+  refuses 3 "manifest is not a text file: $one/adapter_model.safetensors" \
+    audit "${models[@]}" --zoo $one/adapter_model.safetensors --report r.h5
   refuses 3 "no such adapter zoo: absent" audit "${models[@]}" --zoo absent --report r.h5
   mkdir empty
   refuses 3 "no adapters found: empty" audit "${models[@]}" --zoo empty --report r.h5
