@@ -172,8 +172,6 @@ inputs() {
     audit --base family/base --aligned family/adapters --adapter $one --report r.h5
   refuses 2 "--base and --aligned are the same checkpoint: ./family/base" \
     audit --base family/base --aligned ./family/base --adapter $one --report r.h5
-  refuses 3 "an adapter is a directory, not a file: $one/adapter_model.safetensors; expected a directory with" \
-    audit "${models[@]}" --adapter $one/adapter_model.safetensors --report r.h5
   refuses 3 "manifest is not a text file: $one/adapter_model.safetensors" \
     audit "${models[@]}" --zoo $one/adapter_model.safetensors --report r.h5
   refuses 3 "no such adapter zoo: absent" audit "${models[@]}" --zoo absent --report r.h5
@@ -189,6 +187,10 @@ inputs() {
   check "a quarantined adapter is not counted" grep -q "2 adapters (1 quarantined)" out
   "$winnow" audit "${models[@]}" --adapter absent --report r2.h5 >out 2>err
   check "one bad adapter and no other: exit code" test $? = 3
+  "$winnow" audit "${models[@]}" --adapter $one/adapter_model.safetensors --report r2.h5 >out 2>err2
+  check "a file as an adapter: exit code" test $? = 3
+  check "a file as an adapter: hint" grep -q "^winnow: error: no adapter could be scored: an adapter is a directory, not a file" err2
+
   check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent$" err
   printf '%s\n' $one $'na\033[31mme\r' >manifest
   "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with a strange name"
