@@ -3,7 +3,7 @@
 #
 #   jobs/zoo.sh --zoo PATH --output DIR [--slices N] [--at-once M] [--sbatch OPTION]... -- --base DIR --aligned DIR [AUDIT-OPTION...]
 #
-#   --zoo PATH        a folder searched for adapters, or a manifest with one folder a line
+#   --zoo PATH        a folder searched for adapters, or a manifest with one folder a line, relative to where the manifest is
 #   --output DIR      report.h5 of the whole zoo; slices, their reports and journals, logs below DIR/slices
 #   --slices N        tasks of the array (default 8). Each reads the weights once: fewer slices read less, more finish sooner
 #   --at-once M       tasks that run at the same time (default: all)
@@ -41,8 +41,9 @@ done
 [[ -n $zoo && -n $output ]] || die "--zoo PATH and --output DIR are needed; see --help"
 [[ $slices =~ ^[1-9][0-9]{0,4}$ ]] || die "--slices '$slices' is not a number from 1 to 99999"
 [[ -z $at_once || $at_once =~ ^%[1-9][0-9]{0,4}$ ]] || die "--at-once '${at_once#%}' is not a number from 1 to 99999"
-previous=''
+previous='' strict=no
 for option in "$@"; do
+  [[ $option != --strict ]] || strict=yes
   case ${option%%=*} in
     --report | --journal | --resume | --zoo | --adapter | --slice) die "${option%%=*} is set for each slice; leave it out" ;;
     --fail-on-findings) die "--fail-on-findings says nothing of a slice, and its exit code would cancel the merge; leave it out" ;;
@@ -56,14 +57,14 @@ command -v sbatch >/dev/null || die "no sbatch here: run this where jobs are sub
 # One folder a line, absolute and sorted; as `winnow audit --zoo` finds them: through links, each folder once, none that is hidden.
 adapters_of() { # ZOO FILE-FOR-MESSAGES
   if [[ -d $1 ]]; then
-    # A folder that is reached from within itself is no error, one that cannot be read is.
+    # A folder that is reached from within itself is no error. One that cannot be read is left out, with find's message.
     (cd "$1" && { LC_ALL=C find -L . -name '.?*' -prune -o -type d -printf '%D:%i\t%P\n' 2>"$2" ||
-      ! grep -vE ': (File system loop detected|Too many levels of symbolic links)' "$2" >&2; }) |
+      ! grep -vE ': (File system loop detected|Too many levels of symbolic links)' "$2" >&2 || [[ $strict == no ]]; }) |
       LC_ALL=C sort -t $'\t' -k 2 |
       root=$(cd "$1" && pwd) awk -F '\t' '!seen[$1]++ { print ENVIRON["root"] ($2 == "" ? "" : "/" $2) }' |
       while IFS= read -r folder; do [[ ! -e $folder/adapter_config.json ]] || printf '%s\n' "$folder"; done
   elif [[ -f $1 ]]; then
-    root=$(cd "$(dirname "$1")" && pwd) awk '{ gsub(/^[ \t\r]+|[ \t\r]+$/, "") } $0 != "" && !/^#/ {
+    root=$(cd "$(dirname "$1")" && pwd) LC_ALL=C awk 'NR == 1 { sub(/^\357\273\277/, "") } { gsub(/^[ \t\r]+|[ \t\r]+$/, "") } $0 != "" && !/^#/ {
       print (/^\// ? "" : ENVIRON["root"] "/") $0 }' "$1" | xargs -r -d '\n' realpath --canonicalize-missing --no-symlinks |
       LC_ALL=C sort -u
   else

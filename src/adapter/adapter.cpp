@@ -47,6 +47,12 @@ void Adapter::serialise(base::ByteWriter& out) const {
     out.put(tensor.key);
     out.put(tensor.reason);
   }
+  out.put<std::uint64_t>(unjudged.size());
+  for (const auto& module : unjudged) {
+    out.put(module.module);
+    out.put(module.reason);
+    out.put(module.mismatch);
+  }
 }
 
 Adapter Adapter::deserialise(base::ByteReader& in) {
@@ -75,6 +81,13 @@ Adapter Adapter::deserialise(base::ByteReader& in) {
   for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
     auto key = in.get_string();
     adapter.skipped.push_back({std::move(key), in.get_string()});
+  }
+  for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
+    UnjudgedModule module;
+    module.module = in.get_string();
+    module.reason = in.get_string();
+    module.mismatch = in.get<bool>();
+    adapter.unjudged.push_back(std::move(module));
   }
   return adapter;
 }

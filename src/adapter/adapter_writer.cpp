@@ -164,11 +164,10 @@ std::string marker_text(const std::string& source, const std::string& weights_fi
   return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-void warn_of_limits(const PeftConfig& config, const std::string& destination, const base::Log& log) {
-  if (config.use_rslora || !config.rank_pattern.empty() || !config.alpha_pattern.empty()) {
-    log.warn(fmt::format("{}: relies on {}, which llama.cpp ignores", destination,
-                         config.use_rslora ? "rsLoRA" : "rank_pattern or alpha_pattern"));
-  }
+std::string limits_of(const PeftConfig& config) {
+  if (config.use_rslora) return "relies on rsLoRA, which llama.cpp ignores";
+  if (config.rank_pattern.empty() && config.alpha_pattern.empty()) return {};
+  return "relies on rank_pattern or alpha_pattern, which llama.cpp ignores";
 }
 
 std::string existing_file(const std::string& directory, const char* name) {
@@ -205,7 +204,7 @@ WrittenAdapter write_pruned_adapter(const std::string& source, const std::string
   const auto plan = make_plan(weights_file, pruned, repair);
   const bool replace = check_destination(destination);
 
-  WrittenAdapter result{false, plan.kept.size(), plan.pruned.size()};
+  WrittenAdapter result{false, plan.kept.size(), plan.pruned.size(), {}};
   if (plan.kept.empty()) {
     // An earlier output would pass for the result of this run.
     std::error_code error;
@@ -222,7 +221,7 @@ WrittenAdapter write_pruned_adapter(const std::string& source, const std::string
   write_text(staged.file(kMarkerFile), marker_text(source, weights_file, plan, repair));
   copy_companions(source, staged);
   staged.commit(replace);
-  warn_of_limits(config, destination, log);
+  result.limits = limits_of(config);
   result.written = true;
   return result;
 }

@@ -4,8 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <span>
 #include <tuple>
+#include <utility>
 
 #include "winnow/base/error.hpp"
 
@@ -21,13 +23,40 @@ const std::vector<Names>& alias_groups() {
   static const std::vector<Names> groups = {
       {"model.layers", "model.language_model.layers", "language_model.model.layers", "transformer.h", "h", "layers"},
       {"model.decoder.layers", "decoder.layers"},
-      {"lm_head", "language_model.lm_head", "model.lm_head"},
-      {"model.embed_tokens", "model.language_model.embed_tokens", "language_model.model.embed_tokens", "embed_tokens",
-       "transformer.wte", "wte"},
+      {"model.encoder.layers", "encoder.layers"},
+      {"lm_head", "language_model.lm_head", "model.lm_head", "embed_out"},
+      // transformers 5 moved the towers into the model, and dropped the layer between tower and encoder.
+      {"model.vision_tower.vision_model", "vision_tower.vision_model", "model.vision_tower", "vision_tower"},
+      {"model.visual", "visual"},
+      {"model.vision_model", "vision_model"},
+      {"model.multi_modal_projector", "multi_modal_projector"},
+      {"model.audio_tower", "audio_tower"},
   };
   return groups;
 }
-constexpr std::size_t kHeads = 2, kEmbeddings = 3;
+
+/// Ends of names likewise: what transformers 5 calls mlp is block_sparse_moe in Mixtral's files.
+constexpr std::pair<std::string_view, std::string_view> kRouters{".mlp.gate", ".block_sparse_moe.gate"};
+
+constexpr std::array<std::string_view, 7> kHeads = {
+    "lm_head",  "language_model.lm_head",  "model.lm_head",  "embed_out",
+    "proj_out", "cls.predictions.decoder", "lm_head.decoder"};
+
+/// The embeddings that heads are tied to. The first group of which a checkpoint has one decides: encoder-decoder models
+/// may store copies of the shared embedding under the names of those that share it.
+const std::vector<Names>& embedding_groups() {
+  static const std::vector<Names> groups = {
+      {"model.embed_tokens", "model.language_model.embed_tokens", "language_model.model.embed_tokens", "embed_tokens",
+       "transformer.wte", "wte"},
+      {"model.shared", "shared"},                              // T5, BART
+      {"model.decoder.embed_tokens", "decoder.embed_tokens"},  // OPT, Whisper
+      {"transformer.word_embeddings", "word_embeddings"},      // BLOOM, Falcon
+      {"gpt_neox.embed_in", "embed_in"},                       // GPT-NeoX
+      {"backbone.embeddings", "backbone.embedding"},           // Mamba
+      {"bert.embeddings.word_embeddings", "roberta.embeddings.word_embeddings", "embeddings.word_embeddings"},
+  };
+  return groups;
+}
 
 bool begins_with_path(std::string_view module, std::string_view prefix) {
   return module.starts_with(prefix) && (module.size() == prefix.size() || module[prefix.size()] == '.');
@@ -83,37 +112,62 @@ std::vector<std::string> nearest(std::string_view wanted, const checkpoint::Cata
 
 std::vector<std::string> module_aliases(std::string_view module) {
   std::vector<std::string> names{std::string(module)};
-  for (const auto& group : alias_groups()) {
-    const auto* prefix = find_prefix(module, group);
-    if (prefix == nullptr) continue;
-    const auto rest = module.substr(prefix->size());
-    for (const auto alias : group) {
-      if (alias != *prefix) names.push_back(fmt::format("{}{}", alias, rest));
+  const auto add_aliases = [&](const std::vector<Names>& groups) {
+    for (const auto& group : groups) {
+      const auto* prefix = find_prefix(module, group);
+      if (prefix == nullptr) continue;
+      const auto rest = module.substr(prefix->size());
+      for (const auto alias : group) {
+        if (alias != *prefix) names.push_back(fmt::format("{}{}", alias, rest));
+      }
+      return true;
     }
-    break;
+    return false;
+  };
+  if (!add_aliases(alias_groups())) add_aliases(embedding_groups());
+  for (std::size_t n = 0, known = names.size(); n < known; ++n) {
+    for (const auto& [from, to] : {kRouters, std::pair(kRouters.second, kRouters.first)}) {
+      if (!names[n].ends_with(from)) continue;
+      names.push_back(names[n].substr(0, names[n].size() - from.size()) + std::string(to));
+      break;
+    }
   }
   return names;
 }
 
-MappedWeight map_module(std::string_view module, const checkpoint::Catalogue& weights,
-                        const checkpoint::ModelConfig& model) {
+bool is_output_head(std::string_view module) { return std::find(kHeads.begin(), kHeads.end(), module) != kHeads.end(); }
+
+bool lies_beyond_last_layer(std::string_view module, const checkpoint::Catalogue& weights) {
+  const auto has = [&](const std::string& prefix) {
+    const auto at = weights.tensors.lower_bound(prefix);
+    return at != weights.tensors.end() && at->first.starts_with(prefix);
+  };
+  for (std::size_t begin = module.find('.'); begin != std::string_view::npos; begin = module.find('.', begin + 1)) {
+    const auto end = std::min(module.find('.', begin + 1), module.size());
+    const auto part = module.substr(begin + 1, end - begin - 1);
+    if (part.empty() || part.find_first_not_of("0123456789") != std::string_view::npos) continue;
+    bool numbered = false;
+    for (const auto& name : module_aliases(module.substr(0, end))) {
+      if (has(name + ".")) return false;
+      numbered |= has(name.substr(0, name.size() - part.size()));
+    }
+    return numbered;
+  }
+  return false;
+}
+
+std::optional<MappedWeight> find_module(std::string_view module, const checkpoint::Catalogue& weights,
+                                        const checkpoint::ModelConfig& model) {
   auto found = existing(module_aliases(module), weights);
   bool tied = false;
-  const auto& heads = alias_groups()[kHeads];
-  if (found.empty() && model.tie_word_embeddings.value_or(true) &&
-      std::find(heads.begin(), heads.end(), module) != heads.end()) {
-    const auto& embeddings = alias_groups()[kEmbeddings];
-    found = existing({embeddings.begin(), embeddings.end()}, weights);
-    tied = !found.empty();
+  if (found.empty() && model.tie_word_embeddings.value_or(true) && is_output_head(module)) {
+    for (const auto& embeddings : embedding_groups()) {
+      found = existing({embeddings.begin(), embeddings.end()}, weights);
+      tied = !found.empty();
+      if (tied) break;
+    }
   }
-  if (found.empty()) {
-    const auto wanted = fmt::format("{}.weight", module);
-    throw base::Error(base::ErrorKind::invalid_input,
-                      fmt::format("no tensor of the checkpoint matches module {}", module))
-        .expected(fmt::format("{} or the same under another known prefix; the nearest are {}", wanted,
-                              fmt::join(nearest(wanted, weights), ", ")))
-        .advice("check that the adapter was trained on this model");
-  }
+  if (found.empty()) return std::nullopt;
   if (found.size() > 1) {
     throw base::Error(base::ErrorKind::invalid_input,
                       fmt::format("several tensors of the checkpoint match module {}", module))
@@ -121,7 +175,18 @@ MappedWeight map_module(std::string_view module, const checkpoint::Catalogue& we
   }
   auto weight = found.front() + ".weight";
   const auto* location = weights.find(weight);
-  return {std::move(found.front()), std::move(weight), location, tied};
+  return MappedWeight{std::move(found.front()), std::move(weight), location, tied};
+}
+
+MappedWeight map_module(std::string_view module, const checkpoint::Catalogue& weights,
+                        const checkpoint::ModelConfig& model) {
+  if (auto found = find_module(module, weights, model)) return *std::move(found);
+  const auto wanted = fmt::format("{}.weight", module);
+  throw base::Error(base::ErrorKind::invalid_input,
+                    fmt::format("no tensor of the checkpoint matches module {}", module))
+      .expected(fmt::format("{} or the same under another known prefix; the nearest are {}", wanted,
+                            fmt::join(nearest(wanted, weights), ", ")))
+      .advice("check that the adapter was trained on this model");
 }
 
 }  // namespace winnow::adapter

@@ -81,6 +81,8 @@ static_assert(std::is_sorted(kKnownKeys.begin(), kKnownKeys.end()));
 constexpr std::array<std::string_view, 5> kVariantKeys = {"use_qalora", "use_bdlora", "monteclora_config",
                                                           "kasa_config", "arrow_config"};
 
+constexpr int kMaxConfigDepth = 100;  // real ones have two levels
+
 Json parse_json(std::string_view text, std::string_view file) {
   if (text.size() > kMaxConfigBytes) {
     throw Error(ErrorKind::invalid_input, "adapter config is too large")
@@ -89,7 +91,13 @@ Json parse_json(std::string_view text, std::string_view file) {
   }
   // nlohmann keeps one of two equal keys without a word; which one PEFT saw is anybody's guess.
   std::vector<std::unordered_set<std::string>> seen;
-  const auto check_keys = [&](int, Json::parse_event_t event, Json& value) {
+  const auto check_keys = [&](int depth, Json::parse_event_t event, Json& value) {
+    const bool opens = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    if (opens && depth >= kMaxConfigDepth) {  // a tree of values takes a hundred times the memory of its brackets
+      throw Error(ErrorKind::invalid_input, "adapter config is not usable")
+          .file(file)
+          .expected(fmt::format("JSON, found values nested more than {} levels deep", kMaxConfigDepth));
+    }
     if (event == Json::parse_event_t::object_start) {
       seen.emplace_back();
     } else if (event == Json::parse_event_t::object_end) {

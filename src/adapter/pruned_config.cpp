@@ -44,20 +44,61 @@ std::string escaped(std::string_view name) {
   return text;
 }
 
+/// PEFT targets every parameter whose full name is an entry of target_parameters or ends in ".entry".
+bool catches_parameter(const std::string& entry, const std::string& parameter) {
+  return parameter == entry || parameter.ends_with("." + entry);
+}
+
+/// Whether a module got its LoRA through an entry of target_parameters, as a router whose weight is a bare parameter.
+/// Fused experts always do: what is stacked in them has names of its own.
+bool is_parameter(const std::vector<std::string>& entries, const std::string& module) {
+  return is_fused_experts(module) || std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
+           return catches_parameter(entry, module + ".weight");
+         });
+}
+
+/// `entries` that no longer catch what is pruned: those that did are replaced by the full names of what they keep.
+std::vector<std::string> kept_parameters(const std::vector<std::string>& entries, const std::vector<std::string>& kept,
+                                         const std::vector<std::string>& pruned) {
+  std::vector<std::string> result;
+  for (const auto& entry : entries) {
+    const auto caught = [&](const auto& module) { return catches_parameter(entry, module + ".weight"); };
+    if (std::none_of(pruned.begin(), pruned.end(), caught)) {
+      result.push_back(entry);
+      continue;
+    }
+    for (const auto& module : kept) {
+      if (caught(module)) result.push_back(module + ".weight");
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string pruned_config(std::string_view text, const std::vector<std::string>& kept,
                           const std::vector<std::string>& pruned) {
   auto config = nlohmann::ordered_json::parse(text);
-  // Fused experts are bare parameters, which target_parameters goes on to name.
-  const bool parameters = config.contains("target_parameters") && !config["target_parameters"].is_null();
+  const bool parameters = config.contains("target_parameters") && config["target_parameters"].is_array();
+  std::vector<std::string> entries_before;
+  if (parameters) {
+    for (const auto& entry : config["target_parameters"]) {
+      if (entry.is_string()) entries_before.push_back(entry.get<std::string>());
+    }
+    const auto left = kept_parameters(entries_before, kept, pruned);
+    if (left.empty()) {
+      config["target_parameters"] = nullptr;
+    } else {
+      config["target_parameters"] = left;
+    }
+  }
   std::vector<std::string> targets;
   for (const auto& module : kept) {
-    if (!(parameters && is_fused_experts(module))) targets.push_back(module);
+    if (!(parameters && is_parameter(entries_before, module))) targets.push_back(module);
   }
   const std::unordered_set<std::string_view> entries(targets.begin(), targets.end());
   if (targets.empty()) {
-    config["target_modules"] = nullptr;
+    config["target_modules"] = nlohmann::ordered_json::array();  // null would be PEFT's own choice for the model
   } else if (std::any_of(pruned.begin(), pruned.end(), [&](const auto& module) { return catches(entries, module); })) {
     std::vector<std::string> names;  // as a regular expression for the whole name
     for (const auto& target : targets) names.push_back(escaped(target));

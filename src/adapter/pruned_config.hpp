@@ -7,8 +7,9 @@
 
 namespace winnow::adapter {
 
-/// `text` with exactly the modules in `kept` targeted, and none in `pruned`, whatever selected them before, and without
-/// patterns that no module is left for. `text` has been parsed as a PeftConfig.
+/// `text` with exactly the modules in `kept` targeted, and none in `pruned`, whatever selected them before (by
+/// target_parameters those it selected), and without patterns that no module is left for. `text` has been parsed as a
+/// PeftConfig.
 std::string pruned_config(std::string_view text, const std::vector<std::string>& kept,
                           const std::vector<std::string>& pruned);
 

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
@@ -27,7 +29,10 @@ constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{64} << 20;
 /// Walks directories, through symbolic links too (a zoo is often a folder of links), each directory once.
 class Walk {
  public:
+  Walk(bool strict, const base::Log& log) : strict_(strict), log_(log) {}
+
   std::vector<std::string> run(const fs::path& root) {
+    root_ = root;
     visit(root);
     std::sort(found_.begin(), found_.end());
     return std::move(found_);
@@ -36,9 +41,7 @@ class Walk {
  private:
   void visit(const fs::path& directory) {
     struct stat status {};
-    if (::stat(directory.c_str(), &status) != 0) {
-      throw Error(ErrorKind::runtime, "cannot look into directory").file(directory.string()).os_error(errno);
-    }
+    if (::stat(directory.c_str(), &status) != 0) return leave_out(directory, errno);
     if (!visited_.emplace(status.st_dev, status.st_ino).second) return;
     std::error_code error;
     std::vector<fs::path> below;
@@ -48,18 +51,48 @@ class Walk {
       if (name == "adapter_config.json") found_.push_back(directory.string());
       if (!name.starts_with('.') && entry->is_directory(ignored)) below.push_back(entry->path());
     }
-    if (error)
-      throw Error(ErrorKind::runtime, "cannot read directory").file(directory.string()).os_error(error.value());
+    if (error) leave_out(directory, error.value());
     std::sort(below.begin(), below.end());  // which of two links to one directory is taken must not depend on chance
     for (const auto& child : below) visit(child);
   }
 
+  /// One of a thousand directories that is somebody else's, or on a disk that fails, is no reason to score none.
+  void leave_out(const fs::path& directory, int error_number) const {
+    auto error =
+        Error(ErrorKind::runtime, "cannot read directory of the zoo").file(directory.string()).os_error(error_number);
+    if (directory == root_) throw error;
+    if (strict_) throw std::move(error).advice("leave out --strict to score what can be found");
+    log_.warn(std::move(error).advice("adapters below it are left out").what());
+  }
+
+  bool strict_;
+  const base::Log& log_;
+  fs::path root_;
   std::set<std::pair<dev_t, ino_t>> visited_;
   std::vector<std::string> found_;
 };
 
+/// A manifest that is something else (weights, UTF-16) would be thousands of adapters that do not exist.
+void refuse_binary(std::string_view text, const fs::path& file) {
+  const auto refused = [&](std::string found) {
+    return Error(ErrorKind::invalid_input, "manifest is not a text file")
+        .file(file.string())
+        .expected("one adapter directory a line, found " + found)
+        .advice("give a directory that is searched for adapters, or a list of them in UTF-8");
+  };
+  if (const auto at = text.find('\0'); at != text.npos) throw refused(fmt::format("a NUL byte at offset {}", at));
+  for (std::size_t begin = 0; begin < text.size();) {
+    const auto end = std::min(text.find('\n', begin), text.size());
+    if (end - begin > PATH_MAX) throw refused(fmt::format("a line of {} bytes at offset {}", end - begin, begin));
+    begin = end + 1;
+  }
+}
+
 std::vector<std::string> read_manifest(const fs::path& file) {
-  const auto text = base::read_text_file(file.string(), kMaxManifestBytes);
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  auto text = base::read_text_file(file.string(), kMaxManifestBytes);
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
+  refuse_binary(text, file);
   std::set<std::string> directories;
   for (std::size_t begin = 0; begin < text.size();) {
     const auto end = std::min(text.find('\n', begin), text.size());
@@ -127,12 +160,12 @@ std::vector<std::size_t> least_widths(const std::vector<fs::path>& paths) {
 
 }  // namespace
 
-std::vector<std::string> find_adapters(const std::string& root) {
+std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log) {
   std::error_code error;
   const auto status = fs::status(root, error);
   std::vector<std::string> found;
   if (fs::is_directory(status)) {
-    found = Walk().run(root);
+    found = Walk(strict, log).run(root);
   } else if (fs::is_regular_file(status)) {
     found = read_manifest(root);
   } else {

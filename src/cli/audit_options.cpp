@@ -62,9 +62,10 @@ void add_audit_options(po::options_description& options) {
       ("adapter", po::value<std::vector<std::string>>()->value_name("DIR"),
        "PEFT adapter directory; may be repeated")  //
       ("zoo", text_value("PATH"),
-       "many adapters: a directory searched for adapter_config.json, or a file with one directory a line")  //
-      ("strict", po::bool_switch(), "an adapter that cannot be scored ends the run (exit 3)")               //
-      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")  //
+       "many adapters: a directory searched for adapter_config.json, or a text file with one directory a line, "
+       "relative to where that file is")                                                                      //
+      ("strict", po::bool_switch(), "an adapter that cannot be scored, or not whole, ends the run (exit 3)")  //
+      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
   const auto select_help = fmt::format("{}; per adapter", select::kPolicyForms);
   po::options_description method("Method", kHelpColumns);

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <ostream>
 #include <sstream>
+#include <utility>
 
 #include "console.hpp"
 #include "winnow/base/error.hpp"
@@ -53,8 +54,13 @@ po::variables_map parse_words(const CommandLine& line, const std::vector<std::st
   po::variables_map values;
   po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(), values);
   if (values.count(kExtraWords) != 0) {
-    throw usage_error(
+    auto error = usage_error(
         line, fmt::format("unexpected argument {}", values[kExtraWords].as<std::vector<std::string>>().front()));
+    if (values.count("adapter") == 0 || line.options.find_nothrow("zoo", false) == nullptr) throw error;
+    // What a shell makes of --adapter zoo/*
+    throw std::move(error)
+        .expected("one directory after each --adapter")
+        .advice(fmt::format("for all adapters in a directory give --zoo DIR; see winnow {} --help", line.command));
   }
   return values;
 }

@@ -1,6 +1,7 @@
 #include "winnow/pipeline/assemble.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -107,13 +108,24 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   return rows;
 }
 
+/// By reason, since all modules of a part that is not in the checkpoint have the same.
+std::string unjudged_text(const adapter::Adapter& adapter) {
+  std::map<std::string_view, std::vector<std::string_view>> by_reason;
+  for (const auto& module : adapter.unjudged) by_reason[module.reason].push_back(module.module);
+  std::string text;
+  for (const auto& [reason, modules] : by_reason) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", reason, fmt::join(modules, ", "));
+  }
+  return text;
+}
+
 std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
                                              const base::Log& log) {
   std::vector<report::AdapterRow> rows;
   for (const auto& adapter : inputs.adapters) {
     const bool ok = adapter.status == adapter::AdapterStatus::ok;
     rows.push_back({adapter.name, adapter.path, ok ? "ok" : "quarantined", adapter.reason, adapter.rank, adapter.alpha,
-                    adapter.scale, adapter.sha256});
+                    adapter.scale, adapter.sha256, adapter.unjudged.size(), unjudged_text(adapter)});
   }
   // The fault on the first module, whichever rank found it.
   std::vector<const LayerScore*> faults(rows.size(), nullptr);
@@ -130,6 +142,8 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     }
     rows[n].status = "quarantined";
     rows[n].reason = faults[n]->fault;
+    rows[n].modules_not_judged = 0;
+    rows[n].not_judged.clear();
     log.warn(fmt::format("adapter {} is quarantined: {}", rows[n].name, rows[n].reason));
   }
   return rows;

@@ -78,7 +78,7 @@ std::size_t convert(base::DType dtype, std::span<const std::byte> raw, std::size
 
 FactorLoader::FactorLoader(const Inputs& inputs, const std::function<std::unique_ptr<slab::Reader>()>& make_reader,
                            int threads)
-    : inputs_(inputs), threads_(std::max(threads, 1)) {
+    : inputs_(inputs), threads_(std::max(threads, 1)), unreadable_(inputs.adapters.size()) {
   const auto readers = std::min(static_cast<std::size_t>(threads_), std::max<std::size_t>(1, inputs.adapters.size()));
   for (std::size_t n = 0; n < readers; ++n) {
     readers_.push_back(make_reader());
@@ -105,9 +105,32 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
 }
 
 void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position,
-                              compute::FactorStack& stack, std::string& fault) const {
+                              compute::FactorStack& stack, std::string& fault) {
+  if (fill(reader, ref, position, stack, fault)) return;
+  const std::size_t columns = stack.columns(), rank = inputs_.lora(ref).rank;
+  for (std::size_t row = 0; row < stack.out_features; ++row) {
+    std::fill_n(&stack.b[row * columns + stack.first_column(position)], rank, 0.0F);
+  }
+  std::fill(stack.a[position].begin(), stack.a[position].end(), 0.0F);
+}
+
+/// Whether both factors are in their place, every entry finite.
+bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+                        std::string& fault) {
   const auto& lora = inputs_.lora(ref);
-  const Raw raw = read_raw(reader, inputs_.adapters[ref.adapter].weights_file, lora);
+  auto& unreadable = unreadable_[ref.adapter];  // of this reader's adapters, so of this thread alone
+  Raw raw;
+  try {
+    // Storage that fails may take minutes to say so: it is asked once, not once a module.
+    if (unreadable.empty()) raw = read_raw(reader, inputs_.adapters[ref.adapter].weights_file, lora);
+  } catch (const base::Error& error) {
+    if (!adapter::concerns_adapter_alone(error)) throw;
+    unreadable = error.what();
+  }
+  if (!unreadable.empty()) {
+    fault = unreadable;
+    return false;
+  }
   const std::size_t columns = stack.columns(), rank = lora.rank;
   float* const b = &stack.b[stack.first_column(position)];
   auto& a = stack.a[position];
@@ -116,14 +139,12 @@ void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::si
     fault = fmt::format("{} of {} is not finite at element {}", factor, lora.adapter_module, first_fault);
     return false;
   };
-  if (check("lora_B", lora.lora_b, convert(lora.lora_b.dtype, raw.b, stack.out_features, rank, b, columns, threads_)) &&
+  const bool filled =
+      check("lora_B", lora.lora_b, convert(lora.lora_b.dtype, raw.b, stack.out_features, rank, b, columns, threads_)) &&
       check("lora_A", lora.lora_a,
-            convert(lora.lora_a.dtype, raw.a, rank, stack.in_features, a.data(), stack.in_features, threads_))) {
-    compute::bring_into_range(stack, position);
-    return;
-  }
-  for (std::size_t row = 0; row < stack.out_features; ++row) std::fill_n(b + row * columns, rank, 0.0F);
-  std::fill(a.begin(), a.end(), 0.0F);
+            convert(lora.lora_a.dtype, raw.a, rank, stack.in_features, a.data(), stack.in_features, threads_));
+  if (filled) compute::bring_into_range(stack, position);
+  return filled;
 }
 
 std::uint64_t FactorLoader::bytes_read() const {

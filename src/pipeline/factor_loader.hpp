@@ -25,19 +25,22 @@ class FactorLoader {
   FactorLoader(const Inputs& inputs, const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
 
   /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
-  /// that is not finite: its columns are then zero, as they must not spoil their neighbours'. Throws Error(runtime)
-  /// where a file cannot be read.
+  /// that is not finite, or why the adapter's file cannot be read, which is not tried again then: its columns are zero,
+  /// as they must not spoil their neighbours'. Throws where the error is the machine's, not one adapter's.
   void load(const std::vector<LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
 
   std::uint64_t bytes_read() const;
 
  private:
   void load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
-                  std::string& fault) const;
+                  std::string& fault);
+  bool fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+            std::string& fault);
 
   const Inputs& inputs_;
   int threads_;
   std::vector<std::unique_ptr<slab::Reader>> readers_;  // each for its own adapters
+  std::vector<std::string> unreadable_;                 // [adapters]: why; empty for those that could be read so far
 };
 
 }  // namespace winnow::pipeline

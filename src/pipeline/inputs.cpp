@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "open_adapters.hpp"
+#include "winnow/adapter/mapping.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
@@ -24,10 +27,10 @@ struct ModuleOrder {
   bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
 };
 
-std::vector<std::string> adapter_directories(const AuditOptions& options) {
+std::vector<std::string> adapter_directories(const AuditOptions& options, const base::Log& log) {
   auto directories = options.adapters;
   if (!options.zoo.empty()) {
-    const auto found = adapter::find_adapters(options.zoo);
+    const auto found = adapter::find_adapters(options.zoo, options.strict, log);
     directories.insert(directories.end(), found.begin(), found.end());
   }
   return directories;
@@ -38,6 +41,20 @@ Error refused_adapter(const adapter::Adapter& adapter) {
   return Error(ErrorKind::invalid_input, adapter.reason)
       .file(named ? "" : adapter.path)
       .advice("leave out --strict to quarantine it and score the rest");
+}
+
+Error refused_module(const adapter::Adapter& adapter, const adapter::UnjudgedModule& module) {
+  return Error(ErrorKind::invalid_input, fmt::format("module {} cannot be judged: {}", module.module, module.reason))
+      .file(adapter.path)
+      .advice("leave out --strict to score the rest");
+}
+
+/// With --strict, for an adapter that cannot be scored or one of which a part cannot.
+void require_whole(const adapter::Adapter& adapter) {
+  if (adapter.status == adapter::AdapterStatus::quarantined) throw refused_adapter(adapter);
+  for (const auto& module : adapter.unjudged) {
+    if (module.mismatch) throw refused_module(adapter, module);
+  }
 }
 
 /// Every module of a model is as aligned as it was: scores would be noise.
@@ -57,7 +74,7 @@ std::string read_and_serialise(const AuditOptions& options, const base::Log& log
   checkpoint::read_checkpoint(options.aligned, log).serialise(out);
   checkpoint::read_model_config(options.base).serialise(out);
   checkpoint::read_model_config(options.aligned);  // refuses a quantized one
-  const auto directories = adapter_directories(options);
+  const auto directories = adapter_directories(options, log);
   out.put<std::uint64_t>(directories.size());
   for (const auto& directory : directories) out.put(directory);
   return std::move(out).bytes();
@@ -71,17 +88,35 @@ void tell_about(const adapter::Adapter& adapter, const base::Log& log) {
   if (!adapter.skipped.empty()) {
     // One line an adapter: the same reason holds for most of its skipped tensors.
     const auto& first = adapter.skipped.front();
-    log.info(fmt::format("adapter {}: {} tensors not scored, the first {}: {}", adapter.name, adapter.skipped.size(),
-                         first.key, first.reason));
+    log.info(fmt::format("adapter {}: {} tensor{} not scored, the first {}: {}", adapter.name, adapter.skipped.size(),
+                         adapter.skipped.size() == 1 ? "" : "s", first.key, first.reason));
+  }
+}
+
+struct Standing {
+  adapter::AdapterStatus status;
+  std::vector<adapter::UnjudgedModule> unjudged;
+};
+
+/// What pairing the checkpoints made of an adapter.
+void tell_of_change(const Standing& before, const adapter::Adapter& now, const base::Log& log) {
+  if (now.status != before.status) {
+    log.warn(fmt::format("adapter {} is quarantined: {}", now.name, now.reason));
+  } else if (now.unjudged.size() > before.unjudged.size()) {
+    const auto is_new = [&](const auto& module) {
+      return std::none_of(before.unjudged.begin(), before.unjudged.end(),
+                          [&](const auto& known) { return known.module == module.module; });
+    };
+    const auto first = std::find_if(now.unjudged.begin(), now.unjudged.end(), is_new);
+    const auto count = now.unjudged.size() - before.unjudged.size();
+    log.warn(fmt::format("adapter {}: {} module{} not judged, the first {}: {}", now.name, count,
+                         count == 1 ? " is" : "s are", first->module, first->reason));
   }
 }
 
 /// On the coordinator: named apart, talked about, ready to be sent to all.
 std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict, const base::Log& log) {
-  const auto bad = std::find_if(adapters.begin(), adapters.end(), [](const auto& adapter) {
-    return adapter.status == adapter::AdapterStatus::quarantined;
-  });
-  if (strict && bad != adapters.end()) throw refused_adapter(*bad);
+  if (strict) std::for_each(adapters.begin(), adapters.end(), require_whole);
   adapter::assign_unique_names(adapters);
   base::ByteWriter out;
   for (const auto& adapter : adapters) {
@@ -93,18 +128,18 @@ std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict,
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-/// The tensor of the aligned checkpoint that pairs with `base`. A tied head may be stored in one and not in the other.
-const checkpoint::TensorLocation& aligned_partner(const Inputs& inputs, const std::string& weight,
-                                                  const checkpoint::TensorLocation& base) {
+/// Why the two checkpoints have no pair under this name to be compared; nothing where they have one.
+std::optional<Error> pair_fault(const Inputs& inputs, const std::string& weight) {
+  const auto& base = *inputs.base.find(weight);  // the mapping found it there
   const auto* aligned = inputs.aligned.find(weight);
   if (aligned == nullptr) {
-    throw Error(ErrorKind::invalid_input, "the aligned checkpoint lacks a tensor of the base checkpoint")
+    return Error(ErrorKind::invalid_input, "the aligned checkpoint lacks a tensor of the base checkpoint")
         .file(inputs.aligned.directory)
         .tensor(weight)
         .expected("two checkpoints of one architecture");
   }
   if (aligned->shape != base.shape) {
-    throw Error(ErrorKind::invalid_input, "the two checkpoints differ in the shape of a tensor")
+    return Error(ErrorKind::invalid_input, "the two checkpoints differ in the shape of a tensor")
         .file(inputs.aligned.shards.at(aligned->shard).path)
         .tensor(weight)
         .expected(
@@ -113,14 +148,62 @@ const checkpoint::TensorLocation& aligned_partner(const Inputs& inputs, const st
   for (const auto* pair : {&base, aligned}) {
     if (!base::is_computable(pair->dtype)) {
       const auto& catalogue = pair == &base ? inputs.base : inputs.aligned;
-      throw Error(ErrorKind::invalid_input,
-                  fmt::format("weights of dtype {} cannot be audited", base::name(pair->dtype)))
+      return Error(ErrorKind::invalid_input,
+                   fmt::format("weights of dtype {} cannot be audited", base::name(pair->dtype)))
           .file(catalogue.shards.at(pair->shard).path)
           .tensor(weight)
           .expected("BF16, F16, F32 or F64");
     }
   }
-  return *aligned;
+  return std::nullopt;
+}
+
+/// The weights that cannot be compared, and why. One that every adapter needs is a fault of the checkpoints, and
+/// thrown: they are no pair. Otherwise the adapters that need it lose that module, and the others nothing. Nor is it
+/// the pair's fault where the aligned model has a larger vocabulary, which many have.
+std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
+  std::map<std::string, std::size_t> users;
+  std::map<std::string, Error> faults;
+  std::set<std::string> heads;
+  std::size_t scored = 0;
+  for (const auto& adapter : inputs.adapters) {
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    ++scored;
+    for (const auto& lora : adapter.modules) {
+      ++users[lora.weight];
+      if (adapter::is_output_head(lora.adapter_module)) heads.insert(lora.weight);
+    }
+  }
+  for (const auto& [weight, count] : users) {
+    auto fault = pair_fault(inputs, weight);
+    if (!fault) continue;
+    if (count == scored && !heads.contains(weight)) throw *std::move(fault);
+    faults.emplace(weight, *std::move(fault));
+  }
+  return faults;
+}
+
+/// Takes modules that cannot be compared out of their adapters. An adapter of which nothing is left is quarantined.
+void leave_out_unpaired(Inputs& inputs) {
+  const auto faults = unpaired_weights(inputs);
+  if (faults.empty()) return;
+  for (auto& adapter : inputs.adapters) {
+    const auto first = std::find_if(adapter.modules.begin(), adapter.modules.end(),
+                                    [&](const auto& lora) { return faults.contains(lora.weight); });
+    if (first == adapter.modules.end()) continue;
+    const auto& reason = faults.at(first->weight);
+    for (auto lora = first; lora != adapter.modules.end(); ++lora) {
+      const auto fault = faults.find(lora->weight);
+      if (fault != faults.end()) adapter.unjudged.push_back({lora->adapter_module, fault->second.summary(), true});
+    }
+    std::sort(adapter.unjudged.begin(), adapter.unjudged.end(),
+              [](const auto& a, const auto& b) { return a.module < b.module; });
+    std::erase_if(adapter.modules, [&](const auto& lora) { return faults.contains(lora.weight); });
+    if (!adapter.modules.empty()) continue;
+    adapter.status = adapter::AdapterStatus::quarantined;
+    adapter.reason = reason.what();
+    adapter.unjudged.clear();
+  }
 }
 
 /// A square weight shows its orientation only by an adapter's fan_in_fan_out. Where adapters contradict each other, the
@@ -163,20 +246,20 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
     for (std::size_t n = 0; n < directories.size(); ++n) {
       inputs.adapters.push_back(adapter::Adapter::deserialise(in));
     }
-    std::vector<adapter::AdapterStatus> before;
-    for (const auto& adapter : inputs.adapters) before.push_back(adapter.status);
+    std::vector<Standing> before;
+    for (const auto& adapter : inputs.adapters) before.push_back({adapter.status, adapter.unjudged});
     map_modules(inputs, options.subspace_rank);
     for (std::size_t n = 0; n < before.size(); ++n) {
       const auto& adapter = inputs.adapters[n];
-      if (adapter.status == before[n]) continue;
-      if (options.strict) throw refused_adapter(adapter);
-      if (world.is_coordinator()) log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
+      if (options.strict) require_whole(adapter);
+      if (world.is_coordinator()) tell_of_change(before[n], adapter, log);
     }
   });
   return inputs;
 }
 
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
+  leave_out_unpaired(inputs);
   quarantine_contradicting_orientation(inputs);
   std::map<std::string, std::vector<LayerRef>, ModuleOrder> by_module;
   for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
@@ -190,7 +273,7 @@ void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
     task.name = name;
     task.weight = lora.weight;
     task.base = *inputs.base.find(lora.weight);  // the mapping found it there
-    task.aligned = aligned_partner(inputs, lora.weight, task.base);
+    task.aligned = *inputs.aligned.find(lora.weight);
     task.stored_transposed = lora.stored_transposed;
     task.out_features = lora.out_features;
     task.in_features = lora.in_features;

@@ -84,8 +84,9 @@ void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total(
 void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
+  comm::step_together(team_, [&] { load_factors(batch); });
+  if (!alone) share_faults(batch);
   comm::step_together(team_, [&] {
-    load_factors(batch);
     pass_.begin(batch.stack, task.stored_transposed, member_share(task, place_));
     sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
     if (!alone) pass_.complete();
@@ -114,6 +115,29 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   }
   comm::step_together(team_, [&] {
     if (place_.member == 0) add_scores(batch, scores);
+  });
+}
+
+/// Collective. A file may fail one member alone, which every member reads: its sums then lack that adapter. The first
+/// member, which adds the scores, learns of it.
+void ModuleScorer::share_faults(Batch& batch) {
+  const bool mine = std::any_of(batch.faults.begin(), batch.faults.end(), [](const auto& f) { return !f.empty(); });
+  if (team_.maximum(mine ? 1 : 0) == 0) return;
+  std::string bytes;
+  comm::step_together(team_, [&] {
+    base::ByteWriter out;
+    for (const auto& fault : batch.faults) out.put(fault);
+    bytes = std::move(out).bytes();
+  });
+  const auto parts = team_.gather(bytes, 0);
+  comm::step_together(team_, [&] {
+    for (const auto& part : parts) {
+      base::ByteReader in(part);
+      for (auto& fault : batch.faults) {
+        auto theirs = in.get_string();
+        if (fault.empty()) fault = std::move(theirs);
+      }
+    }
   });
 }
 

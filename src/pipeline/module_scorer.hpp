@@ -41,6 +41,7 @@ class ModuleScorer {
 
   void score_batch(Batch& batch, Scores& scores);
   void load_factors(Batch& batch);
+  void share_faults(Batch& batch);
   void pass2(const Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void reduce(const std::function<void()>& sums);

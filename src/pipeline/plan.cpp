@@ -55,12 +55,18 @@ void render_adapters(std::string& text, const Inputs& inputs) {
     if (adapter.status == adapter::AdapterStatus::ok) {
       text += fmt::format("adapter  {}: {} LoRA modules, rank {}, scale {:g}", adapter.name, adapter.modules.size(),
                           adapter.rank, adapter.scale);
-      if (!adapter.skipped.empty()) text += fmt::format(", {} tensors not scored", adapter.skipped.size());
+      if (!adapter.skipped.empty()) {
+        text += fmt::format(", {} tensor{} not scored", adapter.skipped.size(), adapter.skipped.size() == 1 ? "" : "s");
+      }
+      if (!adapter.unjudged.empty()) text += fmt::format(", {} not judged", adapter.unjudged.size());
       text += '\n';
     } else {
       text += fmt::format("adapter  {}: quarantined: {}\n", adapter.name, adapter.reason);
     }
     for (const auto& skipped : adapter.skipped) text += fmt::format("           {}: {}\n", skipped.key, skipped.reason);
+    for (const auto& module : adapter.unjudged) {
+      if (module.mismatch) text += fmt::format("           {}: {}\n", module.module, module.reason);
+    }
   }
 }
 

@@ -80,7 +80,8 @@ std::vector<report::Action> select_anew(const report::Report& report, std::size_
 std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory,
                                           const std::optional<std::string>& select,
                                           const std::optional<std::string>& rank_by, const base::Log& log) {
-  const auto opened = adapter::open_adapter(directory, catalogue_of(report), {}, {.allow_dora = true}, base::Log{});
+  const auto opened = adapter::open_adapter(directory, catalogue_of(report), {},
+                                            {.allow_dora = true, .whole_model = false}, base::Log{});
   if (opened.sha256.empty()) throw Error(ErrorKind::invalid_input, opened.reason);
   const auto n = adapter_row(report, opened);
   if (opened.status != adapter::AdapterStatus::ok) throw Error(ErrorKind::invalid_input, opened.reason);

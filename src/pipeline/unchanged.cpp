@@ -49,6 +49,7 @@ void FileStates::quarantine_changed(Inputs& inputs, bool strict, const base::Log
           .advice("leave out --strict to quarantine the adapter and score the rest");
     }
     adapter.status = adapter::AdapterStatus::quarantined;
+    adapter.unjudged.clear();
     adapter.reason = fmt::format("{}: {}", kChanged, adapter.weights_file);
     log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
   }

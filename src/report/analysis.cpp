@@ -295,7 +295,9 @@ std::string share_text(double value) {
 
 std::string percent_text(double share) {
   if (std::isnan(share)) return "-";
-  return share > 0 && share < 0.005 ? "<1 %" : fmt::format("{:.0f} %", 100 * share);
+  if (share > 0 && share < 0.005) return "<1 %";
+  const auto percent = 100 * share;  // of a share that knows no bounds: alpha may be 1e300
+  return std::abs(percent) < 1e5 ? fmt::format("{:.0f} %", percent) : number_text(percent) + " %";
 }
 
 std::string bytes_text(double bytes) {

@@ -92,7 +92,8 @@ std::string modules_csv(const Report& report) {
 std::string adapters_csv(const Report& report) {
   Csv csv;
   header(csv, {"adapter", "path", "status", "reason", "rank", "alpha", "scaling", "sha256", "modules_scored",
-               "modules_pruned", "share_pruned", "zoo_rank", "worst_score", "worst_modules"});
+               "modules_pruned", "share_pruned", "zoo_rank", "worst_score", "worst_modules", "modules_not_judged",
+               "not_judged"});
   csv.end();
   const auto summaries = summarise_adapters(report);
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
@@ -102,7 +103,8 @@ std::string adapters_csv(const Report& report) {
     csv.field(row.rank).field(row.alpha).field(row.scaling).field(row.sha256);
     csv.field(summary.modules_scored).field(summary.modules_pruned).field(summary.share_pruned);
     csv.field(summary.zoo_rank).field(summary.worst_score);
-    csv.field(fmt::format("{}", fmt::join(module_names(report, summary), " "))).end();
+    csv.field(fmt::format("{}", fmt::join(module_names(report, summary), " ")));
+    csv.field(row.modules_not_judged).field(row.not_judged).end();
   }
   return csv.take();
 }
@@ -198,7 +200,9 @@ Json adapters_json(const Report& report) {
                    {"share_pruned", summary.share_pruned},
                    {"zoo_rank", summary.zoo_rank},
                    {"worst_score", summary.worst_score},
-                   {"worst_modules", module_names(report, summary)}});
+                   {"worst_modules", module_names(report, summary)},
+                   {"modules_not_judged", row.modules_not_judged},
+                   {"not_judged", row.not_judged}});
   }
   return out;
 }

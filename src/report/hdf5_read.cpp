@@ -84,6 +84,10 @@ void read_adapters(const Source& source, Report& report) {
   columns.number("alpha", &AdapterRow::alpha);
   columns.number("scaling", &AdapterRow::scaling);
   columns.text("sha256", &AdapterRow::sha256);
+  const auto members = source.members(group, "adapters");
+  if (std::find(members.begin(), members.end(), "not_judged") == members.end()) return;  // of an earlier version
+  columns.number("modules_not_judged", &AdapterRow::modules_not_judged);
+  columns.text("not_judged", &AdapterRow::not_judged);
 }
 
 void require_meanings(const Source& source, const std::string& name, const std::vector<std::uint8_t>& codes,

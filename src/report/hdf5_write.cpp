@@ -139,6 +139,8 @@ void write_adapters(const Image& image, const Report& report, const Handle& scal
   columns.number("alpha", &AdapterRow::alpha, "1", "LoRA alpha");
   columns.number("scaling", &AdapterRow::scaling, "1", "factor s of the update s B A");
   columns.text("sha256", &AdapterRow::sha256, "SHA-256 of the adapter's weights");
+  columns.number("modules_not_judged", &AdapterRow::modules_not_judged, "1", "LoRA modules that could not be scored");
+  columns.text("not_judged", &AdapterRow::not_judged, "which LoRA modules could not be scored, by reason");
   write_summaries(image, group, report, scale);
   write_training_steps(image, group, report, scale);
 }

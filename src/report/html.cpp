@@ -140,8 +140,8 @@ std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter
                                 modules.size() == 1 ? "module takes" : "modules take");
   for (std::size_t i = 0; i < std::min(kUndoingListed, modules.size()); ++i) {
     const auto m = modules[i];
-    out += fmt::format("{}<span class=\"mono\">{}</span> ({:.0f} %{})", i == 0 ? "" : ", ",
-                       breakable(report.modules[m].name), 100 * removed(m),
+    out += fmt::format("{}<span class=\"mono\">{}</span> ({}{})", i == 0 ? "" : ", ", breakable(report.modules[m].name),
+                       for_html(percent_text(removed(m))),
                        analysis.action(adapter.index, m) == Action::prune ? ", selected" : "");
   }
   if (modules.size() > kUndoingListed) out += fmt::format(" and {} more", modules.size() - kUndoingListed);
@@ -175,6 +175,9 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
   if (!adapter.unscored.empty()) {
     out += fmt::format("<p>Not scored, so not judged ({}): {}</p>\n", adapter.unscored.size(),
                        module_list(report, adapter.unscored));
+  }
+  if (row.modules_not_judged != 0) {
+    out += fmt::format("<p>Not judged ({}): {}</p>\n", row.modules_not_judged, breakable(row.not_judged));
   }
   return out + "</article>\n";
 }

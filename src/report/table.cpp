@@ -7,6 +7,7 @@
 #include "grid.hpp"
 #include "table_drift.hpp"
 #include "text.hpp"
+#include "winnow/base/text.hpp"
 #include "winnow/report/render.hpp"
 
 namespace winnow::report {
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::size_t kDetailed = 3;  // adapters shown in full where there are many
 constexpr std::size_t kUnscoredListed = 10;
+constexpr std::size_t kNotJudgedShown = 600;  // bytes; the report has all
 
 std::string head(const Analysis& analysis, std::size_t width) {
   const auto& report = analysis.report();
@@ -98,10 +100,9 @@ std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter
   const auto modules = analysis.undoing_modules(adapter);
   std::string names;
   for (std::size_t i = 0; i < std::min(kListed, modules.size()); ++i) {
-    names +=
-        fmt::format("{}{} ({:.0f} %{})", i == 0 ? "" : ", ", for_terminal(analysis.report().modules[modules[i]].name),
-                    100 * analysis.value("alignment_removed", adapter.index, modules[i]),
-                    analysis.action(adapter.index, modules[i]) == Action::prune ? ", selected" : "");
+    names += fmt::format("{}{} ({}{})", i == 0 ? "" : ", ", for_terminal(analysis.report().modules[modules[i]].name),
+                         percent_text(analysis.value("alignment_removed", adapter.index, modules[i])),
+                         analysis.action(adapter.index, modules[i]) == Action::prune ? ", selected" : "");
   }
   if (modules.size() > kListed) names += fmt::format(" and {} more", modules.size() - kListed);
   return modules.empty() ? "" : wrapped(fmt::format("take alignment back ({}): {}", modules.size(), names), 2, width);
@@ -142,6 +143,11 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
       names += fmt::format(" and {} more", adapter.unscored.size() - kUnscoredListed);
     }
     out += wrapped(fmt::format("not scored, so not judged ({}): {}", adapter.unscored.size(), names), 2, options.width);
+  }
+  if (row.modules_not_judged != 0) {
+    out += wrapped(fmt::format("not judged ({}): {}", row.modules_not_judged,
+                               for_terminal(base::abbreviated(row.not_judged, kNotJudgedShown))),
+                   2, options.width);
   }
   return out;
 }

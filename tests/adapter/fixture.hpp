@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -113,6 +116,22 @@ base::Error error_of(Call call) {
   ADD_FAILURE() << "no error was thrown";
   return {base::ErrorKind::runtime, "none"};
 }
+
+/// Without root's right to read everything, while it lives. Skips nothing where the tests are not run by root.
+class AsNobody {
+ public:
+  AsNobody() : was_(::geteuid()) {
+    if (was_ == 0 && ::seteuid(65534) != 0) throw std::runtime_error("cannot become nobody");
+  }
+  ~AsNobody() {
+    if (was_ == 0 && ::seteuid(0) != 0) std::abort();
+  }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+
+ private:
+  uid_t was_;
+};
 
 /// A log that keeps what it is told.
 struct Messages {

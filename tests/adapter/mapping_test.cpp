@@ -30,14 +30,20 @@ TEST_P(Aliases, MapInBothDirections) {
   EXPECT_EQ(map_module(b, catalogue({{std::string(a) + ".weight", {4, 4}}}), {}).module, a);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Aliases,
-                         testing::Values(Alias{"model.layers.7.x", "model.language_model.layers.7.x"},
-                                         Alias{"model.layers.7.x", "language_model.model.layers.7.x"},
-                                         Alias{"model.language_model.layers.7.x", "language_model.model.layers.7.x"},
-                                         Alias{"transformer.h.7.attn.c_attn", "h.7.attn.c_attn"},
-                                         Alias{"model.layers.7.x", "layers.7.x"},
-                                         Alias{"model.decoder.layers.7.x", "decoder.layers.7.x"},
-                                         Alias{"lm_head", "language_model.lm_head"}, Alias{"transformer.wte", "wte"}));
+INSTANTIATE_TEST_SUITE_P(
+    All, Aliases,
+    testing::Values(Alias{"model.layers.7.x", "model.language_model.layers.7.x"},
+                    Alias{"model.layers.7.x", "language_model.model.layers.7.x"},
+                    Alias{"model.language_model.layers.7.x", "language_model.model.layers.7.x"},
+                    Alias{"transformer.h.7.attn.c_attn", "h.7.attn.c_attn"}, Alias{"model.layers.7.x", "layers.7.x"},
+                    Alias{"model.decoder.layers.7.x", "decoder.layers.7.x"}, Alias{"lm_head", "language_model.lm_head"},
+                    Alias{"transformer.wte", "wte"}, Alias{"lm_head", "embed_out"}, Alias{"model.shared", "shared"},
+                    Alias{"model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"},
+                    Alias{"model.vision_tower.encoder.layers.0.x", "vision_tower.encoder.layers.0.x"},
+                    Alias{"model.vision_tower.encoder.layers.0.x", "vision_tower.vision_model.encoder.layers.0.x"},
+                    Alias{"model.multi_modal_projector.linear_1", "multi_modal_projector.linear_1"},
+                    Alias{"model.layers.7.mlp.gate", "model.layers.7.block_sparse_moe.gate"},
+                    Alias{"model.layers.7.mlp.gate", "layers.7.block_sparse_moe.gate"}));
 
 TEST(Mapping, KeepsTheOrderOfAliases) {
   EXPECT_THAT(module_aliases("transformer.h.1.a"),
@@ -75,6 +81,51 @@ TEST(Mapping, FallsBackFromAHeadToTheEmbeddingItIsTiedTo) {
   EXPECT_EQ(mapped.weight, "model.embed_tokens.weight");
   EXPECT_TRUE(mapped.tied);
   EXPECT_EQ(map_module("lm_head", catalogue({{"wte.weight", {8, 4}}}), {}).weight, "wte.weight");
+}
+
+struct TiedHead {
+  const char *head, *embedding;
+};
+class TiedHeads : public testing::TestWithParam<TiedHead> {};
+
+TEST_P(TiedHeads, FallBackToTheEmbeddingOfTheirArchitecture) {
+  const auto [head, embedding] = GetParam();
+  const auto name = std::string(embedding);
+  const auto mapped = map_module(head, catalogue({{name + ".weight", {8, 4}}, {"norm.weight", {4}}}), {});
+  EXPECT_EQ(mapped.module, name);
+  EXPECT_TRUE(mapped.tied);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TiedHeads,
+                         testing::Values(TiedHead{"lm_head", "model.decoder.embed_tokens"},         // OPT
+                                         TiedHead{"lm_head", "decoder.embed_tokens"},               // OPT, bare
+                                         TiedHead{"lm_head", "transformer.word_embeddings"},        // BLOOM, Falcon
+                                         TiedHead{"lm_head", "word_embeddings"},                    // BLOOM, bare
+                                         TiedHead{"lm_head", "shared"},                             // T5
+                                         TiedHead{"lm_head", "model.shared"},                       // BART
+                                         TiedHead{"lm_head", "language_model.model.embed_tokens"},  // Gemma 3
+                                         TiedHead{"lm_head", "backbone.embeddings"},                // Mamba
+                                         TiedHead{"proj_out", "model.decoder.embed_tokens"},        // Whisper
+                                         TiedHead{"cls.predictions.decoder", "bert.embeddings.word_embeddings"}));
+
+TEST(Mapping, TakesTheSharedEmbeddingWhereCopiesOfItAreStored) {
+  const auto weights = catalogue({{"model.shared.weight", {8, 4}},
+                                  {"model.encoder.embed_tokens.weight", {8, 4}},
+                                  {"model.decoder.embed_tokens.weight", {8, 4}}});
+  EXPECT_EQ(map_module("lm_head", weights, {}).weight, "model.shared.weight");
+}
+
+TEST(Mapping, KnowsLayersThatTheCheckpointDoesNotHave) {
+  const auto weights = catalogue({{"model.layers.0.mlp.up_proj.weight", {4, 4}},
+                                  {"model.layers.1.mlp.up_proj.weight", {4, 4}},
+                                  {"model.layers.10.mlp.up_proj.weight", {4, 4}},
+                                  {"lm_head.weight", {4, 4}}});
+  EXPECT_TRUE(lies_beyond_last_layer("model.layers.2.mlp.up_proj", weights));
+  EXPECT_TRUE(lies_beyond_last_layer("language_model.model.layers.2.mlp.up_proj", weights));
+  EXPECT_FALSE(lies_beyond_last_layer("model.layers.1.mlp.router", weights));
+  EXPECT_FALSE(lies_beyond_last_layer("layers.10.mlp.router", weights));
+  EXPECT_FALSE(lies_beyond_last_layer("model.vision_tower.encoder.layers.2.mlp.fc1", weights));
+  EXPECT_FALSE(lies_beyond_last_layer("score", weights));
 }
 
 TEST(Mapping, DoesNotFallBackWhereTheModelSaysUntied) {

@@ -1,3 +1,6 @@
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <cmath>
 
 #include "adapter/fixture.hpp"
@@ -127,7 +130,7 @@ TEST_F(OpenAdapter, ToleratesKeysWithoutPrefixAndSaysSo) {
   tensors({{kQ + ".lora_A.weight", {2, 8}}, {kQ + ".lora_B.weight", {8, 2}}});
   const auto adapter = open_ok();
   EXPECT_EQ(adapter.modules.at(0).adapter_module, kQ);
-  EXPECT_THAT(adapter.warnings, HasSubstr("lack the prefix base_model.model."));
+  EXPECT_THAT(adapter.warnings, HasSubstr("2 keys lack the prefix base_model.model.; PEFT does not load them."));
 }
 
 TEST_F(OpenAdapter, WarnsWhereTheRankIsNotTheConfigs) {
@@ -136,7 +139,7 @@ TEST_F(OpenAdapter, WarnsWhereTheRankIsNotTheConfigs) {
   const auto adapter = open_ok();
   EXPECT_EQ(adapter.rank, 2U);
   EXPECT_DOUBLE_EQ(adapter.modules.at(0).scale, 4);
-  EXPECT_THAT(adapter.warnings, HasSubstr("1 modules have another rank than the config says"));
+  EXPECT_THAT(adapter.warnings, HasSubstr("1 module has another rank than the config says"));
 }
 
 TEST_F(OpenAdapter, MapsThroughPrefixAliases) {
@@ -203,7 +206,9 @@ TEST_P(SkippedTensors, AreListedWithTheReason) {
   EXPECT_EQ(adapter.modules.size(), 1U);
   ASSERT_EQ(adapter.skipped.size(), GetParam().tensors.size());
   for (const auto& tensor : adapter.skipped) EXPECT_THAT(tensor.reason, HasSubstr(GetParam().reason));
-  EXPECT_THAT(adapter.warnings, HasSubstr(fmt::format("{} tensors are not scored", adapter.skipped.size())));
+  EXPECT_THAT(adapter.warnings, HasSubstr(adapter.skipped.size() == 1
+                                              ? "1 tensor is not scored"
+                                              : fmt::format("{} tensors are not scored", adapter.skipped.size())));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -368,6 +373,51 @@ TEST_F(OpenAdapter, QuarantinesALayerThatIsNotLinear) {
   EXPECT_THAT(reason(), HasSubstr("is not a linear layer"));
 }
 
+// --- scored as far as it matches
+
+TEST_F(OpenAdapter, ScoresWhatMatchesAndCountsTheRest) {
+  config(R"(, "r": 2)");
+  const std::string router = "model.layers.0.mlp.router", vision = "model.eyes.layers.3.fc1";
+  weights_ = catalogue({{kQ + ".weight", {8, 8}}, {"lm_head.weight", {32, 8}}, {kUp + ".weight", {16, 8, 3}}});
+  weights_.tensors.find("lm_head.weight")->second.dtype = base::DType::f8_e4m3;
+  tensors(lora(kQ, 2, 8, 8) + lora(router, 2, 8, 4) + lora(vision, 2, 8, 8) + lora("lm_head", 2, 8, 32) +
+          lora(kUp, 2, 8, 16) +
+          std::vector<TestTensor>{{"base_model.model.model.embed_tokens.lora_embedding_A", {2, 32}},
+                                  {"base_model.model.model.embed_tokens.lora_embedding_B", {8, 2}}});
+  const auto adapter = open_ok();
+  ASSERT_EQ(adapter.modules.size(), 1U);
+  EXPECT_EQ(adapter.modules[0].module, kQ);
+  std::vector<std::string> unjudged;
+  for (const auto& [module, reason, mismatch] : adapter.unjudged) {
+    unjudged.push_back(fmt::format("{}: {}{}", module, reason, mismatch ? "" : " (never scored)"));
+  }
+  EXPECT_THAT(unjudged, testing::ElementsAre("lm_head: its weight is of dtype F8_E4M3",
+                                             "model.embed_tokens: LoRA on an embedding (never scored)",
+                                             vision + ": no tensor of the checkpoint matches it",
+                                             router + ": no tensor of the checkpoint matches it",
+                                             kUp + ": its weight is not a matrix"));
+  EXPECT_THAT(adapter.warnings, HasSubstr("4 modules are not judged, the first lm_head: its weight is of dtype"));
+}
+
+TEST_F(OpenAdapter, DoesNotJudgeAHeadOfAnotherVocabulary) {
+  config(R"(, "r": 2)");
+  weights_ = catalogue({{kQ + ".weight", {8, 8}}, {"lm_head.weight", {32, 8}}});
+  tensors(lora(kQ, 2, 8, 8) + lora("lm_head", 2, 8, 33));
+  EXPECT_EQ(open_ok().unjudged.at(0).reason, "the checkpoint's vocabulary has another size");
+}
+
+TEST_F(OpenAdapter, SaysOneOfOneThing) {
+  config(R"(, "r": 2)");
+  tensors({{kQ + ".lora_A.weight", {2, 8}}, {test::kPrefix + kQ + ".lora_B.weight", {8, 2}}});
+  EXPECT_THAT(open_ok().warnings, HasSubstr("1 key lacks the prefix base_model.model.; PEFT does not load it."));
+}
+
+TEST_F(OpenAdapter, SaysOnceWhatLlamaCppIgnores) {
+  config(R"(, "r": 4, "lora_alpha": 8, "use_rslora": true, "alpha_pattern": {"q_proj": 2})");
+  tensors(lora(kQ, 4, 8, 8));
+  EXPECT_EQ(open_ok().warnings, "llama.cpp ignores rsLoRA, rank_pattern and alpha_pattern and applies another scale.");
+}
+
 TEST_F(OpenAdapter, QuarantinesAModuleThatIsNotInTheCheckpoint) {
   config(R"(, "r": 2)");
   tensors(lora(kQ, 2, 8, 8) + lora("model.layers.1.self_attn.q_proj", 2, 8, 8));
@@ -406,17 +456,78 @@ TEST_F(OpenAdapter, QuarantinesACatastrophicPattern) {
   EXPECT_THAT(reason(), HasSubstr("takes too long"));
 }
 
-TEST_F(OpenAdapter, PassesAnErrorOfTheMachineOn) {
-  if (::geteuid() == 0) {
-    // root may read everything: a link to itself is an error of the file system for everybody
-    std::filesystem::create_symlink("adapter_config.json", directory_ / "adapter_config.json");
-    EXPECT_THAT(reason(), HasSubstr("adapter_config.json is missing"));
-    return;
-  }
+// --- files that cannot be read
+
+TEST_F(OpenAdapter, QuarantinesALinkInACircle) {
+  std::filesystem::create_symlink("adapter_config.json", directory_ / "adapter_config.json");
+  EXPECT_THAT(reason(), AllOf(HasSubstr("adapter_config.json"), HasSubstr("Too many levels of symbolic links")));
+}
+
+TEST_F(OpenAdapter, QuarantinesFilesOfSomebodyElse) {
   config("");
   tensors(lora(kQ, 2, 8, 8));
-  std::filesystem::permissions(directory_ / "adapter_model.safetensors", std::filesystem::perms::none);
-  EXPECT_EQ(test::error_of([&] { open(); }).kind(), base::ErrorKind::runtime);
+  for (const auto* file : {"adapter_model.safetensors", "adapter_config.json", ""}) {
+    const auto path = (directory_ / file).string();
+    const auto before = std::filesystem::status(path).permissions();
+    std::filesystem::permissions(path, std::filesystem::perms::none);
+    {
+      const test::AsNobody nobody;
+      EXPECT_THAT(reason(), HasSubstr("Permission denied"));
+    }
+    std::filesystem::permissions(path, before);
+  }
+}
+
+TEST_F(OpenAdapter, DoesNotWaitForAPipe) {
+  for (const auto* file : {"adapter_config.json", "adapter_model.safetensors"}) {
+    config("");
+    tensors(lora(kQ, 2, 8, 8));
+    std::filesystem::remove(directory_ / file);
+    ASSERT_EQ(::mkfifo((directory_ / file).c_str(), 0600), 0);
+    EXPECT_THAT(reason(), AllOf(HasSubstr(file), HasSubstr("expected a plain file")));
+    std::filesystem::remove(directory_ / file);
+  }
+}
+
+TEST_F(OpenAdapter, SaysThatAnAdapterIsADirectory) {
+  config("");
+  tensors(lora(kQ, 2, 8, 8));
+  const auto adapter =
+      open_adapter((directory_ / "adapter_model.safetensors").string(), weights_, model_, {}, base::Log());
+  EXPECT_THAT(adapter.reason, AllOf(HasSubstr("an adapter is a directory, not a file"), HasSubstr("--zoo")));
+}
+
+TEST_F(OpenAdapter, QuarantinesAnEndlessFileWithoutReadingIt) {
+  config("");
+  tensors(lora(kQ, 2, 8, 8));
+  std::filesystem::resize_file(directory_ / "adapter_model.safetensors", std::uintmax_t{1} << 40U);
+  EXPECT_THAT(reason(), HasSubstr("bytes after its last tensor"));
+}
+
+TEST_F(OpenAdapter, QuarantinesAHugeOrDeepConfig) {
+  tensors(lora(kQ, 2, 8, 8));
+  test::write_file(directory_ / "adapter_config.json", "{}");
+  std::filesystem::resize_file(directory_ / "adapter_config.json", std::uintmax_t{2} << 30U);
+  EXPECT_THAT(reason(), HasSubstr("too large"));
+  std::filesystem::remove(directory_ / "adapter_config.json");
+  config(R"(, "x": )" + std::string(200'000, '['));
+  EXPECT_THAT(reason(), HasSubstr("nested more than"));
+}
+
+TEST_F(OpenAdapter, QuarantinesARankAboveAnyUpdates) {
+  config(R"(, "r": 2000)");
+  tensors(lora(kQ, 2000, 8, 8));
+  EXPECT_THAT(reason(), AllOf(HasSubstr("a rank above that of any update"), HasSubstr("found 2000")));
+}
+
+TEST_F(OpenAdapter, OnlyTheMachinesErrorsEndTheRun) {
+  const auto error = [](int number) {
+    return base::Error(base::ErrorKind::runtime, "cannot open file").os_error(number);
+  };
+  for (const auto number : {EIO, EACCES, ESTALE, ELOOP, 0})
+    EXPECT_TRUE(concerns_adapter_alone(error(number))) << number;
+  for (const auto number : {EMFILE, ENFILE, ENOMEM}) EXPECT_FALSE(concerns_adapter_alone(error(number))) << number;
+  EXPECT_FALSE(concerns_adapter_alone(base::Error(base::ErrorKind::stopped, "stopped")));
 }
 
 TEST_F(OpenAdapter, SurvivesSerialisation) {
@@ -424,6 +535,7 @@ TEST_F(OpenAdapter, SurvivesSerialisation) {
   tensors(lora(kQ, 2, 8, 8) + lora(kUp, 2, 8, 16) + std::vector<TestTensor>{{"base_model.model.lm_head.weight", {2}}});
   auto adapter = open_ok();
   adapter.reason = "x";
+  adapter.unjudged.push_back({"m", "why", true});
   base::ByteWriter out;
   adapter.serialise(out);
   base::ByteReader in(out.bytes());
@@ -436,6 +548,7 @@ TEST_F(OpenAdapter, SurvivesSerialisation) {
   EXPECT_EQ(copy.modules[1].lora_b.offset, adapter.modules[1].lora_b.offset);
   EXPECT_EQ(copy.modules[1].lora_b.shape, adapter.modules[1].lora_b.shape);
   EXPECT_EQ(copy.skipped.at(0).reason, adapter.skipped.at(0).reason);
+  EXPECT_EQ(copy.unjudged.at(0).reason, "why");
   EXPECT_EQ(copy.name, adapter.name);
   EXPECT_EQ(copy.warnings, adapter.warnings);
   EXPECT_EQ(copy.sha256, adapter.sha256);
@@ -444,7 +557,7 @@ TEST_F(OpenAdapter, SurvivesSerialisation) {
 TEST(GoldenAdapters, AllOpen) {
   const std::string golden = std::string(WINNOW_TEST_DATA) + "/golden";
   const auto weights = checkpoint::read_checkpoint(golden + "/base", base::Log());
-  for (const auto& directory : find_adapters(golden + "/adapters")) {
+  for (const auto& directory : find_adapters(golden + "/adapters", true, base::Log())) {
     const auto adapter =
         open_adapter(directory, weights, checkpoint::read_model_config(golden + "/base"), {}, base::Log());
     EXPECT_EQ(adapter.status, AdapterStatus::ok) << adapter.reason;

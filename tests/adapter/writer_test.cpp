@@ -92,13 +92,34 @@ TEST_F(Writer, PatternsGiveTheKeptModulesTheSameScale) {
   const auto* text = R"({"peft_type": "LORA", "r": 2, "lora_alpha": 16, "use_rslora": true,
       "alpha_pattern": {"layers\\.(?!0\\.)\\d+\\..*v_proj": 3, "q_proj": 5}, "rank_pattern": {"v_proj": 2}})";
   test::write_file(source() / "adapter_config.json", text);
-  write({kQ1});
+  EXPECT_EQ(write({kQ1}).limits, "relies on rsLoRA, which llama.cpp ignores");
   const auto parsed = parse_peft_config(test::read_file(output() / "adapter_config.json"), "c", base::Log());
   const auto original = parse_peft_config(text, "c", base::Log());
   for (const auto& module : {kQ0, kV1}) {
     EXPECT_EQ(module_scaling(parsed, module, 2).scale, module_scaling(original, module, 2).scale);
   }
-  EXPECT_THAT(messages_.texts, ElementsAre(HasSubstr("relies on rsLoRA, which llama.cpp ignores")));
+  EXPECT_THAT(messages_.texts, IsEmpty()) << "an audit says so when it opens the adapter";
+}
+
+/// As PEFT writes an adapter on all linear layers of a mixture of experts: routers and experts are bare parameters.
+TEST_F(Writer, DropTakesPrunedParametersOutOfTargetParameters) {
+  test::write_file(source() / "adapter_config.json",
+                   R"({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"],
+                       "target_parameters": ["gate.weight", "gate_up_proj", "down_proj"]})");
+  const std::string gate0 = "model.layers.0.mlp.gate", gate1 = "model.layers.1.mlp.gate",
+                    experts = "model.layers.0.mlp.experts";
+  write_tensors(lora(kQ0, 2, 8, 8) + lora(kQ1, 2, 8, 8) + lora(gate0, 2, 8, 4) + lora(gate1, 2, 8, 4) +
+                lora(experts, 8, 8, 8));
+  write({kQ0});
+  EXPECT_EQ(config()["target_modules"].dump(), fmt::format(R"(["{}"])", kQ1));
+  EXPECT_EQ(config()["target_parameters"].dump(), R"(["gate.weight","gate_up_proj","down_proj"])");
+  fs::remove_all(output());
+  write({kQ0, gate0});
+  EXPECT_EQ(config()["target_modules"].dump(), fmt::format(R"(["{}"])", kQ1));
+  EXPECT_EQ(config()["target_parameters"].dump(), fmt::format(R"(["{}.weight","gate_up_proj","down_proj"])", gate1));
+  fs::remove_all(output());
+  write({gate0, gate1});
+  EXPECT_EQ(config()["target_parameters"].dump(), R"(["gate_up_proj","down_proj"])");
 }
 
 TEST_F(Writer, PatternsOfPrunedModulesOnlyAreLeftOut) {

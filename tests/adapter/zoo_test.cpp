@@ -9,6 +9,10 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
+std::vector<std::string> find(const fs::path& root, bool strict = false, const base::Log& log = base::Log()) {
+  return find_adapters(root.string(), strict, log);
+}
+
 std::string config_in(const fs::path& directory) {
   write_file(directory / "adapter_config.json", "{}");
   return directory.string();
@@ -19,13 +23,13 @@ TEST(Zoo, FindsEveryDirectoryWithAConfigSorted) {
   const auto b = config_in(root / "b"), nested = config_in(root / "a/x/y"), inside = config_in(root / "b/checkpoint-5");
   write_file(root / "c/other.json", "{}");
   config_in(root / ".hidden");
-  EXPECT_THAT(find_adapters(root.path().string()), ElementsAre(nested, b, inside));
+  EXPECT_THAT(find(root.path()), ElementsAre(nested, b, inside));
 }
 
 TEST(Zoo, TheRootItselfMayBeAnAdapter) {
   const TemporaryDirectory root;
   const auto self = config_in(root / "a");
-  EXPECT_THAT(find_adapters(self), ElementsAre(self));
+  EXPECT_THAT(find(self), ElementsAre(self));
 }
 
 TEST(Zoo, FollowsLinksButNotInCircles) {
@@ -36,7 +40,7 @@ TEST(Zoo, FollowsLinksButNotInCircles) {
   fs::create_directory_symlink(elsewhere / "real", root / "zoo/twin");
   fs::create_directory_symlink(root / "zoo", root / "zoo/loop");
   fs::create_directory_symlink(root / "nowhere", root / "zoo/dangling");
-  EXPECT_THAT(find_adapters((root / "zoo").string()), ElementsAre((root / "zoo/link").string()));
+  EXPECT_THAT(find(root / "zoo"), ElementsAre((root / "zoo/link").string()));
 }
 
 TEST(Zoo, ReadsAManifest) {
@@ -44,19 +48,62 @@ TEST(Zoo, ReadsAManifest) {
   const auto a = config_in(root / "a"), far = config_in(root / "far/b");
   write_file(root / "lists/zoo.txt", fmt::format("# comment\n\n  ../a \r\n{}\n../a\n../missing", far));
   // The missing one stays: opening it quarantines it, with the reason.
-  EXPECT_THAT(find_adapters((root / "lists/zoo.txt").string()), ElementsAre(a, far, (root / "missing").string()));
+  EXPECT_THAT(find(root / "lists/zoo.txt"), ElementsAre(a, far, (root / "missing").string()));
+}
+
+TEST(Zoo, AManifestFromWindowsIsReadAsItIsMeant) {
+  const TemporaryDirectory root;
+  const auto a = config_in(root / "a"), b = config_in(root / "b");
+  write_file(root / "zoo.txt",
+             "\xEF\xBB\xBF"
+             "a\r\nb\r\n");
+  EXPECT_THAT(find(root / "zoo.txt"), ElementsAre(a, b));
+}
+
+TEST(Zoo, AManifestThatIsNoTextIsRefusedOnce) {
+  const TemporaryDirectory root;
+  test::write_tensors(root / "weights", test::lora("x", 2, 8, 8));
+  write_file(root / "utf16", std::string_view("\xFF\xFE"
+                                              "a\0/\0b\0\n\0",
+                                              10));
+  write_file(root / "long", "a\n" + std::string(5000, 'x') + "\n");
+  for (const auto* name : {"weights", "utf16", "long"}) {
+    test::Messages messages;
+    const auto error = test::error_of([&] { find(root / name, false, messages.log); });
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), HasSubstr("manifest is not a text file: " + (root / name).string()));
+    EXPECT_THAT(messages.texts, testing::IsEmpty());
+  }
+}
+
+TEST(Zoo, ADirectoryThatCannotBeReadIsLeftOutAndNamed) {
+  const TemporaryDirectory root;
+  const auto a = config_in(root / "a"), closed = (root / "closed").string(), c = config_in(root / "sub/c");
+  config_in(root / "closed/inside");
+  fs::permissions(root.path(), fs::perms(0755));
+  fs::permissions(closed, fs::perms::none);
+  {
+    const test::AsNobody nobody;
+    test::Messages messages;
+    EXPECT_THAT(find(root.path(), false, messages.log), ElementsAre(a, c));
+    EXPECT_THAT(messages.texts, ElementsAre(testing::AllOf(HasSubstr(closed), HasSubstr("Permission denied"))));
+    const auto error = test::error_of([&] { find(root.path(), true); });
+    EXPECT_EQ(error.kind(), base::ErrorKind::runtime);
+    EXPECT_EQ(error.file(), closed);
+    EXPECT_EQ(test::error_of([&] { find(closed); }).file(), closed) << "a zoo that cannot be read itself";
+  }
+  fs::permissions(closed, fs::perms(0755));
 }
 
 TEST(Zoo, WithoutAdaptersIsRefused) {
   const TemporaryDirectory root;
   write_file(root / "empty.txt", "# nothing\n");
   for (const auto& path : {root.path(), root / "empty.txt"}) {
-    const auto error = test::error_of([&] { find_adapters(path.string()); });
+    const auto error = test::error_of([&] { find(path); });
     EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
     EXPECT_THAT(error.what(), HasSubstr("no adapters found: " + path.string()));
   }
-  EXPECT_THAT(test::error_of([&] { find_adapters((root / "missing").string()); }).what(),
-              HasSubstr("no such adapter zoo"));
+  EXPECT_THAT(test::error_of([&] { find(root / "missing"); }).what(), HasSubstr("no such adapter zoo"));
 }
 
 std::vector<std::string> names(const std::vector<std::string>& paths) {

@@ -70,6 +70,8 @@ usage() {
   done
   refuses 2 "unexpected argument extra" "${audit[@]}" extra
   refuses 2 "unexpected argument extra" report r.h5 extra
+  refuses 2 "unexpected argument b; expected one directory after each --adapter; for all adapters in a directory give --zoo DIR" \
+    audit "${models[@]}" --report r.h5 --adapter a b
   refuses 2 "unrecognised option '--repor'" "${plan[@]}" --repor x.h5
   refuses 2 "'--report' cannot be specified more than once" "${audit[@]}" --report again.h5
   refuses 2 "'--threads' is missing" "${audit[@]}" --threads
@@ -183,6 +185,8 @@ inputs() {
     audit --base family/base --aligned family/adapters --adapter $one --report r.h5
   refuses 2 "--base and --aligned are the same checkpoint: ./family/base" \
     audit --base family/base --aligned ./family/base --adapter $one --report r.h5
+  refuses 3 "manifest is not a text file: $one/adapter_model.safetensors" \
+    audit "${models[@]}" --zoo $one/adapter_model.safetensors --report r.h5
   refuses 3 "no such adapter zoo: absent" audit "${models[@]}" --zoo absent --report r.h5
   mkdir empty
   refuses 3 "no adapters found: empty" audit "${models[@]}" --zoo empty --report r.h5
@@ -196,6 +200,10 @@ inputs() {
   check "a quarantined adapter is not counted" grep -q "2 adapters (1 quarantined)" out
   "$winnow" audit "${models[@]}" --adapter absent --report r2.h5 >out 2>err
   check "one bad adapter and no other: exit code" test $? = 3
+  "$winnow" audit "${models[@]}" --adapter $one/adapter_model.safetensors --report r2.h5 >out 2>err2
+  check "a file as an adapter: exit code" test $? = 3
+  check "a file as an adapter: hint" grep -q "^winnow: error: no adapter could be scored: an adapter is a directory, not a file" err2
+
   check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent$" err
   unscored_zoo
   printf '%s\n' $one $'na\033[31mme\r' >manifest

@@ -26,7 +26,7 @@ import peft_reference as reference  # sets the offline variables before transfor
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 PERTURBATION_RANK = 6
@@ -59,6 +59,13 @@ def phi3():
         hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
         vocab_size=128, max_position_embeddings=64, original_max_position_embeddings=64, pad_token_id=0, bos_token_id=1,
         eos_token_id=2))
+
+
+def qwen3_moe():
+    return Qwen3MoeForCausalLM(Qwen3MoeConfig(
+        hidden_size=32, intermediate_size=48, moe_intermediate_size=16, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2, vocab_size=96,
+        max_position_embeddings=64))
 
 
 LLAMA_ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -132,6 +139,11 @@ MODELS = {
                                     rank_pattern={"gate_up_proj": 6}, alpha_pattern={r".*[13]\..*qkv_proj": 32})),
         "all-linear": ({"dtype": torch.float16}, dict(r=2, lora_alpha=4, target_modules="all-linear")),
         "pissa": ({"expect": "pissa"}, dict(r=4, lora_alpha=4, init_lora_weights="pissa", target_modules=["qkv_proj"])),
+    }),
+    # PEFT targets routers and experts through target_parameters; the experts' factors are stacked and not scored.
+    "qwen3-moe": (qwen3_moe, (None, None), [], {
+        "all-linear": ({}, dict(r=2, lora_alpha=4, target_modules="all-linear")),
+        "attention": ({}, dict(r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"])),
     }),
 }
 

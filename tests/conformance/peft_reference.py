@@ -103,8 +103,9 @@ class Merged:
     def _changed_at_load(self, peft_model):
         """Modules whose base weight PEFT replaced while loading (PiSSA and its like)."""
         for name, layer in peft_model.base_model.model.named_modules():
-            if isinstance(layer, LoraLayer) and not torch.equal(layer.get_base_layer().weight, self.base[name]):
-                yield name
+            if isinstance(layer, LoraLayer) and name in self.base:
+                if not torch.equal(layer.get_base_layer().weight, self.base[name]):
+                    yield name
 
     def update(self, name):
         """dW of a module, [out, in], float64."""
@@ -144,6 +145,8 @@ def expected_of_adapter(base_directory, aligned_weights, adapter_directory):
     merged = Merged(base_directory, adapter_directory)
     modules = {}
     for name in sorted(merged.lora):
+        if name not in merged.base:
+            continue  # fused experts: bare parameters of three dimensions
         layer = merged.modules[name]
         v = linear(layer, aligned_weights[name] - merged.base[name]).numpy()
         update = merged.update(name).numpy()

@@ -20,6 +20,14 @@ def parent_of(parameter):
     return parameter.rpartition(".")[0]
 
 
+def is_parameter(module, config, fused=True):
+    """Whether PEFT targets the module's weight as a parameter, as it does with routers (and all in fused experts)."""
+    entries = config.get("target_parameters") or []
+    if fused and entries and module.endswith((".experts", ".base_layer")):
+        return True
+    return any(f".{module}.weight".endswith(f".{entry}") for entry in entries)
+
+
 def check_files(case, source, written, pruned, repair):
     """The written files against what PEFT, vLLM and llama.cpp read of them."""
     before = json.loads((source / "adapter_config.json").read_text())
@@ -33,8 +41,13 @@ def check_files(case, source, written, pruned, repair):
         case.assertEqual((8 + int.from_bytes(file.read(8), "little")) % 8, 0, "data not aligned to 8 bytes")
 
     # vLLM and llama.cpp: these three must be there, and an adapter is never empty.
-    for key in ("r", "lora_alpha", "target_modules"):
+    for key in ("r", "lora_alpha"):
         case.assertTrue(after.get(key), f"{key} is missing")
+    modules = {key.split(".lora_")[0].removeprefix(PREFIX) for key in new if ".lora_" in key}
+    if all(is_parameter(module, before) for module in modules):
+        case.assertEqual(after["target_modules"], [])  # null is PEFT's own choice for the model
+    else:
+        case.assertTrue(after.get("target_modules"), "target_modules is missing")
     factors = {kind: {key.rsplit(f".{kind}", 1)[0] for key in new if f".{kind}." in key} for kind in ("lora_A", "lora_B")}
     case.assertEqual(factors["lora_A"], factors["lora_B"], "half of a LoRA pair")
     case.assertTrue(factors["lora_A"] or any("lora_embedding_A" in key for key in new))
@@ -49,7 +62,10 @@ def check_files(case, source, written, pruned, repair):
         if pruned:
             case.assertIsInstance(after["target_modules"], list)
             lora = {key.split(".lora_")[0].removeprefix(PREFIX) for key in new if ".lora_" in key}
+            lora -= {module for module in lora if is_parameter(module, before)}
             case.assertEqual(set(after["target_modules"]), lora)
+            case.assertFalse([module for module in pruned if is_parameter(module, after, fused=False)],
+                             "target_parameters still has a pruned module")
             for key in ("layers_to_transform", "layers_pattern", "exclude_modules"):
                 case.assertFalse(after.get(key), f"{key} would leave out or catch other modules")
     else:
@@ -60,7 +76,7 @@ def check_files(case, source, written, pruned, repair):
     for key in set(new) - of_pruned:
         case.assertEqual(new[key].dtype, old[key].dtype, key)
         case.assertTrue(torch.equal(new[key], old[key]), f"{key} changed")
-    may_change = {"target_modules", "layers_to_transform", "layers_pattern", "exclude_modules", "rank_pattern",
+    may_change = {"target_modules", "target_parameters", "layers_to_transform", "layers_pattern", "exclude_modules", "rank_pattern",
                   "alpha_pattern"}
     for key in set(before) | set(after):
         if key not in may_change:
@@ -134,7 +150,7 @@ class Repair(TemporaryDirectoryCase):
 
     def test_keep_top(self):
         """Few modules left: most pattern keys and layers go."""
-        for model in ("llama", "gpt2-bare", "phi3"):
+        for model in ("llama", "gpt2-bare", "phi3", "qwen3-moe"):
             self.check_audit(model, "drop", "keep-top:2", ranks=3)
 
     def test_nothing_pruned(self):

@@ -25,13 +25,15 @@ using test::kGolden;
 using test::SharedDirectory;
 using test::world;
 
-/// Reads as usual until `left`, shared by all readers of a rank, is used up, then fails.
+/// Reads shards as usual until `left`, shared by all readers of a rank, is used up, then fails. An adapter that fails
+/// is no error (quarantine_test.cpp).
 class FailingReader final : public slab::Reader {
  public:
   explicit FailingReader(std::shared_ptr<std::atomic<int>> left) : left_(std::move(left)) {}
   void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
             std::string_view tensor) override {
-    if ((*left_)-- <= 0) throw Error(ErrorKind::runtime, "cannot read").os_error(EIO).file(path).tensor(tensor);
+    if (path.find("/adapters/") == std::string::npos && (*left_)-- <= 0)
+      throw Error(ErrorKind::runtime, "cannot read").os_error(EIO).file(path).tensor(tensor);
     inner_->read(path, offset, destination, tensor);
   }
 
@@ -60,7 +62,7 @@ TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
 
 TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
   for (int failing = 0; failing < world().size(); ++failing) {
-    for (const int reads : {0, 7, std::min(20, 100 / world().size())}) {  // the last are no more than a rank's share
+    for (const int reads : {0, 2, 5}) {
       for (const int team : {1, 2}) {
         const SharedDirectory directory;
         auto broken = golden_options();

@@ -71,3 +71,9 @@ cmake -S "$here" -B "$work/build" -G Ninja "-DCMAKE_PREFIX_PATH=$work/prefix;$pr
 }
 cmake --build "$work/build"
 "$work/build/consumer"
+# What finding the dependencies of the package asks for must not be a second language of the user's.
+cmake -S "$here/cxx" -B "$work/build-cxx" -G Ninja "-DCMAKE_PREFIX_PATH=$work/prefix;$prefix_path" >"$work/cxx.log" 2>&1 || {
+  echo "a project of C++ alone cannot find the package" && cat "$work/cxx.log" && exit 1
+}
+cmake --build "$work/build-cxx"
+"$work/build-cxx/consumer"

@@ -80,7 +80,12 @@ base::Error read_error(const std::string& path) {
   return base::Error(base::ErrorKind::runtime, "no error");
 }
 
-TEST(Hdf5Report, RoundTrip) { expect_round_trip(sample(3, 4)); }
+TEST(Hdf5Report, RoundTrip) {
+  auto report = sample(3, 4);
+  report.adapters[1].modules_not_judged = 2;
+  report.adapters[1].not_judged = "why: a, b";
+  expect_round_trip(report);
+}
 
 TEST(Hdf5Report, RoundTripKeepsOrderOfMetricsAndTextOfAnyLength) {
   auto report = sample(2, 1);

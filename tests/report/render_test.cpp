@@ -60,6 +60,30 @@ std::size_t columns(const std::string& line) {
       std::count_if(line.begin(), line.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
+/// A number knows no bounds: alpha may be 1e300. What people read stays short, what programs read exact.
+TEST(Table, HugeAndTinyNumbersStayShort) {
+  for (const double value : {1e300, -1e300, 1e-300, 12345678.0}) {
+    auto report = sample(4, 2);
+    for (const auto* metric : {"alignment_removed", "ediem", "misalignment", "cosine"}) {
+      for (std::size_t m = 0; m < 3; ++m) set(report, metric, m, m, value);
+    }
+    report.adapters[0].alpha = report.adapters[0].scaling = value;
+    const std::regex long_number("[0-9]{8}");
+    EXPECT_FALSE(std::regex_search(render_table(report), long_number)) << render_table(report);
+    const std::regex long_percentage("[0-9]{8}[0-9]* %");
+    EXPECT_FALSE(std::regex_search(render_html(report), long_percentage));
+  }
+}
+
+TEST(Table, SaysWhatIsNotJudged) {
+  auto report = sample(1, 2);
+  EXPECT_THAT(render_table(report), Not(HasSubstr("not judged")));
+  report.adapters[0].modules_not_judged = 2;
+  report.adapters[0].not_judged = "no tensor of the checkpoint matches it: lm_head, router";
+  EXPECT_THAT(render_table(report), HasSubstr("not judged (2): no tensor of the checkpoint matches it"));
+  EXPECT_THAT(render_html(report), HasSubstr("Not judged (2): "));
+}
+
 TEST(Table, WorstModulesFirstWithTiesByName) {
   auto report = sample(1, 1);
   for (std::size_t m = 0; m < 7; ++m) set(report, "ediem", 0, m, static_cast<double>(m % 3));

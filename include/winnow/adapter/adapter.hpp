@@ -10,6 +10,7 @@
 
 #include "winnow/adapter/peft_config.hpp"
 #include "winnow/base/bytes.hpp"
+#include "winnow/base/error.hpp"
 #include "winnow/base/log.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
@@ -34,6 +35,14 @@ struct SkippedTensor {
   std::string reason;
 };
 
+/// A LoRA module that gets no score while others of its adapter do, never silently.
+struct UnjudgedModule {
+  std::string module;  ///< as the adapter names it
+  std::string reason;
+  bool mismatch = false;  ///< it should be in both checkpoints and is not, which ends a run with --strict; otherwise
+                          ///< its kind is never scored (an embedding, a convolution, fused experts)
+};
+
 enum class AdapterStatus : std::uint8_t { ok, quarantined };
 
 struct Adapter {
@@ -48,6 +57,7 @@ struct Adapter {
   std::string weights_file;         ///< full path of adapter_model.safetensors
   std::vector<LoraModule> modules;  ///< sorted by module name
   std::vector<SkippedTensor> skipped;
+  std::vector<UnjudgedModule> unjudged;  ///< sorted by module name
 
   void serialise(base::ByteWriter& out) const;
   static Adapter deserialise(base::ByteReader& in);
@@ -57,17 +67,24 @@ struct Adapter {
 struct AdapterOptions {
   bool unit_scale = false;  ///< `--scaling none`: s = 1, as the published scripts do
   bool allow_dora = false;  ///< score the s*B*A part of a DoRA adapter, flagged, instead of quarantining it
+  bool whole_model = true;  ///< the catalogue has every layer: an adapter with further ones is of another model
 };
 
 /// Opens the adapter in `directory` and maps it onto the checkpoint `weights` (the base model's).
-/// Whatever is wrong with it (README, "Formats") gives status quarantined and the reason, not an exception; only an
-/// I/O error of the machine throws Error(runtime).
+/// Whatever is wrong with it (README, "Formats") gives status quarantined and the reason, not an exception: a file that
+/// cannot be read as well, for it must not end the run of all the others. Modules that match nothing in the checkpoint
+/// are unjudged as long as others match. Throws where concerns_adapter_alone() is false.
 Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& weights,
                      const checkpoint::ModelConfig& model, const AdapterOptions& options, const base::Log& log);
 
-/// Every directory below `root` (or in the manifest file `root`, one a line) that holds an adapter_config.json, sorted.
-/// Throws Error(invalid_input) where there is none.
-std::vector<std::string> find_adapters(const std::string& root);
+/// Whether `error`, thrown while an adapter's files were read, says nothing about other adapters: what is wrong with a
+/// file, and I/O errors except those of the machine (no descriptor or memory left).
+bool concerns_adapter_alone(const base::Error& error);
+
+/// Every directory below `root` (or in the manifest file `root`, one a line, relative to the manifest's directory) that
+/// holds an adapter_config.json, sorted. A directory that cannot be read is left out with a warning, or with `strict`
+/// throws Error(runtime). Throws Error(invalid_input) where there is no adapter, or for a manifest that is no text.
+std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log);
 
 /// Sets unique names: the last path component, widened to the left until all differ. Where there are checkpoints of
 /// more than one training run (directories checkpoint-N of different parents), each is called RUN/checkpoint-N.

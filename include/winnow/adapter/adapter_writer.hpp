@@ -19,6 +19,7 @@ enum class Repair : std::uint8_t {
 struct WrittenAdapter {
   bool written = false;  ///< false where every module was pruned: no adapter is written then
   std::size_t kept = 0, pruned = 0;
+  std::string limits;  ///< what other programs do not make of it; an audit has said so when it opened the adapter
 };
 
 /// In a directory written here: what was pruned, from which file. Tells an output from an adapter of the user's.

@@ -2,6 +2,7 @@
 // and a mismatch that silently does nothing is the commonest failure in the field: exactly one match, or an error.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,12 +20,23 @@ struct MappedWeight {
 };
 
 /// Every name `module` may have in a checkpoint, without ".weight": the name itself first, then with its prefix
-/// replaced by each of the aliases in their order (model.layers, model.language_model.layers, ...).
+/// replaced by each of the aliases in their order (model.layers, model.language_model.layers, ...), all of these then
+/// under the other names of a part in their middle (Mixtral's router).
 std::vector<std::string> module_aliases(std::string_view module);
 
-/// The one tensor that belongs to `module`. An output head that the checkpoint does not store falls back to the
+/// Whether `module` is the layer that turns hidden states into scores of tokens, which models tie to their embedding.
+bool is_output_head(std::string_view module);
+
+/// Whether the checkpoint numbers layers as `module` does and has none of its number: the adapter is of a larger model.
+bool lies_beyond_last_layer(std::string_view module, const checkpoint::Catalogue& weights);
+
+/// The one tensor that belongs to `module`, if any. An output head that the checkpoint does not store falls back to the
 /// embedding it is tied to, unless the model's config says that they are not tied.
-/// Throws Error(invalid_input) where none matches, naming the nearest tensors there are, or where several do.
+/// Throws Error(invalid_input) where several match.
+std::optional<MappedWeight> find_module(std::string_view module, const checkpoint::Catalogue& weights,
+                                        const checkpoint::ModelConfig& model);
+
+/// The same, but throws Error(invalid_input) where none matches, naming the nearest tensors there are.
 MappedWeight map_module(std::string_view module, const checkpoint::Catalogue& weights,
                         const checkpoint::ModelConfig& model);
 

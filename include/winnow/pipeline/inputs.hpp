@@ -34,7 +34,8 @@ struct Inputs {
 Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log);
 
 /// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers
-/// on each. Throws Error(invalid_input) where the two checkpoints differ in a tensor that is needed.
+/// on each. A module whose weights the two checkpoints do not have alike, or not in a dtype to compute on, is unjudged.
+/// Throws Error(invalid_input) if every scored adapter has that module and it is no output head: then they are no pair.
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank);
 
 }  // namespace winnow::pipeline

@@ -27,7 +27,7 @@ struct LayerScore {
   std::uint64_t module = 0;
   std::uint32_t adapter = 0;
   std::vector<double> values;  ///< of the datasets of single layers, methods::layer_columns(); empty if not scored
-  std::string fault;           ///< why the adapter cannot be scored (a factor that is not finite); empty for none
+  std::string fault;           ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
 };
 
 struct Scores {

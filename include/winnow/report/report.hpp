@@ -36,6 +36,8 @@ struct AdapterRow {
   std::uint64_t rank = 0;
   double alpha = 0, scaling = 0;
   std::string sha256;
+  std::uint64_t modules_not_judged = 0;  ///< its LoRA modules that got no score, though the adapter is ok
+  std::string not_judged = {};           ///< why and which: "reason: module, module; reason: module"
   bool operator==(const AdapterRow&) const = default;
 };
 
