@@ -13,6 +13,8 @@ void Scores::serialise(base::ByteWriter& out) const {
     out.put(score.non_finite.found);
     out.put(score.non_finite.in_aligned);
     out.put(score.non_finite.element);
+    out.put(score.base);
+    out.put(score.aligned);
   }
   out.put<std::uint64_t>(layers.size());
   for (const auto& score : layers) {
@@ -32,6 +34,8 @@ void Scores::append(base::ByteReader& in) {
     score.non_finite.found = in.get<bool>();
     score.non_finite.in_aligned = in.get<bool>();
     score.non_finite.element = in.get<std::uint64_t>();
+    score.base = in.get<checkpoint::TensorDigest>();
+    score.aligned = in.get<checkpoint::TensorDigest>();
     modules.push_back(score);
   }
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
