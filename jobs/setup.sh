@@ -18,6 +18,7 @@ packages=(
   libopenmpi-dev openmpi-bin                # MPI
   libhdf5-dev                               # reports (serial HDF5)
   libboost-program-options-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libssl-dev libeigen3-dev librandom123-dev
+  libxxhash-dev                             # digests of weights
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 test_packages=(

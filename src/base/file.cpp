@@ -91,6 +91,12 @@ std::uint64_t File::size() const {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+FileState File::state() const {
+  const auto state = state_of_descriptor(descriptor_);
+  if (state == FileState{}) throw io_error("cannot examine file", path_, errno);
+  return state;
+}
+
 std::size_t File::read_some(std::uint64_t offset, std::span<std::byte> out) const {
   const auto count =
       restarted([&] { return ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset)); });

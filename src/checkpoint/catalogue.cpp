@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "header_file.hpp"
+#include "sample.hpp"
 #include "shard_index.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
@@ -90,7 +91,7 @@ class CatalogueBuilder {
     identity.put(file.file_size);
     identity.put(file.bytes);
     hash_.update(identity.bytes());
-    catalogue_.shards.push_back({path, file.file_size});
+    catalogue_.shards.push_back({path, file.file_size, file.state});
     for (auto& entry : file.header.tensors) {
       if (!wanted(entry)) continue;
       TensorLocation location{shard, file.header.data_offset + entry.begin, entry.end - entry.begin, entry.dtype,
@@ -146,6 +147,16 @@ Catalogue read_sharded(const std::string& directory, const std::string& index_pa
   return builder.finish();
 }
 
+Catalogue read_headers(const std::string& directory, const base::Log& log) {
+  require_directory(directory);
+  if (const auto index = inside(directory, kIndexName); is_present(index)) return read_sharded(directory, index, log);
+  const auto single = inside(directory, kSingleName);
+  if (!is_present(single)) throw no_checkpoint(directory);
+  CatalogueBuilder builder(directory);
+  builder.add_shard(single, [](const TensorEntry&) { return true; });
+  return builder.finish();
+}
+
 }  // namespace
 
 const TensorLocation* Catalogue::find(std::string_view name) const {
@@ -165,6 +176,7 @@ void Catalogue::serialise(base::ByteWriter& out) const {
   for (const auto& shard : shards) {
     out.put(shard.path);
     out.put(shard.bytes);
+    out.put(shard.state);
   }
   out.put<std::uint64_t>(tensors.size());
   for (const auto& [name, location] : tensors) {
@@ -176,6 +188,7 @@ void Catalogue::serialise(base::ByteWriter& out) const {
     out.put(location.shape);
   }
   out.put(fingerprint);
+  out.put(sample);
 }
 
 Catalogue Catalogue::deserialise(base::ByteReader& in) {
@@ -183,7 +196,8 @@ Catalogue Catalogue::deserialise(base::ByteReader& in) {
   catalogue.directory = in.get_string();
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
     auto path = in.get_string();
-    catalogue.shards.push_back({std::move(path), in.get<std::uint64_t>()});
+    const auto bytes = in.get<std::uint64_t>();
+    catalogue.shards.push_back({std::move(path), bytes, in.get<base::FileState>()});
   }
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
     auto name = in.get_string();
@@ -196,17 +210,14 @@ Catalogue Catalogue::deserialise(base::ByteReader& in) {
     catalogue.tensors.emplace_hint(catalogue.tensors.end(), std::move(name), std::move(location));
   }
   catalogue.fingerprint = in.get_string();
+  catalogue.sample = in.get_string();
   return catalogue;
 }
 
 Catalogue read_checkpoint(const std::string& directory, const base::Log& log) {
-  require_directory(directory);
-  if (const auto index = inside(directory, kIndexName); is_present(index)) return read_sharded(directory, index, log);
-  const auto single = inside(directory, kSingleName);
-  if (!is_present(single)) throw no_checkpoint(directory);
-  CatalogueBuilder builder(directory);
-  builder.add_shard(single, [](const TensorEntry&) { return true; });
-  return builder.finish();
+  auto catalogue = read_headers(directory, log);
+  catalogue.sample = sample_of(catalogue);
+  return catalogue;
 }
 
 Catalogue read_safetensors_file(const std::string& path) {

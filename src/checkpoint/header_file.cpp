@@ -11,7 +11,8 @@ namespace winnow::checkpoint {
 HeaderFile read_header_file(const std::string& path) {
   const auto file = base::File::open_for_reading(path);
   HeaderFile result;
-  result.file_size = file.size();
+  result.state = file.state();
+  result.file_size = result.state.bytes;
   auto& bytes = result.bytes;
   const auto read_up_to = [&](std::uint64_t size) {
     const auto present = bytes.size();

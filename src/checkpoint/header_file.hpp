@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "winnow/base/file_state.hpp"
 #include "winnow/checkpoint/safetensors_header.hpp"
 
 namespace winnow::checkpoint {
@@ -18,6 +19,7 @@ struct HeaderFile {
   SafetensorsHeader header;
   std::string bytes;  ///< N and the JSON
   std::uint64_t file_size = 0;
+  base::FileState state;  ///< from before its first byte was read
 };
 
 /// Reads the header of `path` and nothing else of it. Throws Error(runtime) where the file changes meanwhile.

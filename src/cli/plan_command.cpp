@@ -6,6 +6,7 @@
 #include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/calibrate.hpp"
 #include "winnow/pipeline/plan.hpp"
@@ -95,6 +96,11 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
   if (const auto json = given(values, "json")) {
     auto text = pipeline::prediction_json(plan, known, where);
     if (*json == "-") return text;
+    if (values.count("check") != 0) {
+      for (const auto& path : values["check"].as<std::vector<std::string>>()) {
+        base::require_not_an_input(*json, path, "--json");
+      }
+    }
     base::atomic_write_file(*json, text);
   }
   auto text = pipeline::render_plan(plan, {values["modules"].as<bool>(), values["every-rank"].as<bool>()}) +

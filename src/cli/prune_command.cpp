@@ -5,6 +5,7 @@
 #include "console.hpp"
 #include "winnow/adapter/adapter_writer.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/prune.hpp"
 #include "winnow/report/hdf5_report.hpp"
@@ -46,6 +47,8 @@ void prune(const po::variables_map& values, const base::Log& log) {
   const auto source = required(values, "prune", "adapter");
   const auto output = required(values, "prune", "output");
   const auto repair = parse_repair(values["repair"].as<std::string>());
+  base::require_not_an_input(output, source, "--output");
+  base::require_not_an_input(output, report_file, "--output");
   const auto report = report::read_hdf5(report_file);
   const auto pruned =
       pipeline::modules_to_prune(report, source, given(values, "select"), given(values, "rank-by"), log);

@@ -7,6 +7,7 @@
 #include "console.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/report/render.hpp"
@@ -57,8 +58,27 @@ fs::path make_directory(const char* option, const std::string& path) {
   return path;
 }
 
+/// Before anything is written.
+void check_outputs(const po::variables_map& values) {
+  std::vector<std::string> inputs{values["file"].as<std::string>()};
+  if (const auto truth = given(values, "truth")) inputs.push_back(*truth);
+  const auto check = [&](const std::string& output, const char* option) {
+    if (output == "-") return;
+    for (const auto& input : inputs) base::require_not_an_input(output, input, option);
+  };
+  const auto html = given(values, "html"), json = given(values, "json"), csv = given(values, "csv");
+  if (html) check(*html, "--html");
+  if (json) check(*json, "--json");
+  if (html && json && *html != "-") base::require_not_an_input(*json, *html, "--json");
+  if (!csv) return;
+  for (const auto* name : {"modules.csv", "adapters.csv", "metrics.csv", "drift.csv"}) {
+    check((fs::path(*csv) / name).string(), "--csv");
+  }
+}
+
 /// Everything but the table is asked for by name; the table is what is left.
 void show(const po::variables_map& values) {
+  check_outputs(values);
   const auto report = report::read_hdf5(values["file"].as<std::string>());
   const auto html = given(values, "html"), json = given(values, "json"), csv = given(values, "csv"),
              truth = given(values, "truth");

@@ -74,6 +74,8 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   for (const auto& score : scores.modules) {
     auto& row = rows.at(score.module);
     const auto& task = inputs.tasks[score.module];
+    row.base_digest = score.base.text();
+    row.aligned_digest = score.aligned.text();
     if (const auto& weight = score.unusable; weight.found) {
       const bool finite = std::isfinite(weight.value);
       row.flags |= finite ? report::kOutOfRange : report::kNonFinite;
@@ -103,7 +105,21 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
                         return (row.flags & report::kNoAlignmentSignal) == 0;
                       });
   if (!signal) {
-    log.warn("the two checkpoints do not differ in any module of the adapters: scores say nothing about alignment");
+    throw Error(ErrorKind::invalid_input, "the two checkpoints do not differ in any module of the adapters")
+        .file(inputs.aligned.directory)
+        .expected(fmt::format("the model after alignment, found the weights of {}", inputs.base.directory))
+        .advice("is one of them a copy of the other?");
+  }
+  return rows;
+}
+
+std::vector<report::ShardRow> shard_rows(const Inputs& inputs) {
+  std::vector<report::ShardRow> rows;
+  for (const auto* catalogue : {&inputs.base, &inputs.aligned}) {
+    for (const auto& shard : catalogue->shards) {
+      rows.push_back({catalogue == &inputs.base ? "base" : "aligned", shard.path, shard.state.bytes, shard.state.inode,
+                      shard.state.seconds * 1'000'000'000 + shard.state.nanoseconds});
+    }
   }
   return rows;
 }
@@ -168,6 +184,7 @@ void add_layer_datasets(MetricTable& table, const Scores& scores, const std::vec
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log) {
   report::Report report;
   report.modules = module_rows(inputs, scores, options, log);
+  report.shards = shard_rows(inputs);
   report.adapters = adapter_rows(inputs, scores, options, log);
   MetricTable table(report.adapters.size() * report.modules.size());
   add_layer_datasets(table, scores, report.adapters, report.modules.size(), sums_of(options));

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-
 #include "destinations.hpp"
 #include "judge.hpp"
 #include "repair.hpp"
@@ -63,6 +61,8 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["aligned"] = options.aligned;
   facts["base_fingerprint"] = inputs.base.fingerprint;
   facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
+  facts["base_sample"] = inputs.base.sample;
+  facts["aligned_sample"] = inputs.aligned.sample;
   facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
   facts["seed"] = static_cast<std::int64_t>(options.seed);
   facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
@@ -116,7 +116,6 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return std::string();
   });
   open_compute_place(where, options, world);
-  const auto states = world.is_coordinator() ? std::make_optional<FileStates>(inputs) : std::nullopt;
   // what an earlier incarnation of this run has finished
   Journal journal(inputs, options, where, team_members(options, world.size(), inputs.tasks.size()), world, log);
   // the other modules -> teams of ranks, most of one rank
@@ -143,7 +142,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
-    states->quarantine_changed(inputs, options.strict, log);
+    quarantine_changed(inputs, options.strict, log);
     result.report = assemble(inputs, scores, options, log);
     return std::string();
   });

@@ -10,6 +10,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/same_file.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 
 namespace winnow::pipeline {
@@ -84,8 +85,15 @@ void check_destinations(const AuditOptions& options) {
 void check_repaired_adapters(const Inputs& inputs, const AuditOptions& options) {
   if (!options.repair) return;
   const auto directories = repaired_directories(inputs.adapters, options.repaired_dir);
+  std::vector<std::string> replaced;
   for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
-    if (inputs.adapters[n].status == adapter::AdapterStatus::ok) adapter::check_destination(directories[n]);
+    if (inputs.adapters[n].status == adapter::AdapterStatus::ok && adapter::check_destination(directories[n])) {
+      replaced.push_back(directories[n]);
+    }
+  }
+  for (const auto& directory : replaced) {
+    // An earlier output may be an adapter of this run.
+    for (const auto& adapter : inputs.adapters) base::require_not_an_input(directory, adapter.path, "--repaired-dir");
   }
 }
 

@@ -20,6 +20,7 @@ using base::ErrorKind;
 
 constexpr std::string_view kPrefix = "incarnation-", kSuffix = ".journal";
 constexpr const char* kDescription = "description.json";
+constexpr const char* kWeights = "weights.json";
 /// A zoo of ten thousand adapters takes some megabytes.
 constexpr std::uint64_t kMaxDescriptionBytes = std::uint64_t{1} << 30;
 
@@ -57,12 +58,22 @@ Error begun_already(const std::string& journal) {
       .advice("add --resume to go on with it, or give another directory");
 }
 
+/// With its parents. Every name that is new must reach the device: a journal whose directory a crash takes back is
+/// none.
 void make_directory(const std::string& directory) {
   std::error_code error;
+  std::vector<fs::path> holders;  // of new names
+  for (auto path = fs::absolute(directory).lexically_normal(); !fs::exists(path, error) && path.has_relative_path();) {
+    if (!path.has_filename()) path = path.parent_path();  // a trailing slash
+    path = path.parent_path();
+    holders.push_back(path);
+  }
+  error.clear();
   fs::create_directories(directory, error);
   if (error) {
     throw Error(ErrorKind::runtime, "cannot make the directory of --journal").file(directory).os_error(error.value());
   }
+  for (auto holder = holders.rbegin(); holder != holders.rend(); ++holder) base::sync_directory(holder->string());
 }
 
 }  // namespace
@@ -80,7 +91,8 @@ std::vector<Incarnation> find_incarnations(const std::string& journal) {
   return found;
 }
 
-Incarnation begin_incarnation(const std::string& journal, bool resume, std::string_view description) {
+Incarnation begin_incarnation(const std::string& journal, bool resume, std::string_view description,
+                              std::string_view weights) {
   make_directory(journal);
   const auto earlier = find_incarnations(journal);
   if (!resume && !earlier.empty()) throw begun_already(journal);
@@ -95,12 +107,18 @@ Incarnation begin_incarnation(const std::string& journal, bool resume, std::stri
     throw Error(ErrorKind::runtime, "cannot make a folder in the journal").file(incarnation.directory).os_error(error);
   }
   base::sync_directory(journal);
+  // The description last: who finds it finds the other.
+  base::atomic_write_file(in_directory(incarnation.directory, kWeights), weights);
   base::atomic_write_file(in_directory(incarnation.directory, kDescription), description);
   return incarnation;
 }
 
 std::optional<std::string> read_description(const Incarnation& incarnation) {
   return base::read_text_file_if_exists(in_directory(incarnation.directory, kDescription), kMaxDescriptionBytes);
+}
+
+std::optional<std::string> read_weights_note(const Incarnation& incarnation) {
+  return base::read_text_file_if_exists(in_directory(incarnation.directory, kWeights), kMaxDescriptionBytes);
 }
 
 std::vector<std::string> rank_files(const Incarnation& incarnation) {

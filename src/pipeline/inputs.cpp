@@ -11,6 +11,8 @@
 #include <utility>
 
 #include "open_adapters.hpp"
+#include "repeated_adapters.hpp"
+#include "unchanged.hpp"
 #include "winnow/adapter/mapping.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
@@ -66,15 +68,28 @@ void refuse_same_checkpoint(const AuditOptions& options) {
       .expected("a model before and after its alignment");
 }
 
+/// Shapes may agree all the same, and every module would be scored against a difference that no alignment made.
+void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint::ModelConfig& aligned,
+                          const AuditOptions& options) {
+  if (base.model_type.empty() || aligned.model_type.empty() || base.model_type == aligned.model_type) return;
+  throw Error(ErrorKind::invalid_input, "the two checkpoints are of different models")
+      .file((std::filesystem::path(options.aligned) / "config.json").string())
+      .expected(fmt::format("model_type {} as in {}, found {}", base.model_type, options.base, aligned.model_type))
+      .advice("give one model before and after its alignment");
+}
+
 /// What the coordinator alone reads: the checkpoints' headers, and where the adapters are.
-std::string read_and_serialise(const AuditOptions& options, const base::Log& log) {
+std::string read_and_serialise(const AuditOptions& options, std::map<std::string, base::FileState>& adapter_files,
+                               const base::Log& log) {
   refuse_same_checkpoint(options);
   base::ByteWriter out;
   checkpoint::read_checkpoint(options.base, log).serialise(out);
   checkpoint::read_checkpoint(options.aligned, log).serialise(out);
-  checkpoint::read_model_config(options.base).serialise(out);
-  checkpoint::read_model_config(options.aligned);  // refuses a quantized one
+  const auto model = checkpoint::read_model_config(options.base);
+  refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
+  model.serialise(out);
   const auto directories = adapter_directories(options, log);
+  adapter_files = states_of_adapters(directories);
   out.put<std::uint64_t>(directories.size());
   for (const auto& directory : directories) out.put(directory);
   return std::move(out).bytes();
@@ -117,8 +132,10 @@ void tell_of_change(const Standing& before, const adapter::Adapter& now, const b
 /// On the coordinator: named apart, talked about, ready to be sent to all.
 std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict, const base::Log& log) {
   if (strict) std::for_each(adapters.begin(), adapters.end(), require_whole);
+  drop_repeated(adapters, log);
   adapter::assign_unique_names(adapters);
   base::ByteWriter out;
+  out.put<std::uint64_t>(adapters.size());
   for (const auto& adapter : adapters) {
     tell_about(adapter, log);
     adapter.serialise(out);
@@ -227,8 +244,9 @@ void quarantine_contradicting_orientation(Inputs& inputs) {
 }  // namespace
 
 Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
-  const auto headers = comm::from_coordinator(world, [&] { return read_and_serialise(options, log); });
   Inputs inputs;
+  const auto headers =
+      comm::from_coordinator(world, [&] { return read_and_serialise(options, inputs.adapter_files, log); });
   std::vector<std::string> directories;
   comm::run_together(world, [&] {
     base::ByteReader in(headers);
@@ -243,7 +261,7 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
       comm::from_coordinator(world, [&] { return settle_adapters(std::move(opened), options.strict, log); });
   comm::run_together(world, [&] {
     base::ByteReader in(adapters);
-    for (std::size_t n = 0; n < directories.size(); ++n) {
+    for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
       inputs.adapters.push_back(adapter::Adapter::deserialise(in));
     }
     std::vector<Standing> before;

@@ -4,9 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
+#include "journalled_weights.hpp"
+#include "verify_weights.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/comm/together.hpp"
@@ -41,11 +44,33 @@ std::string arithmetic_of_all(const AuditOptions& options, const ComputePlace& w
   return fmt::format("{}", fmt::join(std::set<std::string>(all.begin(), all.end()), "; "));
 }
 
+PairDigests digests_of(const ModuleScore& score) { return {score.base.text(), score.aligned.text()}; }
+
 Error with_advice(const Error& error) {
   return Error(error).advice("what is journalled is kept: make room and run again with --resume");
 }
 
 }  // namespace
+
+/// What earlier incarnations know of the weights they scored.
+struct Journal::Earlier {
+  std::vector<std::optional<JournalledWeights>> weights;       // by incarnation
+  std::map<std::uint64_t, std::size_t> incarnation_of_module;  // whose record of it counts
+
+  /// Whether a weight was known to be what was scored when its file was in the state it is in now.
+  bool knows(const ModuleScore& score, bool aligned, std::uint32_t shard, const base::FileState& now) const {
+    const auto own = incarnation_of_module.at(score.module);
+    for (auto k = own; k < weights.size(); ++k) {
+      if (!weights[k]) continue;
+      const auto taken_over = weights[k]->taken_over.find(score.module);
+      const bool verified = taken_over != weights[k]->taken_over.end() && taken_over->second == digests_of(score);
+      if (k != own && !verified) continue;
+      const auto& states = aligned ? weights[k]->aligned : weights[k]->base;
+      if (shard < states.size() && states[shard] == now) return true;
+    }
+    return false;
+  }
+};
 
 Journal::Journal(const Inputs& inputs, const AuditOptions& options, const ComputePlace& where, int team,
                  comm::Communicator& world, const base::Log& log)
@@ -53,8 +78,14 @@ Journal::Journal(const Inputs& inputs, const AuditOptions& options, const Comput
   if (path_.empty()) return;
   const auto arithmetic = arithmetic_of_all(options, where, world);
   const MemoryBudget budget(options.memory_budget, where.device_memory);
-  const auto bytes =
-      comm::from_coordinator(world, [&] { return begin(inputs, options, budget, team, arithmetic, log); });
+  const auto doubtful =
+      comm::from_coordinator(world, [&] { return recover(inputs, options, budget, arithmetic, log); });
+  std::vector<ScoredWeight> weights;
+  comm::run_together(world, [&] {
+    for (base::ByteReader in(doubtful); !in.at_end();) weights.push_back(in.get<ScoredWeight>());
+  });
+  verify_weights(weights, inputs, options, world);
+  const auto bytes = comm::from_coordinator(world, [&] { return begin(inputs, options); });
   base::ByteReader in(bytes);
   incarnation_.number = in.get<int>();
   incarnation_.directory = in.get_string();
@@ -63,46 +94,57 @@ Journal::Journal(const Inputs& inputs, const AuditOptions& options, const Comput
   for (std::size_t m = 0; m < finished_.size(); ++m) finished_[m] = in.get<bool>();
 }
 
-/// On the coordinator: what the others need to know.
-std::string Journal::begin(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget, int team,
-                           const std::string& arithmetic, const base::Log& log) {
+/// On the coordinator: takes over what earlier incarnations have finished. Returns the weights that have to be read
+/// again before that may count.
+std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
+                             const std::string& arithmetic, const base::Log& log) {
   check_journal(path_, options.resume);
-  const auto earlier = find_incarnations(path_);
+  const auto incarnations = find_incarnations(path_);
   std::vector<std::pair<std::string, std::string>> begun;  // folder and description of those that can have records
-  for (const auto& incarnation : earlier) {
+  for (const auto& incarnation : incarnations) {
     if (auto description = read_description(incarnation)) begun.emplace_back(incarnation.directory, *description);
   }
-  if (!begun.empty() && options.team == 0) team = described_team(begun.back().second, begun.back().first);
-  const auto description = describe_run(inputs, options, budget, arithmetic, team);
+  if (!begun.empty() && options.team == 0) team_ = described_team(begun.back().second, begun.back().first);
+  description_ = describe_run(inputs, options, budget, arithmetic, team_);
   for (const auto& [directory, then] : begun) {
-    const auto differing = differences(then, description, directory);
+    const auto differing = differences(then, description_, directory);
     if (differing.empty()) continue;
     throw Error(ErrorKind::usage, "the journal is of other inputs or options")
         .file(directory)
         .expected(fmt::format("the same as then; {}", fmt::join(differing, "; ")))
         .advice("give those, or another --journal");
   }
-  digest_ = base::sha256_hex(description);
-  try {
-    incarnation_ = begin_incarnation(path_, options.resume, description);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::usage) throw;
-    throw with_advice(error);
+  digest_ = base::sha256_hex(description_);
+  Earlier earlier;
+  for (const auto& incarnation : incarnations) {
+    const auto note = read_weights_note(incarnation);
+    earlier.weights.push_back(note ? parse_weights(*note) : std::nullopt);
+    for (const auto& file : rank_files(incarnation)) {
+      recover_file(file, earlier.weights.size() - 1, inputs, earlier, log);
+    }
   }
-  for (const auto& incarnation : earlier) {
-    for (const auto& file : rank_files(incarnation)) recover(file, inputs, log);
+  base::ByteWriter doubtful;
+  std::uint64_t count = 0;
+  for (const auto& score : scores_.modules) {
+    for (const bool aligned : {false, true}) {
+      const auto& task = inputs.tasks[score.module];
+      const auto shard = (aligned ? task.aligned : task.base).shard;
+      const auto& catalogue = aligned ? inputs.aligned : inputs.base;
+      if (earlier.knows(score, aligned, shard, catalogue.shards.at(shard).state)) continue;
+      doubtful.put(ScoredWeight{score.module, aligned, aligned ? score.aligned : score.base});
+      ++count;
+    }
   }
-  base::ByteWriter out;
-  out.put(incarnation_.number);
-  out.put(incarnation_.directory);
-  out.put(digest_);
-  out.put(team);
-  for (const bool done : finished_) out.put(done);
-  return std::move(out).bytes();
+  if (count != 0) {
+    log.info(fmt::format(
+        "files of weights are not as the journal notes them: {} weights that have been scored are read again", count));
+  }
+  return std::move(doubtful).bytes();
 }
 
 /// Two incarnations may have finished the same module, with the same bits: the first counts.
-void Journal::recover(const std::string& path, const Inputs& inputs, const base::Log& log) {
+void Journal::recover_file(const std::string& path, std::size_t incarnation, const Inputs& inputs, Earlier& earlier,
+                           const base::Log& log) {
   const auto content = read_journal(path, digest_);
   if (content.damaged_at) {
     log.warn(fmt::format("the journal is torn or damaged at byte {}, what follows is computed again: {}",
@@ -118,8 +160,28 @@ void Journal::recover(const std::string& path, const Inputs& inputs, const base:
     }
     if (finished_[module]) continue;
     finished_[module] = true;
+    earlier.incarnation_of_module[module] = incarnation;
     scores_.append(std::move(scores));
   }
+}
+
+/// On the coordinator: what the others need to know.
+std::string Journal::begin(const Inputs& inputs, const AuditOptions& options) {
+  auto weights = weights_of(inputs);
+  for (const auto& score : scores_.modules) weights.taken_over[score.module] = digests_of(score);
+  try {
+    incarnation_ = begin_incarnation(path_, options.resume, description_, to_text(weights, inputs));
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) throw;
+    throw with_advice(error);
+  }
+  base::ByteWriter out;
+  out.put(incarnation_.number);
+  out.put(incarnation_.directory);
+  out.put(digest_);
+  out.put(team_);
+  for (const bool done : finished_) out.put(done);
+  return std::move(out).bytes();
 }
 
 std::uint64_t Journal::finished_count() const {

@@ -5,13 +5,16 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <set>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "destinations.hpp"
 #include "judge.hpp"
+#include "repeated_adapters.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/base/same_file.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/pipeline/module_names.hpp"
 #include "winnow/report/hdf5_report.hpp"
@@ -26,6 +29,8 @@ using base::ErrorKind;
 /// Options that a report tells as attributes and that scores depend on.
 constexpr const char* kSameAttributes[] = {"base_fingerprint",
                                            "aligned_fingerprint",
+                                           "base_sample",
+                                           "aligned_sample",
                                            "winnow_version",
                                            "backend",
                                            "subspace_rank",
@@ -68,6 +73,38 @@ bool about_equal(double a, double b) {
   return (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= kSameNorm * std::max(std::fabs(a), std::fabs(b));
 }
 
+Error of_different_weights(const ReportPart& part, const report::ModuleRow& module, std::string expected) {
+  return Error(ErrorKind::invalid_input, "the reports are of different weights")
+      .file(part.path)
+      .tensor(module.name)
+      .expected(std::move(expected));
+}
+
+/// That passes disagree is of a run and of its adapters, not of the weights.
+std::uint32_t flags_of_weights(const report::ModuleRow& module) {
+  return module.flags & ~std::uint32_t{report::kPassesDisagree};
+}
+
+/// Digests tell every bit apart; the norm is all that reports of earlier versions say of their weights.
+void require_same_weights(const report::ModuleRow& known, const report::ModuleRow& module, const ReportPart& part) {
+  const auto require = [&](const char* which, const std::string& expected, const std::string& found) {
+    if (expected == found) return;
+    throw of_different_weights(
+        part, module, fmt::format("{} weight with digest {} as in an earlier part, found {}", which, expected, found));
+  };
+  require("base", known.base_digest, module.base_digest);
+  require("aligned", known.aligned_digest, module.aligned_digest);
+  if (known.out_features == module.out_features && known.in_features == module.in_features &&
+      flags_of_weights(known) == flags_of_weights(module) && about_equal(known.alignment_norm, module.alignment_norm)) {
+    return;
+  }
+  throw of_different_weights(
+      part, module,
+      fmt::format("{} x {}, norm {}, flags {} as in an earlier part, found {} x {}, norm {}, flags {}",
+                  known.out_features, known.in_features, known.alignment_norm, known.flags, module.out_features,
+                  module.in_features, module.alignment_norm, module.flags));
+}
+
 /// The modules of all parts in the order of an audit; [parts][modules of the part]: where each has gone.
 std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart>& parts, report::Report& merged) {
   struct Order {
@@ -77,19 +114,8 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
   for (const auto& part : parts) {
     for (const auto& module : part.report.modules) {
       auto& known = rows.try_emplace(module.name, module).first->second;
-      const auto both = known.flags | (module.flags & report::kPassesDisagree);  // of its adapters, not of the weights
-      if (known.out_features == module.out_features && known.in_features == module.in_features &&
-          both == (module.flags | (known.flags & report::kPassesDisagree)) &&
-          about_equal(known.alignment_norm, module.alignment_norm)) {
-        known.flags = both;
-        continue;
-      }
-      throw Error(ErrorKind::invalid_input, "the reports are of different weights")
-          .file(part.path)
-          .tensor(module.name)
-          .expected(fmt::format("{} x {}, norm {}, flags {} as in an earlier part, found {} x {}, norm {}, flags {}",
-                                known.out_features, known.in_features, known.alignment_norm, known.flags,
-                                module.out_features, module.in_features, module.alignment_norm, module.flags));
+      require_same_weights(known, module, part);
+      known.flags |= module.flags;  // that passes disagree is of a part's adapters
     }
   }
   std::vector<std::string> names;
@@ -110,22 +136,72 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
   return places;
 }
 
-/// Names are unique within a run: those of a part may not be any more.
-void merge_adapters(const std::vector<ReportPart>& parts, report::Report& merged) {
-  std::map<std::pair<std::string, std::string>, std::string> seen;  // path and checksum -> part
-  std::vector<adapter::Adapter> named;
-  for (const auto& part : parts) {
-    for (const auto& row : part.report.adapters) {
-      const auto path = fs::path(row.path).lexically_normal().string();
-      const auto& owner = seen.try_emplace({path, row.sha256}, part.path).first->second;
-      if (owner != part.path) {
-        throw Error(ErrorKind::invalid_input, fmt::format("adapter {} is in two reports", row.path))
-            .file(part.path)
-            .expected(fmt::format("each adapter once, found it in {} as well", owner));
-      }
-      merged.adapters.push_back(row);
-      named.emplace_back().path = row.path;
+/// An adapter of one of the parts.
+struct PartAdapter {
+  std::size_t part = 0, row = 0;
+};
+
+/// Whether two adapters with the same weights have been scored with the same scales: on the same modules the same
+/// norms.
+bool have_same_norms(const ReportPart& a, std::size_t row_a, const ReportPart& b, std::size_t row_b) {
+  const auto norms = [](const ReportPart& part, std::size_t row) {
+    std::map<std::string_view, double> of_module;
+    const auto* metric = part.report.find_metric("update_norm");
+    for (std::size_t m = 0; metric != nullptr && m < part.report.modules.size(); ++m) {
+      const auto value = metric->values[row * part.report.modules.size() + m];
+      if (!std::isnan(value)) of_module[part.report.modules[m].name] = value;
     }
+    return of_module;
+  };
+  const auto mine = norms(a, row_a), theirs = norms(b, row_b);
+  return std::equal(mine.begin(), mine.end(), theirs.begin(), theirs.end(), [](const auto& one, const auto& other) {
+    return one.first == other.first && about_equal(one.second, other.second);
+  });
+}
+
+bool is_same_adapter(const std::vector<ReportPart>& parts, const PartAdapter& a, const PartAdapter& b) {
+  const auto &one = parts[a.part].report.adapters[a.row], &other = parts[b.part].report.adapters[b.row];
+  return one.sha256 == other.sha256 && one.status == other.status && one.rank == other.rank &&
+         one.alpha == other.alpha && one.scaling == other.scaling && !are_separate_checkpoints(one.path, other.path) &&
+         have_same_norms(parts[a.part], a.row, parts[b.part], b.row);
+}
+
+/// The adapters of all parts, each once, whatever it is called: the one that comes first.
+std::vector<PartAdapter> adapters_of(const std::vector<ReportPart>& parts, const base::Log& log) {
+  std::vector<PartAdapter> all;
+  std::map<std::string, std::vector<PartAdapter>> known;  // by checksum
+  std::size_t repeated = 0;
+  std::string example;
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    for (std::size_t n = 0; n < parts[p].report.adapters.size(); ++n) {
+      const auto& row = parts[p].report.adapters[n];
+      auto& alike = known[row.sha256.empty() ? "path " + fs::path(row.path).lexically_normal().string() : row.sha256];
+      const PartAdapter candidate{p, n};
+      const auto same = std::find_if(alike.begin(), alike.end(),
+                                     [&](const auto& other) { return is_same_adapter(parts, other, candidate); });
+      if (same == alike.end()) {
+        alike.push_back(candidate);
+        all.push_back(candidate);
+      } else if (repeated++ == 0) {
+        example = fmt::format("{} of {} is {} of {}", row.path, parts[p].path,
+                              parts[same->part].report.adapters[same->row].path, parts[same->part].path);
+      }
+    }
+  }
+  if (repeated != 0) {
+    log.warn(fmt::format("{} adapter{} in more than one report and count once: {}{}", repeated,
+                         repeated == 1 ? " is" : "s are", example, repeated == 1 ? "" : ", for example"));
+  }
+  return all;
+}
+
+/// Names are unique within a run: those of a part may not be any more.
+void merge_adapters(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
+                    report::Report& merged) {
+  std::vector<adapter::Adapter> named;
+  for (const auto& [part, row] : adapters) {
+    merged.adapters.push_back(parts[part].report.adapters[row]);
+    named.emplace_back().path = merged.adapters.back().path;
   }
   adapter::assign_unique_names(named);
   for (std::size_t n = 0; n < named.size(); ++n) {
@@ -135,19 +211,16 @@ void merge_adapters(const std::vector<ReportPart>& parts, report::Report& merged
 }
 
 /// Where adapters have LoRA, and the metrics of single layers: every value where its adapter and module are now.
-void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<std::vector<std::size_t>>& places,
-                   report::Report& merged) {
+void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
+                   const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
   const auto modules = merged.modules.size();
   const auto place = [&](auto& all, const auto& value_of) {
-    std::size_t first = 0;
-    for (std::size_t k = 0; k < parts.size(); ++k) {
-      const auto& part = parts[k].report;
-      for (std::size_t n = 0; n < part.adapters.size(); ++n) {
-        for (std::size_t m = 0; m < part.modules.size(); ++m) {
-          all[(first + n) * modules + places[k][m]] = value_of(part, n, m);
-        }
+    for (std::size_t n = 0; n < adapters.size(); ++n) {
+      const auto& [p, row] = adapters[n];
+      const auto& part = parts[p].report;
+      for (std::size_t m = 0; m < part.modules.size(); ++m) {
+        all[n * modules + places[p][m]] = value_of(part, row, m);
       }
-      first += part.adapters.size();
     }
   };
   merged.present.assign(merged.adapters.size() * modules, 0);
@@ -163,9 +236,27 @@ void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<std::
   }
 }
 
+/// One file given twice, by whichever names, is one part.
+void drop_repeated_files(std::vector<std::string>& parts, const base::Log& log) {
+  std::vector<std::string> kept;
+  std::size_t repeated = 0;
+  for (const auto& part : parts) {
+    std::error_code ignored;
+    const bool known =
+        std::any_of(kept.begin(), kept.end(), [&](const auto& other) { return fs::equivalent(other, part, ignored); });
+    if (!known) {
+      kept.push_back(part);
+    } else if (repeated++ == 0) {
+      log.warn(fmt::format("a report that is given more than once counts once: {}", part));
+    }
+  }
+  parts = std::move(kept);
+}
+
 /// What is the same in all parts; of ranks, how many there were in all.
 void merge_attributes(const std::vector<ReportPart>& parts, report::Report& merged) {
   merged.attributes = parts.front().report.attributes;
+  merged.shards = parts.front().report.shards;
   std::int64_t ranks = 0;
   std::string files;
   for (const auto& part : parts) {
@@ -177,6 +268,7 @@ void merge_attributes(const std::vector<ReportPart>& parts, report::Report& merg
     const auto found = attributes.find("mpi_ranks");
     const auto* count = found == attributes.end() ? nullptr : std::get_if<std::int64_t>(&found->second);
     ranks += count == nullptr ? 0 : *count;
+    if (part.report.shards != parts.front().report.shards) merged.shards.clear();  // of copies
     files += (files.empty() ? "" : "\n") + part.path;
   }
   merged.attributes["mpi_ranks"] = ranks;
@@ -201,9 +293,13 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   for (const auto& part : parts) require_alike(parts.front(), part);
   report::Report merged;
   const auto places = merge_modules(parts, merged);
-  merge_adapters(parts, merged);
-  merge_metrics(parts, places, merged);
+  const auto adapters = adapters_of(parts, log);
+  merge_adapters(parts, adapters, merged);
+  merge_metrics(parts, adapters, places, merged);
   merge_attributes(parts, merged);
+  if (text_of(merged, "base_sample") == "nothing") {
+    log.warn("the reports were made by an earlier version: whether they are of the same weights cannot be told");
+  }
   for (const auto& part : parts) {
     for (auto row : part.report.run) {
       if (row.part.empty()) row.part = part.path;  // a part may be merged itself
@@ -214,15 +310,13 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   return merged;
 }
 
-report::Report merge_report_files(const std::vector<std::string>& parts, const std::string& path,
+report::Report merge_report_files(std::vector<std::string> parts, const std::string& path,
                                   const std::map<std::string, report::Attribute>& facts, const base::Log& log) {
   check_report(path);
+  drop_repeated_files(parts, log);
   std::vector<ReportPart> read;
   for (const auto& part : parts) {
-    std::error_code ignored;
-    if (fs::equivalent(part, path, ignored)) {
-      throw Error(ErrorKind::usage, "--report is one of the reports to merge").file(path).advice("choose another");
-    }
+    base::require_not_an_input(path, part, "--report");
     read.push_back({part, report::read_hdf5(part)});
     if (read.back().report.find_metric("distance") == nullptr) {
       throw Error(ErrorKind::invalid_input, "report has no metric distance").file(part);

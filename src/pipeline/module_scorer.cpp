@@ -44,6 +44,11 @@ struct ModuleScorer::Batch {
   compute::FactorStack stack;
   stats::ModuleStatistics statistics;
   std::vector<compute::ElementStatistics> elements;
+  slab::PairDigest digest;                 ///< of the slabs of this rank
+  checkpoint::TensorDigest base, aligned;  ///< of all, on the first member
+
+  /// Of further batches the weights are the same.
+  bool takes_digests() const { return first == 0; }
 };
 
 ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
@@ -88,15 +93,18 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   if (!alone) share_faults(batch);
   comm::step_together(team_, [&] {
     pass_.begin(batch.stack, task.stored_transposed, member_share(task, place_));
+    pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
     sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
     if (!alone) pass_.complete();
   });
   if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
   comm::step_together(team_, [&] {
     pass2(batch);
+    pass_.digest_into(nullptr);
     if (!alone) pass_.complete();
   });
   if (!alone) reduce([&] { pass_.reduce_pass2(sums_); });
+  if (batch.takes_digests()) finish_digests(batch);
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
@@ -177,6 +185,29 @@ void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
   });
 }
 
+/// Collective. What the members have seen of the two tensors, added up on the first of them.
+void ModuleScorer::finish_digests(Batch& batch) {
+  batch.base = batch.digest.base();
+  batch.aligned = batch.digest.aligned();
+  if (place_.members == 1) return;
+  const auto timer = clock_.time("reduce");
+  std::string bytes;
+  comm::step_together(team_, [&] {
+    base::ByteWriter out;
+    out.put(batch.base);
+    out.put(batch.aligned);
+    bytes = std::move(out).bytes();
+  });
+  const auto parts = team_.gather(bytes, 0);
+  comm::step_together(team_, [&] {
+    for (std::size_t member = 1; member < parts.size(); ++member) {
+      base::ByteReader in(parts[member]);
+      batch.base.merge(in.get<checkpoint::TensorDigest>());
+      batch.aligned.merge(in.get<checkpoint::TensorDigest>());
+    }
+  });
+}
+
 void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const auto timer = clock_.time("statistics");
   const auto& task = inputs_.tasks[batch.module];
@@ -188,7 +219,9 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
                                    statistics.sketch_columns > 0 ? &subspace : nullptr,
                                    options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32};
   const auto methods = methods::chosen(sums_of(options_));
-  if (batch.first == 0) scores.modules.push_back({batch.module, f, statistics.unusable});
+  if (batch.first == 0) {
+    scores.modules.push_back({batch.module, f, statistics.unusable, batch.base, batch.aligned});
+  }
   const bool usable = !statistics.unusable.found && compute::step_in_range(f);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
@@ -231,7 +264,7 @@ void ModuleScorer::load_factors(Batch& batch) {
 
 /// Meanwhile a device is given what has been read of the next module: before each slab, so that a module of one slab
 /// overlaps with the next as well, and after it, for more has been read where the device was waited for.
-void ModuleScorer::pass2(const Batch& batch) {
+void ModuleScorer::pass2(Batch& batch) {
   const bool last_sweep = batch.first + batch.count == inputs_.layers[batch.module].size();
   const bool ahead = pass_.device() != nullptr && last_sweep;
   std::size_t taken = 0;
@@ -242,10 +275,14 @@ void ModuleScorer::pass2(const Batch& batch) {
       ++taken;
     }
   };
+  std::uint64_t rows = 0;
   sweep("pass2", [&](const slab::Slab& slab) {
     preload();
     pass_.pass2(slab);
     preload();
+    rows += slab.rows;
+    // What the backend left out; a device computes meanwhile.
+    if (batch.takes_digests() && batch.digest.rows() < rows) batch.digest.add(slab, threads_);
   });
 }
 

@@ -42,10 +42,11 @@ class ModuleScorer {
   void score_batch(Batch& batch, Scores& scores);
   void load_factors(Batch& batch);
   void share_faults(Batch& batch);
-  void pass2(const Batch& batch);
+  void pass2(Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void reduce(const std::function<void()>& sums);
   void merge_over_team(stats::ModuleStatistics& mine);
+  void finish_digests(Batch& batch);
   void add_scores(const Batch& batch, Scores& scores) const;
 
   const Inputs& inputs_;

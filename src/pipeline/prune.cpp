@@ -20,7 +20,7 @@ using base::ErrorKind;
 /// The report's modules as a catalogue, so that names are matched by the very rules of an audit.
 checkpoint::Catalogue catalogue_of(const report::Report& report) {
   checkpoint::Catalogue catalogue;
-  catalogue.shards.push_back({"the report", 0});
+  catalogue.shards.push_back({"the report", 0, {}});
   for (const auto& module : report.modules) {
     checkpoint::TensorLocation location;
     location.shape = {module.out_features, module.in_features};

@@ -14,6 +14,8 @@ void Scores::serialise(base::ByteWriter& out) const {
     out.put(score.unusable.in_aligned);
     out.put(score.unusable.element);
     out.put(score.unusable.value);
+    out.put(score.base);
+    out.put(score.aligned);
   }
   out.put<std::uint64_t>(layers.size());
   for (const auto& score : layers) {
@@ -34,6 +36,8 @@ void Scores::append(base::ByteReader& in) {
     score.unusable.in_aligned = in.get<bool>();
     score.unusable.element = in.get<std::uint64_t>();
     score.unusable.value = in.get<double>();
+    score.base = in.get<checkpoint::TensorDigest>();
+    score.aligned = in.get<checkpoint::TensorDigest>();
     modules.push_back(score);
   }
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {

@@ -80,11 +80,13 @@ std::vector<std::string> module_names(const Report& report, const AdapterSummary
 
 std::string modules_csv(const Report& report) {
   Csv csv;
-  header(csv, {"module", "role", "layer", "out_features", "in_features", "alignment_norm", "flags"});
+  header(csv, {"module", "role", "layer", "out_features", "in_features", "alignment_norm", "flags", "base_digest",
+               "aligned_digest"});
   csv.end();
   for (const auto& row : report.modules) {
     csv.field(row.name).field(row.role).field(row.layer).field(row.out_features).field(row.in_features);
-    csv.field(row.alignment_norm).field(fmt::format("{}", fmt::join(flag_names(row.flags), " "))).end();
+    csv.field(row.alignment_norm).field(fmt::format("{}", fmt::join(flag_names(row.flags), " ")));
+    csv.field(row.base_digest).field(row.aligned_digest).end();
   }
   return csv.take();
 }
@@ -176,7 +178,9 @@ Json modules_json(const Report& report) {
                    {"out_features", row.out_features},
                    {"in_features", row.in_features},
                    {"alignment_norm", row.alignment_norm},
-                   {"flags", flag_names(row.flags)}});
+                   {"flags", flag_names(row.flags)},
+                   {"base_digest", row.base_digest},
+                   {"aligned_digest", row.aligned_digest}});
   }
   return out;
 }
@@ -232,6 +236,18 @@ Json training_runs_json(const Report& report) {
   return out;
 }
 
+Json shards_json(const Report& report) {
+  auto out = Json::array();
+  for (const auto& row : report.shards) {
+    out.push_back({{"checkpoint", row.checkpoint},
+                   {"path", row.path},
+                   {"bytes", row.bytes},
+                   {"inode", row.inode},
+                   {"changed", row.changed}});
+  }
+  return out;
+}
+
 Json run_json(const Report& report) {
   auto out = Json::array();
   for (const auto& row : report.run) {
@@ -278,6 +294,7 @@ std::string render_json(const Report& report) {
                      dump(report.policy), dump(report.rank_by), dump(report.population),
                      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
   out += ",\n\"training_runs\": " + dump(training_runs_json(report));
+  out += ",\n\"shards\": " + dump(shards_json(report));
   return out + ",\n\"run\": " + dump(run_json(report)) + "}\n";
 }
 

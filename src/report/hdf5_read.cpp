@@ -46,6 +46,10 @@ class Columns {
   Shape shape_;
 };
 
+bool has(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 void read_root(const Source& source, Report& report) {
   report.attributes = source.attributes(source.file());
   const auto node = report.attributes.extract("schema_version");
@@ -70,6 +74,21 @@ void read_modules(const Source& source, Report& report) {
   columns.number("in_features", &ModuleRow::in_features);
   columns.number("alignment_norm", &ModuleRow::alignment_norm);
   columns.number("flags", &ModuleRow::flags);
+  if (!has(source.members(group, "modules"), "base_digest")) return;
+  columns.text("base_digest", &ModuleRow::base_digest);
+  columns.text("aligned_digest", &ModuleRow::aligned_digest);
+}
+
+void read_shards(const Source& source, Report& report) {
+  if (!source.has_group("shards")) return;
+  const auto group = source.group("shards");
+  report.shards.resize(source.length(group, "path"));
+  const Columns<ShardRow> columns(source, group, report.shards);
+  columns.text("checkpoint", &ShardRow::checkpoint);
+  columns.text("path", &ShardRow::path);
+  columns.number("bytes", &ShardRow::bytes);
+  columns.number("inode", &ShardRow::inode);
+  columns.number("changed", &ShardRow::changed);
 }
 
 void read_adapters(const Source& source, Report& report) {
@@ -173,8 +192,7 @@ void read_run(const Source& source, Report& report) {
   columns.number("seconds", &StageRow::seconds);
   columns.number("bytes_read", &StageRow::bytes_read);
   columns.number("peak_memory_bytes", &StageRow::peak_memory_bytes);
-  const auto members = source.members(group, "run");
-  if (std::find(members.begin(), members.end(), "part") != members.end()) columns.text("part", &StageRow::part);
+  if (has(source.members(group, "run"), "part")) columns.text("part", &StageRow::part);
 }
 
 Error damaged(const std::string& path, std::string_view expectation) {
@@ -206,6 +224,7 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   const Shape shape{{report.adapters.size(), report.modules.size()}};
   read_metrics(source, report, shape);
   read_selection(source, report, shape);
+  read_shards(source, report);
   read_run(source, report);
   return report;
 }

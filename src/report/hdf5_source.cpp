@@ -51,6 +51,8 @@ Source::Source(std::span<std::byte> image, const std::string& path) : hdf5_(path
 
 std::size_t Source::size() const { return static_cast<std::size_t>(H5Fget_file_image(file_.get(), nullptr, 0)); }
 
+bool Source::has_group(const char* name) const { return H5Lexists(file(), name, H5P_DEFAULT) > 0; }
+
 Handle Source::group(const char* name) const {
   if (H5Lexists(file(), name, H5P_DEFAULT) <= 0) {
     throw error(fmt::format("report has no group /{}", name)).advice(kReportAdvice);

@@ -38,6 +38,7 @@ class Source {
   base::Error error(std::string_view what) const { return hdf5_.error(what); }
 
   Handle group(const char* name) const;
+  bool has_group(const char* name) const;
 
   /// A dataset of integers or reals, row-major; stored in any width of the kind of T.
   template <class T>

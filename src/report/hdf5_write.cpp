@@ -85,6 +85,34 @@ void write_modules(const Image& image, const Report& report, const Handle& scale
   columns.number("alignment_norm", &ModuleRow::alignment_norm, "1", "Frobenius norm of W_aligned - W_base");
   const auto flags = columns.number("flags", &ModuleRow::flags, "1", "what is special about the module");
   image.enumeration(flags.get(), "flag_masks", schema::kFlagMasks, schema::kFlagMeanings);
+  if (std::all_of(report.modules.begin(), report.modules.end(),
+                  [](const auto& row) { return row.base_digest.empty(); })) {
+    return;  // as they came from a report of an earlier version
+  }
+  columns.text("base_digest", &ModuleRow::base_digest,
+               "digest of the base weight: sum of XXH3-128 over pieces of rows");
+  columns.text("aligned_digest", &ModuleRow::aligned_digest, "digest of the aligned weight, likewise");
+}
+
+/// A scale of numbers for a group that no other shares a dimension with.
+Handle numbered_scale(const Image& image, const Handle& group, const std::string& name, std::size_t count,
+                      const char* long_name) {
+  std::vector<std::int64_t> numbers(count);
+  for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<std::int64_t>(i);
+  return image.scale(image.numbers<std::int64_t>(group.get(), name, {count}, numbers, "1", long_name, {}), name);
+}
+
+void write_shards(const Image& image, const Report& report) {
+  if (report.shards.empty()) return;
+  const auto group = image.group("shards");
+  const auto scale =
+      numbered_scale(image, group, std::string(schema::kShardScale), report.shards.size(), "one file of weights");
+  const Columns<ShardRow> columns(image, group, report.shards, scale);
+  columns.text("checkpoint", &ShardRow::checkpoint, "base or aligned");
+  columns.text("path", &ShardRow::path, "file");
+  columns.number("bytes", &ShardRow::bytes, "byte", "size of the file");
+  columns.number("inode", &ShardRow::inode, "1", "number of the file in its file system");
+  columns.number("changed", &ShardRow::changed, "nanoseconds since 1970-01-01 00:00:00", "last change of the content");
 }
 
 /// Derived from /metrics and /selection, for programs that want one number an adapter; the reader derives them anew.
@@ -186,13 +214,9 @@ void write_selection(const Image& image, const Report& report, const Handle& ada
 }
 
 void write_run(const Image& image, const Report& report) {
-  std::vector<std::int64_t> numbers(report.run.size());
-  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<std::int64_t>(i);
   const auto group = image.group("run");
-  const std::string name(schema::kStageScale);
-  const auto scale = image.scale(
-      image.numbers<std::int64_t>(group.get(), name, {numbers.size()}, numbers, "1", "one stage of one MPI rank", {}),
-      name);
+  const auto scale =
+      numbered_scale(image, group, std::string(schema::kStageScale), report.run.size(), "one stage of one MPI rank");
   const Columns<StageRow> columns(image, group, report.run, scale);
   columns.number("rank", &StageRow::rank, "1", "MPI rank");
   columns.text("stage", &StageRow::stage, "stage of the run");
@@ -234,6 +258,7 @@ void fill(const Image& image, const Report& report) {
   write_adapters(image, report, adapters);
   write_metrics(image, report, adapters, modules);
   write_selection(image, report, adapters, modules);
+  write_shards(image, report);
   write_run(image, report);
 }
 

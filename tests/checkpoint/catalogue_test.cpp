@@ -143,6 +143,38 @@ TEST(Catalogue, fingerprint_depends_on_names_sizes_and_headers_alone) {
   EXPECT_NE(read(second.path()).fingerprint, original);
 }
 
+TEST(Catalogue, sample_tells_weights_apart_wherever_they_lie) {
+  const auto sample_of = [](char fill, const char* shard) {
+    const test::TemporaryDirectory directory;
+    write_sharded(directory);
+    auto bytes = test::read_whole(directory / shard);
+    bytes.back() = fill;
+    directory.write(shard, bytes);
+    return read(directory.path()).sample;
+  };
+  EXPECT_EQ(sample_of('x', "s1.safetensors"), sample_of('x', "s1.safetensors"));
+  EXPECT_NE(sample_of('x', "s1.safetensors"), sample_of('y', "s1.safetensors"));
+  EXPECT_NE(sample_of('x', "s2.safetensors"), sample_of('y', "s2.safetensors"));
+}
+
+TEST(Catalogue, sample_of_a_large_tensor_is_from_its_middle) {
+  const auto sample_of = [](std::size_t changed) {
+    const test::TemporaryDirectory directory;
+    auto bytes = safetensors(R"({"a":{"dtype":"BF16","shape":[100000],"data_offsets":[0,200000]}})", 200'000);
+    bytes[bytes.size() - 200'000 + changed] ^= 1;
+    directory.write("model.safetensors", bytes);
+    return read(directory.path()).sample;
+  };
+  EXPECT_NE(sample_of(96'000), sample_of(96'001));
+  EXPECT_EQ(sample_of(5'000), sample_of(190'000)) << "it is no digest of everything";
+}
+
+TEST(Catalogue, notes_the_state_of_shards) {
+  const test::TemporaryDirectory directory;
+  write_sharded(directory);
+  for (const auto& shard : read(directory.path()).shards) EXPECT_EQ(shard.state, base::state_of_file(shard.path));
+}
+
 TEST(Catalogue, warns_of_tensors_the_index_does_not_list) {
   const test::TemporaryDirectory directory;
   directory.write(kIndex, R"({"weight_map":{"a":"s.safetensors"}})");

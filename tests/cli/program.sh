@@ -210,8 +210,12 @@ inputs() {
   "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with a strange name"
   check "a warning with terminal controls" test "$(tr -cd '\033\r' <err | wc -c)" = 0
   cp -r family/base twin
-  "$winnow" audit --base family/base --aligned twin --adapter $one --report r3.h5 >out 2>err || fail "twin checkpoints"
-  check "identical checkpoints are not told" grep -q "warning: the two checkpoints do not differ in any module" err
+  refuses 3 "the two checkpoints do not differ in any module" \
+    audit --base family/base --aligned twin --adapter $one --report r3.h5
+  check "a report of identical checkpoints" test ! -e r3.h5
+  sed -i 's/"model_type": *"[a-z]*"/"model_type": "mistral"/' twin/config.json
+  refuses 3 "the two checkpoints are of different models: twin/config.json; expected model_type llama" \
+    audit --base family/base --aligned twin --adapter $one --report r3.h5
 
   refuses 1 "cannot open file (No such file or directory): absent.h5" report absent.h5
   refuses 3 "file is not HDF5: family/truth.json; give a report written by winnow audit" report family/truth.json
@@ -360,6 +364,33 @@ results() {
   nothing_half_written results
 }
 
+# What is written never replaces what is read, by whichever name.
+overwriting() {
+  make_report
+  local name before
+  before=$(sha256sum report.h5)
+  ln -s report.h5 link.h5
+  ln report.h5 hard.h5
+  for name in report.h5 link.h5 hard.h5 ./family/../report.h5; do
+    refuses 2 "--html would replace what is read: $name" report report.h5 --html $name
+    refuses 2 "--json would replace what is read: $name" report report.h5 --json $name
+  done
+  mkdir tables && ln -s ../report.h5 tables/drift.csv
+  refuses 2 "--csv would replace what is read: tables/drift.csv" report report.h5 --csv tables
+  check "one table before the refusal" test "$(ls tables)" = drift.csv
+  refuses 2 "--json would replace what is read: page" report report.h5 --html page --json page
+  refuses 2 "--html would replace what is read: family/truth.json" report report.h5 --truth family/truth.json --html family/truth.json
+  accepts 0 "wrote pruned: 10 modules kept" prune --report report.h5 --adapter family/adapters/adapter-000 --output pruned
+  accepts 0 "" audit "${models[@]}" --adapter pruned --report again.h5
+  refuses 2 "--output would replace what is read: pruned" prune --report again.h5 --adapter pruned --output pruned --select prune-top:1
+  ln -s pruned alias
+  refuses 2 "--output would replace what is read: alias" prune --report again.h5 --adapter pruned --output alias --select prune-top:1
+  mv again.h5 pruned
+  refuses 2 "--output would replace what is read: pruned" \
+    prune --report pruned/again.h5 --adapter family/adapters/adapter-000 --output pruned
+  check "what was read has changed" test "$before" = "$(sha256sum report.h5)"
+}
+
 # A zoo in two parts, merged: what one audit over both finds.
 merging() {
   local k
@@ -373,8 +404,12 @@ merging() {
   accepts 0 "wrote pruned: 10 modules kept" prune --report merged.h5 --adapter family/adapters/adapter-001 --output pruned
   refuses 2 "no reports to merge; expected winnow merge --report FILE.h5 PART.h5" merge --report m.h5
   refuses 2 "--report is missing" merge part-0.h5
-  refuses 2 "--report is one of the reports to merge: part-0.h5" merge --report part-0.h5 part-0.h5 part-1.h5
-  refuses 3 "adapter family/adapters/adapter-000 is in two reports: whole.h5" merge --report m.h5 part-0.h5 whole.h5
+  refuses 2 "--report would replace what is read: part-0.h5" merge --report part-0.h5 part-0.h5 part-1.h5
+  ends 0 merge --report once.h5 part-0.h5 whole.h5 part-0.h5
+  check "a report given twice is not told" grep -q "warning: a report that is given more than once counts once" err
+  check "an adapter in two reports is not told" grep -q "warning: 1 adapter is in more than one report and count" err
+  "$winnow" report once.h5 --csv tables-once || fail "tables of once.h5"
+  check "an adapter in two reports counts twice" diff -r tables-whole tables-once
   accepts 0 "" audit "${models[@]}" --adapter family/adapters/adapter-001 --report other.h5 --backend reference --seed 3
   refuses 3 "not parts of one audit: other.h5; expected seed 0 as in part-0.h5, found 3" merge --report m.h5 part-0.h5 other.h5
   refuses 3 "file is not HDF5" merge --report m.h5 part-0.h5 family/truth.json
@@ -670,4 +705,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations results streams signals documents array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents array ranks

@@ -15,7 +15,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../jobs/common.sh"
 # What is built with, but compiler, CMake, C library and libtorch, which the GPU machine has.
 carried=(
   libopenmpi-dev openmpi-bin libhdf5-dev libboost-program-options-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libssl-dev
-  libeigen3-dev librandom123-dev libgtest-dev libgmock-dev libbenchmark-dev pkg-config ninja-build
+  libeigen3-dev librandom123-dev libxxhash-dev libgtest-dev libgmock-dev libbenchmark-dev pkg-config ninja-build
 )
 # Never carried: these belong to the machine, and others of them would break its programs.
 machines_own='^(base-.*|bash|binutils.*|coreutils|cpp.*|dash|debconf|debianutils|dpkg|g\+\+.*|gcc.*|gfortran.*|grep|sed|tar|perl.*|python3.*|linux-libc-dev|usrmerge|usr-is-merged)$'

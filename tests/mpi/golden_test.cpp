@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -18,6 +19,8 @@
 #include "mpi/golden_audit.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
+#include "winnow/checkpoint/catalogue.hpp"
+#include "winnow/checkpoint/tensor_digest.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow {
@@ -190,6 +193,39 @@ TEST_P(Golden, SurvivesTheWayThroughHdf5) {
   std::set<std::int64_t> ranks;
   for (const auto& stage : read.run) ranks.insert(stage.rank);
   EXPECT_EQ(ranks.size(), static_cast<std::size_t>(world().size())) << "every rank tells what it spent";
+}
+
+/// Of the whole tensors, read at once.
+std::map<std::string, std::string> digests_of(const std::string& directory) {
+  const auto catalogue = checkpoint::read_checkpoint(directory, {});
+  std::map<std::string, std::string> digests;
+  for (const auto& [name, tensor] : catalogue.tensors) {
+    if (tensor.shape.size() != 2) continue;
+    const auto bytes = test::read_whole(catalogue.shards.at(tensor.shard).path);
+    checkpoint::TensorDigest digest;
+    digest.add_rows(0, tensor.shape[0], tensor.bytes / tensor.shape[0],
+                    reinterpret_cast<const std::byte*>(bytes.data() + tensor.offset));
+    digests[name] = digest.text();
+  }
+  return digests;
+}
+
+TEST_P(Golden, DigestsAreThoseOfTheTensorsForTeamsAndEveryWayOfReading) {
+  const auto base = digests_of(kGolden + "/base"), aligned = digests_of(kGolden + "/aligned");
+  for (const int team : {1, 2, 8}) {
+    for (const auto mode : {slab::IoMode::automatic, slab::IoMode::buffered, slab::IoMode::mmap}) {
+      auto options = golden_options(GetParam());
+      options.team = team;
+      options.threads = team == 2 ? 3 : 1;
+      options.memory_budget = team == 8 ? 64ULL << 20 : options.memory_budget;
+      options.make_reader = [=] { return slab::make_reader(mode); };
+      const auto report = pipeline::audit(options, world(), {}).report;
+      for (const auto& module : report.modules) {
+        EXPECT_EQ(module.base_digest, base.at(module.name + ".weight")) << module.name;
+        EXPECT_EQ(module.aligned_digest, aligned.at(module.name + ".weight")) << module.name;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ inline std::string report_fingerprint(const report::Report& report) {
     bytes += module.name + module.role;
     add(module.alignment_norm);
     add(module.flags);
+    bytes += module.base_digest + module.aligned_digest;
   }
   for (const auto& adapter : report.adapters) bytes += adapter.name + adapter.status + adapter.reason + adapter.sha256;
   for (const auto action : report.action) bytes += static_cast<char>(action);

@@ -2,15 +2,25 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "mpi/golden_audit.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
+#include "winnow/base/sha256.hpp"
+#include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/pipeline/incarnation.hpp"
+#include "winnow/pipeline/journal_file.hpp"
+#include "winnow/pipeline/score.hpp"
 
 namespace winnow {
 namespace {
+
+namespace fs = std::filesystem;
 
 using base::Error;
 using base::ErrorKind;
@@ -61,6 +71,159 @@ TEST(Resume, OnOtherNumbersOfRanksIsBitIdentical) {
     if (world().is_coordinator()) {
       EXPECT_EQ(test::report_fingerprint(report), whole);
       EXPECT_LT(share, 35U) << "nothing was taken from the journal";
+    }
+  }
+}
+
+/// A copy of the golden checkpoints, to be changed, and what the journal of a run on it says.
+class Weights {
+ public:
+  explicit Weights(int team) {
+    options_ = golden_options();
+    options_.team = team;
+    if (world().is_coordinator()) {
+      for (const char* part : {"base", "aligned"}) {
+        fs::copy(test::kGolden + "/" + part, directory_ / part, fs::copy_options::recursive);
+      }
+    }
+    world().barrier();
+    options_.base = directory_ / "base";
+    options_.aligned = directory_ / "aligned";
+    options_.journal = directory_ / "journal";
+    on_ranks(world().size(), [&](auto& all) { fail_after(1, options_, all); });
+    options_.resume = true;
+  }
+
+  pipeline::AuditOptions& options() { return options_; }
+
+  /// A weight that is journalled, or one that is not; the same on all ranks.
+  std::string weight(bool scored) const {
+    const auto incarnation = pipeline::find_incarnations(options_.journal).at(0);
+    const auto description = pipeline::read_description(incarnation).value();
+    const auto modules = nlohmann::json::parse(description).at("modules").get<std::vector<std::string>>();
+    std::set<std::uint64_t> known;
+    for (const auto& file : pipeline::rank_files(incarnation)) {
+      for (const auto& payload : pipeline::read_journal(file, base::sha256_hex(description)).payloads) {
+        pipeline::Scores scores;
+        base::ByteReader in(payload);
+        scores.append(in);
+        known.insert(scores.modules.at(0).module);
+      }
+    }
+    for (std::uint64_t module = 0; module < modules.size(); ++module) {
+      if (known.contains(module) == scored) return modules[module] + ".weight";
+    }
+    ADD_FAILURE() << "no such module";
+    return "";
+  }
+
+  /// Flips the lowest bit of a weight of the aligned checkpoint. Returns the file.
+  std::string flip_bit(const std::string& weight) const {
+    const auto catalogue = checkpoint::read_checkpoint(options_.aligned, {});
+    const auto* tensor = catalogue.find(weight);
+    const auto shard = catalogue.shards.at(tensor->shard).path;
+    world().barrier();
+    if (world().is_coordinator()) {
+      std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
+      const auto at = static_cast<std::streamoff>(tensor->offset + tensor->bytes / 2 / 8 * 8);
+      file.seekg(at);
+      const auto byte = static_cast<char>(file.get() ^ 1);
+      file.seekp(at);
+      file.put(byte);
+      file.close();
+      touch(shard);  // clocks of file systems are coarse
+    }
+    world().barrier();
+    return shard;
+  }
+
+  static void touch(const std::string& file) {
+    fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
+  }
+
+ private:
+  SharedDirectory directory_;
+  pipeline::AuditOptions options_;
+};
+
+TEST(OtherWeights, OneBitOfAWeightThatWasScoredIsRefusedByAll) {
+  for (const int team : {1, 2}) {
+    Weights weights(team);
+    const auto weight = weights.weight(true);
+    const auto shard = weights.flip_bit(weight);
+    const auto error = error_of(weights.options());
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(),
+                ::testing::StartsWith("the journal is of other weights: " + shard + ", tensor " + weight));
+    world().barrier();
+    EXPECT_EQ(pipeline::find_incarnations(weights.options().journal).size(), 1U);
+  }
+}
+
+TEST(OtherWeights, OneBitOfAWeightThatWasNotScoredGoesOn) {
+  for (const int team : {1, 2}) {
+    Weights weights(team);
+    weights.flip_bit(weights.weight(false));
+    const auto report = pipeline::audit(weights.options(), world(), {}).report;
+    if (!world().is_coordinator() || (team > 1 && world().size() > 1)) continue;
+    auto plain = weights.options();
+    plain.journal.clear();
+    plain.resume = false;
+    EXPECT_EQ(test::report_fingerprint(report), uninterrupted(plain));
+  }
+}
+
+TEST(OtherWeights, AnotherModelOfTheSameShapeIsRefused) {
+  Weights weights(1);
+  if (world().is_coordinator()) {  // the headers stay
+    const auto catalogue = checkpoint::read_checkpoint(weights.options().aligned, {});
+    for (std::uint32_t k = 0; k < catalogue.shards.size(); ++k) {
+      const auto& shard = catalogue.shards[k];
+      auto bytes = test::read_whole(shard.path);
+      for (const auto& [name, tensor] : catalogue.tensors) {
+        for (std::uint64_t byte = 0; tensor.shard == k && byte < tensor.bytes; byte += 2)
+          bytes[tensor.offset + byte] ^= 1;
+      }
+      std::ofstream(shard.path + ".new", std::ios::binary) << bytes;
+      fs::rename(shard.path + ".new", shard.path);
+    }
+  }
+  world().barrier();
+  const auto error = error_of(weights.options());
+  EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("tensor "));
+}
+
+TEST(OtherWeights, FilesThatWereTouchedOrCopiedGoOn) {
+  const auto whole = uninterrupted(golden_options());
+  for (const bool copied : {false, true}) {
+    Weights weights(1);
+    auto& options = weights.options();
+    if (world().is_coordinator()) {
+      for (const auto* checkpoint : {&options.base, &options.aligned}) {
+        for (const auto& shard : checkpoint::read_checkpoint(*checkpoint, {}).shards) {
+          if (!copied) {
+            Weights::touch(shard.path);
+            continue;
+          }
+          fs::copy_file(shard.path, shard.path + ".new");
+          fs::rename(shard.path + ".new", shard.path);
+        }
+      }
+    }
+    world().barrier();
+    std::string said;
+    const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
+    const auto report = pipeline::audit(options, world(), log).report;
+    if (world().is_coordinator()) {
+      EXPECT_EQ(test::report_fingerprint(report), whole);
+      EXPECT_THAT(said, ::testing::HasSubstr("weights that have been scored are read again"));
+    }
+    // Of what was read again the journal knows the new state.
+    options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+    const auto again = pipeline::audit(options, world(), {}).report;
+    if (world().is_coordinator()) {
+      EXPECT_EQ(test::report_fingerprint(again), whole);
     }
   }
 }

@@ -5,10 +5,12 @@
 
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <utility>
 
+#include "base/expect_error.hpp"
 #include "pipeline/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
@@ -419,6 +421,76 @@ TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   for (const auto& stage : report.run) read += stage.bytes_read;
   EXPECT_EQ(read, weights + adapters) << "each byte once";
   EXPECT_THAT(render_plan(plan, {true, false}), HasSubstr("model.layers.7.mlp.up_proj"));
+}
+
+// While adapters are opened all headers have been read and nothing else: what is replaced then must show as well.
+TEST(Unchanged, FilesReplacedAfterTheirHeadersWereRead) {
+  for (const bool shard : {true, false}) {
+    const TinyFamily family;
+    auto options = family.options(
+        {family.write_adapter("one", TinyFamily::adapter(1)), family.write_adapter("two", TinyFamily::adapter(2))});
+    const auto file = shard ? options.aligned + "/model.safetensors" : options.adapters[1] + "/adapter_config.json";
+    bool replaced = false;
+    options.stop_requested = [&] {
+      if (!std::exchange(replaced, true)) {
+        std::filesystem::copy_file(file, file + ".new");
+        std::filesystem::rename(file + ".new", file);
+      }
+      return false;
+    };
+    if (shard) {
+      test::expect_error(base::ErrorKind::runtime, HasSubstr("file was changed while it was read: " + file),
+                         [&] { audit(options, *comm::make_self(), {}); });
+    } else {
+      const auto report = audit(options, *comm::make_self(), {}).report;
+      EXPECT_EQ(report.adapters[0].status, "ok");
+      EXPECT_EQ(report.adapters[1].reason, "file was changed while it was read: " + file);
+    }
+    EXPECT_TRUE(replaced);
+  }
+}
+
+// Linked to, copied, given by itself and in a zoo: it must not weigh several times.
+TEST(Repeated, AnAdapterUnderSeveralNamesIsJudgedOnce) {
+  const TinyFamily family;
+  auto options = family.options({family.write_adapter("zoo/one", TinyFamily::adapter(1))});
+  family.write_adapter("zoo/copy", TinyFamily::adapter(1));
+  family.write_adapter("zoo/two", TinyFamily::adapter(2));
+  std::filesystem::create_directory_symlink(family.directory / "zoo/two", family.directory / "zoo/link");
+  options.zoo = family.directory / "zoo";
+  std::vector<std::string> said;
+  const base::Log log([&](base::LogLevel level, std::string_view text) {
+    if (level == base::LogLevel::warning) said.emplace_back(text);
+  });
+  const auto report = audit(options, *comm::make_self(), log).report;
+  ASSERT_EQ(report.adapters.size(), 2U);
+  EXPECT_EQ(report.adapters[0].path, options.adapters[0]);
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_THAT(said[0], HasSubstr("2 adapters have the content of another and are judged once with it"));
+}
+
+TEST(Repeated, OfATrainingRunTheCheckpointsStay) {
+  const TinyFamily family;
+  auto options = family.options({});
+  family.write_adapter("run", TinyFamily::adapter(1));  // saved again at the end, as trainers do
+  family.write_adapter("run/checkpoint-1", TinyFamily::adapter(3));
+  family.write_adapter("run/checkpoint-2", TinyFamily::adapter(1));
+  family.write_adapter("run/checkpoint-3", TinyFamily::adapter(1));  // nothing was learnt
+  options.zoo = family.directory / "run";
+  const auto report = audit(options, *comm::make_self(), {}).report;
+  std::vector<std::string> names;
+  for (const auto& adapter : report.adapters) names.push_back(adapter.name);
+  EXPECT_THAT(names, ::testing::ElementsAre("checkpoint-1", "checkpoint-2", "checkpoint-3"));
+}
+
+// The same weights with another scale are another update.
+TEST(Repeated, AnotherScaleIsAnotherAdapter) {
+  const TinyFamily family;
+  auto options = family.options(
+      {family.write_adapter("one", TinyFamily::adapter(1)), family.write_adapter("two", TinyFamily::adapter(1))});
+  family.directory.write("two/adapter_config.json",
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": 8, "target_modules": ["up_proj"]})");
+  EXPECT_EQ(audit(options, *comm::make_self(), {}).report.adapters.size(), 2U);
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 // Reports of parts of a zoo, merged, against the report of one audit over all of it.
 #include "winnow/pipeline/merge.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "base/expect_error.hpp"
 #include "mpi/report_fingerprint.hpp"
@@ -137,15 +139,40 @@ TEST_F(Merge, RefusesPartsOfDifferentAudits) {
   other = options;
   other.element_statistics = true;
   refused(other, HasSubstr("metrics "));
-  family.aligned[TinyFamily::weight(2)].values[0] += 1;
-  family.options({});  // writes them
-  refused(options, AllOf(HasSubstr("different weights"), HasSubstr("model.layers.2.mlp.up_proj")));
 }
 
-TEST_F(Merge, RefusesAnAdapterThatIsInTwoParts) {
+TEST_F(Merge, RefusesPartsOfOneBitOfOtherWeights) {
+  for (const bool aligned : {false, true}) {
+    const auto one = run(0, 2);
+    auto& value = (aligned ? family.aligned : family.base)[TinyFamily::weight(2)].values[0];
+    value = std::nextafterf(value, 1.0F);  // in the norm it does not show
+    family.options({});                    // writes them
+    test::expect_error(ErrorKind::invalid_input,
+                       AllOf(HasSubstr("different weights: b.h5, tensor model.layers.2.mlp.up_proj"),
+                             HasSubstr(aligned ? "aligned weight with digest" : "base weight with digest")),
+                       [&] {
+                         auto other = run(2, 5);
+                         for (const char* sample : {"base_sample", "aligned_sample"}) {
+                           other.attributes[sample] = one.attributes.at(sample);
+                         }
+                         merge_reports({{"a.h5", one}, {"b.h5", other}}, {});
+                       });
+  }
+}
+
+TEST_F(Merge, RefusesPartsOfOtherWeightsThatShareNoModule) {
+  auto first = TinyFamily::adapter(7), second = TinyFamily::adapter(8);
+  for (int layer = 0; layer < TinyFamily::kLayers; ++layer) without(layer < 4 ? second : first, layer);
+  adapters = {family.write_adapter("first", first), family.write_adapter("second", second)};
+  const auto one = run(0, 1), other = run(1, 2);
+  EXPECT_EQ(merge_reports({{"a.h5", one}, {"b.h5", other}}, {}).modules.size(), std::size_t{TinyFamily::kLayers});
+  for (auto& [name, matrix] : family.aligned) {
+    for (auto& value : matrix.values) value *= 1.01F;  // another training of the same model
+  }
+  family.options({});
   test::expect_error(ErrorKind::invalid_input,
-                     AllOf(HasSubstr("is in two reports: b.h5"), HasSubstr("in a.h5 as well")), [&] {
-                       merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(1, 3)}}, {});
+                     AllOf(HasSubstr("not parts of one audit: b.h5"), HasSubstr("aligned_sample")), [&] {
+                       merge_reports({{"a.h5", one}, {"b.h5", run(1, 2)}}, {});
                      });
 }
 
@@ -160,6 +187,60 @@ TEST_F(Merge, KeepsThatPassesDisagreeInAnyPart) {
     parts[1 - which].report.modules[2].flags |= report::kOutOfRange;
     EXPECT_THROW(merge_reports(parts, {}), base::Error);
   }
+}
+
+TEST_F(Merge, ReportsOfEarlierVersionsAreMergedAmongThemselvesWithAWarning) {
+  const auto earlier = [&](std::size_t begin, std::size_t end) {
+    auto report = run(begin, end);
+    report.attributes.erase("base_sample");
+    report.attributes.erase("aligned_sample");
+    report.shards.clear();
+    for (auto& module : report.modules) module.base_digest = module.aligned_digest = "";
+    return report;
+  };
+  const auto path = family.directory / "earlier.h5";
+  report::write_hdf5(earlier(0, 2), path);
+  EXPECT_EQ(report::read_hdf5(path).modules, earlier(0, 2).modules);
+  std::string said;
+  const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
+  merge_reports({{"a.h5", earlier(0, 2)}, {"b.h5", earlier(2, 5)}}, log);
+  EXPECT_THAT(said, HasSubstr("whether they are of the same weights cannot be told"));
+  test::expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("b.h5"), HasSubstr("base_sample")), [&] {
+    merge_reports({{"a.h5", earlier(0, 2)}, {"b.h5", run(2, 5)}}, {});
+  });
+}
+
+TEST_F(Merge, AnAdapterThatIsInTwoPartsCountsOnce) {
+  std::string said;
+  const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
+  const auto merged = merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(1, 5)}}, log);
+  EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(run(0, 5)));
+  EXPECT_EQ(said, fmt::format("1 adapter is in more than one report and count once: {0} of b.h5 is {0} of a.h5",
+                              adapters[1]));
+}
+
+TEST_F(Merge, ACopyOfAnAdapterIsTheSameAdapterUnlessItsScaleIsAnother) {
+  const auto whole = run(0, 5);
+  adapters.push_back(family.write_adapter("copy", TinyFamily::adapter(2)));
+  const auto merged = merge_reports({{"a.h5", run(0, 5)}, {"b.h5", run(5, 6)}}, {});
+  EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
+  family.directory.write("copy/adapter_config.json",
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": 8, "target_modules": ["up_proj"]})");
+  EXPECT_EQ(merge_reports({{"a.h5", run(0, 5)}, {"b.h5", run(5, 6)}}, {}).adapters.size(), 6U);
+}
+
+TEST_F(Merge, AReportGivenTwiceCountsOnce) {
+  const auto one = family.directory / "a.h5", two = family.directory / "b.h5";
+  report::write_hdf5(run(0, 2), one);
+  report::write_hdf5(run(2, 5), two);
+  std::filesystem::create_symlink(one, family.directory / "link.h5");
+  std::string said;
+  const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
+  const auto merged =
+      merge_report_files({one, two, one, family.directory / "link.h5"}, family.directory / "m.h5", {}, log);
+  EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(run(0, 5)));
+  EXPECT_EQ(std::get<std::int64_t>(merged.attributes.at("mpi_ranks")), 2);
+  EXPECT_EQ(said, "a report that is given more than once counts once: " + one);
 }
 
 }  // namespace

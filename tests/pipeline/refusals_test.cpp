@@ -21,7 +21,7 @@ class Refusals : public ::testing::Test {
   Refusals() { options = family.options({family.write_adapter("one", TinyFamily::adapter(1))}); }
 
   /// By audit and by plan alike.
-  void expect_refused(const std::string& text) {
+  void expect_refused(const std::string& text, ErrorKind kind = ErrorKind::usage) {
     const auto world = comm::make_self();
     for (const bool dry : {false, true}) {
       try {
@@ -32,7 +32,7 @@ class Refusals : public ::testing::Test {
         }
         ADD_FAILURE() << "nothing thrown, expected " << text;
       } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::usage) << error.what();
+        EXPECT_EQ(error.kind(), kind) << error.what();
         EXPECT_THAT(error.what(), HasSubstr(text));
       }
     }
@@ -58,6 +58,53 @@ TEST_F(Refusals, AReportReplacesNothingButAReport) {
 TEST_F(Refusals, AModelComparedWithItself) {
   options.aligned = options.base + "/../base";
   expect_refused("--base and --aligned are the same checkpoint");
+}
+
+TEST_F(Refusals, AModelComparedWithACopyOfItself) {
+  family.aligned = family.base;
+  options = family.options(options.adapters);
+  options.report = family.directory / "report.h5";
+  const auto world = comm::make_self();
+  try {
+    audit(options, *world, base::Log());
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), HasSubstr("the two checkpoints do not differ in any module"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(options.report));
+}
+
+TEST_F(Refusals, AModelComparedWithOneOfAnotherKind) {
+  family.directory.write("base/config.json", R"({"model_type": "llama"})");
+  family.directory.write("aligned/config.json", R"({"model_type": "mistral"})");
+  expect_refused("the two checkpoints are of different models: " + options.aligned +
+                     "/config.json; expected model_type llama as in " + options.base + ", found mistral",
+                 ErrorKind::invalid_input);
+  family.directory.write("aligned/config.json", R"({})");  // does not say
+  const auto world = comm::make_self();
+  EXPECT_NO_THROW(audit(options, *world, base::Log()));
+}
+
+TEST_F(Refusals, ARepairedAdapterThatIsAuditedIsNotReplaced) {
+  options.repair = adapter::Repair::drop;
+  options.policy = {select::Policy::Kind::prune_top, 1};
+  options.repaired_dir = family.directory / "pruned";
+  const auto world = comm::make_self();
+  audit(options, *world, base::Log());
+  options.adapters.clear();
+  options.zoo = options.repaired_dir;
+  std::filesystem::create_directory_symlink(options.repaired_dir, family.directory / "link");
+  for (const char* name : {"pruned", "link"}) {
+    options.repaired_dir = family.directory / name;
+    try {
+      audit(options, *world, base::Log());
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      EXPECT_THAT(error.what(), HasSubstr("--repaired-dir would replace what is read"));
+    }
+  }
 }
 
 TEST_F(Refusals, ARepairedAdapterReplacesNothingButARepairedAdapter) {

@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 
 #include "base/expect_error.hpp"
 #include "mpi/report_fingerprint.hpp"
@@ -153,6 +154,43 @@ TEST_F(Resume, OtherInputsAreRefusedSayingWhatDiffers) {
   family.directory.write("two/adapter_config.json",
                          R"({"peft_type": "LORA", "r": 2, "lora_alpha": 5, "target_modules": ["up_proj"]})");
   refused(HasSubstr("adapters two alpha: 4.0 then, 5.0 now"));
+}
+
+TEST_F(Resume, SwappedCheckpointsAreOtherWeights) {
+  fail_after(3);
+  std::swap(options.base, options.aligned);
+  test::expect_error(ErrorKind::invalid_input,
+                     AllOf(HasSubstr("the journal is of other weights: " + options.base + "/model.safetensors"),
+                           HasSubstr("tensor " + TinyFamily::weight(0)), HasSubstr("5 more differ")),
+                     [&] { run(); });
+  EXPECT_EQ(find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
+}
+
+TEST_F(Resume, FilesThatWereTouchedAreReadAgainOnceAndGoOn) {
+  fail_after(3);
+  const auto shard = options.aligned + "/model.safetensors";
+  fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(10));
+  EXPECT_EQ(modules_computed(), 5U);
+  EXPECT_THAT(said, HasSubstr("3 weights that have been scored are read again"));
+  // What was verified is known under the new state, and what came after it as well.
+  options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+  EXPECT_EQ(test::report_fingerprint(run()), whole);
+}
+
+TEST_F(Resume, ARunThatDiesBeforeItsFirstModuleForgetsNothing) {
+  fail_after(3);
+  const auto shard = options.base + "/model.safetensors";
+  fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(10));
+  std::filesystem::create_directory(options.journal + "/incarnation-0002");  // neither description nor weights yet
+  EXPECT_EQ(modules_computed(), 5U);
+  EXPECT_THAT(said, HasSubstr("3 weights that have been scored are read again"));
+}
+
+TEST_F(Resume, AJournalWhoseNoteOfTheWeightsIsDamagedReadsThemAgain) {
+  fail_after(3);
+  std::ofstream(find_incarnations(options.journal).at(0).directory + "/weights.json") << "{";
+  EXPECT_EQ(modules_computed(), 5U);
+  EXPECT_THAT(said, HasSubstr("6 weights that have been scored are read again"));
 }
 
 TEST_F(Resume, AJournalIsNotBegunTwice) {

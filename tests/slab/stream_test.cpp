@@ -53,8 +53,8 @@ class SlabStreamTest : public testing::Test {
     pair.task.in_features = columns;
     pair.task.base = {0, base_offset, rows * columns * base::element_bytes(base), base, {rows, columns}};
     pair.task.aligned = {0, aligned_offset, rows * columns * base::element_bytes(aligned), aligned, {rows, columns}};
-    pair.base.shards = {{directory_ / (name + "-base"), 0}};
-    pair.aligned.shards = {{directory_ / (name + "-aligned"), 0}};
+    pair.base.shards = {{directory_ / (name + "-base"), 0, {}}};
+    pair.aligned.shards = {{directory_ / (name + "-aligned"), 0, {}}};
     pair.base_bytes = write(pair.base.shards[0].path, pair.task.base, 1);
     pair.aligned_bytes = write(pair.aligned.shards[0].path, pair.task.aligned, 2);
     return pair;

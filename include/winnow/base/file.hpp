@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "winnow/base/error.hpp"
+#include "winnow/base/file_state.hpp"
 
 namespace winnow::base {
 
@@ -26,6 +27,7 @@ class File {
   File& operator=(File&& other) noexcept;
 
   std::uint64_t size() const;
+  FileState state() const;
   /// Fills `out` with the bytes at `offset`. Throws also where the file ends before.
   void read_exact(std::uint64_t offset, std::span<std::byte> out) const;
   /// One read: up to out.size() bytes, 0 at the end of the file.

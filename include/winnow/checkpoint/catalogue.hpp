@@ -9,6 +9,7 @@
 
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/dtype.hpp"
+#include "winnow/base/file_state.hpp"
 #include "winnow/base/log.hpp"
 
 namespace winnow::checkpoint {
@@ -25,6 +26,7 @@ struct TensorLocation {
 struct Shard {
   std::string path;         ///< full path
   std::uint64_t bytes = 0;  ///< file size when the header was read
+  base::FileState state;    ///< from before its first byte was read
 };
 
 /// All tensors of a checkpoint directory (or of one safetensors file), by name.
@@ -32,7 +34,10 @@ struct Catalogue {
   std::string directory;
   std::vector<Shard> shards;
   std::map<std::string, TensorLocation, std::less<>> tensors;
-  std::string fingerprint;  ///< sha256 over shard names, sizes and headers, hex: tells two checkpoints apart
+  std::string fingerprint;  ///< sha256 over shard names, sizes and headers, hex: tells two architectures apart
+  /// Of a checkpoint sha256 over some bytes of its tensors (sample.hpp), hex: tells two trainings of one architecture
+  /// apart.
+  std::string sample;
 
   const TensorLocation* find(std::string_view name) const;  ///< nullptr where absent
   std::uint64_t total_bytes() const;                        ///< of all tensors' data

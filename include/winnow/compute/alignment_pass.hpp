@@ -17,6 +17,7 @@
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/compute/team.hpp"
+#include "winnow/slab/pair_digest.hpp"
 #include "winnow/slab/slab.hpp"
 #include "winnow/stats/module_statistics.hpp"
 
@@ -37,6 +38,10 @@ class AlignmentPass {
 
   /// `stored_transposed`: slabs are rows of V^T (i x o). `stack` must outlive finish().
   virtual void begin(const FactorStack& stack, bool stored_transposed, const Share& share) = 0;
+  /// From now on, until it is told otherwise: a backend that has the stored rows in a cache in one of the two passes
+  /// adds them to `digest` on its way, where that costs little. Those it leaves out are the caller's to add. Null:
+  /// none.
+  void digest_into(slab::PairDigest* digest) { digest_ = digest; }
   void begin(const FactorStack& stack, bool stored_transposed) { begin(stack, stored_transposed, Share::whole(stack)); }
   virtual void pass1(const slab::Slab& slab) = 0;
   /// Makes Y and f^2 those of the whole module: every member has seen its rows only. Throws only what `team` throws.
@@ -65,6 +70,12 @@ class AlignmentPass {
 
   virtual std::string description() const = 0;      ///< backend, device, library version: for the report
   virtual PassDevice* device() { return nullptr; }  ///< where it computes elsewhere than on the processor
+
+ protected:
+  slab::PairDigest* digest() const noexcept { return digest_; }
+
+ private:
+  slab::PairDigest* digest_ = nullptr;
 };
 
 struct PassOptions {

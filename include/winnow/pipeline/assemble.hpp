@@ -10,7 +10,8 @@
 namespace winnow::pipeline {
 
 /// Fills modules, adapters, metrics, selection. Adapters with a factor that is not finite become quarantined here
-/// (with options.strict: throws Error(invalid_input)). The order of `scores` does not matter.
+/// (with options.strict: throws Error(invalid_input)). Throws Error(invalid_input) where the two checkpoints do not
+/// differ in any module: there is no alignment to judge by. The order of `scores` does not matter.
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log);
 
 }  // namespace winnow::pipeline

@@ -1,6 +1,7 @@
 // A journal's directory: one folder for each time the run was started.
 //
 //     DIR/incarnation-0001/description.json      what determines the results
+//     DIR/incarnation-0001/weights.json          the files of weights as they were then (journalled_weights.hpp)
 //     DIR/incarnation-0001/rank-0000.journal     modules that rank 0 finished (journal_file.hpp)
 //     DIR/incarnation-0002/...                   after --resume
 //
@@ -25,12 +26,16 @@ struct Incarnation {
 /// Those there are, by number; none where there is no such directory. Throws Error(runtime) where it cannot be read.
 std::vector<Incarnation> find_incarnations(const std::string& journal);
 
-/// Makes the next incarnation and writes its description, both flushed to the device. `journal` is made where it is
-/// not there. Throws Error(runtime); without `resume` Error(usage) where there is an incarnation already.
-Incarnation begin_incarnation(const std::string& journal, bool resume, std::string_view description);
+/// Makes the next incarnation and writes its description and weights.json, all flushed to the device with the names of
+/// the directories that lead there. `journal` is made where it is not there. Throws Error(runtime); without `resume`
+/// Error(usage) where there is an incarnation already.
+Incarnation begin_incarnation(const std::string& journal, bool resume, std::string_view description,
+                              std::string_view weights = "{}");
 
 /// std::nullopt where there is none: a run that ended before it had written it has journalled nothing either.
 std::optional<std::string> read_description(const Incarnation& incarnation);
+
+std::optional<std::string> read_weights_note(const Incarnation& incarnation);  ///< likewise
 
 /// The journals of all its ranks, sorted.
 std::vector<std::string> rank_files(const Incarnation& incarnation);

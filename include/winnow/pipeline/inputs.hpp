@@ -1,11 +1,13 @@
 // The inputs of an audit: each header read once, those of checkpoints by the coordinator, and broadcast.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/bytes.hpp"
+#include "winnow/base/file_state.hpp"
 #include "winnow/base/log.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
@@ -26,6 +28,9 @@ struct Inputs {
   std::vector<adapter::Adapter> adapters;     ///< quarantined ones too, in the order given
   std::vector<slab::ModuleTask> tasks;        ///< one a module any scored adapter touches, in layer order
   std::vector<std::vector<LayerRef>> layers;  ///< [tasks]: the LoRA layers on it, by adapter
+
+  /// Of the adapters' files, by path, from before the first byte of them was read. On the coordinator.
+  std::map<std::string, base::FileState> adapter_files;
 
   const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters[ref.adapter].modules[ref.position]; }
 };

@@ -23,7 +23,9 @@ namespace winnow::pipeline {
 class Journal {
  public:
   /// Collective. With `resume` reads what earlier incarnations have finished; then begins a new one. `team`: ranks that
-  /// share a module. Throws Error(usage) where the journal is of other inputs or options, saying what differs.
+  /// share a module. Throws Error(usage) where the journal is of other inputs or options, saying what differs, and
+  /// Error(invalid_input) where a weight that has been scored is not what it was, naming it: weights are read again for
+  /// that where size, time or number of their file differ from what the journal notes.
   Journal(const Inputs& inputs, const AuditOptions& options, const ComputePlace& where, int team,
           comm::Communicator& world, const base::Log& log);
 
@@ -46,13 +48,18 @@ class Journal {
   void require_latest() const;
 
  private:
-  std::string begin(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget, int team,
-                    const std::string& arithmetic, const base::Log& log);
-  void recover(const std::string& path, const Inputs& inputs, const base::Log& log);
+  struct Earlier;
+
+  std::string recover(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
+                      const std::string& arithmetic, const base::Log& log);
+  void recover_file(const std::string& path, std::size_t incarnation, const Inputs& inputs, Earlier& earlier,
+                    const base::Log& log);
+  std::string begin(const Inputs& inputs, const AuditOptions& options);
 
   std::string path_;  // of the whole journal; empty for none
   Incarnation incarnation_;
-  std::string digest_;  // of the description
+  std::string description_;  // on the coordinator
+  std::string digest_;       // of the description
   int team_ = 1;
   std::vector<bool> finished_;
   Scores scores_;

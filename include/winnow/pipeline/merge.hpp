@@ -19,13 +19,15 @@ struct ReportPart {
 /// computed anew from the metrics of single layers, with the same code. Bit for bit what that audit would give, as far
 /// as its single layers are (a stack of other adapters moves their seventh digit, as teams do). /run names the part.
 ///
+/// An adapter that is in several of them, by the checksum of its weights and its scales, counts once, with a warning.
 /// Throws Error(invalid_input), naming the file and what differs, where the parts are not of the same checkpoints and
-/// options, or an adapter is in two of them.
+/// options: by the digests of weights that they share, and by the samples of those that they do not. Reports of earlier
+/// versions have neither: merged among each other with a warning, never with newer ones.
 report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log);
 
-/// Reads the parts, merges them, adds `facts` as attributes and writes the result to `path`. Throws Error(usage) for a
-/// place that cannot be meant, among them one of the parts.
-report::Report merge_report_files(const std::vector<std::string>& parts, const std::string& path,
+/// Reads the parts, each file once, merges them, adds `facts` as attributes and writes the result to `path`. Throws
+/// Error(usage) for a place that cannot be meant, among them one of the parts.
+report::Report merge_report_files(std::vector<std::string> parts, const std::string& path,
                                   const std::map<std::string, report::Attribute>& facts, const base::Log& log);
 
 }  // namespace winnow::pipeline

@@ -7,6 +7,7 @@
 
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/log.hpp"
+#include "winnow/checkpoint/tensor_digest.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
@@ -20,6 +21,7 @@ struct ModuleScore {
   std::uint64_t module = 0;  ///< index into Inputs::tasks
   double alignment_norm = 0;
   stats::UnusableWeight unusable;
+  checkpoint::TensorDigest base, aligned;  ///< of the weights it was computed from
 };
 
 /// One LoRA layer, scored.

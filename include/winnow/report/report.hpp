@@ -20,7 +20,18 @@ struct ModuleRow {
   std::uint64_t out_features = 0, in_features = 0;
   double alignment_norm = 0;  ///< ||W_aligned - W_base||_F
   std::uint32_t flags = 0;    ///< ModuleFlag bits
+  /// Digests of the weights it was computed from (checkpoint/tensor_digest.hpp); empty in reports of earlier versions.
+  std::string base_digest = {}, aligned_digest = {};
   bool operator==(const ModuleRow&) const = default;
+};
+
+/// A row of /shards: a file of weights as it was when it was read.
+struct ShardRow {
+  std::string checkpoint;  ///< base | aligned
+  std::string path;
+  std::uint64_t bytes = 0, inode = 0;
+  std::int64_t changed = 0;  ///< last change of the content, nanoseconds since 1970
+  bool operator==(const ShardRow&) const = default;
 };
 
 enum ModuleFlag : std::uint32_t {
@@ -68,6 +79,7 @@ struct Report {
   std::map<std::string, Attribute> attributes;  ///< of the root group: versions, command line, inputs, options
   std::vector<ModuleRow> modules;
   std::vector<AdapterRow> adapters;
+  std::vector<ShardRow> shards;  ///< empty in reports of earlier versions
   std::vector<Metric> metrics;
   std::vector<std::uint8_t> present;  ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
   std::vector<Action> action;         ///< N x M; empty is the same as all none

@@ -37,6 +37,7 @@ class Winnow(CMakePackage):
     depends_on("nlohmann-json@3.11:")
     depends_on("openssl")
     depends_on("pcre2@10:")
+    depends_on("xxhash@0.8:")
     depends_on("eigen@3.4:", type="build")
     depends_on("random123", type="build")
     # For --backend torch on the CPU: with or without CUDA.

@@ -1,0 +1,38 @@
+// What an incarnation of a journal knows of the files its scores come from: its weights.json.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "winnow/base/file_state.hpp"
+#include "winnow/checkpoint/tensor_digest.hpp"
+#include "winnow/pipeline/inputs.hpp"
+
+namespace winnow::pipeline {
+
+/// Of both weights of a module, as text.
+struct PairDigests {
+  std::string base, aligned;
+  bool operator==(const PairDigests&) const = default;
+};
+
+/// A record of an incarnation was computed from files in the states that this incarnation noted. Those of earlier ones
+/// that it took over had the digests below when the files were in that state.
+struct JournalledWeights {
+  std::vector<base::FileState> base, aligned;       ///< by shard, in the order of the catalogue
+  std::map<std::uint64_t, PairDigests> taken_over;  ///< by module
+};
+
+std::string to_text(const JournalledWeights& weights, const Inputs& inputs);
+
+/// std::nullopt for what is damaged: then nothing is known.
+std::optional<JournalledWeights> parse_weights(std::string_view text);
+
+/// The files as this run found them.
+JournalledWeights weights_of(const Inputs& inputs);
+
+}  // namespace winnow::pipeline
