@@ -141,7 +141,14 @@ class Disturbance {
     return next("open", ::open)(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
   }
 
-  std::string rank_ = variable("OMPI_COMM_WORLD_RANK").empty() ? "0" : variable("OMPI_COMM_WORLD_RANK");
+  static std::string own_rank() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}) {  // of mpirun, of srun
+      if (const auto rank = variable(name); !rank.empty()) return rank;
+    }
+    return "0";
+  }
+
+  std::string rank_ = own_rank();
   std::string root_ = variable("WINNOW_DISTURB_ROOT").empty() ? "" : variable("WINNOW_DISTURB_ROOT") + "/";
   std::string notes_ = variable("WINNOW_DISTURB_NOTES");
   std::deque<Rule> rules_;
