@@ -34,6 +34,8 @@ class Machine:
         notes.mkdir()
         environment = dict(os.environ, WINNOW_DISTURB=";".join(rules), WINNOW_DISTURB_ROOT=str(self.folder),
                            WINNOW_DISTURB_NOTES=str(notes), OMP_NUM_THREADS="1", XDG_CACHE_HOME=str(self.folder / "cache"))
+        # An address sanitizer would be the first library itself.
+        environment["ASAN_OPTIONS"] = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
         if log:
             environment["WINNOW_DISTURB_LOG"] = "1"
         preload = os.environ.get("LD_PRELOAD", "")

@@ -122,12 +122,13 @@ def main():
     parser.add_argument("--disturb", required=True, help="libwinnow_disturb.so")
     parser.add_argument("--seed", type=int, help="drawn and printed by default")
     parser.add_argument("--cases", type=int, default=25)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case; for several of these at once")
     parser.add_argument("--case", type=int, help="this one alone")
     parser.add_argument("--limit", type=float, default=300, help="seconds after which a run hangs")
     parser.add_argument("--keep", type=pathlib.Path, help="where what failed cases have left is kept")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(100000) if arguments.seed is None else arguments.seed
-    numbers = range(arguments.cases) if arguments.case is None else [arguments.case]
+    numbers = range(arguments.first, arguments.first + arguments.cases) if arguments.case is None else [arguments.case]
     launch = pathlib.Path(__file__).resolve().parent.parent / "mpi" / "launch.sh"
     print(f"seed: --seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="winnow-stress.") as folder:

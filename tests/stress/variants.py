@@ -29,6 +29,10 @@ class Variant:
         return self.arguments[0]
 
     @property
+    def strict(self):
+        return "--strict" in self.arguments
+
+    @property
     def watches_peers(self):
         return self.command == "audit"
 
@@ -93,7 +97,7 @@ VARIANTS = [
 def prepare(folder, once):
     """What variants start from. `once(arguments)` runs the program, undisturbed, and wants it to succeed."""
     once(["synth", *FAMILY, "--output", "family"])
-    once(["synth", "--layers", "24", "--adapters", "2", "--rank", "32", "--misaligned", "8", "--seed", "2", "--output", "deep"])
+    once(["synth", "--layers", "24", "--adapters", "24", "--rank", "32", "--misaligned", "8", "--seed", "2", "--output", "deep"])
     (folder / "before").mkdir()
     once(["audit", *MODELS, *THREE, "--report", "before/report.h5", "--repair", "zero", "--repaired-dir", "before/repaired"])
     (folder / "parts").mkdir()
