@@ -16,7 +16,7 @@ std::uint64_t first_of(std::uint64_t count, int member, int members) {
 
 int team_members(const AuditOptions& options, int ranks, std::size_t modules) {
   if (options.element_statistics) return 1;
-  if (options.team > 0) return std::min(options.team, ranks);
+  if (options.team > 0) return options.team;
   return std::max(1, ranks / static_cast<int>(std::clamp<std::size_t>(modules, 1, static_cast<std::size_t>(ranks))));
 }
 

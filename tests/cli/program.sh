@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# program.sh WINNOW PART: runs the program as a user would and judges exit code, stdout and stderr.
+# program.sh WINNOW PART [DISTURB]: runs the program as a user would and judges exit code, stdout and stderr. DISTURB, for
+# the part signals: the library tests/stress/disturb.cpp.
 set -uo pipefail
 # See tests/mpi/launch.sh: Open MPI unloads what it leaks.
 [[ ${2:-} != ranks ]] || export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 winnow=$(realpath "${1:?usage: program.sh WINNOW PART}")
 part=${2:?usage: program.sh WINNOW PART}
+disturb=${3:+$(realpath "$3")}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../checks.sh"
 enter_own_folder cli
@@ -475,59 +477,53 @@ streams() {
   accepts 0 "2 adapters (1 quarantined)" report closed.h5
 }
 
+# signals_itself SIGNAL RULE ARGUMENT...: the signal comes with that call of its own; `code` is how it ends.
+signals_itself() {
+  local number
+  number=$(kill -l "$1")
+  # An address sanitizer would be the first library itself.
+  WINNOW_DISTURB="0 $2 signal $number" WINNOW_DISTURB_ROOT=$work LD_PRELOAD=$disturb \
+    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0" "$winnow" "${@:3}" >out 2>err
+  code=$?
+}
+
 signals() {
-  "$winnow" synth --layers 32 --adapters 2 --rank 64 --output family >out 2>err || fail "synth"
-  local signal
+  : "${disturb:?the part signals needs DISTURB}"
+  make_family
+  local signal code
   for signal in TERM INT KILL; do
-    rm -f report.h5 err
-    # Monitor mode: a background job of a script would ignore SIGINT.
-    set -m
-    "$winnow" audit --base family/base --aligned family/aligned --zoo family/adapters --report report.h5 \
-      --backend reference --progress bar >out 2>err &
-    local run=$!
-    set +m
-    while [[ ! -s err ]] && kill -0 $run 2>/dev/null; do sleep 0.02; done
-    kill -s $signal $run
-    wait $run 2>/dev/null
-    local code=$?
-    if [[ $code == 0 ]]; then
-      accepts 0 "224 modules" report report.h5 || true
-    else
+    for call in "read family/base/* 20" "write *.partial 1"; do
+      rm -f report.h5 err
+      signals_itself $signal "$call" "${audit[@]}" 2>/dev/null
       check "SIG$signal: exit code $code" test "$code" = $((128 + $(kill -l $signal)))
       check "SIG$signal: a report is there" test ! -e report.h5
-    fi
-    nothing_half_written "SIG$signal"
+      # Amid a write it stays behind, hidden: nobody is left to remove it.
+      [[ $call == write* ]] || nothing_half_written "SIG$signal"
+      rm -f .*.partial
+    done
   done
   stops_and_resumes
 }
 
 # With a journal: exit code 75, and the rest with --resume.
 stops_and_resumes() {
-  local signal run code
-  local -a audit=(audit --base family/base --aligned family/aligned --zoo family/adapters --backend reference)
-  "$winnow" "${audit[@]}" --report whole.h5 --progress none >out 2>err || fail "an audit"
-  "$winnow" report whole.h5 --csv whole >out 2>err || fail "its tables"
+  local signal code
+  "$winnow" "${audit[@]}" >out 2>err || fail "an audit"
+  "$winnow" report report.h5 --csv whole >out 2>err || fail "its tables"
   for signal in TERM USR1; do
     rm -f report.h5 err
-    "$winnow" "${audit[@]}" --report report.h5 --journal "journal-$signal" --progress bar >out 2>err &
-    run=$!
-    while [[ ! -s err ]] && kill -0 $run 2>/dev/null; do sleep 0.02; done
-    kill -s $signal $run
-    wait $run
-    code=$?
-    if [[ $code != 0 ]]; then
-      check "SIG$signal with a journal: exit code $code" test "$code" = 75
-      check "SIG$signal with a journal: not told" \
-        grep -qE "winnow: stopped at a signal after [0-9]+ of 224 modules; run again with --resume$" err
-      check "SIG$signal with a journal: a report is there" test ! -e report.h5
-    fi
+    signals_itself $signal "write journal-$signal/*.journal 6" "${audit[@]}" --journal "journal-$signal"
+    check "SIG$signal with a journal: exit code $code" test "$code" = 75
+    check "SIG$signal with a journal: not told" \
+      grep -qE "winnow: stopped at a signal after [0-9]+ of 56 modules; run again with --resume$" err
+    check "SIG$signal with a journal: a report is there" test ! -e report.h5
     refuses 2 "holds a journal already: journal-$signal; add --resume" \
-      "${audit[@]}" --report report.h5 --journal "journal-$signal"
-    accepts 0 "224 modules" "${audit[@]}" --report report.h5 --journal "journal-$signal" --resume --progress none
+      "${audit[@]}" --journal "journal-$signal"
+    accepts 0 "56 modules" "${audit[@]}" --journal "journal-$signal" --resume
     "$winnow" report report.h5 --csv "resumed-$signal" >out 2>err || fail "tables after --resume"
     check "SIG$signal with a journal: other results" diff -r whole "resumed-$signal"
     refuses 2 "the journal is of other inputs or options: journal-$signal/incarnation-0001; expected the same as then; seed: 0 then, 4 now" \
-      "${audit[@]}" --report report.h5 --journal "journal-$signal" --resume --seed 4
+      "${audit[@]}" --journal "journal-$signal" --resume --seed 4
   done
 }
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# faults.sh WINNOW PART: what the program does when something breaks under it. Exit code 77: not possible here.
+# faults.sh WINNOW DISTURB PART: what the program does when something breaks under it, at moments that are counted in its own
+# calls (tests/stress/disturb.cpp, the library DISTURB). Exit code 77: not possible here.
 set -uo pipefail
-winnow=$(realpath "${1:?usage: faults.sh WINNOW PART}")
-part=${2:?usage: faults.sh WINNOW PART}
+winnow=$(realpath "${1:?usage: faults.sh WINNOW DISTURB PART}")
+disturb=$(realpath "${2:?usage: faults.sh WINNOW DISTURB PART}")
+part=${3:?usage: faults.sh WINNOW DISTURB PART}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../checks.sh"
 enter_own_folder faults
@@ -27,25 +29,36 @@ same_as_whole() {  # same_as_whole WHAT REPORT
   check "$1: other results" diff -rq whole found
 }
 
-# start RANKS ARGUMENT...: in the background, each rank's process number in pid.RANK; `run` is the launcher's.
+# start RULES RANKS ARGUMENT...: in the background, disturbed as RULES say, each rank's process number in notes/pid.RANK;
+# `run` is the launcher's.
 start() {
-  local ranks=$1
-  shift
-  rm -f pid.*
-  "$here/../mpi/launch.sh" "$ranks" bash -c 'echo $$ >.pid.$OMPI_COMM_WORLD_RANK
-    mv .pid.$OMPI_COMM_WORLD_RANK pid.$OMPI_COMM_WORLD_RANK; exec "$@"' rank "$winnow" "$@" >out 2>err &
+  local rules=$1 ranks=$2
+  shift 2
+  rm -rf notes
+  mkdir notes
+  # An address sanitizer would be the first library itself.
+  WINNOW_DISTURB=$rules WINNOW_DISTURB_ROOT=$work WINNOW_DISTURB_NOTES=$work/notes \
+    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0" \
+    "$here/../mpi/launch.sh" "$ranks" env LD_PRELOAD="$disturb" "$winnow" "$@" >out 2>err &
   run=$!
 }
 running() { kill -0 $run 2>/dev/null; }
-# Waits for at most a minute for a condition, or for the end of the run.
-await() { for ((k = 0; k < 3000; ++k)); do "$@" && return; running || return; sleep 0.02; done; }
-lives() { # a process that has not ended, though its parent may not have looked yet
-  local state
-  state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) && [[ $state != Z* ]]
+# Waits for a condition, or for the end of the run; for five minutes, when something is wrong.
+await() { for ((k = 0; k < 15000; ++k)); do "$@" && return; running || return; sleep 0.02; done; }
+state() { sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null; }
+lives() { [[ $(state "$1") == [!ZX]* ]]; }  # it has not ended, though its parent may not have looked yet
+stopped() { # RANK...: by a rule
+  local rank
+  for rank; do [[ -e notes/hit.0.$rank && $(state "$(<notes/pid.$rank)") == T ]] || return; done
+}
+signal_pends() { # NUMBER PROCESS
+  local mask
+  for mask in $(sed -n 's/^S[hi][dg]Pnd:\t/0x/p' "/proc/$2/status"); do ((mask >> ($1 - 1) & 1)) && return; done
+  return 1
 }
 ranks_live() {
   local file
-  for file in pid.*; do [[ -e $file ]] && lives "$(<"$file")" && return; done
+  for file in notes/pid.*; do [[ -e $file ]] && lives "$(<"$file")" && return; done
   return 1
 }
 # Waits for the end of the run: `code`. What is tested are the ranks. Where one was killed, mpirun itself may lock up in its
@@ -53,12 +66,12 @@ ranks_live() {
 end_run() {
   local waited=0
   launcher_hung=no
-  while running && ranks_live && ((waited++ < 1200)); do sleep 0.05; done
+  while running && { [[ ! -e notes/pid.0 ]] || ranks_live; } && ((waited++ < 6000)); do sleep 0.05; done
   if running && ranks_live; then
-    fail "a rank still lives after a minute"
-    cat pid.* | xargs kill -KILL
+    fail "a rank still lives after five minutes"
+    cat notes/pid.* | xargs kill -KILL
   fi
-  for ((waited = 0; waited < 300; ++waited)); do running || break; sleep 0.05; done
+  for ((waited = 0; waited < 1200; ++waited)); do running || break; sleep 0.05; done
   if running; then
     echo "mpirun hangs though its ranks have ended: ended"
     launcher_hung=yes
@@ -67,31 +80,28 @@ end_run() {
   wait $run
   code=$?
 }
-begun() { [[ -n $(find "$1" -name '*.journal' -size +1k 2>/dev/null) ]]; }
 
-now() { echo "${EPOCHREALTIME/[^0-9]/}"; }  # microseconds; in some languages with a comma
-
-# A random rank, killed at 20 random points of runs that go on where the last one ended.
+# A random rank, killed at 20 random moments of runs that go on where the last one ended.
 killed() {
   make_family 12
-  local begin kills=0 runs=0 resumed=0 length moment ranks victim code
-  begin=$(now)
-  "$here/../mpi/launch.sh" 2 "$winnow" "${audit[@]}" --journal timed --report timed.h5 >out 2>err || fail "2 ranks"
-  length=$(($(now) - begin))
-  while ((kills < 20 && runs < 60)); do
+  local kills=0 runs=0 resumed=0 ranks victim call code
+  while ((kills < 20 && runs < 200)); do
     ranks=$((1 + RANDOM % 3)) victim=$((RANDOM % ranks)) runs=$((runs + 1))
-    start $ranks "${audit[@]}" --journal journal --resume --report report.h5
-    await test -e pid.$victim
-    moment=$(($(now) + length * (RANDOM % 1000) / 1000))
-    while running && (($(now) < moment)); do sleep 0.01; done
-    running && kill -KILL "$(<pid.$victim)" 2>/dev/null && kills=$((kills + 1))
+    case $((RANDOM % 4)) in
+      0) call="read family/* $((1 + RANDOM % 200))" ;;
+      1) call="* report.h5 $((1 + RANDOM % 6))" ;;
+      *) call="write journal/*.journal $((1 + RANDOM % 20))" ;;
+    esac
+    ((kills > 0)) || call="write journal/*.journal 6" # for sure, and with modules to go on from
+    start "$victim $call kill" $ranks "${audit[@]}" --journal journal --resume --report report.h5
     end_run
+    [[ ! -e notes/hit.0.$victim ]] || kills=$((kills + 1))
     if [[ -e report.h5 ]]; then  # whole or not at all, whatever became of the run
       same_as_whole "killed, run $runs" report.h5
       [[ -e journal/incarnation-0002 ]] && resumed=$((resumed + 1))
       rm -rf journal report.h5
     else
-      check "run $runs: exit code 0 without a report" test $code != 0
+      check "run $runs, $call: exit code 0 without a report" test $code != 0
     fi
   done
   check "20 kills" test $kills = 20
@@ -102,18 +112,24 @@ killed() {
   echo "$kills kills in $runs runs; $resumed reports came of several"
 }
 
-# SIGUSR1 to one rank, or to the launcher, which passes it on.
+# SIGUSR1 to one rank, or to the launcher, which passes it on: with its third module.
 signalled() {
-  make_family 48
-  local to code
+  make_family 12
+  local to code third="write journal/*.journal 4"
   for to in 0 2 launcher; do
     rm -rf journal report.h5
-    start 3 "${audit[@]}" --journal journal --report report.h5
-    await begun journal
-    if [[ $to == launcher ]]; then kill -USR1 $run; else kill -USR1 "$(<pid.$to)"; fi
+    if [[ $to == launcher ]]; then
+      start "0 $third stop" 3 "${audit[@]}" --journal journal --report report.h5
+      await stopped 0
+      kill -USR1 $run
+      await signal_pends 10 "$(<notes/pid.0)"
+      kill -CONT "$(<notes/pid.0)"
+    else
+      start "$to $third signal 10" 3 "${audit[@]}" --journal journal --report report.h5
+    fi
     wait $run
     code=$?
-    check "SIGUSR1 to $to: exit code $code (0: it came too late, or nobody listened)" test $code = 75
+    check "SIGUSR1 to $to: exit code $code (0: nobody listened)" test $code = 75
     check "SIGUSR1 to $to: not told" says "stopped at a signal after"
     check "SIGUSR1 to $to: told more than once" test "$(grep -c '^winnow: ' err)" = 1
     check "SIGUSR1 to $to: a report" test ! -e report.h5
@@ -162,18 +178,15 @@ on_full_disk() {
 
 # An incarnation that was thought dead comes back when its successor has done the work.
 incarnations() {
-  make_family 48
-  start 2 "${audit[@]}" --journal journal --report old.h5 --repair drop --repaired-dir old
-  await begun journal
-  if ! kill -STOP "$(<pid.0)" "$(<pid.1)" 2>/dev/null; then
-    fail "the first run has ended too early"
-    return
-  fi
-  local old=$run code
+  make_family 12
+  start "* write journal/*.journal 4 stop" 2 "${audit[@]}" --journal journal --report old.h5 --repair drop --repaired-dir old
+  await stopped 0 1
+  local old=$run ranks code
+  ranks=$(cat notes/pid.0; echo; cat notes/pid.1)
   mv err old.err
   "$winnow" "${audit[@]}" --journal journal --resume --report new.h5 >out 2>err || fail "the second run"
   same_as_whole "the second run" new.h5
-  kill -CONT "$(<pid.0)" "$(<pid.1)"
+  kill -CONT $ranks
   wait $old
   code=$?
   cp old.err err
@@ -187,20 +200,14 @@ incarnations() {
 
 # A rank that is stopped and never answers.
 silent() {
-  make_family 48
-  start 3 "${audit[@]}" --journal journal --report report.h5 --peer-timeout 2
-  await begun journal
-  local victim
-  victim=$(<pid.1)
-  kill -STOP "$victim" 2>/dev/null || fail "the run has ended too early"
-  local waited=0 code
-  end_run
+  make_family 12
+  start "1 write journal/*.journal 4 stop" 3 "${audit[@]}" --journal journal --report report.h5 --peer-timeout 5
+  local code
+  end_run # which waits for the end of the silent one as well
+  check "rank 1 was not stopped" test -e notes/hit.0.1
   [[ $launcher_hung == yes ]] || check "exit code $code" test $code = 1
   check "not told" says "rank 1 on host $(uname -n) has not answered for "
   check "a report" test ! -e report.h5
-  waited=0
-  while kill -0 "$victim" 2>/dev/null && ((waited++ < 100)); do sleep 0.1; done
-  check "the silent rank is left behind" test ! -e "/proc/$victim"
   "$winnow" "${audit[@]}" --journal journal --resume --report report.h5 >out 2>err || fail "--resume"
   same_as_whole "--resume" report.h5
 }

@@ -111,12 +111,12 @@ TEST(Device, AnAuditByRanksOfTheirOwnEqualsTheReference) {
   EXPECT_EQ(std::get<std::int64_t>(report.attributes.at("device_memory_budget")), std::int64_t{kMemory});
 }
 
-// What is shown early depends on the storage, which slow computation gives time.
+// What is shown early depends on the storage, which slow computation gives time: ever more until it has had enough.
 TEST(Device, SlabsOfTheNextModuleAreCopiedDuringPass2) {
   std::int64_t overtaken = 0;
   for (int turn = 0; turn < 100 && overtaken == 0; ++turn) {
     Case alone("gpu " + std::to_string(world().rank()));
-    alone.queue->computing = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+    alone.queue->computing = [=] { std::this_thread::sleep_for(std::chrono::milliseconds(5 * (turn + 1))); };
     const auto report = pipeline::audit(alone.options, world(), alone.log).report;
     EXPECT_TRUE(alone.queue->copies_awaited());
     if (world().is_coordinator()) expect_golden(report);
@@ -129,7 +129,7 @@ TEST(Device, AnAuditBrokenOffEndsCopiesBeforeTheirSourceGoes) {
   bool broken_off = false;
   for (int turn = 0; turn < 100 && !broken_off; ++turn) {
     Case alone("gpu " + std::to_string(world().rank()));
-    alone.queue->computing = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+    alone.queue->computing = [=] { std::this_thread::sleep_for(std::chrono::milliseconds(5 * (turn + 1))); };
     alone.options.progress = [queue = alone.queue.get()](const pipeline::Progress&) {
       if (!queue->copies_awaited()) throw base::Error(base::ErrorKind::runtime, "broken off between modules");
     };

@@ -245,6 +245,24 @@ TEST(Resume, TeamsOfAnInterruptedRunGoOn) {
   EXPECT_EQ(std::get<std::int64_t>(again.attributes.at("team")), std::min(2, world().size()));
 }
 
+TEST(Resume, OnRanksOfWhichTheTeamAskedForCannotBe) {
+  auto options = golden_options();
+  options.team = 3;
+  for (const auto& [first, second] : {std::pair{1, world().size()}, std::pair{world().size(), 1}}) {
+    const SharedDirectory directory;
+    options.journal = directory / "journal";
+    options.resume = false;
+    on_ranks(first, [&](auto& part) { fail_after(2, options, part); });
+    options.resume = true;
+    on_ranks(second, [&](auto& part) {
+      const auto report = pipeline::audit(options, part, {}).report;
+      if (!part.is_coordinator()) return;
+      EXPECT_EQ(std::get<std::int64_t>(report.attributes.at("team")), std::min(3, second));
+      EXPECT_GE(std::get<std::int64_t>(report.attributes.at("resumed_modules")), 2);
+    });
+  }
+}
+
 /// What a run says that was asked to stop.
 std::string stopped(const pipeline::AuditOptions& options) {
   try {

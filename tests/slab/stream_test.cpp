@@ -210,14 +210,24 @@ TEST_F(SlabStreamTest, StreamsOneModuleAfterTheOther) {
 TEST_F(SlabStreamTest, ReadsAheadAsFarAsMemoryAllowsAndNoFarther) {
   const auto large = make_large();
   const auto modules = streamed({&large, &large, &large}, 1);
-  const std::uint64_t slots = 4;
+  const auto& slabs = modules[0].slabs;
+  const std::size_t slots = 4;
   SlabStream stream(large.base, large.aligned, modules, options(IoMode::buffered, slots * slab_memory(modules)));
   const auto row = large.task.bytes() / large.task.rows();
-  std::uint64_t first_four = 0;  // of the first module's slabs, then of the second's
-  for (std::uint64_t k = 0; k < slots; ++k) first_four += modules[0].slabs[k % modules[0].slabs.size()].rows * row;
-  while (stream.counts().total() < first_four) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_EQ(stream.counts().total(), first_four);  // nobody has taken a slab yet
+  const auto first = [&](std::size_t count) {
+    std::uint64_t bytes = 0;
+    for (std::size_t k = 0; k < std::min(count, 3 * slabs.size()); ++k) bytes += slabs[k % slabs.size()].rows * row;
+    return bytes;
+  };
+  std::size_t taken = 0;
+  for (std::size_t module = 0; module < modules.size(); ++module) {
+    stream.for_each([&](const Slab&) {  // while one is in use, the slots but its own hold those that follow
+      while (stream.counts().total() < first(taken + slots)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_EQ(stream.counts().total(), first(taken + slots)) << "slab " << taken;
+      ++taken;
+    });
+  }
+  EXPECT_EQ(taken, 3 * slabs.size());
 }
 
 TEST_F(SlabStreamTest, ShowsWhatIsReadyOfTheNextModuleInTheLastSweepOnly) {

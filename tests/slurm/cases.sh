@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# cases.sh WINNOW: what is tested, run on the login node of a local cluster of two hosts, in an empty folder that all
-# hosts see, with a line of text to read.
+# cases.sh WINNOW DISTURB: what is tested, run on the login node of a local cluster of two hosts, in an empty folder that all
+# hosts see, with a line of text to read. DISTURB: the library tests/stress/disturb.cpp.
 set -uo pipefail
-winnow=$1
+winnow=$1 disturb=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 export WINNOW=$winnow OMP_NUM_THREADS=1
@@ -23,6 +23,7 @@ same_numbers() {
 }
 shows() { grep -qF -- "$2" "$1" || { echo "no '$2' in $1:" && tail -n 20 "$1" | cut -c 1-300 && false; }; }
 
+shows_quietly() { grep -qF -- "$2" "$1" 2>/dev/null; }
 job_field() { scontrol show job --oneliner "$1" 2>/dev/null | sed -n "s/.*\b$2=\([^ ]*\).*/\1/p"; }
 wait_for() { # SECONDS DESCRIPTION COMMAND...
   local end=$((SECONDS + $1)) description=$2
@@ -36,9 +37,8 @@ ended() { # a controller that does not answer says nothing of a job either
   local listed
   listed=$(squeue --noheader --jobs "$1" 2>/dev/null) && [[ -z $listed ]]
 }
-wait_for_job() { wait_for 120 "the end of job $1" ended "$1"; }
+wait_for_job() { wait_for 600 "the end of job $1" ended "$1"; }
 journal_bytes() { find "$1" -type f -name '*.journal' -printf '%s\n' 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'; }
-some_journalled() { (($(journal_bytes "$1") > whole_journal / 20)); }
 
 # Slow enough to be interrupted: plain float64 loops over many columns.
 "$winnow" synth --adapters 40 --rank 32 --misaligned 12 --seed 1 --output "$PWD/family" >/dev/null || fail "synth"
@@ -86,15 +86,24 @@ check "the merge has not its own option" test "$(job_field "$merge" TimeLimit)" 
 check "merged: other numbers than one run's" same_numbers alone.h5 zoo/report.h5
 [[ -s zoo/report.h5 ]] || tail -n 5 zoo/slices/*.log zoo/merge.log
 
-# A job on both hosts, once it has journalled modules. Sets `job` and `report`.
+# The program, held with its fifth module until there is a file `go`.
+cat >held <<SCRIPT
+#!/bin/sh
+LD_PRELOAD=$disturb WINNOW_DISTURB="* write *.journal 6 hold" WINNOW_DISTURB_ROOT=$PWD exec "$winnow" "\$@"
+SCRIPT
+chmod +x held
+# A job on both hosts, once each of its ranks has journalled modules, and holds. Sets `job` and `report`.
 start_audit() { # NAME [SBATCH-OPTION...]
   local name=$1
   shift
   report=$name.h5
-  job=$(sbatch --parsable --nodes=2 "${size[@]}" --output="$name.log" "$@" "$repository/jobs/audit.sbatch" "${audit[@]}" --report="$report")
-  wait_for 60 "journalled modules of $name" some_journalled "$name.journal"
-  check "$name was done before it could be interrupted" test ! -e "$report"
+  mkdir "$name.notes"
+  job=$(WINNOW=$PWD/held WINNOW_DISTURB_NOTES=$PWD/$name.notes sbatch --parsable --nodes=2 "${size[@]}" --output="$name.log" \
+    "$@" "$repository/jobs/audit.sbatch" "${audit[@]}" --report="$report")
+  wait_for 600 "journalled modules of $name" held "$name"
 }
+held() { [[ $(ls "$1.notes" | grep -c '^hit') == 4 ]]; }
+go_on() { touch "$1.notes/go"; }
 resumed() { # NAME: it ended well after a restart (two, where Slurm and the job both asked for it), having resumed
   wait_for_job "$job"
   check "$1: job ended $(job_field "$job" JobState)" test "$(job_field "$job" JobState)" = COMPLETED
@@ -109,11 +118,15 @@ resumed() { # NAME: it ended well after a restart (two, where Slurm and the job 
 case_of "told before its time limit, a job requeues itself and resumes"
 start_audit told
 scancel --batch --signal=USR1 "$job"
+wait_for 600 "the job to hear of it" shows_quietly told.log "told to stop"
+go_on told
 resumed told
 
 case_of "preempted, likewise"
 start_audit preempted
 sbatch --partition=urgent --nodes=2 --ntasks-per-node=4 --time=1 --output=/dev/null --wrap 'sleep 1' >/dev/null
+wait_for 600 "the job to hear of it" shows_quietly preempted.log "told to stop"
+go_on preempted
 resumed preempted
 
 case_of "a host fails: the job is requeued and resumes"
@@ -121,13 +134,15 @@ start_audit crashed
 "$repository/cluster/slurm/crash-host.sh" "$LOCAL_SLURM" 2
 scontrol update NodeName=n2 State=DOWN Reason=crashed
 "$repository/cluster/slurm/boot-host.sh" "$LOCAL_SLURM" 2
+go_on crashed
 resumed crashed
 
 case_of "a cancelled job stays away"
 start_audit cancelled
 scancel "$job"
+go_on cancelled
 wait_for_job "$job"
-sleep 2
+srun --nodes=2 true # what was to be started before that has been
 check "cancelled: $(job_field "$job" JobState)" test "$(job_field "$job" JobState)" = CANCELLED
 check "a cancelled job came back" ended "$job"
 check "a cancelled job has a report" test ! -e cancelled.h5

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# run.sh WINNOW: the program and the job scripts under a real Slurm, on a cluster of virtual hosts that this starts and ends.
+# run.sh WINNOW DISTURB: the program and the job scripts under a real Slurm, on a cluster of virtual hosts that this starts and ends.
 # Exit code 69: there can be no such cluster here; the last line says why.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-winnow=$(realpath "${1:?usage: run.sh WINNOW}")
+winnow=$(realpath "${1:?usage: run.sh WINNOW DISTURB}")
+disturb=$(realpath "${2:?usage: run.sh WINNOW DISTURB}")
 local_slurm=$here/../../cluster/local-slurm.sh
 work=$(mktemp -d --tmpdir winnow-slurm-test.XXXXXX)
 trap 'rm -rf "$work"' EXIT
@@ -18,12 +19,12 @@ traces() {
 }
 traces >"$work/before"
 cd "$work/jobs" || exit
-# Everything ends with the cluster, and the cluster after 220 seconds whatever hangs.
-TMPDIR=$work/tmp timeout --kill-after=10 220 "$local_slurm" with-cluster --nodes 2 --cpus 4 --lifetime 220 \
-  "$here/cases.sh" "$winnow" <<<"as typed"
+# Everything ends with the cluster, and the cluster after half an hour whatever hangs.
+TMPDIR=$work/tmp timeout --kill-after=10 1800 "$local_slurm" with-cluster --nodes 2 --cpus 4 --lifetime 1800 \
+  "$here/cases.sh" "$winnow" "$disturb" <<<"as typed"
 status=$?
 ((status != 69)) || exit 69
-((status != 124 && status != 137)) || echo "FAILED: not done after 220 seconds"
+((status != 124 && status != 137)) || echo "FAILED: not done after half an hour"
 traces >"$work/after"
 # Others may meanwhile have ended what was there before.
 comm -13 <(sort "$work/before") <(sort "$work/after") >"$work/left"

@@ -15,8 +15,9 @@ struct TeamPlace {
   int member = 0, members = 1;
 };
 
-/// Ranks in a team: as many as `--team` says, or for 0 as many as there are ranks for each module, one at least. One
-/// for element statistics, which need whole modules.
+/// Ranks in a team: as many as `--team` says, though there may be fewer, or for 0 as many as there are ranks for each
+/// module, one at least. One for element statistics, which need whole modules. Of what is asked for, not of the ranks
+/// there are, since a journal is resumed on any number of them.
 int team_members(const AuditOptions& options, int ranks, std::size_t modules);
 
 /// Which rank has which modules: the longest to the least loaded team.
