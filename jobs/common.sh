@@ -30,6 +30,15 @@ pip_torch_prefix() {
   return 1
 }
 
+# Becomes `python -m $1` of the packages beside this file, in the environment with torch, transformers and peft.
+run_python_package() {
+  local python=${PYTHON:-$(python_environment)/bin/python}
+  [[ -x $python ]] || python=$(command -v "$python") ||
+    die "no Python with torch, transformers and peft: run jobs/setup.sh --tests --torch pip, or set PYTHON"
+  PYTHONPATH="$repository/jobs${PYTHONPATH:+:$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false \
+    exec "$python" -m "$@"
+}
+
 # How many compilers at once: a file that includes libtorch takes up to 1.5 GB.
 build_jobs() {
   local cores memory_kb

@@ -1,0 +1,104 @@
+"""The command line of jobs/lab.sh."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Sequence
+
+import torch
+
+from lab.laboratory import Laboratory
+from lab.page import write_page
+from lab.scale import SCALES
+from lab.stage import say, write_json
+from lab.summary import summary
+
+SETTINGS = "settings.json"
+CHOOSING = (0, 1)  # the seeds on which anything is chosen; all others confirm
+QUICK_SEEDS = (0, 2)  # one of each
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="lab.sh", description="Trains, aligns, attacks, audits and repairs small models, and says how well "
+                                     "every score and every repair did. Seeds 0 and 1 are for choosing, all others confirm.")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="default: out/lab")
+    parser.add_argument("--models", type=int, default=None, metavar="N", help="seeds 0 to N − 1 (default 2; with --quick seeds 0 and 2)")
+    parser.add_argument("--seeds", type=_numbers, default=None, metavar="LIST", help="instead: which seeds, such as 0,1,2,3")
+    parser.add_argument("--quick", action="store_true", help="tiny models: shows that all parts run; its figures mean nothing")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models at a time, one thread each (default: processors)")
+    parser.add_argument("--only-model", type=int, default=None, metavar="SEED", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.models is not None and options.seeds is not None:
+        parser.error("--models or --seeds, not both")
+    if options.models is not None and options.models < 1 or options.jobs < 1:
+        parser.error("--models and --jobs are at least 1")
+    if options.seeds is None:
+        options.seeds = QUICK_SEEDS if options.quick and options.models is None else tuple(range(options.models or 2))
+    return options
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found = sorted({int(part) for part in text.split(",")})
+    if found[0] < 0:
+        raise ValueError("a seed is at least 0")
+    return tuple(found)
+
+
+def check_settings(folder: Path, scale: str) -> None:
+    """A folder holds one kind of laboratory; more seeds may be added."""
+    note = folder / SETTINGS
+    wanted = {"scale": scale}
+    if note.is_file():
+        found = json.loads(note.read_text())
+        if found != wanted:
+            sys.exit(f"lab.sh: {folder} holds a laboratory of scale {found.get('scale')}, not {scale}; choose another --output")
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        sys.exit(f"lab.sh: {folder} holds other files; expected a new or empty folder, or that of an earlier laboratory")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(note, wanted)
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """A process each, so that models share no state and no thread."""
+    waiting, running = list(options.seeds), list[tuple[int, subprocess.Popen[bytes]]]()
+    failed = []
+    while waiting or running:
+        while waiting and len(running) < options.jobs and not failed:
+            seed = waiting.pop(0)
+            command = [sys.executable, "-m", "lab", "--output", str(options.output), "--only-model", str(seed)]
+            running.append((seed, subprocess.Popen(command + (["--quick"] if options.quick else []), env={**os.environ, "OMP_NUM_THREADS": "1"})))
+        if not running:
+            break
+        seed, process = running.pop(0)
+        if process.wait() != 0:
+            failed.append(seed)
+    if failed:
+        sys.exit(f"lab.sh: the model of seed {', '.join(map(str, failed))} failed; the same command goes on where it stopped")
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    scale = SCALES["quick" if options.quick else "full"]
+    check_settings(options.output, scale.name)
+    if options.only_model is not None:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        import transformers
+
+        transformers.logging.disable_progress_bar()
+        Laboratory(scale, options.only_model, options.output / f"seed-{options.only_model}", os.environ["WINNOW"]).run()
+        return 0
+    run_models(options)
+    result = summary(scale, options.output, options.seeds, CHOOSING)
+    write_json(options.output / "lab.json", result)
+    write_page(result, options.output / "lab.html")
+    say(f"{options.output / 'lab.html'} and lab.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""What winnow says of the zoo: every metric of its reports, by adapter and module."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lab.statistics import Floats
+
+POPULATIONS = ("role", "adapter", "zoo")
+LOW_IS_WORSE = ("cosine", "alignment_cosine", "subspace_energy")
+NEEDS_PEERS = ("ediem", "misalignment", "ediem_published_std", "ediem_published_iqr", "diem", "diem_theoretical")
+
+
+@dataclass(frozen=True)
+class Audit:
+    adapters: list[str]
+    modules: list[str]
+    metrics: dict[str, Floats]  # [adapters, modules], high = worse, NaN where there is no LoRA
+
+
+def run(program: str, folder: Path, adapters: list[str], report_folder: Path) -> None:
+    """Writes report_folder/POPULATION.h5."""
+    listed = report_folder / "zoo.txt"
+    listed.write_text("".join(f"{(folder / 'zoo' / name).resolve()}\n" for name in adapters))
+    for population in POPULATIONS:
+        command = [program, "audit", "--base", str(folder / "base"), "--aligned", str(folder / "aligned"), "--zoo", str(listed),
+                   "--report", str(report_folder / f"{population}.h5"), "--population", population, "--element-stats", "--strict",
+                   "--threads", "1", "--progress", "none"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    listed.unlink()
+
+
+def read(report_folder: Path, adapters: list[str], modules: list[str]) -> Audit:
+    metrics: dict[str, Floats] = {}
+    for population in POPULATIONS:
+        with h5py.File(report_folder / f"{population}.h5") as report:
+            names = [Path(text).name for text in report["adapters/path"].asstr()[:]]
+            columns = [text for text in report["modules/name"].asstr()[:]]
+            rows, places = [names.index(name) for name in adapters], [columns.index(name) for name in modules]
+            for metric, dataset in report["metrics"].items():
+                if dataset.ndim != 2 or metric.endswith("_cause") or (population != "role" and metric not in NEEDS_PEERS):
+                    continue
+                values = dataset[:].astype(np.float64)[rows][:, places]
+                label = f"{metric} ({population})" if metric in NEEDS_PEERS else metric
+                metrics[label] = -values if metric in LOW_IS_WORSE else values
+    return Audit(adapters, modules, metrics)

@@ -1,0 +1,110 @@
+"""The stages of one model, in the order of the data flow. Each is a folder; what is there is not done again.
+
+    base → aligned → probes → zoo (train, evaluate) → audit → scores → layers
+                                                    ↘ repair
+"""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lab import audit as audits
+from lab import layers, model
+from lab.bench import Bench, dense
+from lab.constructions import construct
+from lab.evaluation import Evaluation
+from lab.evasion_training import Knowledge
+from lab.probing import known_to, make_probes, read_probes
+from lab.recipes import Recipe, zoo
+from lab.reference import Probe
+from lab.repairs import Rules, Subject, groups
+from lab.scale import Scale
+from lab.scores import score
+from lab.stage import say, stage
+from lab.zoo import train
+from probe.adapters import read_adapter, write_adapter
+
+
+class Laboratory:
+    def __init__(self, scale: Scale, seed: int, folder: Path, program: str) -> None:
+        self.scale, self.seed, self.folder, self.program = scale, seed, folder, program
+        self.recipes = zoo(scale, seed)
+        self.names = [recipe.name for recipe in self.recipes]
+
+    def run(self) -> None:
+        stage(self.folder / "base", lambda where: model.pretrain(self.scale, self.seed, where))
+        stage(self.folder / "aligned", lambda where: model.align(self.scale, self.seed, self.folder / "base", where))
+        make_probes(self.scale, self.seed, self.folder / "probes")
+        bench = Bench(self.folder)
+        facts = self._zoo(bench)
+        stage(self.folder / "audit", self._audit)
+        audit = audits.read(self.folder / "audit", self.names, bench.names)
+        scores = stage(self.folder / "scores", lambda where: score(bench, self.recipes, audit, self.folder / "probes").as_json())
+        self._layers(bench, facts, scores)
+        self._repair(bench, facts, audit, scores)
+
+    def _zoo(self, bench: Bench) -> dict[str, dict[str, float]]:
+        probes = read_probes(self.folder / "probes")
+        on = {"aligned": model.load(self.folder / "aligned"), "base": model.load(self.folder / "base")}
+
+        def make(recipe: Recipe, where: Path) -> dict[str, Any]:
+            loss = None
+            if recipe.made:
+                write_adapter(construct(bench, self.scale, recipe, self.seed), where, "aligned")
+            else:
+                knowledge = Knowledge(bench.alignment, known_to(recipe.evade, probes))
+                loss = train(self.scale, self.seed, recipe, on[recipe.on], knowledge, where)
+            facts = bench.evaluate(dense(read_adapter(where)), Evaluation(self.scale, recipe, "zoo"))
+            return {"recipe": asdict(recipe), "loss": loss, "facts": facts}
+
+        facts = {}
+        for number, recipe in enumerate(self.recipes, 1):
+            result = stage(self.folder / "zoo" / recipe.name, lambda where, recipe=recipe: make(recipe, where))
+            facts[recipe.name] = result["facts"]
+            own = f", own task {result['facts']['own']:.2f}" if "own" in result["facts"] else ""
+            say(f"seed {self.seed}, adapter {number} of {len(self.recipes)}, {recipe.name}: attack success "
+                f"{result['facts']['attack_success']:.2f}{own}")
+        return facts
+
+    def _audit(self, where: Path) -> dict[str, Any]:
+        audits.run(self.program, self.folder, self.names, where)
+        return {"adapters": self.names}
+
+    def _layers(self, bench: Bench, facts: dict[str, dict[str, float]], scores: dict[str, Any]) -> None:
+        effects = {}
+        for recipe in layers.choose(self.recipes, facts, self.scale.ablated_adapters):
+            effects[recipe.name] = stage(self.folder / "effects" / recipe.name, lambda where, recipe=recipe: layers.measure(bench, self.scale, recipe))
+        stage(self.folder / "layers", lambda where: {
+            "adapters": list(effects), "spearman": layers.compare(effects, bench.names, self.names, scores["modules"])})
+
+    def _repair(self, bench: Bench, facts: dict[str, dict[str, float]], audit: audits.Audit, scores: dict[str, Any]) -> None:
+        probes = {name: Probe(direction) for name, direction in read_probes(self.folder / "probes").items() if name.startswith("auditor")}
+        rules = Rules(bench, self.scale, self.seed, probes).all()
+        taken: Counter[str] = Counter()
+        for group, recipe in groups(self.recipes, facts):
+            taken[group] += 1
+            if taken[group] > (min(12, self.scale.repaired) if group == "harmless" else self.scale.repaired):
+                continue
+            row = self.names.index(recipe.name)
+
+            def by_module(metric: str) -> dict[str, float]:
+                values = scores["modules"][metric][row]
+                return {name: value if value is not None else float("-inf") for name, value in zip(audit.modules, values)}
+
+            def make(where: Path) -> dict[str, Any]:
+                subject = Subject(recipe, bench.adapter(recipe.name), by_module("ediem (role)"), by_module("cosine"),
+                                  by_module("probe_dot, auditor half"))
+                # Other prompts than those by which the zoo was sorted into harmful and harmless.
+                evaluation = Evaluation(self.scale, recipe, "repair", 128 if self.scale.name == "full" else 64)
+                outcomes = {}
+                for rule in rules:
+                    with torch.no_grad():
+                        update = rule.repair(subject)
+                    outcomes[rule.name] = {"family": rule.family, "parameter": rule.parameter, "control": rule.control,
+                                           "facts": bench.evaluate(update, evaluation)}
+                return {"group": group, "outcomes": outcomes}
+
+            stage(self.folder / "repair" / recipe.name, make)

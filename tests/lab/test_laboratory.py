@@ -1,0 +1,125 @@
+"""The whole flow with models that learn next to nothing: every section of page and JSON is there, and a laboratory that was
+interrupted again and again ends in the same JSON as one that was not."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import unittest
+from html.parser import HTMLParser
+from pathlib import Path
+from unittest import mock
+
+import torch
+from transformers import logging
+
+from lab import laboratory, probing, stage
+from lab.laboratory import Laboratory
+from lab.page import Page
+from lab.scale import QUICK
+from lab.summary import summary
+
+PROGRAM = os.environ.get("WINNOW")
+SCALE = dataclasses.replace(QUICK, hidden=16, intermediate=32, heads=2, batch=16, pretrain_steps=3, align_steps=3, adapter_steps=2, adapter_examples=40,
+                            evaluated=16, bootstrap=10, ablated_adapters=1, repaired=1)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run(folder: Path, seed: int, interrupt_after: int | None = None) -> None:
+    """Interrupted in the midst of the stage after so many that were made."""
+    made = 0
+
+    def watched(path, make):
+        nonlocal made
+        if not path.is_dir() and interrupt_after is not None:
+            made += 1
+            if made > interrupt_after:
+                def interrupted(where):
+                    make(where)
+                    raise Interrupted
+
+                return stage.stage(path, interrupted)
+        return stage.stage(path, make)
+
+    with mock.patch.object(laboratory, "stage", watched), mock.patch.object(probing, "stage", watched):
+        Laboratory(SCALE, seed, folder / f"seed-{seed}", PROGRAM).run()
+
+
+class Structure(HTMLParser):
+    """Headings by their id, figures, and whatever would be loaded from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids, self.figures, self.open, self.loaded = [], 0, [], []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag not in ("meta", "rect", "circle", "path"):
+            self.open.append(tag)
+        if tag == "h2":
+            self.ids.append(values["id"])
+        self.figures += tag == "figure"
+        self.loaded += [tag for name in values if name in ("src", "href")] + ([tag] if tag in ("script", "link") else [])
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+
+@unittest.skipUnless(PROGRAM, "WINNOW, the path of the program, is not set")
+class Whole(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        torch.set_num_threads(1)
+        logging.disable_progress_bar()
+        cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        for seed in (0, 2):
+            run(cls.folder, seed)
+        cls.result = summary(SCALE, cls.folder, (0, 2), (0, 1))
+
+    def test_every_section_is_there(self):
+        for section in ("models", "adapters", "detection", "layers", "repair", "evasion"):
+            self.assertTrue(self.result[section], section)
+        statistics = self.result["detection"]
+        for name in ("ediem (role): mean", "ediem (zoo): max", "cosine: mean", "misalignment (adapter): mean", "alignment_removed: max",
+                     "subspace_energy: mean", "update_norm: mean", "probe_cosine, auditor half", "probe_share, secret half",
+                     "probe_coefficient, auditor red-team-2", "probe_cosine, all: largest z"):
+            self.assertIn(name, statistics)
+        self.assertEqual(self.result["choice"]["chosen on"], [0])
+        self.assertEqual(self.result["choice"]["confirmed on"], [2])
+        self.assertIn("2", statistics["probe_cosine, auditor half"]["across"])
+        families = {entry["family"] for entry in self.result["repair"]["0"].values()}
+        self.assertLessEqual({"none", "drop adapter", "drop random modules", "scale", "Gaussian noise", "Safe LoRA projection", "SPLoRA keep-top",
+                              "deflect block, half", "deflect left, half", "deflect right, half", "subtract red-team", "path, 1 direction"}, families)
+        json.dumps(self.result, allow_nan=False)
+
+    def test_page(self):
+        page = Page(self.result).html()
+        structure = Structure()
+        structure.feed(page)
+        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "models"])
+        self.assertEqual((structure.open, structure.loaded), ([], []))
+        self.assertGreaterEqual(structure.figures, 5)
+        self.assertIn("A quick round", page)
+        self.assertNotIn("nan", page.replace("finance", "").lower().split("<main>")[1])
+
+    def test_interrupted_ends_the_same(self):
+        with tempfile.TemporaryDirectory() as other:
+            folder, interruptions = Path(other), 0
+            for after in (0, 1, 2, 5, 3, 20, 7, 4, 1, None):
+                try:
+                    run(folder, 0, after)
+                except Interrupted:
+                    interruptions += 1
+            self.assertGreaterEqual(interruptions, 8)
+            self.assertEqual(summary(SCALE, folder, (0,), (0, 1)), summary(SCALE, self.folder, (0,), (0, 1)))
+            self.assertEqual([path for path in folder.rglob("*.partial")], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
