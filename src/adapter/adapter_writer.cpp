@@ -196,7 +196,7 @@ bool check_destination(const std::string& directory) {
 }
 
 WrittenAdapter write_pruned_adapter(const std::string& source, const std::string& destination,
-                                    const std::vector<std::string>& pruned, Repair repair, const base::Log& log) {
+                                    const std::vector<std::string>& pruned, Repair repair) {
   const auto config_file = existing_file(source, kConfigFile);
   const auto weights_file = existing_file(source, kWeightsFile);
   const auto config_text = base::read_text_file(config_file, kMaxConfigBytes);

@@ -52,7 +52,7 @@ void prune(const po::variables_map& values, const base::Log& log) {
   const auto report = report::read_hdf5(report_file);
   const auto pruned =
       pipeline::modules_to_prune(report, source, given(values, "select"), given(values, "rank-by"), log);
-  const auto written = adapter::write_pruned_adapter(source, output, pruned, repair, log);
+  const auto written = adapter::write_pruned_adapter(source, output, pruned, repair);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   if (!written.written) {
     throw Error(ErrorKind::invalid_input, "no adapter is written: every module of it is selected for pruning")

@@ -52,7 +52,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       world.keep_alive();
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
-      const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair, log);
+      const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair);
       if (!written.written) {
         log.warn(fmt::format("{}: all of its modules are pruned, so no adapter is written", source.path));
       }

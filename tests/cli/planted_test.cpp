@@ -61,7 +61,7 @@ TEST_P(PlantedTest, MisalignmentFindsAllKindsAndTheRightMetricEachOfThem) {
 }
 
 TEST_P(PlantedTest, EdiemDoesNotSeeAllKinds) {
-  // What the README says of it; were it no longer so, the README would be wrong.
+  // What src/methods/README.md says of it; were it no longer so, that would be wrong.
   const auto evaluation = evaluate();
   EXPECT_LT(auroc(evaluation, "ediem", PlantedKind::off_subspace), 0.9);
   EXPECT_LT(auroc(evaluation, "ediem", PlantedKind::undoing), 0.9);

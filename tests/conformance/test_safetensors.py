@@ -145,7 +145,7 @@ REFUSED = {
     "field twice": file_of(text('{' + GOOD + ',"dtype":"F32"}'), EIGHT),
 }
 
-# Accepted by the library, refused here (README, "Formats"): what is said twice, and what no writer writes but serde,
+# Accepted by the library, refused here (src/adapter/README.md): what is said twice, and what no writer writes but serde,
 # which the library parses with, also takes for a record or an enumerator.
 STRICTER = {
     "tensor as an array": (file_of('{"a":["F32",[2],[0,8]]}', EIGHT), "not an object"),

@@ -6,11 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "winnow/base/log.hpp"
 
 namespace winnow::adapter {
 
-/// How a pruned LoRA module is taken out (README, "Repair").
+/// How a pruned LoRA module is taken out (src/methods/README.md).
 enum class Repair : std::uint8_t {
   drop,  ///< A and B removed, the rest listed by full path in target_modules: the layer disappears
   zero,  ///< B (and lora_B.bias) zeroed, shapes kept
@@ -48,6 +47,6 @@ bool check_destination(const std::string& directory);
 /// Throws Error(invalid_input) for a module the adapter does not have, a source that is no adapter, and `zero` on a
 /// DoRA module (whose magnitude would stay); Error(runtime) for an I/O error.
 WrittenAdapter write_pruned_adapter(const std::string& source, const std::string& destination,
-                                    const std::vector<std::string>& pruned, Repair repair, const base::Log& log);
+                                    const std::vector<std::string>& pruned, Repair repair);
 
 }  // namespace winnow::adapter

@@ -10,7 +10,7 @@ namespace winnow::base {
 class ByteReader;
 class ByteWriter;
 
-/// What kind of failure this is; the values are the program's exit codes (README, "Exit codes").
+/// What kind of failure this is; the values are the program's exit codes (src/cli/README.md).
 enum class ErrorKind : int {
   runtime = 1,        ///< I/O, MPI, memory
   usage = 2,          ///< the command line

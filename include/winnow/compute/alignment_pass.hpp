@@ -4,7 +4,7 @@
 //     pass 2   P = V * Y / f (o x R); the sketch columns stay undivided: M = V * Z
 //
 // with V = W_aligned - W_base formed from the stored bits, slab by slab. Neither V*V^T (o x o) nor dW (o x i) is ever
-// formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops (README, "What is computed").
+// formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops (src/methods/README.md).
 #pragma once
 
 #include <cstdint>

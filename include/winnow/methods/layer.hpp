@@ -1,6 +1,6 @@
 // One LoRA layer as a method sees it: the sums over the weights that belong to one adapter on one module.
 //
-// Notation (README, "What is computed"): dW = s*B*A, G = s^2*A*A^T, V = W_aligned - W_base, f = ||V||_F.
+// Notation (src/methods/README.md): dW = s*B*A, G = s^2*A*A^T, V = W_aligned - W_base, f = ||V||_F.
 #pragma once
 
 #include <cstdint>

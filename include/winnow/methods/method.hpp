@@ -37,7 +37,7 @@ enum Sum : std::uint32_t {
 struct Column {
   std::string_view name = {};       ///< e.g. alignment_removed
   std::string_view title = {};      ///< for people, e.g. "alignment removed"
-  std::string_view long_name = {};  ///< one line, with symbols as in README, "What is computed"
+  std::string_view long_name = {};  ///< one line, with symbols as in src/methods/README.md
   Sense sense = Sense::none;
   Form form = Form::number;
   std::string_view categories = {};  ///< of Form::category: their names, separated by spaces

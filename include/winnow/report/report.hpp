@@ -1,4 +1,4 @@
-// What a report holds, in memory: N adapters, M modules, one N x M array a metric. Schema 1 (README, "Report").
+// What a report holds, in memory: N adapters, M modules, one N x M array a metric. Schema 1 (src/report/README.md).
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Partial statistics of one module: what a slab contributes, additive over row slabs and over ranks.
 //
-// Notation (README, "What is computed"): V = W_aligned - W_base (o x i), f = ||V||_F, an adapter's update is
+// Notation (src/methods/README.md): V = W_aligned - W_base (o x i), f = ||V||_F, an adapter's update is
 // dW = s*B*A; Y = V^T*B, P = V*Y/f, D = P - B. The sketch: Omega (o x c), Z = V^T*Omega, M = V*Z.
 // Everything here is a plain sum, so merge() is associative and identity() is zero.
 #pragma once
