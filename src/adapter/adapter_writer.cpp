@@ -14,6 +14,7 @@
 #include "winnow/adapter/peft_config.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/file_type.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/checkpoint/safetensors_header.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
@@ -146,9 +147,8 @@ void copy_companions(const fs::path& source, const StagedDirectory& staged) {
 }
 
 bool is_our_output(const fs::path& directory) {
-  std::error_code ignored;
   const auto marker = directory / kMarkerFile;
-  if (!fs::is_regular_file(marker, ignored)) return false;
+  if (base::type_of(marker) != fs::file_type::regular) return false;
   const auto text = base::read_text_file(marker.string(), kMaxConfigBytes);
   const auto json = nlohmann::json::parse(text, nullptr, false);
   return json.is_object() && json.contains("pruned_adapter");
@@ -172,8 +172,7 @@ std::string limits_of(const PeftConfig& config) {
 
 std::string existing_file(const std::string& directory, const char* name) {
   const auto path = fs::path(directory) / name;
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) {
+  if (base::type_of(path) != fs::file_type::regular) {
     throw Error(ErrorKind::invalid_input, fmt::format("{} is missing", name)).file(directory);
   }
   return path.string();
@@ -184,8 +183,9 @@ std::string existing_file(const std::string& directory, const char* name) {
 bool check_destination(const std::string& directory) {
   const fs::path destination(directory);
   std::error_code ignored;
-  if (!fs::exists(fs::symlink_status(destination, ignored))) return false;
-  if (fs::is_directory(destination, ignored)) {
+  // A link that leads nowhere is something as well.
+  if (fs::symlink_status(destination, ignored).type() == fs::file_type::not_found) return false;
+  if (base::type_of(destination) == fs::file_type::directory) {
     if (is_our_output(destination)) return true;
     if (fs::is_empty(destination, ignored)) return false;
   }

@@ -10,6 +10,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/file_type.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 
@@ -39,10 +40,13 @@ void check_writable(const char* what, const fs::path& directory) {
 
 void check_repaired_dir(const std::string& path) {
   // Parents are made, so it is the nearest one there is that counts.
-  std::error_code ignored;
   auto existing = fs::absolute(path);
-  while (!fs::exists(existing, ignored) && existing.has_relative_path()) existing = existing.parent_path();
-  if (!fs::is_directory(existing, ignored)) {
+  auto type = base::type_of(existing);
+  while (type == fs::file_type::not_found && existing.has_relative_path()) {
+    existing = existing.parent_path();
+    type = base::type_of(existing);
+  }
+  if (type != fs::file_type::directory) {
     throw Error(ErrorKind::usage, "--repaired-dir is or is below what is not a directory")
         .file(existing.string())
         .expected("a directory, or nothing there");
@@ -53,22 +57,23 @@ void check_repaired_dir(const std::string& path) {
 }  // namespace
 
 void check_report(const std::string& path) {
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
+  const auto type = base::type_of(path);
+  if (type == fs::file_type::directory) {
     throw Error(ErrorKind::usage, "--report is a directory").file(path).expected("a file to write");
   }
   const auto parent = fs::absolute(path).parent_path();
-  if (!fs::exists(parent, ignored)) {
+  const auto parent_type = base::type_of(parent);
+  if (parent_type == fs::file_type::not_found) {
     throw Error(ErrorKind::usage, "the directory of --report does not exist")
         .file(parent.string())
         .advice("make it first");
   }
-  if (!fs::is_directory(parent, ignored)) {
+  if (parent_type != fs::file_type::directory) {
     throw Error(ErrorKind::usage, "--report is below what is not a directory").file(parent.string());
   }
   check_writable("the directory of --report", parent);
   base::check_replaceable(path);
-  if (fs::exists(path, ignored) && !may_be_replaced(path)) {
+  if (type != fs::file_type::not_found && !may_be_replaced(path)) {
     throw Error(ErrorKind::usage, "refusing to overwrite what is not a report")
         .file(path)
         .expected("nothing there, or an HDF5 file")

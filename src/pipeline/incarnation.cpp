@@ -10,6 +10,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/file_type.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -139,10 +140,13 @@ void require_latest(const std::string& journal, const Incarnation& incarnation) 
 }
 
 void check_journal(const std::string& journal, bool resume) {
-  std::error_code ignored;
   auto existing = fs::absolute(journal);
-  while (!fs::exists(existing, ignored) && existing.has_relative_path()) existing = existing.parent_path();
-  if (!fs::is_directory(existing, ignored)) {
+  auto type = base::type_of(existing);
+  while (type == fs::file_type::not_found && existing.has_relative_path()) {
+    existing = existing.parent_path();
+    type = base::type_of(existing);
+  }
+  if (type != fs::file_type::directory) {
     throw Error(ErrorKind::usage, "--journal is or is below what is not a directory")
         .file(existing.string())
         .expected("a directory, or nothing there");
