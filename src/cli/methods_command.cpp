@@ -18,7 +18,7 @@ CommandLine command_line() {
   line.command = "methods";
   line.usage =
       "usage: winnow methods [--json]\n\n"
-      "Lists every method: the datasets it puts into a report, which end of each is worse, and what it needs.";
+      "Lists every method: the datasets it puts into a report, which end of each is worse,\nand what it needs.";
   line.options.add_options()("json", po::bool_switch(), "for programs");
   add_common_options(line.options);
   return line;

@@ -53,7 +53,7 @@ make_report() {
 
 usage() {
   make_family
-  refuses 2 "no command given; expected audit, prune, merge, report, plan or synth; see winnow --help"
+  refuses 2 "no command given; expected audit, prune, merge, report, plan, methods or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
   refuses 2 "unknown command audi;" audi
   refuses 2 "--base is missing; see winnow audit --help" audit
@@ -572,7 +572,7 @@ documents() {
   done
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
-  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune merge report plan synth --help --version"
+  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune merge report plan methods synth --help --version"
 }
 
 # jobs/zoo.sh with an sbatch that runs what it is given at once: of three slices one holds nothing that can be scored.

@@ -340,7 +340,7 @@ TEST_F(Audit, ContradictionsInTheOptionsAreUsageErrors) {
     EXPECT_THAT(error.what(), HasSubstr(text));
   };
   expect_usage([](AuditOptions& o) { o.adapters.clear(); }, "no adapter given");
-  expect_usage([](AuditOptions& o) { o.rank_by = "magic"; }, "unknown --rank-by magic; expected one of ediem");
+  expect_usage([](AuditOptions& o) { o.rank_by = "magic"; }, "unknown --rank-by magic; expected one of update_norm");
   expect_usage([](AuditOptions& o) { o.rank_by = "diem"; }, "needs element statistics");
   expect_usage([](AuditOptions& o) { o.repair = adapter::Repair::drop; }, "--repaired-dir");
   expect_usage([](AuditOptions& o) { o.repaired_dir = "x"; }, "--repaired-dir without --repair");
