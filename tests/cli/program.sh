@@ -297,9 +297,9 @@ destinations() {
   done
   refuses 1 "cannot create file (No such file or directory): absent/page.html" report report.h5 --html absent/page.html
   refuses 1 "cannot make the directory of --csv (Not a directory): family/truth.json" report report.h5 --csv family/truth.json
-  for place in family/base $one; do
-    refuses 2 "refusing to overwrite what is not a pruned adapter: $place" prune --report report.h5 --adapter $one --output $place
-  done
+  refuses 2 "refusing to overwrite what is not a pruned adapter: family/base" \
+    prune --report report.h5 --adapter $one --output family/base
+  refuses 2 "--output would replace what is read: $one" prune --report report.h5 --adapter $one --output $one
   # A full disk, as far as a process can be told of one without privileges: files of at most 64 blocks of 1 KiB.
   mkdir full && cp before.h5 full/r.h5
   (

@@ -44,6 +44,7 @@ void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.attributes, b.attributes);
   EXPECT_EQ(a.modules, b.modules);
   EXPECT_EQ(a.adapters, b.adapters);
+  EXPECT_EQ(a.shards, b.shards);
   ASSERT_EQ(a.metrics.size(), b.metrics.size());
   for (std::size_t k = 0; k < a.metrics.size(); ++k) {
     EXPECT_EQ(a.metrics[k].name, b.metrics[k].name);
@@ -267,7 +268,8 @@ TEST(Hdf5Report, EditedReportsAreStillRead) {
 }
 
 TEST(Hdf5Report, WhatIsMissingIsNamed) {
-  for (const char* name : {"modules", "adapters", "metrics", "selection", "run", "modules/role", "selection/action", "adapters/sha256", "run/seconds"}) {
+  for (const char* name : {"modules", "adapters", "metrics", "selection", "run", "modules/role", "selection/action",
+                           "adapters/sha256", "run/seconds"}) {
     Edited edited;
     ASSERT_GE(H5Ldelete(edited.file(), name, H5P_DEFAULT), 0);
     const auto error = read_error(edited.close());

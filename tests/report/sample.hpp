@@ -73,9 +73,13 @@ inline Report sample(std::size_t adapters, std::size_t layers, unsigned seed = 1
       row.out_features = role.out;
       row.in_features = role.in;
       row.alignment_norm = 3.0 + uniform();
+      row.base_digest = fmt::format("{:032x}", 2 * report.modules.size());
+      row.aligned_digest = fmt::format("{:032x}", 2 * report.modules.size() + 1);
       report.modules.push_back(row);
     }
   }
+  report.shards = {{"base", "models/base/model.safetensors", 16'060'556'376, 1234, 1'735'787'045'123'456'789},
+                   {"aligned", "models/aligned/model.safetensors", 16'060'556'376, 1235, 1'735'787'046'000'000'001}};
   const auto modules = report.modules.size();
   if (modules >= 2) {
     report.modules[modules - 2].flags = kNoAlignmentSignal;

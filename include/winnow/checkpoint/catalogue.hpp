@@ -24,9 +24,9 @@ struct TensorLocation {
 };
 
 struct Shard {
-  std::string path;         ///< full path
-  std::uint64_t bytes = 0;  ///< file size when the header was read
-  base::FileState state;    ///< from before its first byte was read
+  std::string path;            ///< full path
+  std::uint64_t bytes = 0;     ///< file size when the header was read
+  base::FileState state = {};  ///< from before its first byte was read
 };
 
 /// All tensors of a checkpoint directory (or of one safetensors file), by name.

@@ -23,7 +23,7 @@ namespace winnow::checkpoint {
 
 /// Small, so that a row of pieces on their way through a processor is in its cache still when it is hashed; large
 /// enough that to begin and end a hash costs little.
-inline constexpr std::size_t kPieceBytes = 8192;
+inline constexpr std::size_t kPieceBytes = 4096;
 
 struct TensorDigest {
   base::Hash128 sum;

@@ -102,8 +102,8 @@ class CpuPass final : public AlignmentPass {
           kernel_.straight(panels, source.rows, padded_columns(source.columns), x.width(group), x.row(group, column),
                            out.row(group, slab.row_begin + row), ahead);
         },
-        // Rows go by from end to end here, of few at a time: hashed now they come from the cache, a
-        // third of what they cost from memory.
+        // Rows go by from end to end here, a few at a time: hashed now they come from a cache, at a third of what
+        // they cost from memory.
         [&](std::size_t first, std::size_t end, std::size_t across) {
           if (digest() == nullptr) return;
           const std::size_t row = tiles.row(first, across), column = tiles.column(first, across);
