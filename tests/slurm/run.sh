@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh WINNOW DISTURB: the program and the job scripts under a real Slurm, on a cluster of virtual hosts that this starts and ends.
+# run.sh WINNOW DISTURB: the program and the job scripts under a real Slurm, on a cluster of virtual hosts that this starts
+# and ends.
 # Exit code 69: there can be no such cluster here; the last line says why.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

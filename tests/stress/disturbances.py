@@ -10,9 +10,16 @@ from runs import state
 
 # What a system says of each kind of call.
 ERRORS = {
-    "read": [errno.EIO, errno.ESTALE], "open": [errno.EIO, errno.EACCES, errno.EMFILE], "write": [errno.ENOSPC, errno.EIO],
-    "rename": [errno.EIO, errno.EACCES], "sync": [errno.EIO, errno.ENOSPC], "map": [errno.ENOMEM], "list": [errno.EIO, errno.EACCES],
-    "look": [errno.EIO, errno.EACCES], "mkdir": [errno.ENOSPC, errno.EACCES], "resize": [errno.ENOSPC, errno.EIO],
+    "read": [errno.EIO, errno.ESTALE],
+    "open": [errno.EIO, errno.EACCES, errno.EMFILE],
+    "write": [errno.ENOSPC, errno.EIO],
+    "rename": [errno.EIO, errno.EACCES],
+    "sync": [errno.EIO, errno.ENOSPC],
+    "map": [errno.ENOMEM],
+    "list": [errno.EIO, errno.EACCES],
+    "look": [errno.EIO, errno.EACCES],
+    "mkdir": [errno.ENOSPC, errno.EACCES],
+    "resize": [errno.ENOSPC, errno.EIO],
     "memory": [errno.ENOMEM],
 }
 INTERRUPTED = {"read", "write", "open", "sync", "resize"}
@@ -38,8 +45,10 @@ class Disturbance:
 
 def kinds(variant, ranks, timeout):
     """With weights."""
-    known = {"nothing": 2, "error": 34, "end of file": 5, "short": 5, "interrupted": 3, "memory": 8, "kill": 14, "pause": 6, "hold": 3}
-    known |= {"signal": 10, "signal to launcher": 4 if ranks and variant.journal else 0}
+    known = {"nothing": 2, "error": 34, "end of file": 5, "short": 5, "interrupted": 3, "memory": 8}
+    known |= {"kill": 14, "pause": 6, "hold": 3, "signal": 10}
+    if ranks and variant.journal:
+        known |= {"signal to launcher": 4}
     if variant.watches_peers and ranks > 1 and timeout:
         known |= {"slow": 30, "stop": 18, "hang": 14}
     return known

@@ -34,7 +34,7 @@ class Variant:
 
     @property
     def watches_peers(self):
-        return self.command == "audit"
+        return True
 
     def baseline(self):
         """What decides on the results, and nothing else."""
@@ -97,7 +97,7 @@ VARIANTS = [
 def prepare(folder, once):
     """What variants start from. `once(arguments)` runs the program, undisturbed, and wants it to succeed."""
     once(["synth", *FAMILY, "--output", "family"])
-    once(["synth", "--layers", "24", "--adapters", "24", "--rank", "32", "--misaligned", "8", "--seed", "2", "--output", "deep"])
+    once(["synth", "--layers", "24", "--adapters", "24", "--rank", "32", "--misaligned", "8", "--output", "deep"])
     (folder / "before").mkdir()
     once(["audit", *MODELS, *THREE, "--report", "before/report.h5", "--repair", "zero", "--repaired-dir", "before/repaired"])
     (folder / "parts").mkdir()

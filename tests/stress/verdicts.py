@@ -17,7 +17,8 @@ def lines(text, start):
 
 def orderly(outcome):
     """The program has ended itself, so it has cleaned up."""
-    return outcome.code in (0, 1, 2, 3, 75) and not any("has not answered for" in line for line in lines(outcome.err, "winnow: error: "))
+    given_up = re.search("has not answered for|has made no progress for", outcome.err)
+    return outcome.code in (0, 1, 2, 3, 75) and not given_up
 
 
 def of_run(variant, ranks, disturbance, outcome):
@@ -109,7 +110,7 @@ def silence(_variant, _ranks, disturbance, outcome, errors):
 def stop(_variant, _ranks, disturbance, outcome, errors):
     if disturbance.path == "case/options.conf" and outcome.code in (128 + int(disturbance.value), -int(disturbance.value)):
         return  # before it is known that there will be a journal
-    said = [line for line in lines(outcome.err, "winnow: ") if re.match(r"winnow: stopped at a signal .*; run again with --resume$", line)]
+    said = re.findall(r"^winnow: stopped at a signal .*; run again with --resume$", outcome.err, re.MULTILINE)
     if outcome.code not in (0, 75):  # 0: it came when there was nothing left to do
         yield f"exit code {outcome.code}, expected 75"
     if errors or len(said) != (outcome.code == 75):
@@ -132,9 +133,9 @@ class Results:
                 if complete:
                     yield f"{name} is missing"
                 continue
-            differing = self.compare(kind, here, there, variant.rounding, complete, quarantined)
-            if differing and before and not complete:  # what was there before may be there still
-                differing = self.compare(kind, here, self.folder / before, variant.rounding, complete, quarantined) and differing
+            expected = [there] if complete or not before else [there, self.folder / before]  # which may be there still
+            differing = [self.compare(kind, here, one, variant.rounding, complete, quarantined) for one in expected]
+            differing = all(differing) and differing[0]
             if differing:
                 yield f"{name}: {differing}"
         if complete and not quarantined and outcome.out:
@@ -183,7 +184,8 @@ class Results:
             tables.append({path.name: path.read_text().splitlines() for path in sorted(target.iterdir())})
         if quarantined:  # of the others, the same numbers
             names = {os.path.basename(path) for path in quarantined}
-            tables = [{"metrics.csv": [row for row in table["metrics.csv"] if not names & set(row.split(","))]} for table in tables]
+            tables = [{"metrics.csv": [row for row in table["metrics.csv"] if not names & set(row.split(","))]}
+                      for table in tables]
         if tables[0].keys() != tables[1].keys():
             return "other tables"
         for name, rows in tables[0].items():
@@ -214,13 +216,17 @@ def equal(cell, other):
         return False
 
 
+def files_of(root):
+    names = {str(path.relative_to(root)) for path in root.rglob("*")}
+    return {name for name in names if ".partial" not in name}
+
+
 def different_files(here, there, complete):
     if here.is_file() or there.is_file():
         if not (here.is_file() and there.is_file() and filecmp.cmp(here, there, shallow=False)):
             yield f"{here.name} differs"
         return
-    names, expected = ({str(path.relative_to(root)) for path in root.rglob("*") if ".partial" not in str(path.relative_to(root))}
-                       for root in (here, there))
+    names, expected = (files_of(here), files_of(there))
     if names - expected or (complete and expected - names):
         yield f"other files: {sorted(names ^ expected)}"
     for name in sorted(names & expected):
