@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "winnow/pipeline/calibrate.hpp"
 
 namespace winnow::pipeline {
+
+/// Columns of the default run: one adapter of rank 16 and the sketch.
+inline constexpr std::uint64_t kDefaultColumns = 16 + 24;
 
 inline double seconds_of(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();

@@ -12,7 +12,7 @@ namespace winnow::pipeline {
 namespace {
 
 /// One adapter's columns, the default run's, and up to what many adapters stack.
-constexpr std::array<std::uint64_t, 5> kColumns{8, 40, 64, 256, 1600};
+constexpr std::array<std::uint64_t, 5> kColumns{8, kDefaultColumns, 64, 256, 1600};
 
 /// More than the caches hold, where a few columns leave the rate to memory.
 constexpr std::uint64_t kSlabs = 4;

@@ -139,7 +139,6 @@ void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, Cost
 
 void measure_overlap(const Inputs& inputs, const AuditOptions& options, const CalibrationEffort& effort,
                      CostConstants& constants) {
-  constexpr std::uint64_t kColumns = 24;  // of the default run
   const auto mode = slab::parse_io_mode(constants.cold.way);
   const auto streams = first_slabs(inputs, effort.storage_bytes, 1);
   const auto& modules = streams.front();
@@ -158,14 +157,14 @@ void measure_overlap(const Inputs& inputs, const AuditOptions& options, const Ca
         const auto& task = *module.task;
         compute::FactorStack stack;
         arithmetic += seconds_of([&] {
-          stack = compute::make_factor_stack(task.out_features, task.in_features, {kColumns}, 0, 0, "");
-          stack.a[0].resize(task.in_features * kColumns);
+          stack = compute::make_factor_stack(task.out_features, task.in_features, {kDefaultColumns}, 0, 0, "");
+          stack.a[0].resize(task.in_features * kDefaultColumns);
           pass->begin(stack, task.stored_transposed);
         });
         stream.for_each([&](const slab::Slab& slab) {
           for (int twice = 0; twice < 2; ++twice) pass->pass1(slab);  // what the two passes cost
           bytes += task.bytes() / task.rows() * slab.rows;
-          arithmetic += 2 * static_cast<double>(slab.rows * slab.columns) * pass1_seconds(constants, kColumns);
+          arithmetic += 2 * static_cast<double>(slab.rows * slab.columns) * pass1_seconds(constants, kDefaultColumns);
           const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
           if (spent.count() > 2 * effort.storage_seconds) throw EnoughRead{};
         });

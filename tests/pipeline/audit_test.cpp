@@ -352,7 +352,9 @@ TEST_F(Audit, OfWhichNothingCouldBeScoredFailsAndItsReportTellsWhy) {
   auto broken = TinyFamily::adapter(2);
   broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
   family.write_adapter("zoo/a", broken);
-  family.write_adapter("zoo/b", broken);
+  auto other = TinyFamily::adapter(3);  // else it would be the same adapter, judged once
+  other[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
+  family.write_adapter("zoo/b", other);
   auto options = family.options({});
   options.zoo = family.directory / "zoo";
   options.report = family.directory / "report.h5";
@@ -364,7 +366,7 @@ TEST_F(Audit, OfWhichNothingCouldBeScoredFailsAndItsReportTellsWhy) {
   EXPECT_THAT(report.adapters[1].reason, HasSubstr("is not finite at element 3"));
 
   // Sound adapters, of which the weights let nothing be scored.
-  family.write_adapter("zoo/b", TinyFamily::adapter(2));
+  family.write_adapter("zoo/b", TinyFamily::adapter(3));
   for (auto& [name, matrix] : family.aligned) matrix.values[0] = std::nanf("");
   family.options({});  // writes them
   EXPECT_THAT(error_of(options).what(), HasSubstr("none of 2 adapters could be scored; the first, a: "));
