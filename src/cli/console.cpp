@@ -40,6 +40,10 @@ void put(const std::string& text) {
   std::fflush(stderr);
 }
 
+base::Error cannot_write(int error_number) {
+  return base::Error(base::ErrorKind::runtime, "cannot write to standard output").os_error(error_number);  // 0: none
+}
+
 }  // namespace
 
 base::Log console_log(base::LogLevel level, int rank) {
@@ -55,14 +59,16 @@ void print_error(const base::Error& error) {
   put(fmt::format("winnow: {}{}\n", wanted ? "" : "error: ", printable(error.what())));
 }
 
-void print_result(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print_result(const std::string& text) {
+  errno = 0;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) throw cannot_write(errno);
+}
 
 void flush_results() {
   errno = 0;
   const bool flushed = std::fflush(stdout) == 0;
   const int error_number = errno;
-  if (flushed && std::ferror(stdout) == 0) return;
-  throw base::Error(base::ErrorKind::runtime, "cannot write to standard output").os_error(error_number);  // 0: none
+  if (!flushed || std::ferror(stdout) != 0) throw cannot_write(error_number);
 }
 
 ProgressMeter::Style ProgressMeter::parse_style(std::string_view text) {

@@ -16,7 +16,7 @@ base::Log console_log(base::LogLevel level, int rank);
 
 void print_error(const base::Error& error);
 
-void print_result(const std::string& text);  ///< to stdout; a failure shows in flush_results()
+void print_result(const std::string& text);  ///< to stdout. Throws Error(runtime), as flush_results() does
 
 /// Throws Error(runtime) where results printed to stdout did not arrive: a full disk must not pass for success.
 void flush_results();

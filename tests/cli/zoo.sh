@@ -10,15 +10,16 @@ source "$tests/checks.sh"
 enter_own_folder zoo
 adapters=1000
 
-# make_zoo RANK: 1000 directories of links to the files of 20 adapters, as a zoo on a shared file system often is.
+# make_zoo RANK: 1000 directories of links to the weights of 20 adapters, each with a scale of its own: else they would be 20.
 make_zoo() {
   local number directory source
   "$winnow" synth --layers 2 --adapters 20 --rank "$1" --misaligned 2 --seed 1 --output family >/dev/null 2>err || fail synth
   for ((number = 0; number < adapters; ++number)); do
     directory=zoo/adapter-$(printf %04d "$number")
     source=$work/family/adapters/adapter-$(printf %03d $((number % 20)))
-    mkdir -p "$directory" &&
-      ln -s "$source/adapter_config.json" "$source/adapter_model.safetensors" "$directory" || fail "cannot make $directory"
+    mkdir -p "$directory" && ln -s "$source/adapter_model.safetensors" "$directory" &&
+      sed "s/\"lora_alpha\": [0-9.]*/\"lora_alpha\": $((16 + number / 20))/" "$source/adapter_config.json" \
+        >"$directory/adapter_config.json" || fail "cannot make $directory"
   done
   audit=(audit --base family/base --aligned family/aligned --zoo zoo --population zoo --progress none)
 }
