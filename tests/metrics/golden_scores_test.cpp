@@ -154,8 +154,8 @@ std::vector<double> correlation_with_distance(const std::string& score) {
   return found;
 }
 
-// What src/methods/README.md says of the published score, from the file it cites: with fifty copies it ranks nothing, with a real
-// population the modules of an adapter exactly as their distances do.
+// What src/methods/README.md says of the published score, from the file it cites: with fifty copies it ranks nothing,
+// with a real population the modules of an adapter exactly as their distances do.
 TEST(GoldenScores, CopiesOfOnePairRankNothing) {
   const Golden golden(read("golden/published.json"));
   std::vector<double> distances, scores;

@@ -71,9 +71,9 @@ struct AdapterOptions {
 };
 
 /// Opens the adapter in `directory` and maps it onto the checkpoint `weights` (the base model's).
-/// Whatever is wrong with it (src/adapter/README.md) gives status quarantined and the reason, not an exception: a file that
-/// cannot be read as well, for it must not end the run of all the others. Modules that match nothing in the checkpoint
-/// are unjudged as long as others match. Throws where concerns_adapter_alone() is false.
+/// Whatever is wrong with it (src/adapter/README.md) gives status quarantined and the reason, not an exception: a file
+/// that cannot be read as well, for it must not end the run of all the others. Modules that match nothing in the
+/// checkpoint are unjudged as long as others match. Throws where concerns_adapter_alone() is false.
 Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& weights,
                      const checkpoint::ModelConfig& model, const AdapterOptions& options, const base::Log& log);
 

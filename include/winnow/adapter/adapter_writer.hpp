@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-
 namespace winnow::adapter {
 
 /// How a pruned LoRA module is taken out (src/methods/README.md).
