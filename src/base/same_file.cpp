@@ -13,8 +13,9 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path canonical(const std::string& path) {
-  std::error_code ignored;
-  auto whole = fs::weakly_canonical(fs::absolute(path, ignored), ignored);
+  std::error_code error;
+  auto whole = fs::weakly_canonical(fs::absolute(path), error);
+  if (error) throw Error(ErrorKind::runtime, "cannot look at file").file(path).os_error(error.value());
   return whole.has_filename() ? whole : whole.parent_path();
 }
 

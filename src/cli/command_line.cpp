@@ -140,7 +140,8 @@ void require_alike(const std::vector<std::string>& mine, comm::Communicator& wor
   });
 }
 
-po::variables_map parse_alone(const CommandLine& line, const std::vector<std::string>& arguments) {
+/// What the command line says itself.
+po::variables_map said(const CommandLine& line, const std::vector<std::string>& arguments) {
   po::variables_map values;
   try {
     values = parse_words(line, arguments);
@@ -148,6 +149,12 @@ po::variables_map parse_alone(const CommandLine& line, const std::vector<std::st
     throw explained(line, error);
   }
   if (values.count("help") != 0) throw HelpRequested{help_text(line)};
+  peer_timeout(values);
+  return values;
+}
+
+/// With what --config adds.
+void complete(const CommandLine& line, po::variables_map& values) {
   if (const auto config = given(values, "config"); config && !config->empty()) {
     try {
       add_config(line, *config, values);
@@ -158,7 +165,6 @@ po::variables_map parse_alone(const CommandLine& line, const std::vector<std::st
   refuse_empty_values(line, values);
   log_level(values);
   peer_timeout(values);
-  return values;
 }
 
 }  // namespace
@@ -185,11 +191,16 @@ po::variables_map parse(const CommandLine& line, const std::vector<std::string>&
   std::string help;
   auto values = comm::result_together(world, [&] {
     try {
-      return parse_alone(line, arguments);
+      return said(line, arguments);
     } catch (const HelpRequested& asked) {
       help = asked.text;
       return po::variables_map{};
     }
+  });
+  // A rank may hang already where it reads --config.
+  watch_peers(world, help.empty() ? std::chrono::seconds(peer_timeout(values)) : kPeerTimeout);
+  comm::run_together(world, [&] {
+    if (help.empty()) complete(line, values);
   });
   auto all = effective(line, values);
   if (!help.empty()) all.emplace_back("--help");

@@ -29,6 +29,9 @@ class FactorLoader {
   /// as they must not spoil their neighbours'. Throws where the error is the machine's, not one adapter's.
   void load(const std::vector<LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
 
+  /// Whether that is why an adapter has a fault.
+  bool unreadable(std::uint32_t adapter) const { return !unreadable_[adapter].empty(); }
+
   std::uint64_t bytes_read() const;
 
  private:

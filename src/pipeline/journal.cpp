@@ -202,6 +202,8 @@ void Journal::open(int rank) {
 
 void Journal::add(const Scores& module) {
   if (!writer_) return;
+  const auto unreadable = [](const LayerScore& layer) { return layer.unreadable; };
+  if (std::any_of(module.layers.begin(), module.layers.end(), unreadable)) return;
   base::ByteWriter out;
   module.serialise(out);
   try {

@@ -40,7 +40,8 @@ slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::
 struct ModuleScorer::Batch {
   std::size_t module = 0, first = 0, count = 0;  ///< layers first to first + count of the module
   std::vector<LayerRef> layers;
-  std::vector<std::string> faults;
+  std::vector<std::string> faults;  ///< [layers]
+  std::vector<bool> unreadable;     ///< [layers]: a fault of the file
   compute::FactorStack stack;
   stats::ModuleStatistics statistics;
   std::vector<compute::ElementStatistics> elements;
@@ -134,16 +135,20 @@ void ModuleScorer::share_faults(Batch& batch) {
   std::string bytes;
   comm::step_together(team_, [&] {
     base::ByteWriter out;
-    for (const auto& fault : batch.faults) out.put(fault);
+    for (std::size_t j = 0; j < batch.count; ++j) {
+      out.put(batch.faults[j]);
+      out.put<bool>(batch.unreadable[j]);
+    }
     bytes = std::move(out).bytes();
   });
   const auto parts = team_.gather(bytes, 0);
   comm::step_together(team_, [&] {
     for (const auto& part : parts) {
       base::ByteReader in(part);
-      for (auto& fault : batch.faults) {
+      for (std::size_t j = 0; j < batch.count; ++j) {
         auto theirs = in.get_string();
-        if (fault.empty()) fault = std::move(theirs);
+        if (batch.faults[j].empty()) batch.faults[j] = std::move(theirs);
+        if (in.get<bool>()) batch.unreadable[j] = true;
       }
     }
   });
@@ -228,6 +233,7 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
     layer.module = batch.module;
     layer.adapter = batch.layers[j].adapter;
     layer.fault = batch.faults[j];
+    layer.unreadable = batch.unreadable[j];
     const double scale = inputs_.lora(batch.layers[j]).scale;
     if (layer.fault.empty() && usable) {
       const int exponent = batch.stack.exponents[j];
@@ -259,6 +265,8 @@ void ModuleScorer::load_factors(Batch& batch) {
                                  compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
                                  options_.seed, task.name, threads_);
   factors_.load(batch.layers, stack, batch.faults);
+  batch.unreadable.clear();
+  for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
   clock_.add("factors", 0, factors_.bytes_read() - before);
 }
 

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
@@ -23,14 +26,24 @@ constexpr int kThreads = 8;
 
 std::string file_of(const std::string& directory, const char* name) { return (fs::path(directory) / name).string(); }
 
-/// A file of the adapter that is not as it was; empty for none.
-std::string changed_file(const Inputs& inputs, const adapter::Adapter& adapter) {
+/// What is to be said of a file that is not as it was, or cannot be looked at any more.
+std::optional<Error> change_of(ErrorKind kind, const std::string& path, const FileState& before) {
+  const auto now = base::state_of_file(path);
+  const int error_number = errno;
+  if (now == before) return std::nullopt;
+  if (now != FileState{} || error_number == ENOENT || error_number == ENOTDIR) return Error(kind, kChanged).file(path);
+  return Error(kind, "cannot look at file").file(path).os_error(error_number);
+}
+
+/// The first of the adapter's files.
+std::optional<Error> change_of(const Inputs& inputs, const adapter::Adapter& adapter) {
   for (const auto* name : kFiles) {
     const auto path = file_of(adapter.path, name);
     const auto before = inputs.adapter_files.find(path);
-    if (before != inputs.adapter_files.end() && before->second != base::state_of_file(path)) return path;
+    if (before == inputs.adapter_files.end()) continue;
+    if (auto change = change_of(ErrorKind::invalid_input, path, before->second)) return change;
   }
-  return "";
+  return std::nullopt;
 }
 
 }  // namespace
@@ -50,22 +63,20 @@ std::map<std::string, FileState> states_of_adapters(const std::vector<std::strin
 void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log) {
   for (const auto* catalogue : {&inputs.base, &inputs.aligned}) {
     for (const auto& shard : catalogue->shards) {
-      if (shard.state == base::state_of_file(shard.path)) continue;
-      throw Error(ErrorKind::runtime, kChanged).file(shard.path).advice("run again once nothing writes to it");
+      auto change = change_of(ErrorKind::runtime, shard.path, shard.state);
+      if (!change) continue;
+      if (change->os_error() != 0) throw *std::move(change);
+      throw std::move(*change).advice("run again once nothing writes to it");
     }
   }
   for (auto& adapter : inputs.adapters) {
     if (adapter.status != adapter::AdapterStatus::ok) continue;
-    const auto changed = changed_file(inputs, adapter);
-    if (changed.empty()) continue;
-    if (strict) {
-      throw Error(ErrorKind::invalid_input, kChanged)
-          .file(changed)
-          .advice("leave out --strict to quarantine the adapter and score the rest");
-    }
+    auto change = change_of(inputs, adapter);
+    if (!change) continue;
+    if (strict) throw std::move(*change).advice("leave out --strict to quarantine the adapter and score the rest");
     adapter.status = adapter::AdapterStatus::quarantined;
     adapter.unjudged.clear();
-    adapter.reason = fmt::format("{}: {}", kChanged, changed);
+    adapter.reason = change->what();
     log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
   }
 }

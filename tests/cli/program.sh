@@ -659,7 +659,7 @@ TABLE
 ends_on_all() {
   local code=$1 text=$2 ranks=$3 odd=$4
   shift 4
-  timeout -k 5 120 "$launch" $ranks bash -c 'odd=$1 its=$2; shift 2
+  timeout -k 5 600 "$launch" $ranks bash -c 'odd=$1 its=$2; shift 2
     [[ $OMPI_COMM_WORLD_RANK == "$odd" ]] && eval "$its"
     exec "$@"' rank "$odd" "$its" "$winnow" "$@" >out 2>err
   check "$ranks ranks, $its on $odd, $*: exit code" test $? = "$code"

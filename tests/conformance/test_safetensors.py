@@ -177,7 +177,7 @@ class Probe:
             paths.append(self.directory / f"{number}.safetensors")
             paths[-1].write_bytes(data)
         done = subprocess.run([self.program], input="".join(f"{path}\n" for path in paths).encode(),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=1800)
         if done.returncode != 0:
             raise AssertionError(f"the probe failed ({done.returncode}): {done.stderr.decode(errors='replace')}")
         lines = done.stdout.decode().split("\n")[:-1]

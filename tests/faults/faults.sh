@@ -210,6 +210,12 @@ silent() {
   check "a report" test ! -e report.h5
   "$winnow" "${audit[@]}" --journal journal --resume --report report.h5 >out 2>err || fail "--resume"
   same_as_whole "--resume" report.h5
+  # Before all is known that the ranks are to do.
+  echo "# nothing" >options.conf
+  start "1 read options.conf 1 hang" 3 report whole.h5 --config options.conf --peer-timeout 5
+  end_run
+  check "--config hangs: exit code $code" test $code = 1
+  check "--config hangs: not told" says "rank 1 on host $(uname -n) has made no progress for "
 }
 
 # Storage serves every rank, but slowly: the run outlasts the time limit, and nobody is silent.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -383,6 +384,43 @@ TEST(Stop, AnErrorMeanwhileIsToldAndLeavesNothingBehind) {
   const auto error = error_of(options);
   EXPECT_EQ(error.kind(), ErrorKind::runtime) << error.what();
   EXPECT_FALSE(world().stop_requested());
+}
+
+/// Fails for one adapter, as storage does that is away for a while.
+class WithoutAdapter final : public slab::Reader {
+ public:
+  void read(const std::string& path, std::uint64_t offset, std::span<std::byte> destination,
+            std::string_view tensor) override {
+    if (path.find("adapter-001") != std::string::npos) {
+      throw Error(ErrorKind::runtime, "cannot read file").os_error(ESTALE).file(path);
+    }
+    inner_->read(path, offset, destination, tensor);
+  }
+
+ private:
+  std::unique_ptr<slab::Reader> inner_ = slab::make_reader(slab::IoMode::buffered);
+};
+
+TEST(Resume, AnAdapterThatCouldNotBeReadIsAskedForAgain) {
+  for (const int team : {1, 2}) {
+    const SharedDirectory directory;
+    auto options = golden_options();
+    options.team = team;
+    const auto whole = pipeline::audit(options, world(), {}).report;
+    options.journal = directory / "journal";
+    const auto reader = options.make_reader;
+    options.make_reader = [] { return std::make_unique<WithoutAdapter>(); };
+    const auto without = pipeline::audit(options, world(), {}).report;
+    options.make_reader = reader;
+    options.resume = true;
+    const auto resumed = pipeline::audit(options, world(), {}).report;
+    if (!world().is_coordinator()) continue;
+    EXPECT_EQ(without.adapters[1].status, "quarantined");
+    EXPECT_EQ(resumed.adapters[1].status, "ok") << resumed.adapters[1].reason;
+    if (team == 1) {
+      EXPECT_EQ(test::report_fingerprint(resumed), test::report_fingerprint(whole));
+    }
+  }
 }
 
 TEST(Resume, OneRefusalForAll) {

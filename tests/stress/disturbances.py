@@ -123,7 +123,7 @@ def slow(random, timeout, events):
     for rank in victims:
         reads = sum(call == "read" for call, _ in events[rank])
         if reads:
-            rules.append(f"{rank} read * 1+ delay {min(300 * timeout, 3000 * timeout // reads + 1)}")
+            rules.append(f"{rank} read * 1+ delay {min(100 * timeout, 3000 * timeout // reads + 1)}")
     return Disturbance("slow", rules, "harmless")
 
 

@@ -96,7 +96,8 @@ class Stress:
         for problem in problems:
             print(f"  FAILED: {problem}", flush=True)
         if problems:
-            for line in outcome.err.splitlines()[:12]:
+            told = outcome.err.splitlines()
+            for line in [line for line in told if "winnow: " in line][:8] + [line for line in told if "winnow: " not in line][:8]:
                 print(f"    | {line[:300]}", flush=True)
             if self.kept:
                 shutil.copytree(self.folder / "case", self.kept / f"{self.seed}-{number}", dirs_exist_ok=True, symlinks=True)

@@ -91,6 +91,7 @@ VARIANTS = [
             most_ranks=4, config=True),
     Variant("plan-json", ["plan", *MODELS, *THREE, "--ranks", "4", "--json", "case/plan.json", "--constants",
                           "before/constants.json"], {"plan.json": "prediction"}, most_ranks=4),
+    Variant("methods", ["methods"], {}, most_ranks=3, config=True),
 ]
 
 

@@ -39,7 +39,9 @@ class Journal {
 
   // By the ranks that add scores, one at a time each. Throw Error(runtime) where the disk is full.
   void open(int rank);
-  void add(const Scores& module);  ///< all scores of one module
+  /// All scores of one module. Not noted is one of which an adapter could not be read: what storage denies today, and
+  /// quarantines, a later run asks for again.
+  void add(const Scores& module);
   /// Flushes what has waited for some seconds; to be called often. On the coordinator also require_latest().
   void keep();
   void finish();  ///< flushes everything

@@ -30,6 +30,7 @@ struct LayerScore {
   std::uint32_t adapter = 0;
   std::vector<double> values;  ///< of the datasets of single layers, methods::layer_columns(); empty if not scored
   std::string fault;           ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
+  bool unreadable = false;     ///< the latter, of which storage may think better: not journalled
 };
 
 struct Scores {
