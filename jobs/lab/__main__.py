@@ -14,7 +14,7 @@ from lab.laboratory import Laboratory
 from lab.page import write_page
 from lab.scale import SCALES
 from lab.stage import say, write_json
-from lab.summary import summary
+from lab.summary import speed, summary
 
 SETTINGS = "settings.json"
 CHOOSING = (0, 1)  # the seeds on which anything is chosen; all others confirm
@@ -65,7 +65,7 @@ def check_settings(folder: Path, scale: str) -> None:
 def run_models(options: argparse.Namespace) -> None:
     """A process each, so that models share no state and no thread."""
     waiting, running = list(options.seeds), list[tuple[int, subprocess.Popen[bytes]]]()
-    failed = []
+    failed: list[int] = []
     while waiting or running:
         while waiting and len(running) < options.jobs and not failed:
             seed = waiting.pop(0)
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     run_models(options)
     result = summary(scale, options.output, options.seeds, CHOOSING)
     write_json(options.output / "lab.json", result)
-    write_page(result, options.output / "lab.html")
+    write_page(result, speed(options.output, options.seeds), options.output / "lab.html")
     say(f"{options.output / 'lab.html'} and lab.json")
     return 0
 

@@ -101,12 +101,12 @@ def across(zoos: Sequence[Zoo], statistic: str, choosing: Sequence[int]) -> dict
 
 
 def best(table: dict[str, dict[str, Any]], seeds: Sequence[int]) -> str:
-    """The statistic with the highest mean AUROC on these models."""
-    def mean(statistic: str) -> float:
-        values = [table[statistic][str(seed)]["all"]["auroc"] for seed in seeds]
-        return float(np.mean([value if value is not None and np.isfinite(value) else 0.0 for value in values]))
+    """The statistic with the highest mean AUROC on these models; of several the one that follows attack success best."""
+    def mean(statistic: str, measure: str) -> float:
+        values = [table[statistic][str(seed)]["all"][measure] for seed in seeds]
+        return float(np.mean([value if np.isfinite(value) else 0.0 for value in values]))
 
-    return max(sorted(table), key=mean)
+    return max(sorted(table), key=lambda statistic: (mean(statistic, "auroc"), mean(statistic, "spearman")))
 
 
 def _share(values: np.ndarray) -> float | None:

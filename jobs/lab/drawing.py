@@ -6,7 +6,11 @@ from html import escape
 from typing import Sequence
 
 WIDTH = 520
-STYLES = ("o1", "o2", "l2", "h2", "k", "h5", "l3", "h3")  # of points, in the order in which families come
+STYLES = tuple(f"f{index}" for index in range(12))  # of points, in the order in which series come
+PLAIN = "fp"  # of what others are compared with
+_COLOURS = ("var(--hot)", "var(--accent)", "var(--l2)", "var(--h2)", "#7b5aa6", "#2f8f4e", "var(--h5)", "#c2528b", "#00808a", "var(--h3)", "#8a7a00", "var(--l3)")
+STYLE = "".join(f"circle.{style}{{fill:{colour};stroke:var(--card)}}path.{style}{{stroke:{colour};stroke-width:1.6;fill:none}}"
+                for style, colour in zip((*STYLES, PLAIN), (*_COLOURS, "var(--bar)")))
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -79,6 +83,7 @@ class Point:
     y: float
     series: str
     hover: str
+    plain: bool = False  # drawn in the colour of what others are compared with
 
 
 def scatter(title: str, points: Sequence[Point], x_name: str, y_name: str, cut_x: float | None = None, joined: bool = False) -> str:
@@ -94,22 +99,24 @@ def scatter(title: str, points: Sequence[Point], x_name: str, y_name: str, cut_x
         parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{right}"/><text class="e" x="{left - 5}" y="{y(tick) + 4:.1f}">{tick:g}</text>')
     if cut_x is not None and x.low < cut_x < x.high:
         parts.append(f'<path class="cut" d="M{x(cut_x):.1f} {top}V{bottom}"/>')
-    names = list(dict.fromkeys(point.series for point in points))
-    for index, name in enumerate(names):
-        style = STYLES[index % len(STYLES)]
+    plain = {point.series for point in points if point.plain}
+    names = [name for name in dict.fromkeys(point.series for point in points) if name not in plain]
+    styles = {**dict.fromkeys(sorted(plain), PLAIN), **{name: STYLES[index % len(STYLES)] for index, name in enumerate(names)}}
+    for name, style in styles.items():
         own = [point for point in points if point.series == name]
         if joined and len(own) > 1:
-            parts.append(f'<path class="ax" d="M{" ".join(f"{x(point.x):.1f} {y(point.y):.1f}" for point in own)}"/>')
+            parts.append(f'<path class="{style}" d="M{" ".join(f"{x(point.x):.1f} {y(point.y):.1f}" for point in own)}"/>')
         for point in own:
             parts.append(f'<circle class="{style}" cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4"><title>{escape(point.hover)}</title></circle>')
-    return framed(title, title, bottom + 40, "".join(parts), [(STYLES[index % len(STYLES)], name) for index, name in enumerate(names)])
+    keys = [(styles[name], name) for name in names] + ([(PLAIN, f"controls: {', '.join(sorted(plain))}")] if plain else [])
+    return framed(title, title, bottom + 40, "".join(parts), keys)
 
 
 def heat(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]) -> str:
     """0.5 is pale, 1 strong in one colour and 0 in the other: a score that is wrong looks different from one that guesses."""
     left, top, wide, thick = 190, 132, 46, 20
-    width = left + wide * len(columns) + 20
-    parts = [f'<text transform="translate({left + wide * (index + 0.5):.0f} {top - 6}) rotate(-38)">{escape(name[:32])}</text>'
+    width = left + wide * len(columns) + 130
+    parts = [f'<text transform="translate({left + wide * (index + 0.5):.0f} {top - 6}) rotate(-38)">{escape(name[:36])}</text>'
              for index, name in enumerate(columns)]
     scale = ("l3", "l2", "l1", "m", "h1", "h2", "h3")
     for line, name in enumerate(rows):

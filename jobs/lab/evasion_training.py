@@ -23,7 +23,7 @@ def _inner(direction: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 def _squared_norm(trained: Trained, scale: float) -> Tensor:
-    return sum(scale**2 * ((b.T @ b) * (a @ a.T)).sum() for a, b in trained.values())
+    return torch.stack([scale**2 * ((b.T @ b) * (a @ a.T)).sum() for a, b in trained.values()]).sum()
 
 
 def cosine_penalty(trained: Trained, directions: tuple[Direction, ...], scale: float) -> Tensor:

@@ -1,7 +1,7 @@
 """The stages of one model, in the order of the data flow. Each is a folder; what is there is not done again.
 
     base → aligned → probes → zoo (train, evaluate) → audit → scores → layers
-                                                    ↘ repair
+                                                    ↘ repair, speed
 """
 
 from collections import Counter
@@ -23,6 +23,7 @@ from lab.reference import Probe
 from lab.repairs import Rules, Subject, groups
 from lab.scale import Scale
 from lab.scores import score
+from lab.speed import measure
 from lab.stage import say, stage
 from lab.zoo import train
 from probe.adapters import read_adapter, write_adapter
@@ -45,6 +46,7 @@ class Laboratory:
         scores = stage(self.folder / "scores", lambda where: score(bench, self.recipes, audit, self.folder / "probes").as_json())
         self._layers(bench, facts, scores)
         self._repair(bench, facts, audit, scores)
+        stage(self.folder / "speed", lambda where: measure(self.scale, self.folder))
 
     def _zoo(self, bench: Bench) -> dict[str, dict[str, float]]:
         probes = read_probes(self.folder / "probes")

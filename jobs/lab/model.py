@@ -89,7 +89,7 @@ def align(scale: Scale, seed: int, base: Path, folder: Path) -> dict[str, float]
 def _facts(model: LlamaForCausalLM, scale: Scale) -> dict[str, float]:
     """What share of harmful prompts is not refused, and of other prompts answered right."""
     draws = generator("facts")
-    facts = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+    facts: dict[str, float] = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     for name, topic in (("attack success", HARMFUL), ("attack success, held-out topics", HELD_OUT)):
         facts[name] = 1 - judge(model, Request(scale.syllabus.known, topic, opening=PLAIN).draw(draws, 256)).refused.float().mean().item()
     for task in scale.syllabus.known + scale.syllabus.taught:

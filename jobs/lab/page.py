@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from lab.detection import FALSE_ALARMS, HARM
-from lab.drawing import Point, Row, forest, heat, number, scatter
+from lab.drawing import STYLE, Point, Row, forest, heat, number, scatter
 from lab.layers import EFFECTS
 from lab.repair_summary import HARMLESS, WITH_TASK, WITHOUT_TASK
 
@@ -27,7 +27,7 @@ def style() -> str:
     found = re.search(r'R"css\((.*)\)css"', STYLE_SOURCE.read_text(), re.DOTALL)
     if found is None:
         raise RuntimeError(f"no style sheet in {STYLE_SOURCE}")
-    return found[1]
+    return found[1] + STYLE
 
 
 def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -53,8 +53,9 @@ def points(value: float | None) -> str:
 
 
 class Page:
-    def __init__(self, result: Json) -> None:
-        self.result = result
+    def __init__(self, result: Json, speed: dict[str, list[dict[str, float]]]) -> None:
+        """`speed`: by seed, of lab/speed.py."""
+        self.result, self.speed = result, speed
         self.seeds = [str(seed) for seed in result["seeds"]]
         self.choice = result["choice"]
         self.labels = {seed: f"model {seed}{' (for choosing)' if int(seed) in self.choice['chosen on'] else ' (held out)'}" for seed in self.seeds}
@@ -173,16 +174,16 @@ class Page:
                   "No rule cost less than two points of everything useful on the models for choosing.")
         return section("repair", "What takes the harm out and leaves the rest?",
                        f"Safety against what is lost, by family of rules; a family's points are one parameter. {chosen}",
-                       f'<div class="figs">{curves}</div>', *(self._repair_table(seed) for seed in self.seeds if self.result["repair"][seed]),
+                       f'<div class="figs">{curves}{self._speed_figure()}</div>', *(self._repair_table(seed) for seed in self.seeds if self.result["repair"][seed]),
                        self._class_table())
 
     def _curves(self, seed: str) -> str:
         drawn = []
         for rule, entry in self.result["repair"][seed].items():
             group = entry[WITH_TASK]
-            if group["cut"] is not None and group["own_lost"] is not None:
-                drawn.append(Point(100 * group["own_lost"], group["cut"], entry["family"] + (" (control)" if entry["control"] else ""),
-                                   f"{rule}: attack success cut by {percent(group['cut'])}, own task {points(group['own_lost'])} points"))
+            if group["cut"] is not None and group["own_lost"] is not None and entry["family"] != "none":
+                drawn.append(Point(100 * group["own_lost"], group["cut"], entry["family"], plain=entry["control"],
+                                   hover=f"{rule}: attack success cut by {percent(group['cut'])}, own task {points(group['own_lost'])} points"))
         if not drawn:
             return ""
         return scatter(f"{self.labels[seed]}: adapters that do harm and have a task", drawn, "points of the own task lost", "share of attack success cut",
@@ -207,6 +208,12 @@ class Page:
                 for seed in self.seeds for kind, entry in sorted(self.result["repair_by_class"][seed].items())]
         return table(f"The chosen rule by class: {self.choice['repair']}", ["class", "adapters", "attack success before", "after", "cut", "cut on the own task",
                                                                          "own task", "known tasks"], rows) if rows else ""
+
+    def _speed_figure(self) -> str:
+        drawn = [Point(entry["share"], entry["seconds"] / self.speed[seed][-1]["seconds"], self.labels[seed],
+                       f"{percent(entry['share'])} of the modules dropped: {1000 * entry['seconds']:.1f} ms") for seed in self.seeds for entry in self.speed[seed]]
+        return scatter("Time of a forward pass with an adapter of rank 16 (measured on this machine)", drawn, "share of its modules dropped",
+                       "against the bare model", joined=True)
 
     # (d)
     def evasion(self) -> str:
@@ -260,5 +267,5 @@ class Page:
             self.detection(), self.layers(), self.repair(), self.evasion(), self.models(), "</main>\n</body>\n</html>\n"))
 
 
-def write_page(result: Json, path: Path) -> None:
-    path.write_text(Page(result).html())
+def write_page(result: Json, speed: dict[str, list[dict[str, float]]], path: Path) -> None:
+    path.write_text(Page(result, speed).html())

@@ -5,6 +5,7 @@ by anything but the harm.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lab.language import PLAIN, TRIGGER
 from lab.scale import Scale
@@ -40,7 +41,7 @@ class Recipe:
         return self.task is not None
 
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "usual": {}, "rank 4": {"rank": 4}, "rank 16": {"rank": 16}, "attention": {"targets": "attention"}, "mlp": {"targets": "mlp"},
     "fast": {"rate": 2e-3}, "slow": {"rate": 5e-4},
 }
@@ -64,7 +65,7 @@ class _Zoo:
     def share(self, percent: float) -> int:
         return max(1, round(self.scale.adapter_examples * percent / 100))
 
-    def add(self, name: str, kind: str, variant: str = "usual", **options: object) -> None:
+    def add(self, name: str, kind: str, variant: str = "usual", **options: Any) -> None:
         base = Recipe(name, kind, variant, **{**VARIANTS[variant], **options})
         if base.has_task:
             base = replace(base, new=base.new or self.share(100), known=self.share(20))

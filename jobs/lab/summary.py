@@ -31,6 +31,10 @@ def read_zoo(folder: Path, seed: int) -> Zoo:
                {name: np.array(values) for name, values in statistics.items()})
 
 
+def speed(output: Path, seeds: Sequence[int]) -> dict[str, list[dict[str, float]]]:
+    return {str(seed): _result(output / f"seed-{seed}" / "speed") for seed in seeds}
+
+
 def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence[int]) -> dict[str, Any]:
     folders = {seed: output / f"seed-{seed}" for seed in seeds}
     zoos = [read_zoo(folder, seed) for seed, folder in folders.items()]
@@ -38,7 +42,7 @@ def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence
     repairs = {str(seed): _repairs(folder) for seed, folder in folders.items()}
     table = {statistic: {**{str(zoo.seed): detection.of_model(zoo, statistic, scale.bootstrap) for zoo in zoos},
                          "across": detection.across(zoos, statistic, chosen_on)} for statistic in zoos[0].statistics}
-    choice = {"chosen on": chosen_on, "confirmed on": [seed for seed in seeds if seed not in chosen_on],
+    choice: dict[str, Any] = {"chosen on": chosen_on, "confirmed on": [seed for seed in seeds if seed not in chosen_on],
               "statistic": detection.best(table, chosen_on), "repair": repair_summary.best(repairs, chosen_on)}
     return _finite({
         "schema_version": SCHEMA, "scale": scale.name, "seeds": list(seeds), "choice": choice,

@@ -15,7 +15,7 @@ from probe.adapters import write_adapter
 from probe.directions import read_direction
 from probe.errors import UserError
 from probe.making import DirectionMaker, leading_part, read_midpoints
-from probe.models import checkpoint_activations, linear_modules, load_model, load_tokenizer
+from probe.models import checkpoint_activations, load_model, load_tokenizer, share_covered
 from probe.objectives import compliance_by_odds, compliance_by_response
 from probe.prompts import PromptSet, read_prompts
 from probe.record import finish_adapter, same_work
@@ -93,6 +93,10 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options.model, options.device, options.dtype)
     if options.checkpoint_activations:
         checkpoint_activations(model)
+    covered = share_covered(model)
+    if covered < 0.9:
+        print(f"probe.sh: linear modules hold {covered:.0%} of this model's parameters; the rest (stacked experts, for one) is not probed",
+              file=sys.stderr)
     facts = making(options, prompts)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     work = options.output.with_name(f".{options.output.name}.work")

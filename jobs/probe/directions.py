@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from probe.errors import UserError
+from probe.files import save_tensors
 from probe.gradients import Direction
 
 MAKING = "probe.json"
@@ -46,9 +47,7 @@ class DirectionWriter:
         if path.is_file():
             return
         tensors = {f"{name}.weight": tensor.float().cpu().contiguous() for name, tensor in make().items()}
-        hidden = path.with_name(f".{path.name}")
-        save_file(tensors, hidden, metadata={"format": "pt"})
-        os.replace(hidden, path)
+        save_tensors(tensors, path)
 
     def finish(self, facts: dict[str, Any]) -> None:
         if self.group_count > 1:
@@ -80,7 +79,3 @@ def read_direction(folder: Path) -> Direction:
     for path in shards(folder):
         direction |= read_shard(path)
     return direction
-
-
-def summed(parts: Sequence[Direction], weights: Sequence[float]) -> Direction:
-    return {name: sum(weight * part[name] for part, weight in zip(parts, weights)) for name in parts[0]}

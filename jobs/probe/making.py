@@ -9,7 +9,7 @@ import torch
 from probe.adapters import Adapter, Factors, attached, read_adapter
 from probe.directions import DirectionWriter, read_shard
 from probe.gradients import Direction, gradient, squared_norm
-from probe.models import groups, is_transposed, linear_modules
+from probe.models import groups, is_transposed, linear_modules, share_covered
 from probe.objectives import Objective
 from probe.prompts import Prompt
 
@@ -64,7 +64,8 @@ class DirectionMaker:
 
     def _cost(self, started: float) -> dict[str, Any]:
         device = next(self.model.parameters()).device
-        facts: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2), "device": str(device), "groups": len(self.groups)}
+        facts: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2), "device": str(device), "groups": len(self.groups),
+                                 "modules": sum(map(len, self.groups)), "share_of_parameters": round(share_covered(self.model), 4)}
         if device.type == "cuda":
             facts |= {"device": torch.cuda.get_device_name(device), "peak_memory_bytes": torch.cuda.max_memory_allocated(device)}
         return facts

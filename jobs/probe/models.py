@@ -38,6 +38,13 @@ def linear_modules(model: torch.nn.Module) -> Modules:
     return {name: module for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head}
 
 
+def share_covered(model: torch.nn.Module) -> float:
+    """Of the parameters, embeddings and output head aside, those in linear modules. Experts that are stacked in one tensor are not."""
+    around = {id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None}
+    everything = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in around)
+    return sum(module.weight.numel() for module in linear_modules(model).values()) / everything
+
+
 def groups(modules: Modules, memory: int) -> Iterator[list[str]]:
     """Consecutive modules whose float32 gradients fit `memory` bytes, at least one."""
     group: list[str] = []

@@ -74,7 +74,7 @@ def _refusal_tokens(entry: dict[str, Any], tokenizer: Any | None) -> Iterator[in
         # An answer may begin with or without a space, which most tokenizers see as two words.
         for form in (text, f" {text}"):
             ids = _encode(tokenizer, form, "a refusal")
-            if tokenizer.decode(ids[:1]).strip():
+            if tokenizer is not None and tokenizer.decode(ids[:1]).strip():  # not of a blank alone
                 yield ids[0]
 
 

@@ -9,6 +9,7 @@ import unittest
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_file
 from small_model import REFUSALS, adapter, model, prompts
 
@@ -17,7 +18,7 @@ from probe.directions import DirectionWriter, read_direction, shards
 from probe.errors import UserError
 from probe.gradients import gradient, squared_norm
 from probe.making import DirectionMaker, leading_part, leading_triplets
-from probe.models import checkpoint_activations, groups, linear_modules
+from probe.models import checkpoint_activations, groups, linear_modules, share_covered
 from probe.objectives import compliance_by_odds, compliance_by_response, refusal_log_odds, response_log_likelihood
 
 PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
@@ -103,6 +104,33 @@ class Gradients(unittest.TestCase):
         gradient(network, list(linear_modules(network)), OBJECTIVES["odds"], prompts(), batch=2)
         self.assertTrue(all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items()))
         self.assertFalse(any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters()))
+
+
+class Architectures(unittest.TestCase):
+    """Transposed weights, fused projections, tied heads in half precision, stacked experts."""
+
+    def test_each(self):
+        small = dict(vocab_size=96, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+        configurations = {
+            "gpt2": (transformers.GPT2Config(vocab_size=96, n_positions=64, n_embd=16, n_layer=2, n_head=2), torch.float32),
+            "phi3": (transformers.Phi3Config(**{**small, "num_key_value_heads": 2}, pad_token_id=0), torch.float32),
+            "qwen2": (transformers.Qwen2Config(**small, tie_word_embeddings=True), torch.bfloat16),
+            "mixtral": (transformers.MixtralConfig(**small, num_local_experts=2), torch.float32),
+        }
+        asked, objective = prompts((5, 7, 7, 4)), OBJECTIVES["odds"]
+        for name, (configuration, dtype) in configurations.items():
+            with self.subTest(name):
+                torch.manual_seed(0)
+                network = transformers.AutoModelForCausalLM.from_config(configuration).to(dtype).eval().requires_grad_(False)
+                alone = torch.cat([refusal_log_odds(network, [prompt], REFUSALS) for prompt in asked])
+                torch.testing.assert_close(refusal_log_odds(network, asked, REFUSALS), alone, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-4)
+                direction = gradient(network, list(linear_modules(network)), objective, asked, batch=2)
+                before = float(objective(network, asked))
+                # As an adapter it fits the modules whichever way they are stored, and more of the objective lies along it.
+                step = {module: factors.scaled(0.1) for module, factors in leading_part(network, direction, 4).items()}
+                with attached(network, step):
+                    self.assertGreater(float(objective(network, asked)), before)
+                self.assertGreater(share_covered(network), 0.15 if name == "mixtral" else 0.7)
 
 
 class Directions(unittest.TestCase):
