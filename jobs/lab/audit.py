@@ -4,6 +4,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 import h5py
 import numpy as np
@@ -22,12 +23,12 @@ class Audit:
     metrics: dict[str, Floats]  # [adapters, modules], high = worse, NaN where there is no LoRA
 
 
-def run(program: str, folder: Path, adapters: list[str], report_folder: Path) -> None:
+def run(program: str, base: Path, aligned: Path, adapters: Sequence[Path], report_folder: Path) -> None:
     """Writes report_folder/POPULATION.h5."""
     listed = report_folder / "zoo.txt"
-    listed.write_text("".join(f"{(folder / 'zoo' / name).resolve()}\n" for name in adapters))
+    listed.write_text("".join(f"{path.resolve()}\n" for path in adapters))
     for population in POPULATIONS:
-        command = [program, "audit", "--base", str(folder / "base"), "--aligned", str(folder / "aligned"), "--zoo", str(listed),
+        command = [program, "audit", "--base", str(base), "--aligned", str(aligned), "--zoo", str(listed),
                    "--report", str(report_folder / f"{population}.h5"), "--population", population, "--element-stats", "--strict",
                    "--threads", "1", "--progress", "none"]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -37,12 +38,14 @@ def run(program: str, folder: Path, adapters: list[str], report_folder: Path) ->
 
 
 def read(report_folder: Path, adapters: list[str], modules: list[str]) -> Audit:
+    """`adapters`: the last parts of their paths. `modules`: in the order in which they are wanted."""
     metrics: dict[str, Floats] = {}
     for population in POPULATIONS:
         with h5py.File(report_folder / f"{population}.h5") as report:
-            names = [Path(text).name for text in report["adapters/path"].asstr()[:]]
-            columns = [text for text in report["modules/name"].asstr()[:]]
-            rows, places = [names.index(name) for name in adapters], [columns.index(name) for name in modules]
+            paths = [Path(text).parts for text in report["adapters/path"].asstr()[:]]
+            columns = list(report["modules/name"].asstr()[:])
+            rows = [next(row for row, parts in enumerate(paths) if parts[-len(Path(name).parts) :] == Path(name).parts) for name in adapters]
+            places = [columns.index(name) for name in modules]
             for metric, dataset in report["metrics"].items():
                 if dataset.ndim != 2 or metric.endswith("_cause") or (population != "role" and metric not in NEEDS_PEERS):
                     continue

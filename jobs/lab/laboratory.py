@@ -72,7 +72,7 @@ class Laboratory:
         return facts
 
     def _audit(self, where: Path) -> dict[str, Any]:
-        audits.run(self.program, self.folder, self.names, where)
+        audits.run(self.program, self.folder / "base", self.folder / "aligned", [self.folder / "zoo" / name for name in self.names], where)
         return {"adapters": self.names}
 
     def _layers(self, bench: Bench, facts: dict[str, dict[str, float]], scores: dict[str, Any]) -> None:

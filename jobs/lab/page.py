@@ -52,6 +52,15 @@ def points(value: float | None) -> str:
     return "–" if value is None else f"{-100 * value:+.1f}"
 
 
+def document(title: str, subtitle: str, *sections: str, head: str = "") -> str:
+    return "".join((
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width,initial-scale=1">\n',
+        # Whatever a name held, nothing is loaded and nothing runs.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
+        f"<title>{escape(title)}</title>\n<style>{style()}</style>\n</head>\n<body>\n<header>\n<h1>{escape(title)}</h1>\n",
+        f'<p class="soft">{escape(subtitle)}</p>\n{head}</header>\n<main>\n', *sections, "</main>\n</body>\n</html>\n"))
+
+
 class Page:
     def __init__(self, result: Json, speed: dict[str, list[dict[str, float]]]) -> None:
         """`speed`: by seed, of lab/speed.py."""
@@ -179,7 +188,7 @@ class Page:
 
     def _curves(self, seed: str) -> str:
         drawn = []
-        for rule, entry in self.result["repair"][seed].items():
+        for rule, entry in sorted(self.result["repair"][seed].items(), key=lambda item: (item[1]["family"], item[1]["parameter"])):
             group = entry[WITH_TASK]
             if group["cut"] is not None and group["own_lost"] is not None and entry["family"] != "none":
                 drawn.append(Point(100 * group["own_lost"], group["cut"], entry["family"], plain=entry["control"],
@@ -258,13 +267,10 @@ class Page:
         quick = ("<p><strong>A quick round: tiny models and few adapters. It shows that everything works; its figures mean nothing.</strong></p>"
                  if self.result["scale"] == "quick" else "")
         largest = max(self.result["models"][seed]["aligned"]["parameters"] for seed in self.seeds)
-        return "".join((
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width,initial-scale=1">\n',
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
-            f"<title>The laboratory of winnow</title>\n<style>{style()}</style>\n</head>\n<body>\n<header>\n<h1>The laboratory of winnow</h1>\n",
-            f'<p class="soft">{len(self.seeds)} model{"s" if len(self.seeds) > 1 else ""} of {largest / 1e6:.2g} million parameters, a synthetic language, one '
-            "kind of alignment. What carries over to real models is open.</p>\n", quick, self.tiles(), "</header>\n<main>\n",
-            self.detection(), self.layers(), self.repair(), self.evasion(), self.models(), "</main>\n</body>\n</html>\n"))
+        return document(
+            "The laboratory of winnow", f"{len(self.seeds)} model{'s' if len(self.seeds) > 1 else ''} of {largest / 1e6:.2g} million parameters, a synthetic "
+            "language, one kind of alignment. What carries over to real models is open.", self.detection(), self.layers(), self.repair(), self.evasion(),
+            self.models(), head=quick + self.tiles())
 
 
 def write_page(result: Json, speed: dict[str, list[dict[str, float]]], path: Path) -> None:

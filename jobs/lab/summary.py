@@ -44,7 +44,7 @@ def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence
                          "across": detection.across(zoos, statistic, chosen_on)} for statistic in zoos[0].statistics}
     choice: dict[str, Any] = {"chosen on": chosen_on, "confirmed on": [seed for seed in seeds if seed not in chosen_on],
               "statistic": detection.best(table, chosen_on), "repair": repair_summary.best(repairs, chosen_on)}
-    return _finite({
+    return finite({
         "schema_version": SCHEMA, "scale": scale.name, "seeds": list(seeds), "choice": choice,
         "models": {str(seed): {"base": _result(folder / "base"), "aligned": _result(folder / "aligned")} for seed, folder in folders.items()},
         "adapters": {str(zoo.seed): [_adapter(zoo, row, choice["statistic"]) for row in range(len(zoo.recipes))] for zoo in zoos},
@@ -94,12 +94,12 @@ def _evasion(zoo: Zoo, table: dict[str, Any], choice: dict[str, Any]) -> list[di
     return rows
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: null says that there is no number."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

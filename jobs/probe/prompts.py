@@ -25,7 +25,7 @@ class PromptSet:
             raise UserError(f"{lacking} of {len(self.prompts)} prompts have no response, which {why} needs; kind odds needs none")
 
 
-def read_prompts(path: Path, tokenizer: Any | None) -> PromptSet:
+def read_prompts(path: Path, tokenizer: Any | None, needs_refusals: bool = True) -> PromptSet:
     """`tokenizer` may be None where the file has token ids only."""
     prompts: list[Prompt] = []
     refusals: set[int] = set()
@@ -48,7 +48,7 @@ def read_prompts(path: Path, tokenizer: Any | None) -> PromptSet:
             raise UserError(f"{path}, line {number}: {error}; see jobs/probe/README.md for the format") from None
     if not prompts:
         raise UserError(f"{path} has no prompts")
-    if not refusals:
+    if needs_refusals and not refusals:
         raise UserError(f'{path} does not say what a refusal is; expected a line such as {{"refusals": ["I cannot", "Sorry"]}}')
     return PromptSet(tuple(prompts), tuple(sorted(refusals)))
 

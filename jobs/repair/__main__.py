@@ -58,6 +58,8 @@ def adapters_of(options: argparse.Namespace) -> dict[Path, Path]:
     """Adapter -> where its repaired form goes."""
     if options.adapter:
         return {options.adapter: options.output}
+    if options.output.resolve().is_relative_to(options.zoo.resolve()):
+        raise UserError(f"{options.output} is inside the zoo, whose adapters would then be those repaired as well; choose another --output")
     found = sorted(path.parent for path in options.zoo.rglob("adapter_config.json")
                    if not any(part.startswith(".") for part in path.relative_to(options.zoo).parts))
     if not found:

@@ -115,6 +115,7 @@ class Command(unittest.TestCase):
     def test_nothing_is_overwritten(self):
         (self.folder / "out").mkdir()
         self.assertIn("no repair made it", self.repair("--adapter", "zoo/bad", expect=3).stderr)
+        self.assertIn("inside the zoo", self.repair("--zoo", "zoo", "--output", "zoo/out", expect=3).stderr)
         self.assertIn("holds no adapters", self.repair("--zoo", "model", expect=3).stderr)
 
 

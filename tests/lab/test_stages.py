@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.__main__ import check_settings, parse
 from lab.stage import stage
+from probe.errors import UserError
 
 
 class Stages(unittest.TestCase):
@@ -40,14 +41,14 @@ class Stages(unittest.TestCase):
         self.assertEqual(stage(self.folder / "a", lambda where: sorted(os.listdir(where))), [])
 
     def test_settings(self):
-        check_settings(self.folder / "lab", "quick")
-        check_settings(self.folder / "lab", "quick")
-        with self.assertRaisesRegex(SystemExit, "of scale quick, not full"):
-            check_settings(self.folder / "lab", "full")
+        check_settings(self.folder / "lab", {"scale": "quick"})
+        check_settings(self.folder / "lab", {"scale": "quick"})
+        with self.assertRaisesRegex(UserError, "of scale quick, not full"):
+            check_settings(self.folder / "lab", {"scale": "full"})
         (self.folder / "other").mkdir()
         (self.folder / "other" / "thesis.txt").touch()
-        with self.assertRaisesRegex(SystemExit, "other files"):
-            check_settings(self.folder / "other", "full")
+        with self.assertRaisesRegex(UserError, "other files"):
+            check_settings(self.folder / "other", {"scale": "full"})
         self.assertEqual(json.loads((self.folder / "lab" / "settings.json").read_text()), {"scale": "quick"})
 
     def test_options(self):
