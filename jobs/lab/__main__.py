@@ -19,6 +19,7 @@ from lab.page import write_page
 from lab.scale import SCALES
 from lab.stage import say, write_json
 from lab.summary import speed, summary
+from probe.console import quiet_unless_terminal
 from probe.errors import UserError
 
 SETTINGS = "settings.json"
@@ -92,6 +93,7 @@ def run_models(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    quiet_unless_terminal()
     try:
         run(parse(arguments))
     except UserError as error:
@@ -107,9 +109,6 @@ def run(options: argparse.Namespace) -> None:
     if options.only_model is not None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        import transformers
-
-        transformers.logging.disable_progress_bar()
         Laboratory(scale, options.only_model, options.output / f"seed-{options.only_model}", os.environ["WINNOW"]).run()
         return
     lock = (options.output / LOCK).open("w")

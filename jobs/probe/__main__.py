@@ -12,6 +12,7 @@ from typing import Any, Sequence
 import torch
 
 from probe.adapters import write_adapter
+from probe.console import quiet_unless_terminal
 from probe.directions import read_direction
 from probe.errors import UserError
 from probe.making import DirectionMaker, leading_part, read_midpoints
@@ -155,6 +156,7 @@ def train_midpoints(options: argparse.Namespace, model: torch.nn.Module, prompts
 
 
 def main(arguments: Sequence[str]) -> int:
+    quiet_unless_terminal()
     try:
         run(parse(arguments))
     except UserError as error:

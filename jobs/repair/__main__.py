@@ -14,6 +14,7 @@ from typing import Any, Sequence
 import torch
 
 from probe.adapters import read_adapter, write_adapter
+from probe.console import quiet_unless_terminal
 from probe.errors import UserError
 from probe.models import checkpoint_activations, load_model, load_tokenizer
 from probe.prompts import PromptSet, read_prompts
@@ -134,6 +135,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
+    quiet_unless_terminal()
     try:
         return run(parse(arguments))
     except UserError as error:
