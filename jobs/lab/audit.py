@@ -1,5 +1,6 @@
 """What winnow says of the zoo: every metric of its reports, by adapter and module."""
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ import numpy as np
 from lab.statistics import Floats
 
 POPULATIONS = ("role", "adapter", "zoo")
-LOW_IS_WORSE = ("cosine", "alignment_cosine", "subspace_energy")
-NEEDS_PEERS = ("ediem", "misalignment", "ediem_published_std", "ediem_published_iqr", "diem", "diem_theoretical")
+METHODS = "methods.json"  # what winnow says of its own metrics: which end is worse, which need peers
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ def run(program: str, base: Path, aligned: Path, adapters: Sequence[Path], repor
     """Writes report_folder/POPULATION.h5."""
     listed = report_folder / "zoo.txt"
     listed.write_text("".join(f"{path.resolve()}\n" for path in adapters))
+    methods = subprocess.run([program, "methods", "--json"], capture_output=True, text=True, check=True)
+    (report_folder / METHODS).write_text(methods.stdout)
     for population in POPULATIONS:
         command = [program, "audit", "--base", str(base), "--aligned", str(aligned), "--zoo", str(listed),
                    "--report", str(report_folder / f"{population}.h5"), "--population", population, "--element-stats", "--strict",
@@ -40,6 +42,9 @@ def run(program: str, base: Path, aligned: Path, adapters: Sequence[Path], repor
 def read(report_folder: Path, adapters: list[str], modules: list[str]) -> Audit:
     """`adapters`: the last parts of their paths. `modules`: in the order in which they are wanted."""
     metrics: dict[str, Floats] = {}
+    methods = json.loads((report_folder / METHODS).read_text())
+    sense = {dataset["name"]: dataset["worse"] for method in methods for dataset in method["datasets"]}
+    of_peers = {dataset["name"] for method in methods if method["over_population"] for dataset in method["datasets"]}
     for population in POPULATIONS:
         with h5py.File(report_folder / f"{population}.h5") as report:
             paths = [Path(text).parts for text in report["adapters/path"].asstr()[:]]
@@ -47,9 +52,9 @@ def read(report_folder: Path, adapters: list[str], modules: list[str]) -> Audit:
             rows = [next(row for row, parts in enumerate(paths) if parts[-len(Path(name).parts) :] == Path(name).parts) for name in adapters]
             places = [columns.index(name) for name in modules]
             for metric, dataset in report["metrics"].items():
-                if dataset.ndim != 2 or metric.endswith("_cause") or (population != "role" and metric not in NEEDS_PEERS):
+                if sense.get(metric) is None or (population != "role" and metric not in of_peers):
                     continue
                 values = dataset[:].astype(np.float64)[rows][:, places]
-                label = f"{metric} ({population})" if metric in NEEDS_PEERS else metric
-                metrics[label] = -values if metric in LOW_IS_WORSE else values
+                label = f"{metric} ({population})" if metric in of_peers else metric
+                metrics[label] = -values if sense[metric] == "low" else values
     return Audit(adapters, modules, metrics)
