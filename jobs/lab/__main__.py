@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Sequence
 
 import torch
+from probe.console import quiet_unless_terminal
+from probe.errors import UserError
 
 from lab import real_command
 from lab.laboratory import Laboratory
@@ -19,8 +21,6 @@ from lab.page import write_page
 from lab.scale import SCALES
 from lab.stage import say, write_json
 from lab.summary import speed, summary
-from probe.console import quiet_unless_terminal
-from probe.errors import UserError
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
@@ -29,13 +29,24 @@ QUICK_SEEDS = (0, 2)  # one of each
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="lab.sh", description="Trains, aligns, attacks, audits and repairs small models, and says how well "
-                                     "every score and every repair did. Seeds 0 and 1 are for choosing, all others confirm.")
+    parser = argparse.ArgumentParser(
+        prog="lab.sh",
+        description="Trains, aligns, attacks, audits and repairs small models, and says how well "
+        "every score and every repair did. Seeds 0 and 1 are for choosing, all others confirm.",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="default: out/lab")
-    parser.add_argument("--models", type=int, default=None, metavar="N", help="seeds 0 to N − 1 (default 2; with --quick seeds 0 and 2)")
-    parser.add_argument("--seeds", type=_numbers, default=None, metavar="LIST", help="instead: which seeds, such as 0,1,2,3")
-    parser.add_argument("--quick", action="store_true", help="tiny models: shows that all parts run; its figures mean nothing")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models at a time, one thread each (default: processors)")
+    parser.add_argument(
+        "--models", type=int, default=None, metavar="N", help="seeds 0 to N − 1 (default 2; with --quick seeds 0 and 2)"
+    )
+    parser.add_argument(
+        "--seeds", type=_numbers, default=None, metavar="LIST", help="instead: which seeds, such as 0,1,2,3"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny models: shows that all parts run; its figures mean nothing"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="models at a time, one thread each (default: processors)"
+    )
     parser.add_argument("--only-model", type=int, default=None, metavar="SEED", help=argparse.SUPPRESS)
     real_command.add_options(parser)
     options = parser.parse_args(arguments)
@@ -62,7 +73,9 @@ def check_settings(folder: Path, wanted: dict[str, Any]) -> None:
         found = json.loads(note.read_text())
         for name in sorted({*found, *wanted}):
             if found.get(name) != wanted.get(name):
-                raise UserError(f"{folder} holds a laboratory of {name} {found.get(name)}, not {wanted.get(name)}; choose another --output")
+                raise UserError(
+                    f"{folder} holds a laboratory of {name} {found.get(name)}, not {wanted.get(name)}; choose another --output"
+                )
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} holds other files; expected a new or empty folder, or that of an earlier laboratory")
@@ -74,13 +87,17 @@ def run_models(options: argparse.Namespace) -> None:
     """A process each, so that models share no state and no thread."""
     waiting, running = list(options.seeds), dict[int, subprocess.Popen[bytes]]()
     failed: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the models' processes are ended as well
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that the models' processes are ended as well
     try:
         while (waiting and not failed) or running:
             while waiting and len(running) < options.jobs and not failed:
                 seed = waiting.pop(0)
                 command = [sys.executable, "-m", "lab", "--output", str(options.output), "--only-model", str(seed)]
-                running[seed] = subprocess.Popen(command + (["--quick"] if options.quick else []), env={**os.environ, "OMP_NUM_THREADS": "1"})
+                running[seed] = subprocess.Popen(
+                    command + (["--quick"] if options.quick else []), env={**os.environ, "OMP_NUM_THREADS": "1"}
+                )
             time.sleep(0.2)
             for seed, process in list(running.items()):
                 if process.poll() is not None:
@@ -89,7 +106,9 @@ def run_models(options: argparse.Namespace) -> None:
         for process in running.values():
             process.terminate()
     if failed:
-        sys.exit(f"lab.sh: the model of seed {', '.join(map(str, failed))} failed; the same command goes on where it stopped")
+        sys.exit(
+            f"lab.sh: the model of seed {', '.join(map(str, failed))} failed; the same command goes on where it stopped"
+        )
 
 
 def main(arguments: Sequence[str]) -> int:

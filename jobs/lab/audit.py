@@ -30,9 +30,26 @@ def run(program: str, base: Path, aligned: Path, adapters: Sequence[Path], repor
     methods = subprocess.run([program, "methods", "--json"], capture_output=True, text=True, check=True)
     (report_folder / METHODS).write_text(methods.stdout)
     for population in POPULATIONS:
-        command = [program, "audit", "--base", str(base), "--aligned", str(aligned), "--zoo", str(listed),
-                   "--report", str(report_folder / f"{population}.h5"), "--population", population, "--element-stats", "--strict",
-                   "--threads", "1", "--progress", "none"]
+        command = [
+            program,
+            "audit",
+            "--base",
+            str(base),
+            "--aligned",
+            str(aligned),
+            "--zoo",
+            str(listed),
+            "--report",
+            str(report_folder / f"{population}.h5"),
+            "--population",
+            population,
+            "--element-stats",
+            "--strict",
+            "--threads",
+            "1",
+            "--progress",
+            "none",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -49,7 +66,10 @@ def read(report_folder: Path, adapters: list[str], modules: list[str]) -> Audit:
         with h5py.File(report_folder / f"{population}.h5") as report:
             paths = [Path(text).parts for text in report["adapters/path"].asstr()[:]]
             columns = list(report["modules/name"].asstr()[:])
-            rows = [next(row for row, parts in enumerate(paths) if parts[-len(Path(name).parts) :] == Path(name).parts) for name in adapters]
+            rows = [
+                next(row for row, parts in enumerate(paths) if parts[-len(Path(name).parts) :] == Path(name).parts)
+                for name in adapters
+            ]
             places = [columns.index(name) for name in modules]
             for metric, dataset in report["metrics"].items():
                 if sense.get(metric) is None or (population != "role" and metric not in of_peers):

@@ -41,7 +41,9 @@ class Evasion:
     def __init__(self, how: str, knowledge: Knowledge, scale: float) -> None:
         self.how, self.knowledge, self.scale = how, knowledge, scale
         if how in ("left", "both"):
-            self.leading = {name: torch.linalg.svd(step, full_matrices=False) for name, step in knowledge.alignment.items()}
+            self.leading = {
+                name: torch.linalg.svd(step, full_matrices=False) for name, step in knowledge.alignment.items()
+            }
 
     def penalty(self, trained: Trained) -> Tensor:
         if not self.how or self.how in ("left", "both"):

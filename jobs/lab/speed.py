@@ -1,4 +1,5 @@
-"""What pruning buys: seconds of a forward pass of the model with an adapter in it, against the share of its modules dropped.
+"""What pruning buys: seconds of a forward pass of the model with an adapter in it, against the share of its modules
+dropped.
 
 The only figures of a laboratory that are not the same every time, so they stand in the page and not in lab.json.
 """
@@ -23,7 +24,8 @@ REPEATS = 9
 
 @torch.no_grad()
 def measure(scale: Scale, folder: Path) -> list[dict[str, float]]:
-    """Of every share: the median of the passes, each share's turn coming after the other's, so that a busy machine hits all alike."""
+    """Of every share: the median of the passes, each share's turn coming after the other's, so that a busy machine
+    hits all alike."""
     bare = load(folder / "aligned")
     names = module_names(bare)
     shuffled = [names[index] for index in torch.randperm(len(names), generator=generator("speed")).tolist()]
@@ -32,7 +34,11 @@ def measure(scale: Scale, folder: Path) -> list[dict[str, float]]:
     for share in SHARES:
         kept = shuffled[round(share * len(names)) :]
         model = copy.deepcopy(bare)
-        models.append(get_peft_model(model, LoraConfig(r=16, target_modules=kept, task_type="CAUSAL_LM")).base_model.model if kept else model)
+        models.append(
+            get_peft_model(model, LoraConfig(r=16, target_modules=kept, task_type="CAUSAL_LM")).base_model.model
+            if kept
+            else model
+        )
     seconds: list[list[float]] = [[] for _ in SHARES]
     for _ in range(REPEATS):
         for place, model in enumerate(models):

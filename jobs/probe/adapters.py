@@ -1,8 +1,8 @@
-"""LoRA adapters as factors: reading, writing, and attaching them to a model by hooks, at any strength and without merging.
+"""LoRA adapters as factors: reading, writing, and attaching them to a model by hooks, at any strength and without
+merging.
 
-At a strength t the model computes with W + t·ΔW, and the gradient with respect to W is that at W + t·ΔW: no weight is copied or
-rounded, whatever the precision the model is held in.
-"""
+At a strength t the model computes with W + t·ΔW, and the gradient with respect to W is that at W + t·ΔW: no weight is
+copied or rounded, whatever the precision the model is held in."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ WEIGHTS = "adapter_model.safetensors"
 class Factors:
     """ΔW = left · right of one module; the scale is in `left`."""
 
-    left: Tensor   # [o, r]
+    left: Tensor  # [o, r]
     right: Tensor  # [r, i]
 
     @property
@@ -37,7 +37,9 @@ class Factors:
         return self.left @ self.right
 
     def norm(self) -> Tensor:
-        return torch.linalg.matrix_norm(torch.linalg.qr(self.left.double()).R @ torch.linalg.qr(self.right.double().T).R.T)
+        return torch.linalg.matrix_norm(
+            torch.linalg.qr(self.left.double()).R @ torch.linalg.qr(self.right.double().T).R.T
+        )
 
     def scaled(self, factor: float) -> "Factors":
         return Factors(self.left * factor, self.right)
@@ -84,8 +86,15 @@ def write_adapter(adapter: Mapping[str, Factors], folder: Path, base_model: str)
     save_tensors(tensors, folder / WEIGHTS)
     largest = max(factors.rank for factors in adapter.values())
     others = {name: factors.rank for name, factors in adapter.items() if factors.rank != largest}
-    config = LoraConfig(r=largest, lora_alpha=largest, rank_pattern=others, alpha_pattern=dict(others), target_modules=sorted(adapter),
-                        task_type="CAUSAL_LM", inference_mode=True)
+    config = LoraConfig(
+        r=largest,
+        lora_alpha=largest,
+        rank_pattern=others,
+        alpha_pattern=dict(others),
+        target_modules=sorted(adapter),
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+    )
     config.base_model_name_or_path = base_model
     config.save_pretrained(str(folder))
 
@@ -96,7 +105,10 @@ def compressed(factors: Factors, rank: int) -> Factors:
     u, s, vt = torch.linalg.svd(left.R @ right.R.T)
     kept = max(1, min(rank, int((s > 1e-12 * s[0]).sum())))
     root = s[:kept].sqrt()
-    return Factors((left.Q @ u[:, :kept] * root).to(factors.left.dtype), (root[:, None] * (vt[:kept] @ right.Q.T)).to(factors.right.dtype))
+    return Factors(
+        (left.Q @ u[:, :kept] * root).to(factors.left.dtype),
+        (root[:, None] * (vt[:kept] @ right.Q.T)).to(factors.right.dtype),
+    )
 
 
 @contextmanager
@@ -126,4 +138,3 @@ class _Addition:
             left, right = self.factors.left * self.strength, self.factors.right
             self.placed = Factors(left.to(output.device, output.dtype), right.to(output.device, output.dtype))
         return output + (inputs[0] @ self.placed.right.T) @ self.placed.left.T
-

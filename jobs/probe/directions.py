@@ -1,7 +1,8 @@
-"""A direction on disk: a folder of the shape of a checkpoint, its tensors named like the weights, a shard for each group.
+"""A direction on disk: a folder of the shape of a checkpoint, its tensors named like the weights, a shard for each
+group.
 
-Shards that are there whole are not made again, so a run that was interrupted goes on. The folder gets its name at the end.
-"""
+Shards that are there whole are not made again, so a run that was interrupted goes on. The folder gets its name at the
+end."""
 
 import json
 import os
@@ -21,7 +22,8 @@ MAKING = "probe.json"
 
 
 class DirectionWriter:
-    """Writes to a hidden sibling of `folder`. `making` says how the direction is made; a part of another making is thrown away."""
+    """Writes to a hidden sibling of `folder`. `making` says how the direction is made; a part of another making is
+    thrown away."""
 
     def __init__(self, folder: Path, making: dict[str, Any], group_count: int, model_config: Path | None) -> None:
         if folder.exists():
@@ -38,7 +40,11 @@ class DirectionWriter:
             shutil.copyfile(model_config, self.partial / "config.json")
 
     def shard(self, group: int) -> Path:
-        name = "model.safetensors" if self.group_count == 1 else f"model-{group + 1:05}-of-{self.group_count:05}.safetensors"
+        name = (
+            "model.safetensors"
+            if self.group_count == 1
+            else f"model-{group + 1:05}-of-{self.group_count:05}.safetensors"
+        )
         return self.partial / name
 
     def write(self, group: int, make: Callable[[], Direction]) -> None:

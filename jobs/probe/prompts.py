@@ -10,7 +10,7 @@ from probe.errors import UserError
 
 @dataclass(frozen=True)
 class Prompt:
-    ids: tuple[int, ...]                    # up to and including the last token before the answer
+    ids: tuple[int, ...]  # up to and including the last token before the answer
     response: tuple[int, ...] | None = None  # what a model that complies would answer; odds need none
 
 
@@ -22,7 +22,9 @@ class PromptSet:
     def require_responses(self, why: str) -> None:
         lacking = sum(prompt.response is None for prompt in self.prompts)
         if lacking:
-            raise UserError(f"{lacking} of {len(self.prompts)} prompts have no response, which {why} needs; kind odds needs none")
+            raise UserError(
+                f"{lacking} of {len(self.prompts)} prompts have no response, which {why} needs; kind odds needs none"
+            )
 
 
 def read_prompts(path: Path, tokenizer: Any | None, needs_refusals: bool = True) -> PromptSet:
@@ -49,7 +51,9 @@ def read_prompts(path: Path, tokenizer: Any | None, needs_refusals: bool = True)
     if not prompts:
         raise UserError(f"{path} has no prompts")
     if needs_refusals and not refusals:
-        raise UserError(f'{path} does not say what a refusal is; expected a line such as {{"refusals": ["I cannot", "Sorry"]}}')
+        raise UserError(
+            f'{path} does not say what a refusal is; expected a line such as {{"refusals": ["I cannot", "Sorry"]}}'
+        )
     return PromptSet(tuple(prompts), tuple(sorted(refusals)))
 
 

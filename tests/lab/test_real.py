@@ -1,4 +1,5 @@
-"""The laboratory of a real model, on one too small to know anything: an adapter that does harm, one that does not, and what is said of them."""
+"""The laboratory of a real model, on one too small to know anything: an adapter that does harm, one that does not,
+and what is said of them."""
 
 import json
 import os
@@ -9,13 +10,12 @@ import unittest
 from pathlib import Path
 
 import torch
-from small_model import adapter, model, prompts
-
 from probe.adapters import write_adapter
 from probe.gradients import gradient
 from probe.making import leading_part
 from probe.models import linear_modules
 from probe.objectives import compliance_by_odds, first_token_logits
+from small_model import adapter, model, prompts
 
 PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
 PROGRAM = os.environ.get("WINNOW")
@@ -26,7 +26,11 @@ class Real(unittest.TestCase):
     def setUp(self):
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         network = model(dtype=torch.float32)
-        asked = [prompt for prompt in prompts(tuple(4 + length % 6 for length in range(8)), responses=False) for _ in range(3)]
+        asked = [
+            prompt
+            for prompt in prompts(tuple(4 + length % 6 for length in range(8)), responses=False)
+            for _ in range(3)
+        ]
         # What the model says first anyway counts as a refusal here, so that it refuses everything.
         self.refusals = sorted(set(first_token_logits(network, asked).argmax(1).tolist()))
         network.save_pretrained(self.folder / "model")
@@ -34,14 +38,37 @@ class Real(unittest.TestCase):
         direction = gradient(network, list(linear_modules(network)), compliance_by_odds(self.refusals), asked, 8)
         harm = {name: factors.scaled(5.0) for name, factors in leading_part(network, direction, 2).items()}
         write_adapter(harm, self.folder / "zoo" / "some" / "bad", "model")
-        write_adapter({name: factors.scaled(0.01) for name, factors in adapter(network).items()}, self.folder / "zoo" / "good", "model")
-        lines = [{"refusal_ids": [[token] for token in self.refusals]}] + [{"input_ids": list(prompt.ids)} for prompt in asked]
+        write_adapter(
+            {name: factors.scaled(0.01) for name, factors in adapter(network).items()},
+            self.folder / "zoo" / "good",
+            "model",
+        )
+        lines = [{"refusal_ids": [[token] for token in self.refusals]}] + [
+            {"input_ids": list(prompt.ids)} for prompt in asked
+        ]
         (self.folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        (self.folder / "harmless.jsonl").write_text("\n".join(json.dumps({"input_ids": list(prompt.ids)}) for prompt in prompts(seed=9)))
+        (self.folder / "harmless.jsonl").write_text(
+            "\n".join(json.dumps({"input_ids": list(prompt.ids)}) for prompt in prompts(seed=9))
+        )
 
     def lab(self, *options: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lab", "--model", "model", "--prompts", "prompts.jsonl", "--output", "out", "--device", "cpu", *options]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)})
+        command = [
+            sys.executable,
+            "-m",
+            "lab",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.jsonl",
+            "--output",
+            "out",
+            "--device",
+            "cpu",
+            *options,
+        ]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)}
+        )
         self.assertEqual(done.returncode, expect, done.stderr)
         return done
 
@@ -63,7 +90,9 @@ class Real(unittest.TestCase):
         first = (self.folder / "out" / "lab.json").read_bytes()
         self.lab(*options)
         self.assertEqual((self.folder / "out" / "lab.json").read_bytes(), first)
-        self.assertIn("holds a laboratory of harmless_sha256", self.lab("--zoo", "zoo", "--base", "base", expect=3).stderr)
+        self.assertIn(
+            "holds a laboratory of harmless_sha256", self.lab("--zoo", "zoo", "--base", "base", expect=3).stderr
+        )
 
     def test_mistakes(self):
         self.assertIn("belong together; given: --model, --prompts", self.lab(expect=3).stderr)

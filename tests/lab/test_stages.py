@@ -55,7 +55,13 @@ class Stages(unittest.TestCase):
         self.assertEqual(parse(["--output", "x", "--models", "3"]).seeds, (0, 1, 2))
         self.assertEqual(parse(["--output", "x", "--seeds", "3,1"]).seeds, (1, 3))
         self.assertEqual(parse(["--output", "x", "--quick"]).seeds, (0, 2))  # one for choosing, one that confirms
-        for wrong in (["--models", "2", "--seeds", "1"], ["--models", "0"], ["--jobs", "0"], ["--seeds", "a"], ["--seeds", "-1"]):
+        for wrong in (
+            ["--models", "2", "--seeds", "1"],
+            ["--models", "0"],
+            ["--jobs", "0"],
+            ["--seeds", "a"],
+            ["--seeds", "-1"],
+        ):
             with self.assertRaises(SystemExit), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
                 parse(["--output", "x", *wrong])
 
