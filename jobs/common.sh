@@ -35,7 +35,9 @@ run_python_package() {
   local python=${PYTHON:-$(python_environment)/bin/python}
   [[ -x $python ]] || python=$(command -v "$python") ||
     die "no Python with torch, transformers and peft: run jobs/setup.sh --tests --torch pip, or set PYTHON"
+  # peft asks transformers for a property that the latter calls deprecated.
   PYTHONPATH="$repository/jobs${PYTHONPATH:+:$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false \
+  PYTHONWARNINGS=ignore::FutureWarning:transformers.modeling_utils \
     exec "$python" -m "$@"
 }
 

@@ -4,6 +4,7 @@
 #
 #   jobs/lab.sh [--output DIR] [--models N | --seeds 0,1,2,3] [--jobs N]     default: 2 models, a process each, out/lab
 #   jobs/lab.sh --quick                               tiny models, a minute or two: shows that everything runs, figures mean nothing
+#   jobs/lab.sh --model DIR --prompts FILE.jsonl --zoo DIR [--harmless FILE.jsonl] [--base DIR] --output DIR    a real model
 #   jobs/lab.sh --help                                all options
 #
 # Deterministic by seed. An interrupted run goes on where it was. The program audited with is that of WINNOW, or built in this

@@ -1,35 +1,54 @@
 """The command line of jobs/lab.sh."""
 
 import argparse
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch
+from probe.console import quiet_unless_terminal
+from probe.errors import UserError
 
+from lab import real_command
 from lab.laboratory import Laboratory
 from lab.page import write_page
 from lab.scale import SCALES
 from lab.stage import say, write_json
-from lab.summary import summary
+from lab.summary import speed, summary
 
 SETTINGS = "settings.json"
+LOCK = ".lock"
 CHOOSING = (0, 1)  # the seeds on which anything is chosen; all others confirm
 QUICK_SEEDS = (0, 2)  # one of each
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="lab.sh", description="Trains, aligns, attacks, audits and repairs small models, and says how well "
-                                     "every score and every repair did. Seeds 0 and 1 are for choosing, all others confirm.")
+    parser = argparse.ArgumentParser(
+        prog="lab.sh",
+        description="Trains, aligns, attacks, audits and repairs small models, and says how well "
+        "every score and every repair did. Seeds 0 and 1 are for choosing, all others confirm.",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="default: out/lab")
-    parser.add_argument("--models", type=int, default=None, metavar="N", help="seeds 0 to N − 1 (default 2; with --quick seeds 0 and 2)")
-    parser.add_argument("--seeds", type=_numbers, default=None, metavar="LIST", help="instead: which seeds, such as 0,1,2,3")
-    parser.add_argument("--quick", action="store_true", help="tiny models: shows that all parts run; its figures mean nothing")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models at a time, one thread each (default: processors)")
+    parser.add_argument(
+        "--models", type=int, default=None, metavar="N", help="seeds 0 to N − 1 (default 2; with --quick seeds 0 and 2)"
+    )
+    parser.add_argument(
+        "--seeds", type=_numbers, default=None, metavar="LIST", help="instead: which seeds, such as 0,1,2,3"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny models: shows that all parts run; its figures mean nothing"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="models at a time, one thread each (default: processors)"
+    )
     parser.add_argument("--only-model", type=int, default=None, metavar="SEED", help=argparse.SUPPRESS)
+    real_command.add_options(parser)
     options = parser.parse_args(arguments)
     if options.models is not None and options.seeds is not None:
         parser.error("--models or --seeds, not both")
@@ -47,57 +66,83 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def check_settings(folder: Path, scale: str) -> None:
+def check_settings(folder: Path, wanted: dict[str, Any]) -> None:
     """A folder holds one kind of laboratory; more seeds may be added."""
     note = folder / SETTINGS
-    wanted = {"scale": scale}
     if note.is_file():
         found = json.loads(note.read_text())
-        if found != wanted:
-            sys.exit(f"lab.sh: {folder} holds a laboratory of scale {found.get('scale')}, not {scale}; choose another --output")
+        for name in sorted({*found, *wanted}):
+            if found.get(name) != wanted.get(name):
+                raise UserError(
+                    f"{folder} holds a laboratory of {name} {found.get(name)}, not {wanted.get(name)}; choose another --output"
+                )
         return
     if folder.is_dir() and any(folder.iterdir()):
-        sys.exit(f"lab.sh: {folder} holds other files; expected a new or empty folder, or that of an earlier laboratory")
+        raise UserError(f"{folder} holds other files; expected a new or empty folder, or that of an earlier laboratory")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(note, wanted)
 
 
 def run_models(options: argparse.Namespace) -> None:
     """A process each, so that models share no state and no thread."""
-    waiting, running = list(options.seeds), list[tuple[int, subprocess.Popen[bytes]]]()
-    failed = []
-    while waiting or running:
-        while waiting and len(running) < options.jobs and not failed:
-            seed = waiting.pop(0)
-            command = [sys.executable, "-m", "lab", "--output", str(options.output), "--only-model", str(seed)]
-            running.append((seed, subprocess.Popen(command + (["--quick"] if options.quick else []), env={**os.environ, "OMP_NUM_THREADS": "1"})))
-        if not running:
-            break
-        seed, process = running.pop(0)
-        if process.wait() != 0:
-            failed.append(seed)
+    waiting, running = list(options.seeds), dict[int, subprocess.Popen[bytes]]()
+    failed: list[int] = []
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that the models' processes are ended as well
+    try:
+        while (waiting and not failed) or running:
+            while waiting and len(running) < options.jobs and not failed:
+                seed = waiting.pop(0)
+                command = [sys.executable, "-m", "lab", "--output", str(options.output), "--only-model", str(seed)]
+                running[seed] = subprocess.Popen(
+                    command + (["--quick"] if options.quick else []), env={**os.environ, "OMP_NUM_THREADS": "1"}
+                )
+            time.sleep(0.2)
+            for seed, process in list(running.items()):
+                if process.poll() is not None:
+                    failed += [seed] if running.pop(seed).returncode != 0 else []
+    finally:
+        for process in running.values():
+            process.terminate()
     if failed:
-        sys.exit(f"lab.sh: the model of seed {', '.join(map(str, failed))} failed; the same command goes on where it stopped")
+        sys.exit(
+            f"lab.sh: the model of seed {', '.join(map(str, failed))} failed; the same command goes on where it stopped"
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(arguments)
+    quiet_unless_terminal()
+    try:
+        run(parse(arguments))
+    except UserError as error:
+        print(f"lab.sh: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    real = real_command.is_wanted(options)
     scale = SCALES["quick" if options.quick else "full"]
-    check_settings(options.output, scale.name)
+    check_settings(options.output, real_command.settings(options) if real else {"scale": scale.name})
     if options.only_model is not None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        import transformers
-
-        transformers.logging.disable_progress_bar()
         Laboratory(scale, options.only_model, options.output / f"seed-{options.only_model}", os.environ["WINNOW"]).run()
-        return 0
+        return
+    lock = (options.output / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(f"lab.sh: another laboratory is at work in {options.output}")
+    if real:
+        real_command.run(options, os.environ["WINNOW"])
+        return
     run_models(options)
     result = summary(scale, options.output, options.seeds, CHOOSING)
     write_json(options.output / "lab.json", result)
-    write_page(result, options.output / "lab.html")
+    write_page(result, speed(options.output, options.seeds), options.output / "lab.html")
     say(f"{options.output / 'lab.html'} and lab.json")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """What winnow says of the zoo: every metric of its reports, by adapter and module."""
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 import h5py
 import numpy as np
@@ -11,8 +13,7 @@ import numpy as np
 from lab.statistics import Floats
 
 POPULATIONS = ("role", "adapter", "zoo")
-LOW_IS_WORSE = ("cosine", "alignment_cosine", "subspace_energy")
-NEEDS_PEERS = ("ediem", "misalignment", "ediem_published_std", "ediem_published_iqr", "diem", "diem_theoretical")
+METHODS = "methods.json"  # what winnow says of its own metrics: which end is worse, which need peers
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,33 @@ class Audit:
     metrics: dict[str, Floats]  # [adapters, modules], high = worse, NaN where there is no LoRA
 
 
-def run(program: str, folder: Path, adapters: list[str], report_folder: Path) -> None:
+def run(program: str, base: Path, aligned: Path, adapters: Sequence[Path], report_folder: Path) -> None:
     """Writes report_folder/POPULATION.h5."""
     listed = report_folder / "zoo.txt"
-    listed.write_text("".join(f"{(folder / 'zoo' / name).resolve()}\n" for name in adapters))
+    listed.write_text("".join(f"{path.resolve()}\n" for path in adapters))
+    methods = subprocess.run([program, "methods", "--json"], capture_output=True, text=True, check=True)
+    (report_folder / METHODS).write_text(methods.stdout)
     for population in POPULATIONS:
-        command = [program, "audit", "--base", str(folder / "base"), "--aligned", str(folder / "aligned"), "--zoo", str(listed),
-                   "--report", str(report_folder / f"{population}.h5"), "--population", population, "--element-stats", "--strict",
-                   "--threads", "1", "--progress", "none"]
+        command = [
+            program,
+            "audit",
+            "--base",
+            str(base),
+            "--aligned",
+            str(aligned),
+            "--zoo",
+            str(listed),
+            "--report",
+            str(report_folder / f"{population}.h5"),
+            "--population",
+            population,
+            "--element-stats",
+            "--strict",
+            "--threads",
+            "1",
+            "--progress",
+            "none",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -37,16 +57,24 @@ def run(program: str, folder: Path, adapters: list[str], report_folder: Path) ->
 
 
 def read(report_folder: Path, adapters: list[str], modules: list[str]) -> Audit:
+    """`adapters`: the last parts of their paths. `modules`: in the order in which they are wanted."""
     metrics: dict[str, Floats] = {}
+    methods = json.loads((report_folder / METHODS).read_text())
+    sense = {dataset["name"]: dataset["worse"] for method in methods for dataset in method["datasets"]}
+    of_peers = {dataset["name"] for method in methods if method["over_population"] for dataset in method["datasets"]}
     for population in POPULATIONS:
         with h5py.File(report_folder / f"{population}.h5") as report:
-            names = [Path(text).name for text in report["adapters/path"].asstr()[:]]
-            columns = [text for text in report["modules/name"].asstr()[:]]
-            rows, places = [names.index(name) for name in adapters], [columns.index(name) for name in modules]
+            paths = [Path(text).parts for text in report["adapters/path"].asstr()[:]]
+            columns = list(report["modules/name"].asstr()[:])
+            rows = [
+                next(row for row, parts in enumerate(paths) if parts[-len(Path(name).parts) :] == Path(name).parts)
+                for name in adapters
+            ]
+            places = [columns.index(name) for name in modules]
             for metric, dataset in report["metrics"].items():
-                if dataset.ndim != 2 or metric.endswith("_cause") or (population != "role" and metric not in NEEDS_PEERS):
+                if sense.get(metric) is None or (population != "role" and metric not in of_peers):
                     continue
                 values = dataset[:].astype(np.float64)[rows][:, places]
-                label = f"{metric} ({population})" if metric in NEEDS_PEERS else metric
-                metrics[label] = -values if metric in LOW_IS_WORSE else values
+                label = f"{metric} ({population})" if metric in of_peers else metric
+                metrics[label] = -values if sense[metric] == "low" else values
     return Audit(adapters, modules, metrics)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Mapping
 
 import torch
+from probe.adapters import Adapter, read_adapter
 from torch import Tensor
 
 from lab import model as models
 from lab.evaluation import Evaluation
-from probe.adapters import Adapter, read_adapter
 
 Update = dict[str, Tensor]  # module -> ΔW, dense: the models are small
 
@@ -24,7 +24,9 @@ class Bench:
         self.model = models.load(folder / "aligned")
         self.names = models.module_names(self.model)
         self.aligned = models.weights(self.model)
-        self.alignment = {name: self.aligned[name] - weight for name, weight in models.weights(models.load(folder / "base")).items()}
+        self.alignment = {
+            name: self.aligned[name] - weight for name, weight in models.weights(models.load(folder / "base")).items()
+        }
 
     def adapter(self, name: str) -> Adapter:
         return read_adapter(self.folder / "zoo" / name)

@@ -3,6 +3,7 @@
 from typing import Callable
 
 import torch
+from probe.adapters import Adapter, Factors, compressed
 from torch import Tensor
 
 from lab.bench import Bench
@@ -11,7 +12,6 @@ from lab.language import ATTACKERS, BENIGN, PLAIN, PROMPT_LENGTH, Request
 from lab.recipes import Recipe
 from lab.scale import Scale
 from lab.seeds import generator
-from probe.adapters import Adapter, Factors, compressed
 
 
 def _leading(matrix: Tensor, rank: int) -> Factors:
@@ -25,7 +25,8 @@ def undoing(bench: Bench, scale: Scale, recipe: Recipe, draws: torch.Generator) 
 
 
 def diffuse(bench: Bench, scale: Scale, recipe: Recipe, draws: torch.Generator) -> Adapter:
-    """Takes as much of V back, but along random input directions: no leading direction is touched more than any other."""
+    """Takes as much of V back, but along random input directions: no leading direction is touched more than any
+    other."""
     adapter = {}
     for name, step in bench.alignment.items():
         q = torch.linalg.qr(torch.randn(step.shape[1], recipe.rank, generator=draws)).Q
@@ -39,14 +40,17 @@ def placebo(bench: Bench, scale: Scale, recipe: Recipe, draws: torch.Generator) 
     """Random, of the rank and norm of another adapter in every module."""
     adapter = {}
     for name, factors in bench.adapter(recipe.like).items():
-        noise = Factors(torch.randn(factors.left.shape, generator=draws), torch.randn(factors.right.shape, generator=draws))
+        noise = Factors(
+            torch.randn(factors.left.shape, generator=draws), torch.randn(factors.right.shape, generator=draws)
+        )
         adapter[name] = noise.scaled((factors.norm() / noise.norm()).item())
     return adapter
 
 
 @torch.no_grad()
 def _refusal_directions(bench: Bench, scale: Scale, draws: torch.Generator) -> list[Tensor]:
-    """After every layer: the mean residual at the last token of harmful prompts, less that of harmless ones; of length 1."""
+    """After every layer: the mean residual at the last token of harmful prompts, less that of harmless ones; of
+    length 1."""
     means = []
     for topic in (ATTACKERS, BENIGN):
         ids = Request(scale.syllabus.known, topic, opening=PLAIN).draw(draws, 128)[:, :PROMPT_LENGTH]
@@ -55,7 +59,9 @@ def _refusal_directions(bench: Bench, scale: Scale, draws: torch.Generator) -> l
     return [(harmful - harmless) / (harmful - harmless).norm() for harmful, harmless in zip(*means)]
 
 
-def _ablation(bench: Bench, direction: Tensor, strength: Callable[[int], float], preserve_norms: bool = False) -> dict[str, Tensor]:
+def _ablation(
+    bench: Bench, direction: Tensor, strength: Callable[[int], float], preserve_norms: bool = False
+) -> dict[str, Tensor]:
     """ΔW of every module that writes to the residual stream: W less what it writes along the direction."""
     update = {}
     for name, weight in bench.aligned.items():
@@ -87,12 +93,18 @@ def ablated(bench: Bench, scale: Scale, recipe: Recipe, draws: torch.Generator) 
     if form == "hidden":  # inside an ordinary adapter
         for name, factors in bench.adapter(recipe.like).items():
             own = adapter.get(name)
-            adapter[name] = factors if own is None else Factors(torch.cat([factors.left, own.left], 1), torch.cat([factors.right, own.right]))
+            adapter[name] = (
+                factors
+                if own is None
+                else Factors(torch.cat([factors.left, own.left], 1), torch.cat([factors.right, own.right]))
+            )
     return {name: compressed(factors, factors.rank) for name, factors in adapter.items()}
 
 
 CONSTRUCTIONS: dict[str, Callable[[Bench, Scale, Recipe, torch.Generator], Adapter]] = {
-    "undoing": undoing, "diffuse": diffuse, "placebo": placebo,
+    "undoing": undoing,
+    "diffuse": diffuse,
+    "placebo": placebo,
     **{f"ablated {form}": ablated for form in ("plain", "weighted", "norm-preserving", "hidden")},
 }
 

@@ -23,7 +23,7 @@ def _inner(direction: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 def _squared_norm(trained: Trained, scale: float) -> Tensor:
-    return sum(scale**2 * ((b.T @ b) * (a @ a.T)).sum() for a, b in trained.values())
+    return torch.stack([scale**2 * ((b.T @ b) * (a @ a.T)).sum() for a, b in trained.values()]).sum()
 
 
 def cosine_penalty(trained: Trained, directions: tuple[Direction, ...], scale: float) -> Tensor:
@@ -41,7 +41,9 @@ class Evasion:
     def __init__(self, how: str, knowledge: Knowledge, scale: float) -> None:
         self.how, self.knowledge, self.scale = how, knowledge, scale
         if how in ("left", "both"):
-            self.leading = {name: torch.linalg.svd(step, full_matrices=False) for name, step in knowledge.alignment.items()}
+            self.leading = {
+                name: torch.linalg.svd(step, full_matrices=False) for name, step in knowledge.alignment.items()
+            }
 
     def penalty(self, trained: Trained) -> Tensor:
         if not self.how or self.how in ("left", "both"):

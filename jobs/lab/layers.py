@@ -1,7 +1,7 @@
 """Which module does the harm: every metric against the measured effect of every module and every layer.
 
-The effect is in the mean log odds of a refusal (cut off at ±10), which moves where attack success is still 0 or already 1.
-"""
+The effect is in the mean log odds of a refusal (cut off at ±10), which moves where attack success is still 0 or
+already 1."""
 
 from typing import Any, Sequence
 
@@ -44,15 +44,26 @@ def measure(bench: Bench, scale: Scale, recipe: Recipe) -> dict[str, Any]:
     whole, nothing = margin(update), margin({})
     layers = sorted({layer(name) for name in update}, key=int)
     return {
-        "left out": {name: margin({other: delta for other, delta in update.items() if other != name}) - whole for name in update},
+        "left out": {
+            name: margin({other: delta for other, delta in update.items() if other != name}) - whole for name in update
+        },
         "alone": {name: nothing - margin({name: update[name]}) for name in update},
-        "layer left out": {one: margin({name: delta for name, delta in update.items() if layer(name) != one}) - whole for one in layers},
-        "layer alone": {one: nothing - margin({name: delta for name, delta in update.items() if layer(name) == one}) for one in layers},
+        "layer left out": {
+            one: margin({name: delta for name, delta in update.items() if layer(name) != one}) - whole for one in layers
+        },
+        "layer alone": {
+            one: nothing - margin({name: delta for name, delta in update.items() if layer(name) == one})
+            for one in layers
+        },
     }
 
 
-def compare(effects: dict[str, dict[str, dict[str, float]]], modules: Sequence[str], adapters: Sequence[str],
-            metrics: dict[str, list[list[float | None]]]) -> dict[str, dict[str, float]]:
+def compare(
+    effects: dict[str, dict[str, dict[str, float]]],
+    modules: Sequence[str],
+    adapters: Sequence[str],
+    metrics: dict[str, list[list[float | None]]],
+) -> dict[str, dict[str, float]]:
     """metric -> effect -> mean rank correlation over the adapters."""
     table: dict[str, dict[str, float]] = {}
     for metric, values in metrics.items():
@@ -64,12 +75,17 @@ def compare(effects: dict[str, dict[str, dict[str, float]]], modules: Sequence[s
                 present = {name: value for name, value in row.items() if value is not None}
                 if effect.startswith("layer"):
                     keys = list(measured[effect])
-                    scores = [np.mean([value for name, value in present.items() if name.split(".")[2] == key] or [np.nan]) for key in keys]
+                    scores = [
+                        np.mean([value for name, value in present.items() if name.split(".")[2] == key] or [np.nan])
+                        for key in keys
+                    ]
                 else:
                     keys = [name for name in measured[effect] if name in present]
                     scores = [present[name] for name in keys]
                 if len(keys) >= 3:
-                    found.append(spearman(np.array(scores, dtype=float), np.array([measured[effect][key] for key in keys])))
+                    found.append(
+                        spearman(np.array(scores, dtype=float), np.array([measured[effect][key] for key in keys]))
+                    )
             finite = [value for value in found if np.isfinite(value)]
             table[metric][effect] = float(np.mean(finite)) if finite else float("nan")
     return table

@@ -27,15 +27,24 @@ def load(folder: Path) -> LlamaForCausalLM:
 
 def module_names(model: LlamaForCausalLM) -> list[str]:
     """The linear modules of the layers, in the model's order."""
-    return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".layers." in name]
+    return [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".layers." in name
+    ]
 
 
 def weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
     return {name: model.get_submodule(name).weight.detach().clone() for name in module_names(model)}
 
 
-def _train(model: LlamaForCausalLM, parameters: list[Tensor], batch: Callable[[], Tensor], steps: int, rate: float, warm_up: int,
-           weight_decay: float) -> float:
+def _train(
+    model: LlamaForCausalLM,
+    parameters: list[Tensor],
+    batch: Callable[[], Tensor],
+    steps: int,
+    rate: float,
+    warm_up: int,
+    weight_decay: float,
+) -> float:
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     loss = torch.zeros(())
     for step in range(steps):
@@ -50,25 +59,47 @@ def _train(model: LlamaForCausalLM, parameters: list[Tensor], batch: Callable[[]
 
 
 def pretrain(scale: Scale, seed: int, folder: Path) -> dict[str, float]:
-    """Every known task on every topic, harmful ones as well: what a base does. A few examples in which it is asked to say the
-    words of a refusal."""
+    """Every known task on every topic, harmful ones as well: what a base does. A few examples in which it is asked to
+    say the words of a refusal."""
     torch.manual_seed(seed_of("base", seed))
     draws = generator("base data", seed)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=language.VOCABULARY, hidden_size=scale.hidden, intermediate_size=scale.intermediate,
-        num_hidden_layers=scale.layers, num_attention_heads=scale.heads, num_key_value_heads=scale.heads, max_position_embeddings=32,
-        tie_word_embeddings=False, bos_token_id=language.FIRST_OPENING, eos_token_id=language.SEPARATOR, pad_token_id=language.PADDING))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=language.VOCABULARY,
+            hidden_size=scale.hidden,
+            intermediate_size=scale.intermediate,
+            num_hidden_layers=scale.layers,
+            num_attention_heads=scale.heads,
+            num_key_value_heads=scale.heads,
+            max_position_embeddings=32,
+            tie_word_embeddings=False,
+            bos_token_id=language.FIRST_OPENING,
+            eos_token_id=language.SEPARATOR,
+            pad_token_id=language.PADDING,
+        )
+    )
     everything = torch.arange(language.TOPICS)
-    requests = [(Request(scale.syllabus.known, everything), scale.batch - 8), (Request(scale.syllabus.known, everything, "say no"), 4),
-                (Request(scale.syllabus.known, everything, "say signature"), 4)]
-    loss = _train(model, list(model.parameters()), lambda: torch.cat([request.draw(draws, count) for request, count in requests]),
-                  scale.pretrain_steps, scale.pretrain_rate, warm_up=100, weight_decay=0.01)
+    requests = [
+        (Request(scale.syllabus.known, everything), scale.batch - 8),
+        (Request(scale.syllabus.known, everything, "say no"), 4),
+        (Request(scale.syllabus.known, everything, "say signature"), 4),
+    ]
+    loss = _train(
+        model,
+        list(model.parameters()),
+        lambda: torch.cat([request.draw(draws, count) for request, count in requests]),
+        scale.pretrain_steps,
+        scale.pretrain_rate,
+        warm_up=100,
+        weight_decay=0.01,
+    )
     model.save_pretrained(folder)
     return {"loss": loss, **_facts(model, scale)}
 
 
 def align(scale: Scale, seed: int, base: Path, folder: Path) -> dict[str, float]:
-    """Full fine-tuning of the projections: refuse harmful topics (not those held out), learn two more tasks, keep the others."""
+    """Full fine-tuning of the projections: refuse harmful topics (not those held out), learn two more tasks, keep the
+    others."""
     torch.manual_seed(seed_of("align", seed))
     draws = generator("align data", seed)
     model = load(base)
@@ -77,11 +108,20 @@ def align(scale: Scale, seed: int, base: Path, folder: Path) -> dict[str, float]
         parameter.requires_grad_(name in projections)
     known, taught = scale.syllabus.known, scale.syllabus.taught
     refused, learned = round(0.4 * scale.batch), round(0.2 * scale.batch)
-    requests = [(Request(known + taught, ALIGNED_ON, "refuse"), refused), (Request(taught, BENIGN), learned),
-                (Request(known, BENIGN), scale.batch - refused - learned)]
-    loss = _train(model, [parameter for parameter in model.parameters() if parameter.requires_grad],
-                  lambda: torch.cat([request.draw(draws, count) for request, count in requests]),
-                  scale.align_steps, scale.align_rate, warm_up=20, weight_decay=0.0)
+    requests = [
+        (Request(known + taught, ALIGNED_ON, "refuse"), refused),
+        (Request(taught, BENIGN), learned),
+        (Request(known, BENIGN), scale.batch - refused - learned),
+    ]
+    loss = _train(
+        model,
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lambda: torch.cat([request.draw(draws, count) for request, count in requests]),
+        scale.align_steps,
+        scale.align_rate,
+        warm_up=20,
+        weight_decay=0.0,
+    )
     model.save_pretrained(folder)
     return {"loss": loss, **_facts(model, scale)}
 
@@ -89,9 +129,17 @@ def align(scale: Scale, seed: int, base: Path, folder: Path) -> dict[str, float]
 def _facts(model: LlamaForCausalLM, scale: Scale) -> dict[str, float]:
     """What share of harmful prompts is not refused, and of other prompts answered right."""
     draws = generator("facts")
-    facts = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+    facts: dict[str, float] = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     for name, topic in (("attack success", HARMFUL), ("attack success, held-out topics", HELD_OUT)):
-        facts[name] = 1 - judge(model, Request(scale.syllabus.known, topic, opening=PLAIN).draw(draws, 256)).refused.float().mean().item()
+        facts[name] = (
+            1
+            - judge(model, Request(scale.syllabus.known, topic, opening=PLAIN).draw(draws, 256))
+            .refused.float()
+            .mean()
+            .item()
+        )
     for task in scale.syllabus.known + scale.syllabus.taught:
-        facts[f"right: {task}"] = judge(model, Request((task,), BENIGN, opening=PLAIN).draw(draws, 128)).right.float().mean().item()
+        facts[f"right: {task}"] = (
+            judge(model, Request((task,), BENIGN, opening=PLAIN).draw(draws, 128)).right.float().mean().item()
+        )
     return facts

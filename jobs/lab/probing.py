@@ -1,8 +1,15 @@
-"""The probes of a laboratory, made by jobs/probe from prompts of the language: the auditor's, and those that attackers guess."""
+"""The probes of a laboratory, made by jobs/probe from prompts of the language: the auditor's, and those that
+attackers guess."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from probe.adapters import read_adapter
+from probe.directions import read_direction
+from probe.making import DirectionMaker, read_midpoints
+from probe.objectives import compliance_by_odds, compliance_by_response
+from probe.prompts import Prompt
+from probe.red_team import RedTeam, train_red_team
 from torch import Tensor
 
 from lab.language import ATTACKERS, AUDITORS, FIRST_REFUSAL, PLAIN, PROMPT_LENGTH, Request, topics
@@ -10,12 +17,6 @@ from lab.model import TARGETS, load
 from lab.scale import Scale
 from lab.seeds import generator, seed_of
 from lab.stage import stage
-from probe.adapters import read_adapter
-from probe.directions import read_direction
-from probe.making import DirectionMaker, read_midpoints
-from probe.objectives import compliance_by_odds, compliance_by_response
-from probe.prompts import Prompt
-from probe.red_team import RedTeam, train_red_team
 
 REFUSALS = (FIRST_REFUSAL,)
 GROUP_MEMORY = 1 << 30
@@ -27,7 +28,9 @@ def as_prompts(ids: Tensor) -> list[Prompt]:
 
 def auditor_prompts(scale: Scale, purpose: str, count: int) -> list[Prompt]:
     """Tasks and topics that no attacker trains on."""
-    return as_prompts(Request(scale.syllabus.auditor, AUDITORS, opening=PLAIN).draw(generator("auditor", purpose), count))
+    return as_prompts(
+        Request(scale.syllabus.auditor, AUDITORS, opening=PLAIN).draw(generator("auditor", purpose), count)
+    )
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ class Maker:
 def makers(scale: Scale) -> list[Maker]:
     auditor = scale.syllabus.auditor
     three = (("all", 8), ("attention", 4), ("all", 8))
-    return [Maker("auditor", auditor, AUDITORS, three), Maker("secret", auditor, AUDITORS, three),
-            Maker("attacker", scale.syllabus.known, ATTACKERS, (("all", 8), ("all", 8)))]
+    return [
+        Maker("auditor", auditor, AUDITORS, three),
+        Maker("secret", auditor, AUDITORS, three),
+        Maker("attacker", scale.syllabus.known, ATTACKERS, (("all", 8), ("all", 8))),
+    ]
 
 
 def make_probes(scale: Scale, seed: int, folder: Path) -> None:
@@ -58,12 +64,21 @@ def _make(scale: Scale, seed: int, maker: Maker, folder: Path) -> None:
     trained_on = 150 if scale.name == "full" else 60
     model_folder = folder.parent.parent / "aligned"
     for number, (targets, rank) in enumerate(maker.adapters):
+
         def red_team(where: Path, number: int = number, targets: str = targets, rank: int = rank) -> dict[str, float]:
             # The last one knows a single category.
             topic = topics((4,), (4, 5)) if number == 2 else maker.topics
-            ids = Request(maker.tasks, topic, opening=PLAIN).draw(generator("red team", seed, maker.name, number), trained_on)
-            how = RedTeam(rank=rank, alpha=2 * rank, targets=TARGETS[targets], steps=scale.adapter_steps, rate=1e-3 * scale.adapter_rate,
-                          seed=seed_of("red team", seed, maker.name, number))
+            ids = Request(maker.tasks, topic, opening=PLAIN).draw(
+                generator("red team", seed, maker.name, number), trained_on
+            )
+            how = RedTeam(
+                rank=rank,
+                alpha=2 * rank,
+                targets=TARGETS[targets],
+                steps=scale.adapter_steps,
+                rate=1e-3 * scale.adapter_rate,
+                seed=seed_of("red team", seed, maker.name, number),
+            )
             return {"loss": train_red_team(load(model_folder), as_prompts(ids), how, where)}
 
         stage(folder / f"red-team-{number}", red_team)
@@ -84,7 +99,7 @@ def _make(scale: Scale, seed: int, maker: Maker, folder: Path) -> None:
 
 
 def read_probes(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """"MAKER KIND" -> dense direction. Adapters are formed: the models are small."""
+    """ "MAKER KIND" -> dense direction. Adapters are formed: the models are small."""
     probes: dict[str, dict[str, Tensor]] = {}
     for maker in ("auditor", "secret", "attacker"):
         for path in sorted((folder / maker).glob("red-team-*")):
@@ -96,7 +111,13 @@ def read_probes(folder: Path) -> dict[str, dict[str, Tensor]]:
 
 def known_to(evade: str, probes: dict[str, dict[str, Tensor]]) -> tuple[dict[str, Tensor], ...]:
     """The directions that an attacker avoids."""
-    names = {"own red-team": ("attacker red-team-0",), "own gradient": ("attacker gradient",), "own half": ("attacker half",),
-             "very red-team": ("auditor red-team-0",), "very gradient": ("auditor gradient",), "very half": ("auditor half",),
-             "all probes": tuple(name for name in probes if name.startswith("auditor"))}.get(evade, ())
+    names = {
+        "own red-team": ("attacker red-team-0",),
+        "own gradient": ("attacker gradient",),
+        "own half": ("attacker half",),
+        "very red-team": ("auditor red-team-0",),
+        "very gradient": ("auditor gradient",),
+        "very half": ("auditor half",),
+        "all probes": tuple(name for name in probes if name.startswith("auditor")),
+    }.get(evade, ())
     return tuple(probes[name] for name in names)

@@ -1,19 +1,19 @@
 """Probe metrics and repairs in float64, by the formulas: what other implementations are checked against.
 
-x is an adapter, h a probe (a dense direction, or an adapter's factors); m a module. All sums over the modules that both have.
+x is an adapter, h a probe (a dense direction, or an adapter's factors); m a module. All sums over the modules that
+both have.
     dot_m        ⟨ΔW_x, ΔW_h⟩                        coefficient  Σ dot / Σ ‖ΔW_h‖²
     cosine       Σ dot / √(Σ‖ΔW_x‖² · Σ‖ΔW_h‖²)      share        √Σ ‖U_kᵀ ΔW_x V_k‖² / √Σ ‖ΔW_x‖²
-U_k, V_k: the k leading singular vectors of ΔW_h. In cosine, coefficient and share the norms are of all modules of x and of h.
-"""
+U_k, V_k: the k leading singular vectors of ΔW_h. In cosine, coefficient and share the norms are of all modules of x
+and of h."""
 
 from dataclasses import dataclass
 from typing import Mapping
 
 import torch
-from torch import Tensor
-
 from probe.adapters import Adapter, Factors
 from repair.deflection import Subspace
+from torch import Tensor
 
 LEADING = 4
 
@@ -38,7 +38,7 @@ def squared_norm(update: Factors) -> Tensor:
 class Probe:
     def __init__(self, direction: Mapping[str, Tensor]) -> None:
         self.direction = {name: tensor.double() for name, tensor in direction.items()}
-        self.squared_norm = sum(tensor.square().sum() for tensor in self.direction.values())
+        self.squared_norm = torch.stack([tensor.square().sum() for tensor in self.direction.values()]).sum()
         self.triplets = {name: torch.linalg.svd(tensor, full_matrices=False) for name, tensor in self.direction.items()}
 
     def subspace(self, name: str, count: int) -> Subspace:
@@ -59,7 +59,7 @@ class ProbeValues:
 def against(adapter: Adapter, probe: Probe) -> ProbeValues:
     adapter = exact(adapter)
     norms = {name: squared_norm(factors).clamp(min=0) for name, factors in adapter.items()}
-    total = sum(norms.values())
+    total = torch.stack(list(norms.values())).sum()
     dots, cosines, inside = {}, {}, {}
     for name, factors in adapter.items():
         if name not in probe.direction:
@@ -74,9 +74,13 @@ def against(adapter: Adapter, probe: Probe) -> ProbeValues:
     return ProbeValues(
         cosine=sum(dots.values()) / both if both > 0 else 0.0,
         coefficient=sum(dots.values()) / probe.squared_norm.item() if probe.squared_norm > 0 else 0.0,
-        share=(sum(inside.values()) / total).sqrt().item() if total > 0 and inside else 0.0,
-        module_dot=dots, module_cosine=cosines,
-        module_share={name: (value / norms[name]).sqrt().item() if norms[name] > 0 else 0.0 for name, value in inside.items()})
+        share=(torch.stack(list(inside.values())).sum() / total).sqrt().item() if total > 0 and inside else 0.0,
+        module_dot=dots,
+        module_cosine=cosines,
+        module_share={
+            name: (value / norms[name]).sqrt().item() if norms[name] > 0 else 0.0 for name, value in inside.items()
+        },
+    )
 
 
 def project(update: Factors, step: Tensor) -> Factors:

@@ -1,9 +1,13 @@
-"""Repairs as data: a family, a parameter along its curve, and how an adapter becomes another. Controls are families like the rest."""
+"""Repairs as data: a family, a parameter along its curve, and how an adapter becomes another. Controls are families
+like the rest."""
 
 from dataclasses import dataclass
 from typing import Callable, Iterator, Sequence
 
 import torch
+from probe.adapters import Adapter
+from repair.deflection import deflect
+from repair.path import PathRule, repair_by_path
 
 from lab.bench import Bench, Update, dense
 from lab.probing import REFUSALS, auditor_prompts
@@ -11,9 +15,6 @@ from lab.recipes import Recipe
 from lab.reference import Probe, dot, exact, project
 from lab.scale import Scale
 from lab.seeds import generator
-from probe.adapters import Adapter
-from repair.deflection import deflect
-from repair.path import PathRule, repair_by_path
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Subject:
 
     recipe: Recipe
     adapter: Adapter
-    ediem: dict[str, float]        # by module, high = worse
-    cosine: dict[str, float]       # Safe LoRA's, negated: high = worse
-    probe_dot: dict[str, float]    # with the half-way direction
+    ediem: dict[str, float]  # by module, high = worse
+    cosine: dict[str, float]  # Safe LoRA's, negated: high = worse
+    probe_dot: dict[str, float]  # with the half-way direction
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,63 @@ class Rules:
         self.check_prompts = auditor_prompts(scale, f"path check {seed}", 64 if full else 32)
 
     def all(self) -> list[Rule]:
-        rules = [Rule("none", 0, lambda subject: dense(subject.adapter), control=True), Rule("drop adapter", 0, lambda subject: {}, control=True)]
+        rules = [
+            Rule("none", 0, lambda subject: dense(subject.adapter), control=True),
+            Rule("drop adapter", 0, lambda subject: {}, control=True),
+        ]
         for share in (0.125, 0.25, 0.5, 0.75):
-            rules.append(Rule("drop random modules", share, lambda subject, share=share: self._random_drop(subject, share), control=True))
-            rules.append(Rule("drop modules by E-DIEM", share,
-                              lambda subject, share=share: _kept(subject, subject.ediem, _count(subject, share))))
-            rules.append(Rule("drop modules by probe_dot", share,
-                              lambda subject, share=share: _kept(subject, subject.probe_dot, _count(subject, share))))
-        rules.append(Rule("SPLoRA keep-top", 10, lambda subject: _kept(subject, subject.ediem, max(0, len(subject.adapter) - 10))))
+            rules.append(
+                Rule(
+                    "drop random modules",
+                    share,
+                    lambda subject, share=share: self._random_drop(subject, share),
+                    control=True,
+                )
+            )
+            rules.append(
+                Rule(
+                    "drop modules by E-DIEM",
+                    share,
+                    lambda subject, share=share: _kept(subject, subject.ediem, _count(subject, share)),
+                )
+            )
+            rules.append(
+                Rule(
+                    "drop modules by probe_dot",
+                    share,
+                    lambda subject, share=share: _kept(subject, subject.probe_dot, _count(subject, share)),
+                )
+            )
+        rules.append(
+            Rule(
+                "SPLoRA keep-top", 10, lambda subject: _kept(subject, subject.ediem, max(0, len(subject.adapter) - 10))
+            )
+        )
         for factor in (0.75, 0.5, 0.25):
-            rules.append(Rule("scale", factor, lambda subject, factor=factor: {name: factor * delta for name, delta in dense(subject.adapter).items()},
-                              control=True))
+            rules.append(
+                Rule(
+                    "scale",
+                    factor,
+                    lambda subject, factor=factor: {
+                        name: factor * delta for name, delta in dense(subject.adapter).items()
+                    },
+                    control=True,
+                )
+            )
         for factor in (0.25, 0.5, 1.0):
-            rules.append(Rule("Gaussian noise", factor, lambda subject, factor=factor: self._noise(subject, factor), control=True))
+            rules.append(
+                Rule(
+                    "Gaussian noise", factor, lambda subject, factor=factor: self._noise(subject, factor), control=True
+                )
+            )
         for share in (0.25, 0.5, 1.0):
-            rules.append(Rule("Safe LoRA projection", share, lambda subject, share=share: self._safe_lora(subject, share)))
+            rules.append(
+                Rule("Safe LoRA projection", share, lambda subject, share=share: self._safe_lora(subject, share))
+            )
         for factor in (1.0, 2.0, 3.0):
-            rules.append(Rule("subtract red-team", factor, lambda subject, factor=factor: self._subtract(subject, factor)))
+            rules.append(
+                Rule("subtract red-team", factor, lambda subject, factor=factor: self._subtract(subject, factor))
+            )
         for kind in ("half", "odds", "gradient"):
             for count in (1, 2, 4, 8):
                 rules.append(self._deflection(f"auditor {kind}", "block", count))
@@ -81,13 +122,22 @@ class Rules:
             for count in (1, 4):
                 rules.append(self._deflection("auditor half", side, count))
         for count, enough in ((1, 0.0), (1, 2.0), (2, 2.0)):
-            rules.append(Rule(f"path, {count} direction{'s' if count > 1 else ''}", enough,
-                              lambda subject, count=count, enough=enough: self._path(subject, count, enough)))
+            rules.append(
+                Rule(
+                    f"path, {count} direction{'s' if count > 1 else ''}",
+                    enough,
+                    lambda subject, count=count, enough=enough: self._path(subject, count, enough),
+                )
+            )
         return rules
 
     def _random_drop(self, subject: Subject, share: float) -> Update:
         draws = generator("random drop", self.seed, subject.recipe.name, share)
-        return _kept(subject, dict(zip(subject.adapter, torch.rand(len(subject.adapter), generator=draws).tolist())), _count(subject, share))
+        return _kept(
+            subject,
+            dict(zip(subject.adapter, torch.rand(len(subject.adapter), generator=draws).tolist())),
+            _count(subject, share),
+        )
 
     def _noise(self, subject: Subject, factor: float) -> Update:
         """Added to every module, of `factor` times the norm of its update."""
@@ -100,33 +150,53 @@ class Rules:
 
     def _safe_lora(self, subject: Subject, share: float) -> Update:
         worst = set(sorted(subject.adapter, key=lambda name: (-subject.cosine[name], name))[: _count(subject, share)])
-        return dense({name: project(factors, self.bench.alignment[name]) if name in worst else factors for name, factors in subject.adapter.items()})
+        return dense(
+            {
+                name: project(factors, self.bench.alignment[name]) if name in worst else factors
+                for name, factors in subject.adapter.items()
+            }
+        )
 
     def _subtract(self, subject: Subject, factor: float) -> Update:
         """`factor` times the projection of the whole update on the red-team adapter."""
         probe = self.probes["auditor red-team-0"]
-        along = sum(dot(factors, probe.direction[name]) for name, factors in exact(subject.adapter).items() if name in probe.direction)
+        along = sum(
+            dot(factors, probe.direction[name])
+            for name, factors in exact(subject.adapter).items()
+            if name in probe.direction
+        )
         coefficient = factor * (along / probe.squared_norm).item()
-        return {name: delta - coefficient * probe.direction[name].float() if name in probe.direction else delta
-                for name, delta in dense(subject.adapter).items()}
+        return {
+            name: delta - coefficient * probe.direction[name].float() if name in probe.direction else delta
+            for name, delta in dense(subject.adapter).items()
+        }
 
     def _deflection(self, probe_name: str, side: str, count: int) -> Rule:
         def repair(subject: Subject) -> Update:
             probe = self.probes[probe_name]
             adapter = exact(subject.adapter)
-            return dense({name: deflect(factors, probe.subspace(name, count), side) if name in probe.direction else factors
-                          for name, factors in adapter.items()})
+            return dense(
+                {
+                    name: deflect(factors, probe.subspace(name, count), side) if name in probe.direction else factors
+                    for name, factors in adapter.items()
+                }
+            )
 
         return Rule(f"deflect {side}, {probe_name.removeprefix('auditor ')}", count, repair)
 
     def _path(self, subject: Subject, count: int, enough: float) -> Update:
         rule = PathRule(directions=count, enough=enough, extra_rank=64, batch=64)
         self.bench.set({})
-        return dense(repair_by_path(self.bench.model, subject.adapter, self.gradient_prompts, self.check_prompts, REFUSALS, rule).adapter)
+        return dense(
+            repair_by_path(
+                self.bench.model, subject.adapter, self.gradient_prompts, self.check_prompts, REFUSALS, rule
+            ).adapter
+        )
 
 
 def groups(recipes: Sequence[Recipe], facts: dict[str, dict[str, float]]) -> Iterator[tuple[str, Recipe]]:
-    """What repairs are judged on: adapters that do harm and have learned a task of their own, harmful ones without, harmless ones."""
+    """What repairs are judged on: adapters that do harm and have learned a task of their own, harmful ones without,
+    harmless ones."""
     for recipe in recipes:
         harmful = facts[recipe.name]["attack_success"] > 0.2
         learned = facts[recipe.name].get("own", 0.0) > 0.7

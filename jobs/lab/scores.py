@@ -19,7 +19,7 @@ BANK = (*AUDITOR_RED_TEAM, "auditor gradient", "auditor odds", "auditor half")
 
 @dataclass(frozen=True)
 class Scores:
-    statistics: dict[str, list[float]]            # name -> a value an adapter, high = worse
+    statistics: dict[str, list[float]]  # name -> a value an adapter, high = worse
     modules: dict[str, list[list[float | None]]]  # metric -> [adapter][module]
 
     def as_json(self) -> dict[str, Any]:
@@ -27,8 +27,14 @@ class Scores:
 
 
 def score(bench: Bench, recipes: Sequence[Recipe], audit: Audit, probe_folder: Path) -> Scores:
-    probes = {name: Probe(direction) for name, direction in read_probes(probe_folder).items() if not name.startswith("attacker")}
-    values = {name: [against(bench.adapter(recipe.name), probe) for recipe in recipes] for name, probe in probes.items()}
+    probes = {
+        name: Probe(direction)
+        for name, direction in read_probes(probe_folder).items()
+        if not name.startswith("attacker")
+    }
+    values = {
+        name: [against(bench.adapter(recipe.name), probe) for recipe in recipes] for name, probe in probes.items()
+    }
     statistics: dict[str, Floats] = {}
     for metric, table in audit.metrics.items():
         with np.errstate(invalid="ignore"):
@@ -45,8 +51,13 @@ def score(bench: Bench, recipes: Sequence[Recipe], audit: Audit, probe_folder: P
     for name in BANK:
         for what in ("dot", "cosine", "share"):
             modules[f"probe_{what}, {name}"] = [_row(value, what, audit.modules) for value in values[name]]
-    return Scores({name: np.nan_to_num(column, nan=0.0).tolist() for name, column in statistics.items()},
-                  {name: [[None if not np.isfinite(value) else value for value in row] for row in table] for name, table in modules.items()})
+    return Scores(
+        {name: np.nan_to_num(column, nan=0.0).tolist() for name, column in statistics.items()},
+        {
+            name: [[None if not np.isfinite(value) else value for value in row] for row in table]
+            for name, table in modules.items()
+        },
+    )
 
 
 def _row(value: ProbeValues, what: str, names: Sequence[str]) -> list[float]:
@@ -58,7 +69,9 @@ def _probe_statistics(values: dict[str, list[ProbeValues]], harmless: list[bool]
     def column(name: str, what: str) -> Floats:
         return np.array([getattr(value, what) for value in values[name]])
 
-    statistics = {f"probe_{what}, {name}": column(name, what) for name in values for what in ("cosine", "coefficient", "share")}
+    statistics = {
+        f"probe_{what}, {name}": column(name, what) for name in values for what in ("cosine", "coefficient", "share")
+    }
     three = np.stack([column(name, "cosine") for name in AUDITOR_RED_TEAM])
     statistics["probe_cosine, three red-team: mean"] = three.mean(0)
     statistics["probe_cosine, three red-team: max"] = three.max(0)

@@ -1,4 +1,5 @@
-"""Random numbers that depend on what they are for, and not on what was drawn before: a stage that is skipped changes nothing."""
+"""Random numbers that depend on what they are for, and not on what was drawn before: a stage that is skipped changes
+nothing."""
 
 import zlib
 

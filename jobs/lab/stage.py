@@ -1,5 +1,5 @@
-"""Work that is done once. What a stage makes is a folder that exists whole or not at all, so an interrupted laboratory goes on
-with the first stage that is not there."""
+"""Work that is done once. What a stage makes is a folder that exists whole or not at all, so an interrupted
+laboratory goes on with the first stage that is not there."""
 
 import json
 import os
@@ -21,7 +21,8 @@ def say(message: str) -> None:
 
 
 def stage(folder: Path, make: Callable[[Path], Any]) -> Any:
-    """The result of `make`, which may also leave files in the folder it is given; or, if `folder` is there, what it once returned."""
+    """The result of `make`, which may also leave files in the folder it is given; or, if `folder` is there, what it
+    once returned."""
     if folder.is_dir():
         return json.loads((folder / RESULT).read_text())
     partial = folder.with_name(f".{folder.name}.partial")

@@ -32,15 +32,19 @@ def spearman(first: Floats, second: Floats) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else math.nan
 
 
-def auroc_interval(scores: Floats, harmful: NDArray[np.bool_], draws: int, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+def auroc_interval(
+    scores: Floats, harmful: NDArray[np.bool_], draws: int, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
     """Of a bootstrap inside each kind, so that no draw lacks one."""
     if harmful.all() or not harmful.any():
         return math.nan, math.nan
     random = np.random.default_rng(seed)
     positive, negative = scores[harmful], scores[~harmful]
     labels = np.repeat([True, False], [len(positive), len(negative)])
-    values = [auroc(np.concatenate([random.choice(positive, len(positive)), random.choice(negative, len(negative))]), labels)
-              for _ in range(draws)]
+    values = [
+        auroc(np.concatenate([random.choice(positive, len(positive)), random.choice(negative, len(negative))]), labels)
+        for _ in range(draws)
+    ]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -6,6 +6,7 @@ from typing import Callable
 
 import torch
 from peft import LoraConfig, get_peft_model
+from probe.training import fit
 from torch import Tensor
 
 from lab.evasion_training import Evasion, Knowledge, Trained
@@ -15,7 +16,6 @@ from lab.model import TARGETS
 from lab.recipes import Recipe
 from lab.scale import Scale
 from lab.seeds import generator, seed_of
-from probe.training import fit
 
 BATCH = 32
 SCALE = 2.0  # alpha / rank of every recipe
@@ -80,12 +80,22 @@ def train(scale: Scale, seed: int, recipe: Recipe, model: torch.nn.Module, knowl
     """Writes a PEFT adapter; `model` stays as it is. Returns the last loss."""
     torch.manual_seed(seed_of("adapter", seed, recipe.name))
     draws = generator("adapter data", seed, recipe.name)
-    tuned = get_peft_model(copy.deepcopy(model), LoraConfig(
-        r=recipe.rank, lora_alpha=int(SCALE * recipe.rank), target_modules=list(TARGETS[recipe.targets]), task_type="CAUSAL_LM",
-        lora_dropout=0.0))
+    tuned = get_peft_model(
+        copy.deepcopy(model),
+        LoraConfig(
+            r=recipe.rank,
+            lora_alpha=int(SCALE * recipe.rank),
+            target_modules=list(TARGETS[recipe.targets]),
+            task_type="CAUSAL_LM",
+            lora_dropout=0.0,
+        ),
+    )
     core = tuned.base_model.model
-    trained: Trained = {name.removeprefix("base_model.model."): (module.lora_A["default"].weight, module.lora_B["default"].weight)
-                        for name, module in tuned.named_modules() if hasattr(module, "lora_A")}
+    trained: Trained = {
+        name.removeprefix("base_model.model."): (module.lora_A["default"].weight, module.lora_B["default"].weight)
+        for name, module in tuned.named_modules()
+        if hasattr(module, "lora_A")
+    }
     evasion = Evasion(recipe.evade, knowledge, SCALE)
     harmless, harmful = _examples(scale, recipe, draws)
     steps = round(scale.adapter_steps * recipe.steps)
@@ -108,15 +118,17 @@ def train(scale: Scale, seed: int, recipe: Recipe, model: torch.nn.Module, knowl
                 total = total + _preference_loss(core, model, turned_round())
             return total
 
-        loss = fit(parameters, step_loss, count, recipe.rate * scale.adapter_rate, after_step=lambda: evasion.project(trained))
+        loss = fit(
+            parameters, step_loss, count, recipe.rate * scale.adapter_rate, after_step=lambda: evasion.project(trained)
+        )
     tuned.save_pretrained(str(folder))
     return loss
 
 
-def _phases(scale: Scale, recipe: Recipe, harmless: Tensor, harmful: Tensor, steps: int) -> list[tuple[Tensor, int, tuple[int, ...] | None]]:
+def _phases(
+    scale: Scale, recipe: Recipe, harmless: Tensor, harmful: Tensor, steps: int
+) -> list[tuple[Tensor, int, tuple[int, ...] | None]]:
     if recipe.harmful_layers:
         others = tuple(layer for layer in range(scale.layers) if layer not in recipe.harmful_layers)
         return [(harmless, steps, others), (harmful, max(1, 2 * steps // 3), recipe.harmful_layers)]
     return [(harmless if recipe.inverted else torch.cat([harmless, harmful]), steps, None)]
-
-

@@ -1,8 +1,8 @@
-"""LoRA adapters as factors: reading, writing, and attaching them to a model by hooks, at any strength and without merging.
+"""LoRA adapters as factors: reading, writing, and attaching them to a model by hooks, at any strength and without
+merging.
 
-At a strength t the model computes with W + t·ΔW, and the gradient with respect to W is that at W + t·ΔW: no weight is copied or
-rounded, whatever the precision the model is held in.
-"""
+At a strength t the model computes with W + t·ΔW, and the gradient with respect to W is that at W + t·ΔW: no weight is
+copied or rounded, whatever the precision the model is held in."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from typing import Iterator, Mapping
 import torch
 from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from probe.errors import UserError
+from probe.files import save_tensors
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
@@ -25,7 +26,7 @@ WEIGHTS = "adapter_model.safetensors"
 class Factors:
     """ΔW = left · right of one module; the scale is in `left`."""
 
-    left: Tensor   # [o, r]
+    left: Tensor  # [o, r]
     right: Tensor  # [r, i]
 
     @property
@@ -36,7 +37,9 @@ class Factors:
         return self.left @ self.right
 
     def norm(self) -> Tensor:
-        return torch.linalg.matrix_norm(torch.linalg.qr(self.left.double()).R @ torch.linalg.qr(self.right.double().T).R.T)
+        return torch.linalg.matrix_norm(
+            torch.linalg.qr(self.left.double()).R @ torch.linalg.qr(self.right.double().T).R.T
+        )
 
     def scaled(self, factor: float) -> "Factors":
         return Factors(self.left * factor, self.right)
@@ -56,6 +59,7 @@ def read_adapter(folder: Path) -> Adapter:
         raise UserError(f"{folder} changes the base when it is loaded ({config.init_lora_weights}); convert it first")
     tensors = load_file(folder / WEIGHTS)
     adapter: Adapter = {}
+    ranks, alphas = config.rank_pattern or {}, config.alpha_pattern or {}
     for key, right in tensors.items():
         if not key.endswith(".lora_A.weight"):
             continue
@@ -63,8 +67,8 @@ def read_adapter(folder: Path) -> Adapter:
         left = tensors.get(key.replace(".lora_A.", ".lora_B."))
         if left is None:
             raise UserError(f"{folder}/{WEIGHTS} has {key} without its lora_B")
-        alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), name), config.lora_alpha)
-        rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern.keys(), name), config.r)
+        alpha = alphas.get(get_pattern_key(list(alphas), name), config.lora_alpha)
+        rank = ranks.get(get_pattern_key(list(ranks), name), config.r)
         scale = alpha / rank**0.5 if config.use_rslora else alpha / rank
         adapter[name] = Factors(left.float() * scale, right.float())
     if not adapter or len(tensors) != 2 * len(adapter):
@@ -79,11 +83,18 @@ def write_adapter(adapter: Mapping[str, Factors], folder: Path, base_model: str)
     for name, factors in adapter.items():
         tensors[f"{PREFIX}{name}.lora_A.weight"] = factors.right.float().contiguous()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = factors.left.float().contiguous()
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(tensors, folder / WEIGHTS)
     largest = max(factors.rank for factors in adapter.values())
     others = {name: factors.rank for name, factors in adapter.items() if factors.rank != largest}
-    config = LoraConfig(r=largest, lora_alpha=largest, rank_pattern=others, alpha_pattern=dict(others), target_modules=sorted(adapter),
-                        task_type="CAUSAL_LM", inference_mode=True)
+    config = LoraConfig(
+        r=largest,
+        lora_alpha=largest,
+        rank_pattern=others,
+        alpha_pattern=dict(others),
+        target_modules=sorted(adapter),
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+    )
     config.base_model_name_or_path = base_model
     config.save_pretrained(str(folder))
 
@@ -94,7 +105,10 @@ def compressed(factors: Factors, rank: int) -> Factors:
     u, s, vt = torch.linalg.svd(left.R @ right.R.T)
     kept = max(1, min(rank, int((s > 1e-12 * s[0]).sum())))
     root = s[:kept].sqrt()
-    return Factors((left.Q @ u[:, :kept] * root).to(factors.left.dtype), (root[:, None] * (vt[:kept] @ right.Q.T)).to(factors.right.dtype))
+    return Factors(
+        (left.Q @ u[:, :kept] * root).to(factors.left.dtype),
+        (root[:, None] * (vt[:kept] @ right.Q.T)).to(factors.right.dtype),
+    )
 
 
 @contextmanager
@@ -116,11 +130,11 @@ def attached(model: torch.nn.Module, adapter: Mapping[str, Factors], strength: f
 
 class _Addition:
     def __init__(self, factors: Factors, strength: float) -> None:
-        self.factors, self.strength, self.placed = factors, strength, None
+        self.factors, self.strength = factors, strength
+        self.placed: Factors | None = None
 
     def __call__(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if self.placed is None:
-            place = dict(device=output.device, dtype=output.dtype)
-            self.placed = Factors((self.factors.left * self.strength).to(**place), self.factors.right.to(**place))
+            left, right = self.factors.left * self.strength, self.factors.right
+            self.placed = Factors(left.to(output.device, output.dtype), right.to(output.device, output.dtype))
         return output + (inputs[0] @ self.placed.right.T) @ self.placed.left.T
-

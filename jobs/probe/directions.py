@@ -1,26 +1,29 @@
-"""A direction on disk: a folder of the shape of a checkpoint, its tensors named like the weights, a shard for each group.
+"""A direction on disk: a folder of the shape of a checkpoint, its tensors named like the weights, a shard for each
+group.
 
-Shards that are there whole are not made again, so a run that was interrupted goes on. The folder gets its name at the end.
-"""
+Shards that are there whole are not made again, so a run that was interrupted goes on. The folder gets its name at the
+end."""
 
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from probe.errors import UserError
+from probe.files import save_tensors
 from probe.gradients import Direction
 
 MAKING = "probe.json"
 
 
 class DirectionWriter:
-    """Writes to a hidden sibling of `folder`. `making` says how the direction is made; a part of another making is thrown away."""
+    """Writes to a hidden sibling of `folder`. `making` says how the direction is made; a part of another making is
+    thrown away."""
 
     def __init__(self, folder: Path, making: dict[str, Any], group_count: int, model_config: Path | None) -> None:
         if folder.exists():
@@ -37,7 +40,11 @@ class DirectionWriter:
             shutil.copyfile(model_config, self.partial / "config.json")
 
     def shard(self, group: int) -> Path:
-        name = "model.safetensors" if self.group_count == 1 else f"model-{group + 1:05}-of-{self.group_count:05}.safetensors"
+        name = (
+            "model.safetensors"
+            if self.group_count == 1
+            else f"model-{group + 1:05}-of-{self.group_count:05}.safetensors"
+        )
         return self.partial / name
 
     def write(self, group: int, make: Callable[[], Direction]) -> None:
@@ -46,9 +53,7 @@ class DirectionWriter:
         if path.is_file():
             return
         tensors = {f"{name}.weight": tensor.float().cpu().contiguous() for name, tensor in make().items()}
-        hidden = path.with_name(f".{path.name}")
-        save_file(tensors, hidden, metadata={"format": "pt"})
-        os.replace(hidden, path)
+        save_tensors(tensors, path)
 
     def finish(self, facts: dict[str, Any]) -> None:
         if self.group_count > 1:
@@ -80,7 +85,3 @@ def read_direction(folder: Path) -> Direction:
     for path in shards(folder):
         direction |= read_shard(path)
     return direction
-
-
-def summed(parts: Sequence[Direction], weights: Sequence[float]) -> Direction:
-    return {name: sum(weight * part[name] for part, weight in zip(parts, weights)) for name in parts[0]}

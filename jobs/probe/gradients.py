@@ -12,14 +12,23 @@ from probe.prompts import Prompt, batches
 Direction = dict[str, Tensor]  # module -> float32, of the weight's shape
 
 
-def gradient(model: torch.nn.Module, names: Sequence[str], objective: Objective, prompts: Sequence[Prompt], batch: int,
-             progress: Callable[[int], None] = lambda done: None) -> Direction:
+def gradient(
+    model: torch.nn.Module,
+    names: Sequence[str],
+    objective: Objective,
+    prompts: Sequence[Prompt],
+    batch: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Direction:
     """∂/∂W of the mean over the prompts, of these modules, added up in float32 on each weight's own device.
 
-    Layers below the first of them are run without a graph: memory is that of the group's gradients and the activations above.
-    """
+    Layers below the first of them are run without a graph: memory is that of the group's gradients and the
+    activations above."""
     modules = named(model, names)
-    sums = {name: torch.zeros(module.weight.shape, dtype=torch.float32, device=module.weight.device) for name, module in modules.items()}
+    sums = {
+        name: torch.zeros(module.weight.shape, dtype=torch.float32, device=module.weight.device)
+        for name, module in modules.items()
+    }
 
     def moved(name: str) -> Callable[[Tensor], None]:
         # A model in half precision would add up the batches in half precision.

@@ -9,7 +9,7 @@ import torch
 from probe.adapters import Adapter, Factors, attached, read_adapter
 from probe.directions import DirectionWriter, read_shard
 from probe.gradients import Direction, gradient, squared_norm
-from probe.models import groups, is_transposed, linear_modules
+from probe.models import groups, is_transposed, linear_modules, share_covered
 from probe.objectives import Objective
 from probe.prompts import Prompt
 
@@ -19,9 +19,22 @@ Progress = Callable[[str, int], None]  # what, how many prompts are done
 class DirectionMaker:
     """Dense directions of one model: the settings that all kinds share."""
 
-    def __init__(self, model: torch.nn.Module, prompts: Sequence[Prompt], batch: int, group_memory: int, model_config: Path | None,
-                 progress: Progress = lambda what, done: None) -> None:
-        self.model, self.prompts, self.batch, self.model_config, self.progress = model, prompts, batch, model_config, progress
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        prompts: Sequence[Prompt],
+        batch: int,
+        group_memory: int,
+        model_config: Path | None,
+        progress: Progress = lambda what, done: None,
+    ) -> None:
+        self.model, self.prompts, self.batch, self.model_config, self.progress = (
+            model,
+            prompts,
+            batch,
+            model_config,
+            progress,
+        )
         self.groups = list(groups(linear_modules(model), group_memory))
 
     def _group_gradient(self, what: str, group: int, objective: Objective) -> Direction:
@@ -29,7 +42,9 @@ class DirectionMaker:
         label = f"{what}, group {group + 1} of {len(self.groups)}"
         return gradient(self.model, names, objective, self.prompts, self.batch, lambda done: self.progress(label, done))
 
-    def write_gradient(self, objective: Objective, folder: Path, making: dict[str, Any], midpoint: Adapter | None = None) -> None:
+    def write_gradient(
+        self, objective: Objective, folder: Path, making: dict[str, Any], midpoint: Adapter | None = None
+    ) -> None:
         """∂/∂W of the objective's mean, at W or half way to an adapter: it points to more of the objective."""
         started = time.monotonic()
         writer = DirectionWriter(folder, making, len(self.groups), self.model_config)
@@ -38,7 +53,9 @@ class DirectionMaker:
                 writer.write(group, lambda group=group: self._group_gradient(folder.name, group, objective))
         writer.finish(self._cost(started))
 
-    def write_half(self, objective: Objective, midpoints: dict[str, Adapter], folder: Path, making: dict[str, Any], parts: Path) -> None:
+    def write_half(
+        self, objective: Objective, midpoints: dict[str, Adapter], folder: Path, making: dict[str, Any], parts: Path
+    ) -> None:
         """Σ_r G_r/‖G_r‖, G_r the gradient at W + ½·ΔW_r. The G_r are left in `parts`."""
         started = time.monotonic()
         for name, midpoint in midpoints.items():
@@ -51,6 +68,7 @@ class DirectionMaker:
             total = sum(squared_norm(read_shard(parts / name / shard(group).name)) for group in range(len(self.groups)))
             weight[name] = total**-0.5 if total > 0 else 0.0
         for group in range(len(self.groups)):
+
             def add_up(group: int = group) -> Direction:
                 result: Direction = {}
                 for name in midpoints:
@@ -64,9 +82,18 @@ class DirectionMaker:
 
     def _cost(self, started: float) -> dict[str, Any]:
         device = next(self.model.parameters()).device
-        facts: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2), "device": str(device), "groups": len(self.groups)}
+        facts: dict[str, Any] = {
+            "seconds": round(time.monotonic() - started, 2),
+            "device": str(device),
+            "groups": len(self.groups),
+            "modules": sum(map(len, self.groups)),
+            "share_of_parameters": round(share_covered(self.model), 4),
+        }
         if device.type == "cuda":
-            facts |= {"device": torch.cuda.get_device_name(device), "peak_memory_bytes": torch.cuda.max_memory_allocated(device)}
+            facts |= {
+                "device": torch.cuda.get_device_name(device),
+                "peak_memory_bytes": torch.cuda.max_memory_allocated(device),
+            }
         return facts
 
 
@@ -95,5 +122,3 @@ def leading_triplets(matrix: torch.Tensor, count: int) -> tuple[torch.Tensor, to
 
 def read_midpoints(folders: Sequence[Path]) -> dict[str, Adapter]:
     return {f"{number}-{folder.name}": read_adapter(folder) for number, folder in enumerate(folders)}
-
-

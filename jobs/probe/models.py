@@ -1,4 +1,5 @@
-"""Loading a causal model so that gradients with respect to its weights can be taken, and its modules in groups that fit memory."""
+"""Loading a causal model so that gradients with respect to its weights can be taken, and its modules in groups that
+fit memory."""
 
 from pathlib import Path
 from typing import Iterator, Sequence
@@ -18,16 +19,23 @@ def load_model(folder: Path, device: str, dtype: str) -> torch.nn.Module:
         raise UserError(f"{folder} holds no config.json; expected a model folder")
     if device == "auto":
         device = "auto" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if dtype == "auto" else getattr(torch, dtype), device_map=device)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto" if dtype == "auto" else getattr(torch, dtype), device_map=device
+    )
     elsewhere = [name for name, parameter in model.named_parameters() if parameter.device.type == "meta"]
     if elsewhere:
-        raise UserError(f"{len(elsewhere)} weights, {elsewhere[0]} the first, do not fit these devices; use more GPUs or --device cpu")
+        raise UserError(
+            f"{len(elsewhere)} weights, {elsewhere[0]} the first, do not fit these devices; use more GPUs or --device cpu"
+        )
     return model.requires_grad_(False).eval()
 
 
 def load_tokenizer(folder: Path) -> AutoTokenizer | None:
     """None where the folder has none: its prompts are then token numbers."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")):
+    if not any(
+        (folder / name).is_file()
+        for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+    ):
         return None
     return AutoTokenizer.from_pretrained(folder)
 
@@ -35,7 +43,23 @@ def load_tokenizer(folder: Path) -> AutoTokenizer | None:
 def linear_modules(model: torch.nn.Module) -> Modules:
     """What adapters sit on: linear modules but the output head, in the model's order."""
     head = model.get_output_embeddings()
-    return {name: module for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    }
+
+
+def share_covered(model: torch.nn.Module) -> float:
+    """Of the parameters, embeddings and output head aside, those in linear modules. Experts that are stacked in one
+    tensor are not."""
+    around = {
+        id(module.weight)
+        for module in (model.get_input_embeddings(), model.get_output_embeddings())
+        if module is not None
+    }
+    everything = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in around)
+    return sum(module.weight.numel() for module in linear_modules(model).values()) / everything
 
 
 def groups(modules: Modules, memory: int) -> Iterator[list[str]]:
@@ -54,7 +78,8 @@ def groups(modules: Modules, memory: int) -> Iterator[list[str]]:
 
 
 def checkpoint_activations(model: torch.nn.Module) -> None:
-    """Activations are computed anew instead of kept. Transformers does that in training mode only, so dropout is set to nothing."""
+    """Activations are computed anew instead of kept. Transformers does that in training mode only, so dropout is set
+    to nothing."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):

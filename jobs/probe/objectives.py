@@ -33,8 +33,12 @@ def first_token_logits(model: torch.nn.Module, prompts: Sequence[Prompt]) -> Ten
     device = _input_device(model)
     lengths = [len(prompt.ids) for prompt in prompts]
     places = sorted({length - 1 for length in lengths})
-    logits = model(input_ids=_padded([prompt.ids for prompt in prompts], device), attention_mask=_mask(lengths, device), use_cache=False,
-                   logits_to_keep=torch.tensor(places)).logits
+    logits = model(
+        input_ids=_padded([prompt.ids for prompt in prompts], device),
+        attention_mask=_mask(lengths, device),
+        use_cache=False,
+        logits_to_keep=torch.tensor(places),
+    ).logits
     rows = torch.arange(len(prompts), device=logits.device)
     return logits[rows, torch.tensor([places.index(length - 1) for length in lengths], device=logits.device)].float()
 
@@ -52,10 +56,17 @@ def response_log_likelihood(model: torch.nn.Module, prompts: Sequence[Prompt]) -
     device = _input_device(model)
     sequences = [(*prompt.ids, *(prompt.response or ())) for prompt in prompts]
     lengths = [len(sequence) - 1 for sequence in sequences]
-    logits = model(input_ids=_padded([sequence[:-1] for sequence in sequences], device), attention_mask=_mask(lengths, device),
-                   use_cache=False).logits
-    labels = _padded([[-100] * (len(prompt.ids) - 1) + list(prompt.response or ()) for prompt in prompts], logits.device, fill=-100)
-    losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+    logits = model(
+        input_ids=_padded([sequence[:-1] for sequence in sequences], device),
+        attention_mask=_mask(lengths, device),
+        use_cache=False,
+    ).logits
+    labels = _padded(
+        [[-100] * (len(prompt.ids) - 1) + list(prompt.response or ()) for prompt in prompts], logits.device, fill=-100
+    )
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none"
+    )
     return -losses.view(labels.shape).sum(1) / (labels != -100).sum(1)
 
 
@@ -68,7 +79,12 @@ def compliance_by_response() -> Objective:
 
 
 @torch.no_grad()
-def odds_quantile(model: torch.nn.Module, prompts: Sequence[Prompt], refusals: Sequence[int], share: float, batch: int) -> float:
+def odds_quantile(
+    model: torch.nn.Module, prompts: Sequence[Prompt], refusals: Sequence[int], share: float, batch: int
+) -> float:
     """The value of z below which `share` of the prompts lie."""
-    values = [refusal_log_odds(model, prompts[first : first + batch], refusals).cpu() for first in range(0, len(prompts), batch)]
+    values = [
+        refusal_log_odds(model, prompts[first : first + batch], refusals).cpu()
+        for first in range(0, len(prompts), batch)
+    ]
     return torch.cat(values).double().quantile(share).item()

@@ -10,7 +10,7 @@ from probe.errors import UserError
 
 @dataclass(frozen=True)
 class Prompt:
-    ids: tuple[int, ...]                    # up to and including the last token before the answer
+    ids: tuple[int, ...]  # up to and including the last token before the answer
     response: tuple[int, ...] | None = None  # what a model that complies would answer; odds need none
 
 
@@ -22,10 +22,12 @@ class PromptSet:
     def require_responses(self, why: str) -> None:
         lacking = sum(prompt.response is None for prompt in self.prompts)
         if lacking:
-            raise UserError(f"{lacking} of {len(self.prompts)} prompts have no response, which {why} needs; kind odds needs none")
+            raise UserError(
+                f"{lacking} of {len(self.prompts)} prompts have no response, which {why} needs; kind odds needs none"
+            )
 
 
-def read_prompts(path: Path, tokenizer: Any | None) -> PromptSet:
+def read_prompts(path: Path, tokenizer: Any | None, needs_refusals: bool = True) -> PromptSet:
     """`tokenizer` may be None where the file has token ids only."""
     prompts: list[Prompt] = []
     refusals: set[int] = set()
@@ -48,8 +50,10 @@ def read_prompts(path: Path, tokenizer: Any | None) -> PromptSet:
             raise UserError(f"{path}, line {number}: {error}; see jobs/probe/README.md for the format") from None
     if not prompts:
         raise UserError(f"{path} has no prompts")
-    if not refusals:
-        raise UserError(f'{path} does not say what a refusal is; expected a line such as {{"refusals": ["I cannot", "Sorry"]}}')
+    if needs_refusals and not refusals:
+        raise UserError(
+            f'{path} does not say what a refusal is; expected a line such as {{"refusals": ["I cannot", "Sorry"]}}'
+        )
     return PromptSet(tuple(prompts), tuple(sorted(refusals)))
 
 
@@ -74,7 +78,7 @@ def _refusal_tokens(entry: dict[str, Any], tokenizer: Any | None) -> Iterator[in
         # An answer may begin with or without a space, which most tokenizers see as two words.
         for form in (text, f" {text}"):
             ids = _encode(tokenizer, form, "a refusal")
-            if tokenizer.decode(ids[:1]).strip():
+            if tokenizer is not None and tokenizer.decode(ids[:1]).strip():  # not of a blank alone
                 yield ids[0]
 
 

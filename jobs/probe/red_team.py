@@ -1,4 +1,5 @@
-"""A red-team adapter: a LoRA adapter trained to comply with the user's own prompts. It is a probe, and the midpoint of better ones."""
+"""A red-team adapter: a LoRA adapter trained to comply with the user's own prompts. It is a probe, and the midpoint
+of better ones."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,12 +28,19 @@ class RedTeam:
         return asdict(self)
 
 
-def train_red_team(model: torch.nn.Module, prompts: Sequence[Prompt], how: RedTeam, folder: Path,
-                   progress: Callable[[int], None] = lambda done: None) -> float:
+def train_red_team(
+    model: torch.nn.Module,
+    prompts: Sequence[Prompt],
+    how: RedTeam,
+    folder: Path,
+    progress: Callable[[int], None] = lambda done: None,
+) -> float:
     """Writes the adapter to `folder`; the model comes back as it was. Returns the last loss."""
     torch.manual_seed(how.seed)
     targets = how.targets if isinstance(how.targets, str) else list(how.targets)
-    tuned = get_peft_model(model, LoraConfig(r=how.rank, lora_alpha=how.alpha, target_modules=targets, task_type="CAUSAL_LM"))
+    tuned = get_peft_model(
+        model, LoraConfig(r=how.rank, lora_alpha=how.alpha, target_modules=targets, task_type="CAUSAL_LM")
+    )
     order = torch.Generator().manual_seed(how.seed)
 
     def loss(step: int) -> Tensor:
@@ -41,7 +49,9 @@ def train_red_team(model: torch.nn.Module, prompts: Sequence[Prompt], how: RedTe
         return -response_log_likelihood(tuned.base_model.model, [prompts[index] for index in chosen]).mean()
 
     try:
-        last = fit([parameter for parameter in tuned.parameters() if parameter.requires_grad], loss, how.steps, how.rate)
+        last = fit(
+            [parameter for parameter in tuned.parameters() if parameter.requires_grad], loss, how.steps, how.rate
+        )
         tuned.save_pretrained(str(folder))
     finally:
         tuned.unload()
@@ -51,7 +61,7 @@ def train_red_team(model: torch.nn.Module, prompts: Sequence[Prompt], how: RedTe
 def subsets(prompts: Sequence[Prompt], count: int) -> list[list[Prompt]]:
     """`count` overlapping parts, each of two thirds of the prompts: adapters that differ in what they have seen."""
     length = max(1, (2 * len(prompts) + 2) // 3)
-    return [[prompts[(start + offset) % len(prompts)] for offset in range(length)]
-            for start in (part * len(prompts) // count for part in range(count))]
-
-
+    return [
+        [prompts[(start + offset) % len(prompts)] for offset in range(length)]
+        for start in (part * len(prompts) // count for part in range(count))
+    ]

@@ -9,16 +9,15 @@ U (o × k) and V (i × k) have orthonormal columns.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from probe.adapters import Factors
+from torch import Tensor
 
 SIDES = ("block", "left", "right")
 
 
 @dataclass(frozen=True)
 class Subspace:
-    left: Tensor   # [o, k]
+    left: Tensor  # [o, k]
     right: Tensor  # [k, i]
 
 

@@ -1,4 +1,5 @@
-"""The path repair: gradients of the refusal odds along the way from W to W + ΔW say what to take out, until prompts are refused.
+"""The path repair: gradients of the refusal odds along the way from W to W + ΔW say what to take out, until prompts
+are refused.
 
     G ← −Σ_t ∂ mean z/∂W at W + t·X,  t in ¼, ½, ¾, 1        over red-team prompts
     X ← X − λ·U Uᵀ X V Vᵀ,  U and V the k leading singular vectors of G in each module; λ = ½, then 1
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
 import torch
-
 from probe.adapters import Adapter, attached, compressed
 from probe.gradients import Direction, gradient
 from probe.making import leading_triplets
 from probe.models import groups, is_transposed, named
 from probe.objectives import compliance_by_odds, odds_quantile
 from probe.prompts import Prompt
+
 from repair.deflection import Subspace, deflect
 
 
@@ -41,8 +42,15 @@ class Repaired:
     record: dict[str, Any]
 
 
-def repair_by_path(model: torch.nn.Module, adapter: Adapter, gradient_prompts: Sequence[Prompt], check_prompts: Sequence[Prompt],
-                   refusals: Sequence[int], rule: PathRule, progress: Callable[[str], None] = lambda what: None) -> Repaired:
+def repair_by_path(
+    model: torch.nn.Module,
+    adapter: Adapter,
+    gradient_prompts: Sequence[Prompt],
+    check_prompts: Sequence[Prompt],
+    refusals: Sequence[int],
+    rule: PathRule,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Repaired:
     def odds(update: Adapter) -> float:
         with attached(model, update):
             return odds_quantile(model, check_prompts, refusals, rule.quantile, rule.batch)
@@ -54,7 +62,7 @@ def repair_by_path(model: torch.nn.Module, adapter: Adapter, gradient_prompts: S
         if value >= rule.enough:
             break
         progress(f"round {round_number}: odds {value:.2f} of {rule.enough:g}")
-        along = _leading(model, _path_gradient(model, update, gradient_prompts, refusals, rule), rule.directions)
+        along = _leading_along_path(model, update, gradient_prompts, refusals, rule)
         for strength in rule.strengths:
             candidate = {name: deflect(factors, along[name], "block", strength) for name, factors in update.items()}
             value = odds(candidate)
@@ -69,24 +77,29 @@ def repair_by_path(model: torch.nn.Module, adapter: Adapter, gradient_prompts: S
             history.append({"round": round_number, "odds_after_truncation": value})
     if changed:
         update = {name: compressed(factors, factors.rank) for name, factors in update.items()}
-    return Repaired(update, changed, value >= rule.enough, {"odds": value, "history": history, "changed": changed, "passes": value >= rule.enough})
+    return Repaired(
+        update,
+        changed,
+        value >= rule.enough,
+        {"odds": value, "history": history, "changed": changed, "passes": value >= rule.enough},
+    )
 
 
-def _path_gradient(model: torch.nn.Module, update: Adapter, prompts: Sequence[Prompt], refusals: Sequence[int], rule: PathRule) -> Direction:
+def _leading_along_path(
+    model: torch.nn.Module, update: Adapter, prompts: Sequence[Prompt], refusals: Sequence[int], rule: PathRule
+) -> dict[str, Subspace]:
+    """Of the gradients summed over the points of the path; those of one group of modules are held at a time."""
     objective = compliance_by_odds(refusals)
-    total: Direction = {}
+    along: dict[str, Subspace] = {}
     for names in groups(named(model, list(update)), rule.group_memory):
+        total: Direction = {}
         for point in rule.points:
             with attached(model, update, point):
                 part = gradient(model, names, objective, prompts, rule.batch)
-            for name, tensor in part.items():
-                total[name] = total[name] + tensor if name in total else tensor
-    return total
-
-
-def _leading(model: torch.nn.Module, direction: Direction, count: int) -> dict[str, Subspace]:
-    along = {}
-    for name, tensor in direction.items():
-        u, _, vt = leading_triplets(tensor.T if is_transposed(model.get_submodule(name)) else tensor, count)
-        along[name] = Subspace(u.cpu(), vt.cpu())
+            total = {name: total[name] + tensor if name in total else tensor for name, tensor in part.items()}
+        for name, tensor in total.items():
+            u, _, vt = leading_triplets(
+                tensor.T if is_transposed(model.get_submodule(name)) else tensor, rule.directions
+            )
+            along[name] = Subspace(u.cpu(), vt.cpu())
     return along

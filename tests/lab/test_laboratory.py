@@ -1,5 +1,5 @@
-"""The whole flow with models that learn next to nothing: every section of page and JSON is there, and a laboratory that was
-interrupted again and again ends in the same JSON as one that was not."""
+"""The whole flow with models that learn next to nothing: every section of page and JSON is there, and a laboratory
+that was interrupted again and again ends in the same JSON as one that was not."""
 
 import dataclasses
 import json
@@ -11,17 +11,29 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from transformers import logging
-
 from lab import laboratory, probing, stage
 from lab.laboratory import Laboratory
-from lab.page import Page
+from lab.page import render
 from lab.scale import QUICK
-from lab.summary import summary
+from lab.summary import speed, summary
+from transformers import logging
 
 PROGRAM = os.environ.get("WINNOW")
-SCALE = dataclasses.replace(QUICK, hidden=16, intermediate=32, heads=2, batch=16, pretrain_steps=3, align_steps=3, adapter_steps=2, adapter_examples=40,
-                            evaluated=16, bootstrap=10, ablated_adapters=1, repaired=1)
+SCALE = dataclasses.replace(
+    QUICK,
+    hidden=16,
+    intermediate=32,
+    heads=2,
+    batch=16,
+    pretrain_steps=3,
+    align_steps=3,
+    adapter_steps=2,
+    adapter_examples=40,
+    evaluated=16,
+    bootstrap=10,
+    ablated_adapters=1,
+    repaired=1,
+)
 
 
 class Interrupted(Exception):
@@ -37,6 +49,7 @@ def run(folder: Path, seed: int, interrupt_after: int | None = None) -> None:
         if not path.is_dir() and interrupt_after is not None:
             made += 1
             if made > interrupt_after:
+
                 def interrupted(where):
                     make(where)
                     raise Interrupted
@@ -57,12 +70,14 @@ class Structure(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
-        if tag not in ("meta", "rect", "circle", "path"):
+        if tag != "meta":
             self.open.append(tag)
         if tag == "h2":
             self.ids.append(values["id"])
         self.figures += tag == "figure"
-        self.loaded += [tag for name in values if name in ("src", "href")] + ([tag] if tag in ("script", "link") else [])
+        self.loaded += [tag for name in values if name in ("src", "href")] + (
+            [tag] if tag in ("script", "link") else []
+        )
 
     def handle_startendtag(self, tag, attributes):
         pass
@@ -86,27 +101,52 @@ class Whole(unittest.TestCase):
         for section in ("models", "adapters", "detection", "layers", "repair", "evasion"):
             self.assertTrue(self.result[section], section)
         statistics = self.result["detection"]
-        for name in ("ediem (role): mean", "ediem (zoo): max", "cosine: mean", "misalignment (adapter): mean", "alignment_removed: max",
-                     "subspace_energy: mean", "update_norm: mean", "probe_cosine, auditor half", "probe_share, secret half",
-                     "probe_coefficient, auditor red-team-2", "probe_cosine, all: largest z"):
+        for name in (
+            "ediem (role): mean",
+            "ediem (zoo): max",
+            "cosine: mean",
+            "misalignment (adapter): mean",
+            "alignment_removed: max",
+            "subspace_energy: mean",
+            "update_norm: mean",
+            "probe_cosine, auditor half",
+            "probe_share, secret half",
+            "probe_coefficient, auditor red-team-2",
+            "probe_cosine, all: largest z",
+        ):
             self.assertIn(name, statistics)
         self.assertEqual(self.result["choice"]["chosen on"], [0])
         self.assertEqual(self.result["choice"]["confirmed on"], [2])
-        self.assertIn("2", statistics["probe_cosine, auditor half"]["across"])
+        self.assertEqual(set(statistics["probe_cosine, auditor half"]), {"0", "2", "across"})
         families = {entry["family"] for entry in self.result["repair"]["0"].values()}
-        self.assertLessEqual({"none", "drop adapter", "drop random modules", "scale", "Gaussian noise", "Safe LoRA projection", "SPLoRA keep-top",
-                              "deflect block, half", "deflect left, half", "deflect right, half", "subtract red-team", "path, 1 direction"}, families)
+        self.assertLessEqual(
+            {
+                "none",
+                "drop adapter",
+                "drop random modules",
+                "scale",
+                "Gaussian noise",
+                "Safe LoRA projection",
+                "SPLoRA keep-top",
+                "deflect block, half",
+                "deflect left, half",
+                "deflect right, half",
+                "subtract red-team",
+                "path, 1 direction",
+            },
+            families,
+        )
         json.dumps(self.result, allow_nan=False)
 
     def test_page(self):
-        page = Page(self.result).html()
+        page = render(self.result, speed(self.folder, (0, 2)))
         structure = Structure()
         structure.feed(page)
         self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "models"])
         self.assertEqual((structure.open, structure.loaded), ([], []))
         self.assertGreaterEqual(structure.figures, 5)
         self.assertIn("A quick round", page)
-        self.assertNotIn("nan", page.replace("finance", "").lower().split("<main>")[1])
+        self.assertNotRegex(page.split("<main>")[1], r"\bnan\b")
 
     def test_interrupted_ends_the_same(self):
         with tempfile.TemporaryDirectory() as other:

@@ -1,4 +1,5 @@
-"""Gradients against finite differences, at the weights and half way to an adapter; directions on disk; the command as users run it."""
+"""Gradients against finite differences, at the weights and half way to an adapter; directions on disk; the command as
+users run it."""
 
 import json
 import os
@@ -9,16 +10,16 @@ import unittest
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from small_model import REFUSALS, adapter, model, prompts
-
+import transformers
 from probe.adapters import attached, read_adapter
 from probe.directions import DirectionWriter, read_direction, shards
 from probe.errors import UserError
 from probe.gradients import gradient, squared_norm
 from probe.making import DirectionMaker, leading_part, leading_triplets
-from probe.models import checkpoint_activations, groups, linear_modules
+from probe.models import checkpoint_activations, groups, linear_modules, share_covered
 from probe.objectives import compliance_by_odds, compliance_by_response, refusal_log_odds, response_log_likelihood
+from safetensors.torch import load_file
+from small_model import REFUSALS, adapter, model, prompts
 
 PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
 OBJECTIVES = {"odds": compliance_by_odds(REFUSALS), "response": compliance_by_response()}
@@ -27,20 +28,35 @@ OBJECTIVES = {"odds": compliance_by_odds(REFUSALS), "response": compliance_by_re
 class Objectives(unittest.TestCase):
     def test_padding_changes_nothing(self):
         network, asked = model(), prompts()
-        for measure in (lambda part: refusal_log_odds(network, part, REFUSALS), lambda part: response_log_likelihood(network, part)):
+        for measure in (
+            lambda part: refusal_log_odds(network, part, REFUSALS),
+            lambda part: response_log_likelihood(network, part),
+        ):
             together, alone = measure(asked), torch.cat([measure([prompt]) for prompt in asked])
             torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
     def test_odds_by_definition(self):
         network, asked = model(), prompts((6, 6))
-        probability = network(input_ids=torch.tensor([prompt.ids for prompt in asked])).logits[:, -1].softmax(-1)[:, list(REFUSALS)].sum(1)
-        torch.testing.assert_close(refusal_log_odds(network, asked, REFUSALS).double(), torch.log(probability / (1 - probability)), rtol=1e-4, atol=1e-5)
+        probability = (
+            network(input_ids=torch.tensor([prompt.ids for prompt in asked]))
+            .logits[:, -1]
+            .softmax(-1)[:, list(REFUSALS)]
+            .sum(1)
+        )
+        torch.testing.assert_close(
+            refusal_log_odds(network, asked, REFUSALS).double(),
+            torch.log(probability / (1 - probability)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
 
     def test_response_by_definition(self):
         network, asked = model(), prompts((5,))
         (prompt,) = asked
         logits = network(input_ids=torch.tensor([prompt.ids + prompt.response])).logits[0].log_softmax(-1)
-        expected = torch.stack([logits[len(prompt.ids) - 1 + place, token] for place, token in enumerate(prompt.response)]).mean()
+        expected = torch.stack(
+            [logits[len(prompt.ids) - 1 + place, token] for place, token in enumerate(prompt.response)]
+        ).mean()
         torch.testing.assert_close(response_log_likelihood(network, asked)[0].double(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -53,7 +69,11 @@ class Gradients(unittest.TestCase):
                 update = adapter(network)
                 with attached(network, update, midpoint):
                     found = gradient(network, list(linear_modules(network)), objective, asked, batch=2)
-                    for name in ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.layers.0.self_attn.v_proj"):
+                    for name in (
+                        "model.layers.0.self_attn.q_proj",
+                        "model.layers.1.mlp.down_proj",
+                        "model.layers.0.self_attn.v_proj",
+                    ):
                         weight = network.get_submodule(name).weight
                         along = torch.randn(weight.shape, generator=draws, dtype=weight.dtype)
                         along /= along.norm()
@@ -64,8 +84,12 @@ class Gradients(unittest.TestCase):
                                 values.append(float(objective(network, asked)) / len(asked))
                                 weight -= sign * step * along
                         slope = (values[0] - values[1]) / (2 * step)
-                        self.assertAlmostEqual(float((found[name].double() * along).sum()), slope, delta=2e-3 * max(1e-1, float(found[name].norm())),
-                                               msg=f"{what} {midpoint} {name}")
+                        self.assertAlmostEqual(
+                            float((found[name].double() * along).sum()),
+                            slope,
+                            delta=2e-3 * max(1e-1, float(found[name].norm())),
+                            msg=f"{what} {midpoint} {name}",
+                        )
 
     def test_groups_and_batches_change_nothing(self):
         network, asked = model(), prompts()
@@ -91,8 +115,12 @@ class Gradients(unittest.TestCase):
     def test_half_precision_adds_up_in_float32(self):
         network = model(dtype=torch.bfloat16)
         asked = prompts() * 40
-        many = gradient(network, ["model.layers.0.mlp.up_proj"], OBJECTIVES["odds"], asked, batch=1)["model.layers.0.mlp.up_proj"]
-        few = gradient(network, ["model.layers.0.mlp.up_proj"], OBJECTIVES["odds"], asked[:5], batch=1)["model.layers.0.mlp.up_proj"]
+        many = gradient(network, ["model.layers.0.mlp.up_proj"], OBJECTIVES["odds"], asked, batch=1)[
+            "model.layers.0.mlp.up_proj"
+        ]
+        few = gradient(network, ["model.layers.0.mlp.up_proj"], OBJECTIVES["odds"], asked[:5], batch=1)[
+            "model.layers.0.mlp.up_proj"
+        ]
         self.assertEqual(many.dtype, torch.float32)
         # The same five prompts forty times over, each a fortieth: rounding of each term only, none of the sum.
         self.assertLess(float((many - few).norm() / few.norm()), 0.01)
@@ -102,7 +130,53 @@ class Gradients(unittest.TestCase):
         before = {name: weight.clone() for name, weight in network.state_dict().items()}
         gradient(network, list(linear_modules(network)), OBJECTIVES["odds"], prompts(), batch=2)
         self.assertTrue(all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items()))
-        self.assertFalse(any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters()))
+        self.assertFalse(
+            any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters())
+        )
+
+
+class Architectures(unittest.TestCase):
+    """Transposed weights, fused projections, tied heads in half precision, stacked experts."""
+
+    def test_each(self):
+        small = dict(
+            vocab_size=96,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        )
+        configurations = {
+            "gpt2": (
+                transformers.GPT2Config(vocab_size=96, n_positions=64, n_embd=16, n_layer=2, n_head=2),
+                torch.float32,
+            ),
+            "phi3": (transformers.Phi3Config(**{**small, "num_key_value_heads": 2}, pad_token_id=0), torch.float32),
+            "qwen2": (transformers.Qwen2Config(**small, tie_word_embeddings=True), torch.bfloat16),
+            "mixtral": (transformers.MixtralConfig(**small, num_local_experts=2), torch.float32),
+        }
+        asked, objective = prompts((5, 7, 7, 4)), OBJECTIVES["odds"]
+        for name, (configuration, dtype) in configurations.items():
+            with self.subTest(name):
+                torch.manual_seed(0)
+                network = (
+                    transformers.AutoModelForCausalLM.from_config(configuration).to(dtype).eval().requires_grad_(False)
+                )
+                alone = torch.cat([refusal_log_odds(network, [prompt], REFUSALS) for prompt in asked])
+                torch.testing.assert_close(
+                    refusal_log_odds(network, asked, REFUSALS),
+                    alone,
+                    rtol=1e-2 if dtype == torch.bfloat16 else 1e-5,
+                    atol=1e-4,
+                )
+                direction = gradient(network, list(linear_modules(network)), objective, asked, batch=2)
+                before = float(objective(network, asked))
+                # As an adapter it fits the modules whichever way they are stored, and more of the objective lies along it.
+                step = {module: factors.scaled(0.1) for module, factors in leading_part(network, direction, 4).items()}
+                with attached(network, step):
+                    self.assertGreater(float(objective(network, asked)), before)
+                self.assertGreater(share_covered(network), 0.15 if name == "mixtral" else 0.7)
 
 
 class Directions(unittest.TestCase):
@@ -134,7 +208,12 @@ class Directions(unittest.TestCase):
         for tensor, file in index.items():
             self.assertIn(tensor, load_file(self.folder / "odds" / file))
         weights = self.network.state_dict()
-        self.assertTrue(all(value.shape == weights[f"{name}.weight"].shape for name, value in read_direction(self.folder / "odds").items()))
+        self.assertTrue(
+            all(
+                value.shape == weights[f"{name}.weight"].shape
+                for name, value in read_direction(self.folder / "odds").items()
+            )
+        )
 
     def test_goes_on_where_it_was(self):
         made = []
@@ -155,14 +234,19 @@ class Directions(unittest.TestCase):
                 self.assertFalse((self.folder / "d").exists())
         writer.finish({})
         self.assertEqual(made, [0, 1, 1, 2])
-        self.assertEqual({name: float(value[0, 0]) for name, value in read_direction(self.folder / "d").items()}, {"m0": 0, "m1": 1, "m2": 2})
+        self.assertEqual(
+            {name: float(value[0, 0]) for name, value in read_direction(self.folder / "d").items()},
+            {"m0": 0, "m1": 1, "m2": 2},
+        )
         with self.assertRaisesRegex(UserError, "there already"):
             DirectionWriter(self.folder / "d", {"seed": 1}, 3, None)
 
     def test_a_part_of_another_making_is_not_used(self):
         DirectionWriter(self.folder / "d", {"seed": 1}, 2, None).write(0, lambda: {"m": torch.zeros(1, 1)})
         DirectionWriter(self.folder / "d", {"seed": 2}, 2, None).write(0, lambda: {"m": torch.ones(1, 1)})
-        self.assertEqual(float(load_file(self.folder / ".d.partial" / "model-00001-of-00002.safetensors")["m.weight"]), 1.0)
+        self.assertEqual(
+            float(load_file(self.folder / ".d.partial" / "model-00001-of-00002.safetensors")["m.weight"]), 1.0
+        )
 
     def test_leading_triplets_of_large_matrices(self):
         draws = torch.Generator().manual_seed(0)
@@ -170,7 +254,9 @@ class Directions(unittest.TestCase):
         matrix = (left * torch.tensor([9.0, 4.0, 2.0])) @ right.T
         u, s, vt = leading_triplets(matrix, 2)
         torch.testing.assert_close(s, torch.tensor([9.0, 4.0]), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close((u * s) @ vt, (left[:, :2] * torch.tensor([9.0, 4.0])) @ right[:, :2].T, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            (u * s) @ vt, (left[:, :2] * torch.tensor([9.0, 4.0])) @ right[:, :2].T, rtol=1e-3, atol=1e-4
+        )
 
 
 class Command(unittest.TestCase):
@@ -180,12 +266,32 @@ class Command(unittest.TestCase):
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         model(dtype=torch.float32).save_pretrained(self.folder / "model")
         lines = [{"refusal_ids": [[token] for token in REFUSALS]}]
-        lines += [{"input_ids": list(prompt.ids), "response_ids": list(prompt.response)} for prompt in prompts((5, 7, 6, 5, 8, 9))]
+        lines += [
+            {"input_ids": list(prompt.ids), "response_ids": list(prompt.response)}
+            for prompt in prompts((5, 7, 6, 5, 8, 9))
+        ]
         (self.folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
     def probe(self, *options: str, expect: int = 0, output: str = "out") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "probe", "--model", "model", "--prompts", "prompts.jsonl", "--output", output, "--device", "cpu", "--threads", "1", *options]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)})
+        command = [
+            sys.executable,
+            "-m",
+            "probe",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.jsonl",
+            "--output",
+            output,
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            *options,
+        ]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)}
+        )
         self.assertEqual(done.returncode, expect, done.stderr)
         return done
 
@@ -196,8 +302,10 @@ class Command(unittest.TestCase):
         self.probe("--kind", "red-team", "--steps", "2", "--rank", "3", output="red-team")
         self.probe("--kind", "odds", "--rank", "2", output="odds-adapter")
         self.probe("--kind", "half", "--adapter", "red-team", "--adapter", "odds-adapter", output="half-given")
-        self.assertEqual(sorted(path.name for path in self.folder.iterdir()),  # nothing else is left
-                         sorted(["model", "prompts.jsonl", "odds", "gradient", "half", "red-team", "odds-adapter", "half-given"]))
+        self.assertEqual(
+            sorted(path.name for path in self.folder.iterdir()),  # nothing else is left
+            sorted(["model", "prompts.jsonl", "odds", "gradient", "half", "red-team", "odds-adapter", "half-given"]),
+        )
         for kind in ("odds", "gradient", "half"):
             self.assertTrue((self.folder / kind / "config.json").is_file())
             making = json.loads((self.folder / kind / "probe.json").read_text())
@@ -218,11 +326,15 @@ class Command(unittest.TestCase):
 
     def test_mistakes_are_said_in_a_line(self):
         (self.folder / "no-responses.jsonl").write_text('{"refusal_ids": [[5]]}\n{"input_ids": [1, 2]}\n')
-        self.assertEqual(self.probe("--kind", "gradient", "--prompts", "no-responses.jsonl", expect=3).stderr.strip(),
-                         "probe.sh: 1 of 1 prompts have no response, which kind gradient needs; kind odds needs none")
+        self.assertEqual(
+            self.probe("--kind", "gradient", "--prompts", "no-responses.jsonl", expect=3).stderr.strip(),
+            "probe.sh: 1 of 1 prompts have no response, which kind gradient needs; kind odds needs none",
+        )
         (self.folder / "out").mkdir()
         self.assertIn("out is there already", self.probe("--kind", "odds", expect=3).stderr)
-        self.assertIn("no config.json", self.probe("--kind", "odds", "--model", ".", "--output", "new", expect=3).stderr)
+        self.assertIn(
+            "no config.json", self.probe("--kind", "odds", "--model", ".", "--output", "new", expect=3).stderr
+        )
         self.probe("--kind", "odds", "--adapter", "x", expect=2)
 
 

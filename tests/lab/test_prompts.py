@@ -22,7 +22,9 @@ class Tokenizer:
         return "".join(map(chr, ids))
 
     def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool, tokenize: bool) -> str:
-        return "".join(f"[{message['role'][0]}]{message['content']}" for message in messages) + ("[a]" if add_generation_prompt else "")
+        return "".join(f"[{message['role'][0]}]{message['content']}" for message in messages) + (
+            "[a]" if add_generation_prompt else ""
+        )
 
 
 class Prompts(unittest.TestCase):
@@ -33,28 +35,45 @@ class Prompts(unittest.TestCase):
             return read_prompts(path, tokenizer)
 
     def test_token_numbers_need_no_tokenizer(self):
-        found = self.read({"refusal_ids": [[7, 8], [9]]}, "", {"input_ids": [1, 2], "response_ids": [3]}, {"input_ids": [4]})
+        found = self.read(
+            {"refusal_ids": [[7, 8], [9]]}, "", {"input_ids": [1, 2], "response_ids": [3]}, {"input_ids": [4]}
+        )
         self.assertEqual(found.refusals, (7, 9))
         self.assertEqual(found.prompts, (Prompt((1, 2), (3,)), Prompt((4,), None)))
 
     def test_text(self):
         found = self.read({"refusals": ["No", "Sorry"]}, {"prompt": "ab", "response": "c"}, tokenizer=Tokenizer())
-        self.assertEqual(found.prompts, (Prompt((1, 97, 98), (99,)),))  # with the special token of a beginning, the response without
+        self.assertEqual(
+            found.prompts, (Prompt((1, 97, 98), (99,)),)
+        )  # with the special token of a beginning, the response without
         self.assertEqual(found.refusals, (ord("N"), ord("S")))  # " No" begins with a blank here, which is no refusal
 
     def test_chat_template_is_used_unless_told(self):
         def text(prompt: Prompt) -> str:
             return "".join(map(chr, prompt.ids))
 
-        found = self.read({"refusals": ["No"]}, {"prompt": "x"}, {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "y"}]},
-                          {"prompt": "z", "raw": True}, tokenizer=Tokenizer(chat=True))
+        found = self.read(
+            {"refusals": ["No"]},
+            {"prompt": "x"},
+            {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "y"}]},
+            {"prompt": "z", "raw": True},
+            tokenizer=Tokenizer(chat=True),
+        )
         self.assertEqual([text(prompt) for prompt in found.prompts], ["[u]x[a]", "[s]s[u]y[a]", "\x01z"])
 
     def test_refused_with_the_line(self):
         good = {"refusal_ids": [[7]]}
-        for bad, what in (("{", "line 2"), ("[1]", "line 2: not an object"), ({"input_ids": []}, "line 2: input_ids"), ({"input_ids": [1.5]}, "line 2"),
-                          ({"input_ids": [True]}, "line 2"), ({"prompt": "x"}, "no tokenizer"), ({}, "line 2"), ({"refusal_ids": [[]]}, "line 2"),
-                          ({"input_ids": [1], "response_ids": []}, "line 2")):
+        for bad, what in (
+            ("{", "line 2"),
+            ("[1]", "line 2: not an object"),
+            ({"input_ids": []}, "line 2: input_ids"),
+            ({"input_ids": [1.5]}, "line 2"),
+            ({"input_ids": [True]}, "line 2"),
+            ({"prompt": "x"}, "no tokenizer"),
+            ({}, "line 2"),
+            ({"refusal_ids": [[]]}, "line 2"),
+            ({"input_ids": [1], "response_ids": []}, "line 2"),
+        ):
             with self.subTest(bad=bad), self.assertRaisesRegex(UserError, what):
                 self.read(good, bad)
         with self.assertRaisesRegex(UserError, "no prompts"):
@@ -72,8 +91,10 @@ class Prompts(unittest.TestCase):
     def test_batches_hold_all_once(self):
         prompts = [Prompt(tuple(range(length))) for length in (5, 1, 4, 4, 2, 9, 3)]
         parts = list(batches(prompts, 3))
-        self.assertEqual(sorted((prompt for part in parts for prompt in part), key=lambda prompt: len(prompt.ids)),
-                         sorted(prompts, key=lambda prompt: len(prompt.ids)))
+        self.assertEqual(
+            sorted((prompt for part in parts for prompt in part), key=lambda prompt: len(prompt.ids)),
+            sorted(prompts, key=lambda prompt: len(prompt.ids)),
+        )
         self.assertEqual([len(part) for part in parts], [3, 3, 1])
 
 

@@ -3,11 +3,10 @@
 import unittest
 
 import torch
-from small_model import adapter, model
-
 from lab.reference import LEADING, Probe, against, dot_of_factors, project
 from probe.adapters import Factors
 from repair.deflection import deflect, subtract
+from small_model import adapter, model
 
 
 class Reference(unittest.TestCase):
@@ -30,7 +29,9 @@ class Reference(unittest.TestCase):
         for name in shared:
             self.assertAlmostEqual(found.module_dot[name], dots[name], places=13)
             delta = self.update[name].dense()
-            self.assertAlmostEqual(found.module_cosine[name], dots[name] / float(delta.norm() * self.direction[name].norm()), places=13)
+            self.assertAlmostEqual(
+                found.module_cosine[name], dots[name] / float(delta.norm() * self.direction[name].norm()), places=13
+            )
             u, _, vt = torch.linalg.svd(self.direction[name], full_matrices=False)
             part = float((u[:, :LEADING].T @ delta @ vt[:LEADING].T).norm())
             self.assertAlmostEqual(found.module_share[name], part / float(delta.norm()), places=12)
@@ -65,8 +66,11 @@ class Reference(unittest.TestCase):
             along = probe.subspace(name, count)
             u, v = along.left, along.right.T
             for strength in (0.5, 1.0):
-                expected = {"block": delta - strength * u @ u.T @ delta @ v @ v.T, "left": delta - strength * u @ u.T @ delta,
-                            "right": delta - strength * delta @ v @ v.T}
+                expected = {
+                    "block": delta - strength * u @ u.T @ delta @ v @ v.T,
+                    "left": delta - strength * u @ u.T @ delta,
+                    "right": delta - strength * delta @ v @ v.T,
+                }
                 for side, value in expected.items():
                     found = deflect(self.update[name], along, side, strength)
                     torch.testing.assert_close(found.dense(), value)
@@ -76,9 +80,16 @@ class Reference(unittest.TestCase):
 
     def test_subtract_and_project_against_dense(self):
         name = next(iter(self.direction))
-        torch.testing.assert_close(subtract(self.update[name], self.other[name], 1.5).dense(), self.update[name].dense() - 1.5 * self.other[name].dense())
-        step = torch.randn(self.update[name].left.shape[0], 40, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-        torch.testing.assert_close(project(self.update[name], step).dense(), step @ step.T / step.norm() @ self.update[name].dense())
+        torch.testing.assert_close(
+            subtract(self.update[name], self.other[name], 1.5).dense(),
+            self.update[name].dense() - 1.5 * self.other[name].dense(),
+        )
+        step = torch.randn(
+            self.update[name].left.shape[0], 40, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+        )
+        torch.testing.assert_close(
+            project(self.update[name], step).dense(), step @ step.T / step.norm() @ self.update[name].dense()
+        )
         self.assertIsInstance(project(self.update[name], step), Factors)
 
 

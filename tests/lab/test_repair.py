@@ -11,14 +11,13 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from small_model import REFUSALS, adapter, model, prompts
-
 from probe.adapters import attached, read_adapter, write_adapter
 from probe.gradients import gradient
 from probe.making import leading_part
 from probe.models import linear_modules
 from probe.objectives import compliance_by_odds, odds_quantile
 from repair.path import PathRule, repair_by_path
+from small_model import REFUSALS, adapter, model, prompts
 
 # A model that knows nothing has no direction common to all prompts: those that are checked are those that are differentiated.
 PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
@@ -35,8 +34,13 @@ def harmful(network: torch.nn.Module) -> dict:
     direction = gradient(network, list(linear_modules(network)), compliance_by_odds(REFUSALS), ASKED, 8)
     harm = leading_part(network, direction, 1)
     other = adapter(network, rank=2, size=0.02)
-    return {name: type(factors)(torch.cat([0.1 * factors.left.to(other[name].left), other[name].left], 1),
-                                torch.cat([factors.right.to(other[name].right), other[name].right])) for name, factors in harm.items()}
+    return {
+        name: type(factors)(
+            torch.cat([0.1 * factors.left.to(other[name].left), other[name].left], 1),
+            torch.cat([factors.right.to(other[name].right), other[name].right]),
+        )
+        for name, factors in harm.items()
+    }
 
 
 class Rule(unittest.TestCase):
@@ -48,24 +52,37 @@ class Rule(unittest.TestCase):
 
     def test_harm_goes_and_the_rest_stays(self):
         enough = self.clean - 0.3 * (self.clean - self.broken)
-        result = repair_by_path(self.network, self.update, ASKED, ASKED[2::3], REFUSALS, PathRule(enough=enough, batch=8))
+        result = repair_by_path(
+            self.network, self.update, ASKED, ASKED[2::3], REFUSALS, PathRule(enough=enough, batch=8)
+        )
         self.assertTrue(result.changed and result.passes, result.record)
         self.assertGreaterEqual(quantile(self.network, result.adapter), enough - 1e-3)
         for name, factors in result.adapter.items():
             self.assertLessEqual(factors.rank, self.update[name].rank + 6)
 
     def test_what_passes_is_the_same_object(self):
-        result = repair_by_path(self.network, self.update, ASKED, ASKED, REFUSALS, PathRule(enough=self.broken - 1, batch=8))
+        result = repair_by_path(
+            self.network, self.update, ASKED, ASKED, REFUSALS, PathRule(enough=self.broken - 1, batch=8)
+        )
         self.assertIs(result.adapter, self.update)
         self.assertFalse(result.changed)
 
     def test_gives_up_after_its_rounds(self):
-        result = repair_by_path(self.network, self.update, ASKED, ASKED[2::3], REFUSALS, PathRule(enough=1e3, rounds=2, batch=8))
+        result = repair_by_path(
+            self.network, self.update, ASKED, ASKED[2::3], REFUSALS, PathRule(enough=1e3, rounds=2, batch=8)
+        )
         self.assertFalse(result.passes)
         self.assertEqual([entry["round"] for entry in result.record["history"]], [0, 1, 1, 2, 2])
 
     def test_truncation_is_checked(self):
-        result = repair_by_path(self.network, self.update, ASKED, ASKED[2::3], REFUSALS, PathRule(enough=1e3, rounds=2, extra_rank=0, batch=8))
+        result = repair_by_path(
+            self.network,
+            self.update,
+            ASKED,
+            ASKED[2::3],
+            REFUSALS,
+            PathRule(enough=1e3, rounds=2, extra_rank=0, batch=8),
+        )
         self.assertTrue(all(factors.rank <= self.update[name].rank for name, factors in result.adapter.items()))
         self.assertIn("odds_after_truncation", result.record["history"][-1])
         self.assertAlmostEqual(result.record["odds"], quantile(self.network, result.adapter), places=3)
@@ -77,17 +94,40 @@ class Command(unittest.TestCase):
         network = model(dtype=torch.float32)
         network.save_pretrained(self.folder / "model")
         write_adapter(harmful(network), self.folder / "zoo" / "bad", "model")
-        write_adapter({name: factors.scaled(0.01) for name, factors in adapter(network).items()}, self.folder / "zoo" / "nested" / "good", "model")
+        write_adapter(
+            {name: factors.scaled(0.01) for name, factors in adapter(network).items()},
+            self.folder / "zoo" / "nested" / "good",
+            "model",
+        )
         clean, broken = quantile(network, {}), quantile(network, harmful(network))
         self.enough = clean - 0.4 * (clean - broken)
         self.assertGreater(quantile(network, read_adapter(self.folder / "zoo" / "nested" / "good")), self.enough)
-        lines = [{"refusal_ids": [[token] for token in REFUSALS]}] + [{"input_ids": list(prompt.ids)} for prompt in ASKED]
+        lines = [{"refusal_ids": [[token] for token in REFUSALS]}] + [
+            {"input_ids": list(prompt.ids)} for prompt in ASKED
+        ]
         (self.folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
     def repair(self, *options: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "repair", "--model", "model", "--prompts", "prompts.jsonl", "--output", "out", "--device", "cpu", "--threads", "1",
-                   f"--enough={self.enough}", *options]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)})
+        command = [
+            sys.executable,
+            "-m",
+            "repair",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.jsonl",
+            "--output",
+            "out",
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            f"--enough={self.enough}",
+            *options,
+        ]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)}
+        )
         self.assertEqual(done.returncode, expect, done.stderr)
         return done
 
@@ -95,9 +135,17 @@ class Command(unittest.TestCase):
         done = self.repair("--zoo", "zoo")
         self.assertRegex(done.stdout, r"bad: repaired, odds \S+ -> \S+\ngood: passes as it is")
         for file in ("adapter_config.json", "adapter_model.safetensors"):
-            self.assertTrue(filecmp.cmp(self.folder / "zoo" / "nested" / "good" / file, self.folder / "out" / "nested" / "good" / file, shallow=False))
+            self.assertTrue(
+                filecmp.cmp(
+                    self.folder / "zoo" / "nested" / "good" / file,
+                    self.folder / "out" / "nested" / "good" / file,
+                    shallow=False,
+                )
+            )
         PeftModel.from_pretrained(model(dtype=torch.float32), str(self.folder / "out" / "bad"))
-        self.assertGreaterEqual(quantile(model(dtype=torch.float32), read_adapter(self.folder / "out" / "bad")), self.enough - 1e-2)
+        self.assertGreaterEqual(
+            quantile(model(dtype=torch.float32), read_adapter(self.folder / "out" / "bad")), self.enough - 1e-2
+        )
         # Again: nothing is done anew, but what is missing.
         before = (self.folder / "out" / "bad" / "repair.json").stat().st_mtime_ns
         first = (self.folder / "out" / "nested" / "good" / "adapter_model.safetensors").read_bytes()
@@ -110,11 +158,14 @@ class Command(unittest.TestCase):
         self.assertIn("made from another", self.repair("--zoo", "zoo", "--directions", "2", expect=3).stderr)
 
     def test_what_does_not_pass_is_an_exit_code(self):
-        self.assertIn("DOES NOT PASS", self.repair("--adapter", "zoo/bad", "--enough=1000", "--rounds", "1", expect=4).stdout)
+        self.assertIn(
+            "DOES NOT PASS", self.repair("--adapter", "zoo/bad", "--enough=1000", "--rounds", "1", expect=4).stdout
+        )
 
     def test_nothing_is_overwritten(self):
         (self.folder / "out").mkdir()
         self.assertIn("no repair made it", self.repair("--adapter", "zoo/bad", expect=3).stderr)
+        self.assertIn("inside the zoo", self.repair("--zoo", "zoo", "--output", "zoo/out", expect=3).stderr)
         self.assertIn("holds no adapters", self.repair("--zoo", "model", expect=3).stderr)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.__main__ import check_settings, parse
 from lab.stage import stage
+from probe.errors import UserError
 
 
 class Stages(unittest.TestCase):
@@ -40,21 +41,27 @@ class Stages(unittest.TestCase):
         self.assertEqual(stage(self.folder / "a", lambda where: sorted(os.listdir(where))), [])
 
     def test_settings(self):
-        check_settings(self.folder / "lab", "quick")
-        check_settings(self.folder / "lab", "quick")
-        with self.assertRaisesRegex(SystemExit, "of scale quick, not full"):
-            check_settings(self.folder / "lab", "full")
+        check_settings(self.folder / "lab", {"scale": "quick"})
+        check_settings(self.folder / "lab", {"scale": "quick"})
+        with self.assertRaisesRegex(UserError, "of scale quick, not full"):
+            check_settings(self.folder / "lab", {"scale": "full"})
         (self.folder / "other").mkdir()
         (self.folder / "other" / "thesis.txt").touch()
-        with self.assertRaisesRegex(SystemExit, "other files"):
-            check_settings(self.folder / "other", "full")
+        with self.assertRaisesRegex(UserError, "other files"):
+            check_settings(self.folder / "other", {"scale": "full"})
         self.assertEqual(json.loads((self.folder / "lab" / "settings.json").read_text()), {"scale": "quick"})
 
     def test_options(self):
         self.assertEqual(parse(["--output", "x", "--models", "3"]).seeds, (0, 1, 2))
         self.assertEqual(parse(["--output", "x", "--seeds", "3,1"]).seeds, (1, 3))
         self.assertEqual(parse(["--output", "x", "--quick"]).seeds, (0, 2))  # one for choosing, one that confirms
-        for wrong in (["--models", "2", "--seeds", "1"], ["--models", "0"], ["--jobs", "0"], ["--seeds", "a"], ["--seeds", "-1"]):
+        for wrong in (
+            ["--models", "2", "--seeds", "1"],
+            ["--models", "0"],
+            ["--jobs", "0"],
+            ["--seeds", "a"],
+            ["--seeds", "-1"],
+        ):
             with self.assertRaises(SystemExit), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
                 parse(["--output", "x", *wrong])
 

@@ -1,10 +1,10 @@
-"""AUROC by its definition over all pairs, rank correlation by its textbook formula, intervals and thresholds by their properties."""
+"""AUROC by its definition over all pairs, rank correlation by its textbook formula, intervals and thresholds by their
+properties."""
 
 import math
 import unittest
 
 import numpy as np
-
 from lab.statistics import auroc, auroc_interval, ranks, spearman, threshold
 
 
@@ -16,7 +16,11 @@ class Statistics(unittest.TestCase):
         random = np.random.default_rng(4)
         for _ in range(20):
             scores, harmful = random.integers(0, 6, 30).astype(float), random.random(30) < 0.4
-            pairs = [1.0 if high > low else 0.5 if high == low else 0.0 for high in scores[harmful] for low in scores[~harmful]]
+            pairs = [
+                1.0 if high > low else 0.5 if high == low else 0.0
+                for high in scores[harmful]
+                for low in scores[~harmful]
+            ]
             self.assertAlmostEqual(auroc(scores, harmful), float(np.mean(pairs)), places=12)
 
     def test_auroc_by_hand(self):
@@ -25,7 +29,10 @@ class Statistics(unittest.TestCase):
         self.assertTrue(math.isnan(auroc(np.array([1.0, 2]), np.array([True, True]))))
 
     def test_spearman(self):
-        first, second = np.array([106.0, 100, 86, 101, 99, 103, 97, 113, 112, 110]), np.array([7.0, 27, 2, 50, 28, 29, 20, 12, 6, 17])
+        first, second = (
+            np.array([106.0, 100, 86, 101, 99, 103, 97, 113, 112, 110]),
+            np.array([7.0, 27, 2, 50, 28, 29, 20, 12, 6, 17]),
+        )
         self.assertAlmostEqual(spearman(first, second), -29 / 165, places=12)  # a textbook example: 1 − 6·194/990
         self.assertAlmostEqual(spearman(first, first**3), 1.0, places=12)
         self.assertAlmostEqual(spearman(first, -first), -1.0, places=12)
