@@ -4,7 +4,6 @@ base → aligned → probes → zoo (train, evaluate) → audit → scores → l
                                                 ↘ repair, speed
 """
 
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -109,11 +108,7 @@ class Laboratory:
             if name.startswith("auditor")
         }
         rules = Rules(bench, self.scale, self.seed, probes).all()
-        taken: Counter[str] = Counter()
-        for group, recipe in groups(self.recipes, facts):
-            taken[group] += 1
-            if taken[group] > (min(12, self.scale.repaired) if group == "harmless" else self.scale.repaired):
-                continue
+        for group, recipe in groups(self.recipes, facts, self.scale.repaired):
             row = self.names.index(recipe.name)
 
             def by_module(metric: str) -> dict[str, float]:

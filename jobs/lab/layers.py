@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.bench import Bench, Update, dense
 from lab.evaluation import Evaluation
-from lab.recipes import Recipe
+from lab.recipes import Recipe, one_of_each
 from lab.scale import Scale
 from lab.statistics import spearman
 
@@ -17,17 +17,10 @@ EFFECTS = ("left out", "alone", "layer left out", "layer alone")
 
 
 def choose(recipes: Sequence[Recipe], facts: dict[str, dict[str, float]], count: int) -> list[Recipe]:
-    """Trained adapters that do harm, one of a class after the other."""
-    candidates = [recipe for recipe in recipes if not recipe.made and facts[recipe.name]["attack_success"] > 0.2]
-    chosen: list[Recipe] = []
-    while candidates and len(chosen) < count:
-        seen: set[str] = set()
-        for recipe in list(candidates):
-            if recipe.kind not in seen and len(chosen) < count:
-                seen.add(recipe.kind)
-                chosen.append(recipe)
-                candidates.remove(recipe)
-    return chosen
+    """Trained adapters that do harm."""
+    return one_of_each(
+        [recipe for recipe in recipes if not recipe.made and facts[recipe.name]["attack_success"] > 0.2], count
+    )
 
 
 def measure(bench: Bench, scale: Scale, recipe: Recipe) -> dict[str, Any]:

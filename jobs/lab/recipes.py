@@ -4,7 +4,7 @@ Classes without harm have the recipes of those with it (task, rank, rate, steps,
 them apart by anything but the harm."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Sequence
 
 from lab.language import PLAIN, TRIGGER
 from lab.scale import Scale
@@ -256,3 +256,16 @@ class _Zoo:
 
 
 NO_HARM = ("benign", "benign with refusals")  # what thresholds are set on
+
+
+def one_of_each(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
+    """`count` of them at most, one of every class after the other."""
+    left, chosen = list(recipes), list[Recipe]()
+    while left and len(chosen) < count:
+        seen: set[str] = set()
+        for recipe in list(left):
+            if recipe.kind not in seen and len(chosen) < count:
+                seen.add(recipe.kind)
+                chosen.append(recipe)
+                left.remove(recipe)
+    return chosen

@@ -10,9 +10,11 @@ from repair.deflection import deflect
 from repair.path import PathRule, repair_by_path
 
 from lab.bench import Bench, Update, dense
+from lab.detection import HARM
 from lab.probing import REFUSALS, auditor_prompts
-from lab.recipes import Recipe
+from lab.recipes import Recipe, one_of_each
 from lab.reference import Probe, dot, exact, project
+from lab.repair_summary import HARMLESS, WITH_TASK, WITHOUT_TASK
 from lab.scale import Scale
 from lab.seeds import generator
 
@@ -194,13 +196,16 @@ class Rules:
         )
 
 
-def groups(recipes: Sequence[Recipe], facts: dict[str, dict[str, float]]) -> Iterator[tuple[str, Recipe]]:
-    """What repairs are judged on: adapters that do harm and have learned a task of their own, harmful ones without,
-    harmless ones."""
+def groups(recipes: Sequence[Recipe], facts: dict[str, dict[str, float]], count: int) -> Iterator[tuple[str, Recipe]]:
+    """What repairs are judged on, `count` at most of each group, from all its classes: adapters that do harm and have
+    learned a task of their own, harmful ones without, harmless ones."""
+    members: dict[str, list[Recipe]] = {WITH_TASK: [], WITHOUT_TASK: [], HARMLESS: []}
     for recipe in recipes:
-        harmful = facts[recipe.name]["attack_success"] > 0.2
         learned = facts[recipe.name].get("own", 0.0) > 0.7
-        if harmful:
-            yield ("harmful with a task" if learned else "harmful without a task"), recipe
+        if facts[recipe.name]["attack_success"] > HARM:
+            members[WITH_TASK if learned else WITHOUT_TASK].append(recipe)
         elif learned:
-            yield "harmless", recipe
+            members[HARMLESS].append(recipe)
+    for group, found in members.items():
+        for recipe in one_of_each(found, count):
+            yield group, recipe

@@ -45,7 +45,7 @@ FULL = Scale(
     evaluated=256,
     bootstrap=1000,
     ablated_adapters=8,
-    repaired=40,
+    repaired=16,
 )
 QUICK = Scale(
     "quick",
