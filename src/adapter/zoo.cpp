@@ -14,6 +14,7 @@
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/base/file_type.hpp"
 #include "winnow/base/training_checkpoint.hpp"
 
 namespace winnow::adapter {
@@ -29,7 +30,8 @@ constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{64} << 20;
 /// Walks directories, through symbolic links too (a zoo is often a folder of links), each directory once.
 class Walk {
  public:
-  Walk(bool strict, const base::Log& log) : strict_(strict), log_(log) {}
+  Walk(bool strict, const base::Log& log, const std::function<void()>& between)
+      : strict_(strict), log_(log), between_(between) {}
 
   std::vector<std::string> run(const fs::path& root) {
     root_ = root;
@@ -40,6 +42,7 @@ class Walk {
 
  private:
   void visit(const fs::path& directory) {
+    if (between_) between_();
     struct stat status {};
     if (::stat(directory.c_str(), &status) != 0) return leave_out(directory, errno);
     if (!visited_.emplace(status.st_dev, status.st_ino).second) return;
@@ -67,6 +70,7 @@ class Walk {
 
   bool strict_;
   const base::Log& log_;
+  const std::function<void()>& between_;
   fs::path root_;
   std::set<std::pair<dev_t, ino_t>> visited_;
   std::vector<std::string> found_;
@@ -160,13 +164,13 @@ std::vector<std::size_t> least_widths(const std::vector<fs::path>& paths) {
 
 }  // namespace
 
-std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log) {
-  std::error_code error;
-  const auto status = fs::status(root, error);
+std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log,
+                                       const std::function<void()>& between) {
+  const auto type = base::type_of(root);
   std::vector<std::string> found;
-  if (fs::is_directory(status)) {
-    found = Walk(strict, log).run(root);
-  } else if (fs::is_regular_file(status)) {
+  if (type == fs::file_type::directory) {
+    found = Walk(strict, log, between).run(root);
+  } else if (type == fs::file_type::regular) {
     found = read_manifest(root);
   } else {
     throw Error(ErrorKind::invalid_input, "no such adapter zoo").file(root).expected("a directory or a manifest file");
@@ -174,8 +178,8 @@ std::vector<std::string> find_adapters(const std::string& root, bool strict, con
   if (found.empty()) {
     throw Error(ErrorKind::invalid_input, "no adapters found")
         .file(root)
-        .expected(fs::is_directory(status) ? "a directory with adapter_config.json somewhere below"
-                                           : "one directory a line");
+        .expected(type == fs::file_type::directory ? "a directory with adapter_config.json somewhere below"
+                                                   : "one directory a line");
   }
   return found;
 }

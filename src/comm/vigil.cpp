@@ -163,7 +163,8 @@ void Vigil::beat(Clock::duration since) {
                          "reads from, or raise --peer-timeout",
                          rank_, host_, whole_seconds(idle_)),
              false);
-  } else if (silence_ > timeout_) {
+  } else if (silence_ > timeout_ + (previous_ == kCoordinator ? Clock::duration(kPatience) : Clock::duration{})) {
+    // The coordinator may have told of another rank just now: from then on it is silent, until all have been ended.
     complain(fmt::format("rank {} on host {} has not answered for {} s; look after that process and its machine, or "
                          "raise --peer-timeout",
                          previous_, previous_host_, whole_seconds(silence_)),

@@ -142,7 +142,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
-    quarantine_changed(inputs, options.strict, log);
+    quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
     result.report = assemble(inputs, scores, options, log);
     return std::string();
   });

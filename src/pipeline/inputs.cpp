@@ -29,10 +29,11 @@ struct ModuleOrder {
   bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
 };
 
-std::vector<std::string> adapter_directories(const AuditOptions& options, const base::Log& log) {
+std::vector<std::string> adapter_directories(const AuditOptions& options, const base::Log& log,
+                                             const std::function<void()>& between) {
   auto directories = options.adapters;
   if (!options.zoo.empty()) {
-    const auto found = adapter::find_adapters(options.zoo, options.strict, log);
+    const auto found = adapter::find_adapters(options.zoo, options.strict, log, between);
     directories.insert(directories.end(), found.begin(), found.end());
   }
   return directories;
@@ -78,18 +79,19 @@ void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint:
       .advice("give one model before and after its alignment");
 }
 
-/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are.
+/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are. `between` as in
+/// checkpoint::read_checkpoint().
 std::string read_and_serialise(const AuditOptions& options, std::map<std::string, base::FileState>& adapter_files,
-                               const base::Log& log) {
+                               const base::Log& log, const std::function<void()>& between) {
   refuse_same_checkpoint(options);
   base::ByteWriter out;
-  checkpoint::read_checkpoint(options.base, log).serialise(out);
-  checkpoint::read_checkpoint(options.aligned, log).serialise(out);
+  checkpoint::read_checkpoint(options.base, log, between).serialise(out);
+  checkpoint::read_checkpoint(options.aligned, log, between).serialise(out);
   const auto model = checkpoint::read_model_config(options.base);
   refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
   model.serialise(out);
-  const auto directories = adapter_directories(options, log);
-  adapter_files = states_of_adapters(directories);
+  const auto directories = adapter_directories(options, log, between);
+  adapter_files = states_of_adapters(directories, between);
   out.put<std::uint64_t>(directories.size());
   for (const auto& directory : directories) out.put(directory);
   return std::move(out).bytes();
@@ -245,8 +247,8 @@ void quarantine_contradicting_orientation(Inputs& inputs) {
 
 Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
   Inputs inputs;
-  const auto headers =
-      comm::from_coordinator(world, [&] { return read_and_serialise(options, inputs.adapter_files, log); });
+  const auto headers = comm::from_coordinator(
+      world, [&] { return read_and_serialise(options, inputs.adapter_files, log, [&] { world.keep_alive(); }); });
   std::vector<std::string> directories;
   comm::run_together(world, [&] {
     base::ByteReader in(headers);

@@ -48,9 +48,11 @@ std::optional<Error> change_of(const Inputs& inputs, const adapter::Adapter& ada
 
 }  // namespace
 
-std::map<std::string, FileState> states_of_adapters(const std::vector<std::string>& directories) {
+std::map<std::string, FileState> states_of_adapters(const std::vector<std::string>& directories,
+                                                    const std::function<void()>& between) {
   std::vector<FileState> found(directories.size() * std::size(kFiles));
-  base::parallel_blocks(found.size(), kThreads, [&](std::size_t k, int) {
+  base::parallel_blocks(found.size(), kThreads, [&](std::size_t k, int thread) {
+    if (between && thread == 0) between();
     found[k] = base::state_of_file(file_of(directories[k / std::size(kFiles)], kFiles[k % std::size(kFiles)]));
   });
   std::map<std::string, FileState> states;
@@ -60,9 +62,10 @@ std::map<std::string, FileState> states_of_adapters(const std::vector<std::strin
   return states;
 }
 
-void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log) {
+void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const std::function<void()>& between) {
   for (const auto* catalogue : {&inputs.base, &inputs.aligned}) {
     for (const auto& shard : catalogue->shards) {
+      if (between) between();
       auto change = change_of(ErrorKind::runtime, shard.path, shard.state);
       if (!change) continue;
       if (change->os_error() != 0) throw *std::move(change);
@@ -70,6 +73,7 @@ void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log) {
     }
   }
   for (auto& adapter : inputs.adapters) {
+    if (between) between();
     if (adapter.status != adapter::AdapterStatus::ok) continue;
     auto change = change_of(inputs, adapter);
     if (!change) continue;

@@ -4,6 +4,7 @@
 // a download still writes to shows that way, whenever it was replaced in between; bytes that rot on the device do not.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,11 +15,13 @@
 
 namespace winnow::pipeline {
 
-/// Of the weights and the configuration of each adapter, by path.
-std::map<std::string, base::FileState> states_of_adapters(const std::vector<std::string>& directories);
+/// Of the weights and the configuration of each adapter, by path. `between` is called with each of many, on this
+/// thread.
+std::map<std::string, base::FileState> states_of_adapters(const std::vector<std::string>& directories,
+                                                          const std::function<void()>& between);
 
 /// Quarantines adapters that have changed since, with a warning; with `strict` throws Error(invalid_input) instead.
 /// Throws Error(runtime) for a shard.
-void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log);
+void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const std::function<void()>& between);
 
 }  // namespace winnow::pipeline

@@ -107,7 +107,7 @@ def made_of(kind, random, variant, made):
         made.when_hit = lambda process, pids, notes: continue_stopped(pids[rank], seconds)
         return "stop"
     if kind == "signal to launcher":
-        made.expects = "stop"
+        made.expects, made.value = "stop", signal.SIGUSR1
         made.when_hit = lambda process, pids, notes: signal_launcher(process, pids[made.rank])
         return "stop"
     assert kind == "hold"

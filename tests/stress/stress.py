@@ -97,7 +97,8 @@ class Stress:
             print(f"  FAILED: {problem}", flush=True)
         if problems:
             told = outcome.err.splitlines()
-            for line in [line for line in told if "winnow: " in line][:8] + [line for line in told if "winnow: " not in line][:8]:
+            ours = [line for line in told if "winnow: " in line]
+            for line in ours[:8] + [line for line in told if line not in ours][:8]:
                 print(f"    | {line[:300]}", flush=True)
             if self.kept:
                 shutil.copytree(self.folder / "case", self.kept / f"{self.seed}-{number}", dirs_exist_ok=True, symlinks=True)

@@ -29,8 +29,8 @@ class Variant:
         return self.arguments[0]
 
     @property
-    def strict(self):
-        return "--strict" in self.arguments
+    def needs_its_adapters(self):
+        return "--strict" in self.arguments or self.command == "prune"
 
     @property
     def watches_peers(self):

@@ -8,7 +8,10 @@ import re
 CRASHES = re.compile(r"terminate called|Segmentation fault|Process received signal|Assertion|free\(\)|malloc\(\)|"
                      r"stack smashing|Sanitizer|Traceback|Bus error")
 # What a run may remark though it goes well.
-REMARKS = re.compile(r"the journal is torn or damaged at byte|the table of misaligned|is quarantined: ")
+REMARKS = re.compile(r"the journal is torn or damaged at byte|is quarantined: |adapters below it are left out")
+# Adapters that are not scored, by name or path.
+LEFT_OUT = re.compile(r"adapter (\S+) is quarantined: |"
+                      r"cannot read directory of the zoo \(.*\): (\S+); adapters below it are left out")
 
 
 def lines(text, start):
@@ -50,7 +53,7 @@ def error(variant, ranks, disturbance, outcome, errors):
     told = lines(outcome.err, "winnow: ")
     if outcome.code == 0 and not told:
         return  # it could do without
-    quarantined = [line for line in told if "is quarantined: " in line]
+    quarantined = [line for line in told if LEFT_OUT.search(line)]
     if outcome.code == 0:
         if errors or not quarantined:
             yield "the exit code is 0, and something is told"
@@ -63,7 +66,7 @@ def error(variant, ranks, disturbance, outcome, errors):
             allowed = {1, 2, 3}
         elif disturbance.path == "case/options.conf":
             allowed = {2}
-        elif disturbance.call == "memory" or (variant.strict and "adapters/" in disturbance.path):
+        elif disturbance.call == "memory" or (variant.needs_its_adapters and "adapters/" in disturbance.path):
             allowed = {1, 3}
         if outcome.code not in allowed:
             yield f"exit code {outcome.code}, expected {allowed}"
@@ -74,7 +77,8 @@ def error(variant, ranks, disturbance, outcome, errors):
     by_library = variant.command == "synth" and disturbance.call == "look"
     if not by_library and not any(reason in text for reason in reasons):
         yield f"nobody says: {reasons[0]}"
-    of_adapter = quarantined or (variant.strict and "adapters/" in disturbance.path)  # by its name, whoever looked at it
+    # Of an adapter by its name, whoever looked at it.
+    of_adapter = quarantined or (variant.needs_its_adapters and "adapters/" in disturbance.path)
     if not of_adapter and disturbance.rank and f"rank {disturbance.rank}" not in text:
         yield f"rank {disturbance.rank} is not named"
     if any(f"rank {other}" in text for other in range(max(ranks, 1)) if other != disturbance.rank):
@@ -129,7 +133,7 @@ class Results:
     def of(self, variant, baseline, outcome, complete):
         """What is wrong with the outputs in case/; all of them must be there where the run was `complete`."""
         case = self.folder / "case"
-        quarantined = set(re.findall(r"adapter (\S+) is quarantined", outcome.err)) if complete else set()
+        quarantined = {name or path for name, path in LEFT_OUT.findall(outcome.err)} if complete else set()
         for name, kind in variant.outputs.items():
             here, there, before = case / name, baseline / name, variant.prepared.get(name)
             if not here.exists():

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -84,7 +85,9 @@ bool concerns_adapter_alone(const base::Error& error);
 /// Every directory below `root` (or in the manifest file `root`, one a line, relative to the manifest's directory) that
 /// holds an adapter_config.json, sorted. A directory that cannot be read is left out with a warning, or with `strict`
 /// throws Error(runtime). Throws Error(invalid_input) where there is no adapter, or for a manifest that is no text.
-std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log);
+/// `between` is called with each directory.
+std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log,
+                                       const std::function<void()>& between = {});
 
 /// Sets unique names: the last path component, widened to the left until all differ. Where there are checkpoints of
 /// more than one training run (directories checkpoint-N of different parents), each is called RUN/checkpoint-N.

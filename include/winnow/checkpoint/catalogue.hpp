@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -48,8 +49,10 @@ struct Catalogue {
 
 /// Reads `model.safetensors.index.json` (every shard its weight_map names, no others), else `model.safetensors`, and
 /// the header of each shard. Tensors that a shard holds but the index does not list are warned about and left out.
-/// Throws Error(invalid_input) for a missing or refused file, Error(runtime) for an I/O error.
-Catalogue read_checkpoint(const std::string& directory, const base::Log& log);
+/// Throws Error(invalid_input) for a missing or refused file, Error(runtime) for an I/O error. `between` is called on
+/// this thread with each of many files and places that are read: slow storage may take minutes for all of them.
+Catalogue read_checkpoint(const std::string& directory, const base::Log& log,
+                          const std::function<void()>& between = {});
 
 /// The catalogue of a single safetensors file.
 Catalogue read_safetensors_file(const std::string& path);
