@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -17,6 +18,8 @@ Error io_error(std::string what, std::string_view path, int error_number) {
   return Error(ErrorKind::runtime, std::move(what)).file(path).os_error(error_number);
 }
 
+std::atomic<std::uint64_t> finished_calls{0};
+
 // Retried where a signal came between.
 template <class Call>
 auto restarted(Call call) {
@@ -24,6 +27,7 @@ auto restarted(Call call) {
   do {
     result = call();
   } while (result < 0 && errno == EINTR);
+  finished_calls.fetch_add(1, std::memory_order_relaxed);
   return result;
 }
 
@@ -45,6 +49,8 @@ File create_temporary_sibling(const std::string& path) {
 }
 
 }  // namespace
+
+std::uint64_t finished_file_calls() noexcept { return finished_calls.load(std::memory_order_relaxed); }
 
 File File::open_for_reading(const std::string& path) {
   struct stat status {};

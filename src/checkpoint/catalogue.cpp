@@ -110,15 +110,13 @@ class CatalogueBuilder {
   base::Sha256 hash_;
 };
 
-Catalogue read_sharded(const std::string& directory, const std::string& index_path, const base::Log& log,
-                       const std::function<void()>& between) {
+Catalogue read_sharded(const std::string& directory, const std::string& index_path, const base::Log& log) {
   const auto weight_map = parse_shard_index(base::read_text_file(index_path, kMaxHeaderBytes), index_path);
   std::map<std::string, std::vector<std::string_view>> tensors_of_shard;
   for (const auto& [tensor, shard] : weight_map) tensors_of_shard[shard].push_back(tensor);
 
   CatalogueBuilder builder(directory);
   for (const auto& [shard, listed] : tensors_of_shard) {
-    if (between) between();
     const auto path = inside(directory, shard);
     if (!is_present(path)) {
       throw refused("shard is missing", path)
@@ -149,10 +147,9 @@ Catalogue read_sharded(const std::string& directory, const std::string& index_pa
   return builder.finish();
 }
 
-Catalogue read_headers(const std::string& directory, const base::Log& log, const std::function<void()>& between) {
+Catalogue read_headers(const std::string& directory, const base::Log& log) {
   require_directory(directory);
-  if (const auto index = inside(directory, kIndexName); is_present(index))
-    return read_sharded(directory, index, log, between);
+  if (const auto index = inside(directory, kIndexName); is_present(index)) return read_sharded(directory, index, log);
   const auto single = inside(directory, kSingleName);
   if (!is_present(single)) throw no_checkpoint(directory);
   CatalogueBuilder builder(directory);
@@ -217,9 +214,9 @@ Catalogue Catalogue::deserialise(base::ByteReader& in) {
   return catalogue;
 }
 
-Catalogue read_checkpoint(const std::string& directory, const base::Log& log, const std::function<void()>& between) {
-  auto catalogue = read_headers(directory, log, between);
-  catalogue.sample = sample_of(catalogue, between);
+Catalogue read_checkpoint(const std::string& directory, const base::Log& log) {
+  auto catalogue = read_headers(directory, log);
+  catalogue.sample = sample_of(catalogue);
   return catalogue;
 }
 

@@ -31,7 +31,7 @@ std::string middle_of(const base::File& file, const TensorLocation& tensor) {
 
 }  // namespace
 
-std::string sample_of(const Catalogue& catalogue, const std::function<void()>& between) {
+std::string sample_of(const Catalogue& catalogue) {
   const std::size_t tensors = catalogue.tensors.size(), sampled = std::min(tensors, kMostSampled);
   std::vector<Places> by_shard(catalogue.shards.size());
   std::vector<std::string> samples(sampled);
@@ -45,8 +45,7 @@ std::string sample_of(const Catalogue& catalogue, const std::function<void()>& b
     if (places.empty()) continue;
     const auto file = base::File::open_for_reading(catalogue.shards[shard].path);
     ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_RANDOM);  // what lies around them is not wanted
-    base::parallel_blocks(places.size(), kThreads, [&](std::size_t k, int thread) {
-      if (between && thread == 0) between();
+    base::parallel_blocks(places.size(), kThreads, [&](std::size_t k, int) {
       const auto& [place, tensor] = places[k];
       samples[place] = tensor->first + '\0' + middle_of(file, tensor->second);
     });

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "winnow/base/file.hpp"
+
 namespace winnow::comm {
 
 Progress::Usage Progress::usage() {
@@ -10,7 +12,8 @@ Progress::Usage Progress::usage() {
   const auto time = [](const timeval& value) {
     return std::chrono::seconds(value.tv_sec) + std::chrono::microseconds(value.tv_usec);
   };
-  return {time(all.ru_utime) + time(all.ru_stime), all.ru_inblock + all.ru_oublock + all.ru_majflt};
+  return {time(all.ru_utime) + time(all.ru_stime),
+          static_cast<std::uint64_t>(all.ru_inblock + all.ru_oublock + all.ru_majflt) + base::finished_file_calls()};
 }
 
 bool Progress::made(std::chrono::steady_clock::time_point now) {

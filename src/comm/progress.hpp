@@ -4,11 +4,13 @@
 #include <sys/resource.h>
 
 #include <chrono>
+#include <cstdint>
 
 namespace winnow::comm {
 
 /// Work that goes on uses the processor or moves data; one that waits for storage that hangs, or for a lock, does
-/// neither. That holds for every stage and library, without their help.
+/// neither. That holds for every stage and library, without their help. The system does not see all: what it reads from
+/// its own memory, or from some network file systems, is no transfer to it. So reads that come back count as well.
 class Progress {
  public:
   /// Processor time that counts: less is what threads use that wait and look after other things meanwhile.
@@ -24,7 +26,7 @@ class Progress {
  private:
   struct Usage {
     std::chrono::microseconds processor{};  // of all threads
-    long transfers = 0;                     // blocks read and written, pages read in
+    std::uint64_t transfers = 0;            // blocks read and written, pages read in, calls for files that came back
   };
   static Usage usage();
 

@@ -79,14 +79,14 @@ void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint:
       .advice("give one model before and after its alignment");
 }
 
-/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are. `between` as in
-/// checkpoint::read_checkpoint().
+/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are. `between` is called with
+/// each of many directories and files that are looked at.
 std::string read_and_serialise(const AuditOptions& options, std::map<std::string, base::FileState>& adapter_files,
                                const base::Log& log, const std::function<void()>& between) {
   refuse_same_checkpoint(options);
   base::ByteWriter out;
-  checkpoint::read_checkpoint(options.base, log, between).serialise(out);
-  checkpoint::read_checkpoint(options.aligned, log, between).serialise(out);
+  checkpoint::read_checkpoint(options.base, log).serialise(out);
+  checkpoint::read_checkpoint(options.aligned, log).serialise(out);
   const auto model = checkpoint::read_model_config(options.base);
   refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
   model.serialise(out);

@@ -11,6 +11,7 @@
 
 #include "comm/progress.hpp"
 #include "mpi/shared_directory.hpp"
+#include "winnow/base/file.hpp"
 #include "winnow/comm/communicator.hpp"
 
 namespace winnow::comm {
@@ -166,6 +167,17 @@ TEST(Progress, IsProcessorTimeThatCounts) {
   progress.restart(now += 1h);
   compute(2 * Progress::kLeastTime);
   EXPECT_TRUE(progress.made(now + 1s)) << "the hour is not counted";
+}
+
+TEST(Progress, IsAReadThatComesBack) {
+  const auto file = base::File::open_for_reading("/proc/self/exe");
+  Progress progress;
+  auto now = Clock::now();
+  while (progress.made(now += 1h)) {  // until nothing else is seen
+  }
+  std::byte some[1];
+  file.read_some(0, some);
+  EXPECT_TRUE(progress.made(now += 1h)) << "from memory, in next to no time";
 }
 
 }  // namespace

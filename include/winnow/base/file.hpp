@@ -52,6 +52,10 @@ class File {
   int descriptor_ = -1;
 };
 
+/// Calls of the system by all files of this process that have come back so far: as long as they do, storage answers,
+/// however slowly. Like what the system counts of a process: one number for all of it.
+std::uint64_t finished_file_calls() noexcept;
+
 /// Flushes the names in a directory to the device, as far as the file system can.
 void sync_directory(const std::string& directory);
 

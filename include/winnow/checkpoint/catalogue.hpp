@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -49,10 +48,8 @@ struct Catalogue {
 
 /// Reads `model.safetensors.index.json` (every shard its weight_map names, no others), else `model.safetensors`, and
 /// the header of each shard. Tensors that a shard holds but the index does not list are warned about and left out.
-/// Throws Error(invalid_input) for a missing or refused file, Error(runtime) for an I/O error. `between` is called on
-/// this thread with each of many files and places that are read: slow storage may take minutes for all of them.
-Catalogue read_checkpoint(const std::string& directory, const base::Log& log,
-                          const std::function<void()>& between = {});
+/// Throws Error(invalid_input) for a missing or refused file, Error(runtime) for an I/O error.
+Catalogue read_checkpoint(const std::string& directory, const base::Log& log);
 
 /// The catalogue of a single safetensors file.
 Catalogue read_safetensors_file(const std::string& path);
