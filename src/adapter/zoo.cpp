@@ -48,12 +48,19 @@ class Walk {
     if (!visited_.emplace(status.st_dev, status.st_ino).second) return;
     std::error_code error;
     std::vector<fs::path> below;
-    for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-      std::error_code ignored;  // a dangling link is no directory
-      const auto name = entry->path().filename().string();
-      if (name == "adapter_config.json") found_.push_back(directory.string());
-      if (!name.starts_with('.') && entry->is_directory(ignored)) below.push_back(entry->path());
-    }
+    bool holds_adapter = false;
+    do {  // anew where a signal came between, which network file systems may let through
+      error.clear();
+      below.clear();
+      holds_adapter = false;
+      for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+        std::error_code ignored;  // a dangling link is no directory
+        const auto name = entry->path().filename().string();
+        holds_adapter |= name == "adapter_config.json";
+        if (!name.starts_with('.') && entry->is_directory(ignored)) below.push_back(entry->path());
+      }
+    } while (error == std::errc::interrupted);
+    if (holds_adapter) found_.push_back(directory.string());
     if (error) leave_out(directory, error.value());
     std::sort(below.begin(), below.end());  // which of two links to one directory is taken must not depend on chance
     for (const auto& child : below) visit(child);
