@@ -224,7 +224,7 @@ outlast() {
   make_family 4
   for ranks in 1 2 3 4 5 8; do
     rm -f report.h5
-    start "* read *.safetensors 1+ delay 400" $ranks "${audit[@]}" --peer-timeout 1 --report report.h5
+    start "* read *.safetensors 1+ delay 150" $ranks "${audit[@]}" --peer-timeout 1 --report report.h5
     end_run
     check "$ranks ranks: exit code $code" test $code = 0
     same_as_whole "$ranks ranks" report.h5
