@@ -50,14 +50,17 @@ std::optional<Error> change_of(const Inputs& inputs, const adapter::Adapter& ada
 
 std::map<std::string, FileState> states_of_adapters(const std::vector<std::string>& directories,
                                                     const std::function<void()>& between) {
-  std::vector<FileState> found(directories.size() * std::size(kFiles));
+  std::vector<std::optional<FileState>> found(directories.size() * std::size(kFiles));
   base::parallel_blocks(found.size(), kThreads, [&](std::size_t k, int thread) {
     if (between && thread == 0) between();
-    found[k] = base::state_of_file(file_of(directories[k / std::size(kFiles)], kFiles[k % std::size(kFiles)]));
+    const auto state = base::state_of_file(file_of(directories[k / std::size(kFiles)], kFiles[k % std::size(kFiles)]));
+    // One that cannot be looked at just now is opened next, which tells why, or goes well.
+    if (state != FileState{} || errno == ENOENT || errno == ENOTDIR) found[k] = state;
   });
   std::map<std::string, FileState> states;
   for (std::size_t k = 0; k < found.size(); ++k) {
-    states.emplace(file_of(directories[k / std::size(kFiles)], kFiles[k % std::size(kFiles)]), found[k]);
+    if (!found[k]) continue;
+    states.emplace(file_of(directories[k / std::size(kFiles)], kFiles[k % std::size(kFiles)]), *found[k]);
   }
   return states;
 }
