@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "winnow/base/error.hpp"
 #include "winnow/compute/alignment_pass.hpp"
@@ -18,6 +19,13 @@ inline bool is_built(compute::Backend backend) {
     if (std::string(error.what()).find("built without libtorch") == std::string::npos) throw;
     return false;
   }
+}
+
+/// All that this build has.
+inline std::vector<compute::Backend> built_backends() {
+  std::vector<compute::Backend> backends{compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch};
+  std::erase_if(backends, [](compute::Backend backend) { return !is_built(backend); });
+  return backends;
 }
 
 class BackendTest : public ::testing::TestWithParam<compute::Backend> {

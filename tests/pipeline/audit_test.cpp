@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/expect_error.hpp"
+#include "compute/built_backend.hpp"
 #include "pipeline/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
@@ -113,7 +114,7 @@ TEST_F(Audit, AWeightThatIsHugeIsNamedOnEveryBackendAndItsModuleNeverPruned) {
   const std::string adapter = family.write_adapter("one", TinyFamily::adapter(1));
   for (const float huge : {0x1.FEp63F, -3.39e38F, 1e18F}) {  // 0x5f7f in bfloat16, 0xff7f, and what V^2 still holds
     family.base[TinyFamily::weight(5)].values[17] = huge;
-    for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+    for (const auto backend : test::built_backends()) {
       auto options = family.options({adapter});
       options.backend = backend;
       options.policy = {select::Policy::Kind::prune_top, 8};
@@ -136,7 +137,7 @@ TEST_F(Audit, AStepTooSmallToComputeWithIsFlaggedForWhatItIsOnEveryBackend) {
   std::fill(base.values.begin(), base.values.end(), 0.0F);
   auto& aligned = family.aligned[TinyFamily::weight(3)] = base;
   aligned.values[7] = 1e-25F;
-  for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+  for (const auto backend : test::built_backends()) {
     auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
     options.backend = backend;
     said.clear();
@@ -164,7 +165,7 @@ TEST_F(Audit, FactorsOfEverySizeAreScoredAsTheReferenceScoresThem) {
                                           family.write_adapter("wide", scaled(0x1p-100F, 0x1p100F)),
                                           family.write_adapter("huge", scaled(0x1p90F, 0x1p110F)),
                                           family.write_adapter("tiny", scaled(0x1p-30F, 0x1p-100F))};
-  for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+  for (const auto backend : test::built_backends()) {
     auto options = family.options(adapters);
     options.backend = backend;
     options.element_statistics = true;
@@ -223,7 +224,7 @@ class FaultyPass final : public compute::AlignmentPass {
 TEST_F(Audit, PassesThatContradictEachOtherAreNoticed) {
   auto options = family.options(
       {family.write_adapter("one", TinyFamily::adapter(1)), family.write_adapter("two", TinyFamily::adapter(2))});
-  for (const auto backend : {compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch}) {
+  for (const auto backend : test::built_backends()) {
     options.backend = backend;
     options.make_pass = [](const compute::PassOptions& pass) { return compute::make_alignment_pass(pass); };
     said.clear();
