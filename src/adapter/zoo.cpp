@@ -70,7 +70,7 @@ class Walk {
   void leave_out(const fs::path& directory, int error_number) const {
     auto error =
         Error(ErrorKind::runtime, "cannot read directory of the zoo").file(directory.string()).os_error(error_number);
-    if (directory == root_) throw error;
+    if (directory == root_) throw std::move(error);
     if (strict_) throw std::move(error).advice("leave out --strict to score what can be found");
     log_.warn(std::move(error).advice("adapters below it are left out").what());
   }
@@ -85,7 +85,7 @@ class Walk {
 
 /// A manifest that is something else (weights, UTF-16) would be thousands of adapters that do not exist.
 void refuse_binary(std::string_view text, const fs::path& file) {
-  const auto refused = [&](std::string found) {
+  const auto refused = [&](const std::string& found) {
     return Error(ErrorKind::invalid_input, "manifest is not a text file")
         .file(file.string())
         .expected("one adapter directory a line, found " + found)

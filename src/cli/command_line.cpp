@@ -56,7 +56,7 @@ po::variables_map parse_words(const CommandLine& line, const std::vector<std::st
   if (values.count(kExtraWords) != 0) {
     auto error = usage_error(
         line, fmt::format("unexpected argument {}", values[kExtraWords].as<std::vector<std::string>>().front()));
-    if (values.count("adapter") == 0 || line.options.find_nothrow("zoo", false) == nullptr) throw error;
+    if (values.count("adapter") == 0 || line.options.find_nothrow("zoo", false) == nullptr) throw std::move(error);
     // What a shell makes of --adapter zoo/*
     throw std::move(error)
         .expected("one directory after each --adapter")

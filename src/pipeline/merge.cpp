@@ -73,11 +73,11 @@ bool about_equal(double a, double b) {
   return (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= kSameNorm * std::max(std::fabs(a), std::fabs(b));
 }
 
-Error of_different_weights(const ReportPart& part, const report::ModuleRow& module, std::string expected) {
+Error of_different_weights(const ReportPart& part, const report::ModuleRow& module, const std::string& expected) {
   return Error(ErrorKind::invalid_input, "the reports are of different weights")
       .file(part.path)
       .tensor(module.name)
-      .expected(std::move(expected));
+      .expected(expected);
 }
 
 /// That passes disagree is of a run and of its adapters, not of the weights.
