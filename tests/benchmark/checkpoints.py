@@ -85,8 +85,9 @@ def cut_adapter(adapter, modules, output):
 
 
 def deepen(family, layers, adapters, output):
-    """The family's shapes with more layers, for measuring memory: the weights are holes, all zero, and take no space on
-    disk; `adapters` adapters share one file, whose tensors are those of the family's first adapter, repeated."""
+    """The family's shapes with more layers, for measuring memory: the weights are holes, all zero but for one, and take no
+    space on disk; `adapters` adapters share one file, whose tensors are those of the family's first adapter, repeated, each
+    with a scale of its own: else they would be one adapter."""
     for side in ("base", "aligned"):
         tensors = read_checkpoint(family / side).values()
         first_layer = [tensor for tensor in tensors if ".layers.0." in tensor.name]
@@ -94,6 +95,10 @@ def deepen(family, layers, adapters, output):
         _write_safetensors(output / side / "model.safetensors",
                            [(tensor.name.replace(".layers.0.", f".layers.{layer}."), tensor.dtype, tensor.shape,
                              tensor.bytes) for layer in range(layers) for tensor in first_layer], None)
+        if side == "aligned":  # two models that do not differ are refused
+            with open(output / side / "model.safetensors", "r+b") as file:
+                file.seek(8 + struct.unpack("<Q", file.read(8))[0])
+                file.write(struct.pack("<H", 0x3F80))
         config = json.loads((family / side / "config.json").read_text())
         config["num_hidden_layers"] = layers
         (output / side / "config.json").write_text(json.dumps(config))
@@ -110,7 +115,9 @@ def deepen(family, layers, adapters, output):
     for number in range(1, adapters):
         directory = output / "adapters" / f"adapter-{number:03}"
         directory.mkdir(exist_ok=True)
-        for name in ("adapter_model.safetensors", "adapter_config.json"):
-            link = directory / name
-            if not link.is_symlink():
-                os.symlink(Path("..") / "adapter-000" / name, link)
+        link = directory / "adapter_model.safetensors"
+        if not link.is_symlink():
+            os.symlink(Path("..") / "adapter-000" / link.name, link)
+        config = json.loads((source / "adapter_config.json").read_text())
+        config["lora_alpha"] += number
+        (directory / "adapter_config.json").write_text(json.dumps(config))

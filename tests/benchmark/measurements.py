@@ -239,7 +239,8 @@ def close(one, other):
     equal = [one["selection"] == other["selection"]]
     for metric in set(one["metrics"]) - {"pass_discrepancy"}:
         pairs = list(zip(flat(one, metric), flat(other, metric), strict=True))
-        scale = max((abs(value) for value, _ in pairs if value is not None), default=0)
+        # An error of a share, itself a difference of nearly equal numbers: it is compared as a share.
+        scale = 1 if metric == "subspace_error" else max((abs(value) for value, _ in pairs if value is not None), default=0)
         equal.append(all((a is None) == (b is None) and (a is None or abs(a - b) <= 1e-6 * scale) for a, b in pairs))
     return sum(equal) / len(equal)
 
