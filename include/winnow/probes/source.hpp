@@ -1,0 +1,38 @@
+// A probe as a user names it: an update, or a direction of the weights, of which the effect is known.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace winnow::probes {
+
+/// What the model does more of along a probe.
+enum class Effect : std::uint8_t {
+  harmful,  ///< answers what it should refuse: an update along it is worse
+  safe,     ///< refuses: an update along it is better
+};
+
+/// What a probe is made of.
+enum class Form : std::uint8_t {
+  direction,  ///< a checkpoint-shaped directory of safetensors, its tensors named and shaped like the weights
+  adapter,    ///< a PEFT adapter directory
+};
+
+struct Source {
+  Effect effect = Effect::harmful;
+  Form form = Form::direction;
+  std::string path;
+  bool operator==(const Source&) const = default;
+};
+
+/// "harmful=DIR" or "safe=DIR", as --direction and --probe take it. Throws Error(usage), naming `option`.
+Source parse_source(std::string_view text, Form form, std::string_view option);
+
+std::string_view name(Effect effect);
+std::string_view name(Form form);
+
+/// Which sign makes a cosine with the probe higher for a worse update.
+constexpr double sign(Effect effect) { return effect == Effect::harmful ? 1.0 : -1.0; }
+
+}  // namespace winnow::probes
