@@ -16,9 +16,10 @@ CommandLine command_line() {
   CommandLine line;
   line.command = "audit";
   line.usage =
-      "usage: winnow audit --base DIR --aligned DIR --adapter DIR ... --report FILE.h5 [options]\n\n"
-      "Scores every LoRA layer of the adapters, selects globally, writes a report and, with --repair,\n"
-      "pruned adapters.";
+      "usage: winnow audit --direction harmful=DIR --zoo DIR --report FILE.h5 [options]\n"
+      "       winnow audit --base DIR --aligned DIR --adapter DIR ... --report FILE.h5 [options]\n\n"
+      "Compares every LoRA layer of the adapters with directions or adapters of known effect, or with what\n"
+      "alignment did to the weights; selects globally, writes a report and, with --repair, pruned adapters.";
   add_audit_options(line.options);
   po::options_description output("Output", kHelpColumns);
   add_output_options(output);

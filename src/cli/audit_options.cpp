@@ -59,6 +59,11 @@ void add_audit_options(po::options_description& options) {
   input.add_options()                                                                //
       ("base", text_value("DIR"), "checkpoint directory of the base model")          //
       ("aligned", text_value("DIR"), "checkpoint directory of its aligned version")  //
+      ("direction", po::value<std::vector<std::string>>()->value_name("EFFECT=DIR"),
+       "compare with a direction of the weights: harmful=DIR or safe=DIR, DIR shaped like a checkpoint; may be "
+       "repeated, and needs no --base and --aligned")  //
+      ("probe", po::value<std::vector<std::string>>()->value_name("EFFECT=DIR"),
+       "the same with a PEFT adapter of known effect")  //
       ("adapter", po::value<std::vector<std::string>>()->value_name("DIR"),
        "PEFT adapter directory; may be repeated")  //
       ("zoo", text_value("PATH"),
@@ -70,8 +75,8 @@ void add_audit_options(po::options_description& options) {
   const auto select_help = fmt::format("{}; per adapter", select::kPolicyForms);
   po::options_description method("Method", kHelpColumns);
   method.add_options()  //
-      ("rank-by", text_value("METRIC", "ediem"),
-       "metric that selects and orders; winnow methods lists them")                                               //
+      ("rank-by", text_value("METRIC"),
+       "metric that selects and orders, as winnow methods lists them; probe_dot with probes, else ediem")                                               //
       ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")                       //
       ("select", text_value("POLICY", "keep-top:10"), select_help.c_str())                                        //
       ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
@@ -108,8 +113,19 @@ void add_output_options(po::options_description& options) {
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   pipeline::AuditOptions options;
-  options.base = required(values, command, "base");
-  options.aligned = required(values, command, "aligned");
+  for (const auto& [option, form] : {std::pair{"direction", probes::Form::direction}, {"probe", probes::Form::adapter}}) {
+    if (values.count(option) == 0) continue;
+    for (const auto& text : values[option].as<std::vector<std::string>>()) {
+      options.probes.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));
+    }
+  }
+  options.base = given(values, "base").value_or("");
+  options.aligned = given(values, "aligned").value_or("");
+  // Without probes both are needed, and the one that is missing is named.
+  if (options.probes.empty() || options.has_pair()) {
+    options.base = required(values, command, "base");
+    options.aligned = required(values, command, "aligned");
+  }
   if (values.count("adapter") != 0) options.adapters = values["adapter"].as<std::vector<std::string>>();
   if (values.count("zoo") != 0) options.zoo = values["zoo"].as<std::string>();
   options.strict = values["strict"].as<bool>();
@@ -120,7 +136,7 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
     throw Error(ErrorKind::usage, fmt::format("unknown --scaling {}", scaling)).expected("peft or none");
   }
   options.adapter.unit_scale = scaling == "none";
-  options.rank_by = values["rank-by"].as<std::string>();
+  options.rank_by = given(values, "rank-by").value_or("");
   options.policy = select::parse_policy(values["select"].as<std::string>());
   refuse_empty_findings(values, options.policy);
   options.population = metrics::parse_population(values["population"].as<std::string>());

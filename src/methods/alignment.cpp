@@ -3,6 +3,7 @@
 // From the first sweep alone: <V, dW> = s*<Y, A^T>. If V = 0, nothing can be taken back: both are 0.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "methods.hpp"
 
@@ -22,6 +23,32 @@ constexpr std::array<Column, 2> kColumns{{
      .narrow = "removed"},
 }};
 
+constexpr std::array<AdapterColumn, 2> kAdapterColumns{{
+    {.name = "alignment_removed", .long_name = "-sum <V, dW> / sum ||V||^2: share of the alignment step that dW takes back"},
+    {.name = "alignment_opposition", .long_name = "-cosine between V and dW over all modules of the adapter"},
+}};
+
+/// From the cosines of the layers, which have no size that could overflow.
+void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
+  const auto &cosines = zoo.dataset("alignment_cosine"), &norms = zoo.dataset("update_norm");
+  const auto modules = zoo.layout.modules;
+  for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
+    double along = 0, updates = 0, steps = 0;
+    bool known = false;
+    for (std::size_t m = 0; m < modules; ++m) {
+      const double norm = norms[n * modules + m], cosine = cosines[n * modules + m], f = zoo.alignment_norms[m];
+      if (std::isnan(norm) || std::isnan(cosine) || std::isnan(f)) continue;
+      known = true;
+      along += cosine * norm * f;
+      updates += norm * norm;
+      steps += f * f;
+    }
+    if (!known) continue;
+    columns[0][n] = steps == 0 ? 0 : -along / steps;
+    columns[1][n] = steps == 0 || updates == 0 ? 0 : std::clamp(-along / std::sqrt(steps) / std::sqrt(updates), -1.0, 1.0);
+  }
+}
+
 void values_of(const Layer& layer, std::span<double> values) {
   double &cosine = values[0], &removed = values[1];
   cosine = removed = 0;
@@ -39,6 +66,8 @@ constinit const Method kAlignment{.name = "alignment",
                                   .source = "ours",
                                   .sums = kUpdateSums | kAlongSums,
                                   .columns = kColumns,
-                                  .of_layer = values_of};
+                                  .of_layer = values_of,
+                                  .adapter_columns = kAdapterColumns,
+                                  .of_adapters = adapters_of};
 
 }  // namespace winnow::methods

@@ -6,6 +6,7 @@
 namespace winnow::methods {
 
 extern const Method kUpdateNorm;
+extern const Method kProbe;
 extern const Method kSafeLora;
 extern const Method kAlignment;
 extern const Method kSubspaceEnergy;

@@ -13,13 +13,13 @@ namespace winnow::methods {
 namespace {
 
 /// A dataset is made before those that read it, and reports list datasets in this order.
-constexpr std::array<const Method*, 12> kTable{
-    &kUpdateNorm, &kSafeLora,     &kAlignment,         &kSubspaceEnergy,  &kPassDiscrepancy,   &kEntries,
+constexpr std::array<const Method*, 13> kTable{
+    &kUpdateNorm, &kProbe, &kSafeLora,     &kAlignment,         &kSubspaceEnergy,  &kPassDiscrepancy,   &kEntries,
     &kEdiem,      &kMisalignment, &kEdiemPublishedStd, &kDiemTheoretical, &kEdiemPublishedIqr, &kDiem,
 };
 
 /// What stands beside the dataset that ranks, as a reader compares them.
-constexpr std::array<std::string_view, 6> kShown{"ediem",  "misalignment",      "misalignment_cause",
+constexpr std::array<std::string_view, 8> kShown{"probe_dot", "probe_cosine", "ediem",  "misalignment",      "misalignment_cause",
                                                  "cosine", "alignment_removed", "subspace_energy"};
 
 constexpr std::size_t kNearestNamed = 3;
@@ -86,6 +86,18 @@ std::vector<const Method*> chosen(std::uint32_t sums) {
   std::copy_if(kTable.begin(), kTable.end(), std::back_inserter(methods),
                [&](const Method* method) { return (method->sums & ~sums) == 0; });
   return methods;
+}
+
+std::vector<const AdapterColumn*> adapter_columns(std::span<const Method* const> methods) {
+  std::vector<const AdapterColumn*> columns;
+  for (const auto* method : methods) {
+    for (const auto& column : method->adapter_columns) columns.push_back(&column);
+  }
+  return columns;
+}
+
+std::string_view default_ranking(std::uint32_t sums) {
+  return (sums & kProbeSums) != 0 ? kProbeRanking : kDefaultRanking;
 }
 
 std::vector<const Column*> layer_columns(std::span<const Method* const> methods) {

@@ -45,11 +45,12 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
   const auto found = position_of("pass_discrepancy", sums), bound = position_of("pass_discrepancy_bound", sums);
   std::map<std::size_t, std::vector<Disagreement>> by_module;
   for (const auto& layer : scores.layers) {
+    if (!inputs.is_pair(inputs.tasks[layer.module])) continue;
     if (bound >= layer.values.size() || layer.values[found] <= layer.values[bound]) continue;  // not so for a NaN
     by_module[layer.module].push_back({layer.values[found], layer.values[bound], layer.adapter});
   }
   for (const auto& [module, all] : by_module) {
-    rows.at(module).flags |= report::kPassesDisagree;
+    rows.at(inputs.module_of[module]).flags |= report::kPassesDisagree;
     const auto& worst = *std::max_element(all.begin(), all.end(), [](const auto& a, const auto& b) {
       return std::pair(a.times(), b.adapter) < std::pair(b.times(), a.adapter);  // of equals the first adapter
     });
@@ -61,45 +62,58 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
   }
 }
 
+/// A direction says nothing where it holds what cannot be computed with.
+void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, const base::Log& log) {
+  if (!score.unusable.found) return;
+  const auto& task = inputs.tasks[score.module];
+  log.warn(fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
+                       "column {}",
+                       score.unusable.value, inputs.shard_of(task, true).path, task.weight,
+                       score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+}
+
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
                                            const base::Log& log) {
   std::vector<std::string> names;
-  for (const auto& task : inputs.tasks) names.push_back(task.name);
+  for (const auto first : inputs.first_task) names.push_back(inputs.tasks[first].name);
   const auto roles = roles_of(names);
   std::vector<report::ModuleRow> rows(names.size());
   for (std::size_t m = 0; m < rows.size(); ++m) {
-    const auto& task = inputs.tasks[m];
+    const auto& task = inputs.tasks[inputs.first_task[m]];
     rows[m] = {names[m], roles[m], layer_of(names[m]), task.out_features, task.in_features, kUndefined, 0};
   }
   for (const auto& score : scores.modules) {
-    auto& row = rows.at(score.module);
     const auto& task = inputs.tasks[score.module];
+    if (!inputs.is_pair(task)) {
+      tell_of_unusable_direction(inputs, score, log);
+      continue;
+    }
+    auto& row = rows.at(inputs.module_of[score.module]);
     row.base_digest = score.base.text();
     row.aligned_digest = score.aligned.text();
     if (const auto& weight = score.unusable; weight.found) {
       const bool finite = std::isfinite(weight.value);
       row.flags |= finite ? report::kOutOfRange : report::kNonFinite;
-      const auto& catalogue = weight.in_aligned ? inputs.aligned : inputs.base;
-      const auto& location = weight.in_aligned ? task.aligned : task.base;
       const auto what = finite
                             ? fmt::format("a weight of {:.3g} is out of range (base and aligned may differ by {:.3g})",
                                           weight.value, compute::kLargestDifference)
                             : "a weight is NaN or infinite";
       log.warn(fmt::format("{}, the module is not scored: {}, tensor {}, row {}, column {}", what,
-                           catalogue.shards.at(location.shard).path, task.weight, weight.element / task.columns(),
+                           inputs.shard_of(task, weight.in_aligned).path, task.weight, weight.element / task.columns(),
                            weight.element % task.columns()));
       continue;
     }
-    row.alignment_norm = score.alignment_norm;
-    if (score.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
-    if (!compute::step_in_range(score.alignment_norm)) {
+    row.alignment_norm = score.norms.at(0);
+    if (row.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
+    if (!compute::step_in_range(row.alignment_norm)) {
       row.flags |= report::kOutOfRange;
       log.warn(
           fmt::format("the alignment step of {} is too small to compute with, the module is not scored: its norm "
                       "is {:.3g}, expected 0 or at least {:.3g}",
-                      task.weight, score.alignment_norm, compute::kSmallestStep));
+                      task.weight, row.alignment_norm, compute::kSmallestStep));
     }
   }
+  if (!inputs.has_pair()) return rows;
   flag_disagreements(inputs, scores, sums_of(options), rows, log);
   const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
                         return (row.flags & report::kNoAlignmentSignal) == 0;
@@ -115,13 +129,43 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
 
 std::vector<report::ShardRow> shard_rows(const Inputs& inputs) {
   std::vector<report::ShardRow> rows;
-  for (const auto* catalogue : {&inputs.base, &inputs.aligned}) {
-    for (const auto& shard : catalogue->shards) {
-      rows.push_back({catalogue == &inputs.base ? "base" : "aligned", shard.path, shard.state.bytes, shard.state.inode,
-                      shard.state.seconds * 1'000'000'000 + shard.state.nanoseconds});
-    }
+  for (const auto& [what, shard] : inputs.all_shards()) {
+    const auto& state = shard->state;
+    rows.push_back(
+        {what, shard->path, state.bytes, state.inode, state.seconds * 1'000'000'000 + state.nanoseconds});
   }
   return rows;
+}
+
+/// The probes and what adapters have in common with them.
+void add_probes(report::Report& report, const Inputs& inputs, const Scores& scores) {
+  const auto modules = report.modules.size(), cells = report.adapters.size() * modules, count = inputs.probes.size();
+  for (const auto& probe : inputs.probes) {
+    report.probes.push_back({probe.name, std::string(probes::name(probe.source.effect)),
+                             std::string(probes::name(probe.source.form)), probe.source.path, probe.digest});
+  }
+  report.probe_norms.assign(count * modules, kUndefined);
+  report.probe_dots.assign(count * cells, kUndefined);
+  const auto probe_of = [&](const slab::ModuleTask& task, std::size_t k) {
+    return inputs.is_direction(task) ? task.source - 1 : k;
+  };
+  for (const auto& score : scores.modules) {
+    const auto& task = inputs.tasks[score.module];
+    if (inputs.is_pair(task)) continue;
+    for (std::size_t k = 0; k < score.norms.size(); ++k) {
+      if (std::isnan(score.norms[k])) continue;
+      report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
+    }
+  }
+  for (const auto& layer : scores.layers) {
+    const auto& task = inputs.tasks[layer.module];
+    if (inputs.is_pair(task) || report.adapters[layer.adapter].status != "ok") continue;
+    const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
+    for (std::size_t k = 0; k + 1 < layer.values.size(); ++k) {
+      if (std::isnan(layer.values[k + 1])) continue;
+      report.probe_dots[probe_of(task, k) * cells + cell] = layer.values[k + 1];
+    }
+  }
 }
 
 /// By reason, since all modules of a part that is not in the checkpoint have the same.
@@ -166,15 +210,19 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
 }
 
 /// Datasets of single layers, from the scores.
-void add_layer_datasets(MetricTable& table, const Scores& scores, const std::vector<report::AdapterRow>& adapters,
-                        std::size_t modules, std::uint32_t sums) {
+void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& scores,
+                        const std::vector<report::AdapterRow>& adapters, std::size_t modules, std::uint32_t sums) {
   const auto columns = methods::layer_columns(methods::chosen(sums));
+  const auto update_norm = position_of("update_norm", sums);
   std::vector<std::vector<double>*> datasets;
   for (const auto* column : columns) datasets.push_back(&table.add(*column));
   for (const auto& layer : scores.layers) {
     if (adapters[layer.adapter].status != "ok" || layer.values.empty()) continue;
-    for (std::size_t k = 0; k < columns.size(); ++k) {
-      (*datasets[k])[layer.adapter * modules + layer.module] = layer.values.at(k);
+    const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
+    if (inputs.is_pair(inputs.tasks[layer.module])) {
+      for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
+    } else if (std::isnan((*datasets[update_norm])[cell])) {
+      (*datasets[update_norm])[cell] = layer.values.front();
     }
   }
 }
@@ -187,12 +235,15 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditO
   report.shards = shard_rows(inputs);
   report.adapters = adapter_rows(inputs, scores, options, log);
   MetricTable table(report.adapters.size() * report.modules.size());
-  add_layer_datasets(table, scores, report.adapters, report.modules.size(), sums_of(options));
+  add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), sums_of(options));
   report.metrics = std::move(table).take();
   report.present.assign(report.adapters.size() * report.modules.size(), 0);
-  for (std::size_t m = 0; m < inputs.layers.size(); ++m) {
-    for (const auto& layer : inputs.layers[m]) report.present[layer.adapter * report.modules.size() + m] = 1;
+  for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
+    for (const auto& layer : inputs.layers[inputs.first_task[m]]) {
+      report.present[layer.adapter * report.modules.size() + m] = 1;
+    }
   }
+  add_probes(report, inputs, scores);
   judge(report, options, log);
   return report;
 }

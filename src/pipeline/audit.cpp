@@ -57,13 +57,15 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["mpi_ranks"] = std::int64_t{world.size()};
   facts["team"] = std::int64_t{team_members};
   facts["communicator"] = world.description();
-  facts["base"] = options.base;
-  facts["aligned"] = options.aligned;
-  facts["base_fingerprint"] = inputs.base.fingerprint;
-  facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
-  facts["base_sample"] = inputs.base.sample;
-  facts["aligned_sample"] = inputs.aligned.sample;
-  facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
+  if (inputs.has_pair()) {
+    facts["base"] = options.base;
+    facts["aligned"] = options.aligned;
+    facts["base_fingerprint"] = inputs.base.fingerprint;
+    facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
+    facts["base_sample"] = inputs.base.sample;
+    facts["aligned_sample"] = inputs.aligned.sample;
+    facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
+  }
   facts["seed"] = static_cast<std::int64_t>(options.seed);
   facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
   facts["repair"] = std::string(!options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero");

@@ -48,7 +48,7 @@ double measure_messages(comm::Communicator& world) {
 
 /// As the audit loads them, from the page cache.
 double measure_factors(const Inputs& inputs, const AuditOptions& options) {
-  FactorLoader loader(inputs, options.make_reader, 1);
+  FactorLoader loader(inputs.adapters, options.make_reader, 1);
   std::uint64_t bytes = 0;
   double seconds = 0;
   for (std::size_t m = 0; m < inputs.tasks.size() && bytes < kFactorBytes && seconds < kFactorSeconds; ++m) {

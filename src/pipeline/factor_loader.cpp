@@ -76,10 +76,10 @@ std::size_t convert(base::DType dtype, std::span<const std::byte> raw, std::size
 
 }  // namespace
 
-FactorLoader::FactorLoader(const Inputs& inputs, const std::function<std::unique_ptr<slab::Reader>()>& make_reader,
-                           int threads)
-    : inputs_(inputs), threads_(std::max(threads, 1)), unreadable_(inputs.adapters.size()) {
-  const auto readers = std::min(static_cast<std::size_t>(threads_), std::max<std::size_t>(1, inputs.adapters.size()));
+FactorLoader::FactorLoader(const std::vector<adapter::Adapter>& adapters,
+                           const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads)
+    : adapters_(adapters), threads_(std::max(threads, 1)), unreadable_(adapters.size()) {
+  const auto readers = std::min(static_cast<std::size_t>(threads_), std::max<std::size_t>(1, adapters.size()));
   for (std::size_t n = 0; n < readers; ++n) {
     readers_.push_back(make_reader());
     readers_.back()->keep_open(std::max<std::size_t>(1, most_open_files() / readers));
@@ -90,10 +90,10 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
                         std::vector<std::string>& faults) {
   std::uint64_t largest = 0;
   for (const auto& ref : batch) {
-    largest = std::max(largest, inputs_.lora(ref).lora_a.bytes + inputs_.lora(ref).lora_b.bytes);
+    largest = std::max(largest, lora(ref).lora_a.bytes + lora(ref).lora_b.bytes);
   }
   // Here and not on the threads that fill them: each has a heap of its own, which keeps what this thread frees later.
-  for (std::size_t j = 0; j < batch.size(); ++j) stack.a[j].resize(inputs_.lora(batch[j]).rank * stack.in_features);
+  for (std::size_t j = 0; j < batch.size(); ++j) stack.a[j].resize(lora(batch[j]).rank * stack.in_features);
   const auto at_once = static_cast<int>(
       std::clamp<std::uint64_t>(kMostInFlight / std::max<std::uint64_t>(largest, 1), 1, readers_.size()));
   // An adapter is always read by the same reader, which then has its file open.
@@ -107,7 +107,7 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
 void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position,
                               compute::FactorStack& stack, std::string& fault) {
   if (fill(reader, ref, position, stack, fault)) return;
-  const std::size_t columns = stack.columns(), rank = inputs_.lora(ref).rank;
+  const std::size_t columns = stack.columns(), rank = lora(ref).rank;
   for (std::size_t row = 0; row < stack.out_features; ++row) {
     std::fill_n(&stack.b[row * columns + stack.first_column(position)], rank, 0.0F);
   }
@@ -117,12 +117,12 @@ void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::si
 /// Whether both factors are in their place, every entry finite.
 bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
                         std::string& fault) {
-  const auto& lora = inputs_.lora(ref);
+  const auto& lora = this->lora(ref);
   auto& unreadable = unreadable_[ref.adapter];  // of this reader's adapters, so of this thread alone
   Raw raw;
   try {
     // Storage that fails may take minutes to say so: it is asked once, not once a module.
-    if (unreadable.empty()) raw = read_raw(reader, inputs_.adapters[ref.adapter].weights_file, lora);
+    if (unreadable.empty()) raw = read_raw(reader, adapters_[ref.adapter].weights_file, lora);
   } catch (const base::Error& error) {
     if (!adapter::concerns_adapter_alone(error)) throw;
     unreadable = error.what();

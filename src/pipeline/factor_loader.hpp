@@ -22,7 +22,8 @@ namespace winnow::pipeline {
 /// many open: a zoo of a thousand is not opened anew for each module.
 class FactorLoader {
  public:
-  FactorLoader(const Inputs& inputs, const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
+  /// `adapters` must outlive it.
+  FactorLoader(const std::vector<adapter::Adapter>& adapters, const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
 
   /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
   /// that is not finite, or why the adapter's file cannot be read, which is not tried again then: its columns are zero,
@@ -40,7 +41,9 @@ class FactorLoader {
   bool fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
             std::string& fault);
 
-  const Inputs& inputs_;
+  const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters_[ref.adapter].modules[ref.position]; }
+
+  const std::vector<adapter::Adapter>& adapters_;
   int threads_;
   std::vector<std::unique_ptr<slab::Reader>> readers_;  // each for its own adapters
   std::vector<std::string> unreadable_;                 // [adapters]: why; empty for those that could be read so far

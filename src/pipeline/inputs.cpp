@@ -83,12 +83,29 @@ void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint:
 /// each of many directories and files that are looked at.
 std::string read_and_serialise(const AuditOptions& options, std::map<std::string, base::FileState>& adapter_files,
                                const base::Log& log, const std::function<void()>& between) {
-  refuse_same_checkpoint(options);
   base::ByteWriter out;
-  checkpoint::read_checkpoint(options.base, log).serialise(out);
-  checkpoint::read_checkpoint(options.aligned, log).serialise(out);
-  const auto model = checkpoint::read_model_config(options.base);
-  refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
+  checkpoint::Catalogue base, aligned;
+  checkpoint::ModelConfig model;
+  if (options.has_pair()) {
+    refuse_same_checkpoint(options);
+    base = checkpoint::read_checkpoint(options.base, log);
+    aligned = checkpoint::read_checkpoint(options.aligned, log);
+    model = checkpoint::read_model_config(options.base);
+    refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
+  }
+  auto probes = open_probes(options.probes, log);
+  for (const auto& probe : probes) {
+    if (model.model_type.empty() && probe.is_direction()) model = checkpoint::read_model_config(probe.source.path);
+  }
+  const auto names = options.has_pair() ? checkpoint::Catalogue{} : names_of(probes);
+  auto adapter_options = options.adapter;
+  adapter_options.whole_model = options.has_pair();
+  map_probes(probes, options.has_pair() ? base : names, model, adapter_options);
+  base.serialise(out);
+  aligned.serialise(out);
+  names.serialise(out);
+  out.put<std::uint64_t>(probes.size());
+  for (const auto& probe : probes) probe.serialise(out);
   model.serialise(out);
   const auto directories = adapter_directories(options, log, between);
   adapter_files = states_of_adapters(directories, between);
@@ -243,6 +260,51 @@ void quarantine_contradicting_orientation(Inputs& inputs) {
   }
 }
 
+/// The columns of the probes that are adapters and have this module.
+std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
+  std::uint64_t columns = 0;
+  for (const auto& probe : inputs.probes) {
+    for (const auto& lora : probe.adapter.modules) columns += lora.module == module ? lora.rank : 0;
+  }
+  return columns;
+}
+
+/// One for each operand that has the module.
+void add_tasks(Inputs& inputs, const std::string& module, const std::vector<LayerRef>& layers,
+               std::uint64_t subspace_rank) {
+  const auto& lora = inputs.lora(layers.front());
+  slab::ModuleTask task;
+  task.name = module;
+  task.weight = lora.weight;
+  task.stored_transposed = lora.stored_transposed;
+  task.out_features = lora.out_features;
+  task.in_features = lora.in_features;
+  for (const auto& layer : layers) task.stacked_columns += inputs.lora(layer).rank;
+  if (inputs.has_pair()) {
+    auto pair = task;
+    pair.base = *inputs.base.find(lora.weight);  // the mapping found it there
+    pair.aligned = *inputs.aligned.find(lora.weight);
+    pair.stacked_columns += compute::sketch_columns(subspace_rank, lora.out_features, lora.in_features);
+    inputs.tasks.push_back(std::move(pair));
+  }
+  for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {
+    if (!inputs.probes[k].is_direction()) continue;
+    const auto* tensor = tensor_of(inputs.probes[k], lora.weight, inputs.names().find(lora.weight)->shape);
+    if (tensor == nullptr) continue;
+    auto along = task;
+    along.aligned = *tensor;
+    along.source = k + 1;
+    along.sweeps = 1;
+    inputs.tasks.push_back(std::move(along));
+  }
+  if (const auto columns = probe_columns(inputs, module); columns > 0) {
+    task.source = static_cast<std::uint32_t>(inputs.probes.size()) + 1;
+    task.sweeps = 0;
+    task.probe_columns = columns;
+    inputs.tasks.push_back(std::move(task));
+  }
+}
+
 }  // namespace
 
 Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
@@ -254,6 +316,10 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
     base::ByteReader in(headers);
     inputs.base = checkpoint::Catalogue::deserialise(in);
     inputs.aligned = checkpoint::Catalogue::deserialise(in);
+    inputs.probe_names = checkpoint::Catalogue::deserialise(in);
+    for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+      inputs.probes.push_back(ProbeInput::deserialise(in));
+    }
     inputs.model = checkpoint::ModelConfig::deserialise(in);
     directories.resize(in.get<std::uint64_t>());
     for (auto& directory : directories) directory = in.get_string();
@@ -278,8 +344,38 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
   return inputs;
 }
 
+const checkpoint::Shard& Inputs::shard_of(const slab::ModuleTask& task, bool of_aligned) const {
+  const auto& location = of_aligned ? task.aligned : task.base;
+  const auto& catalogue = is_direction(task) ? probes[task.source - 1].weights : of_aligned ? aligned : base;
+  return catalogue.shards.at(location.shard);
+}
+
+std::vector<slab::Source> Inputs::sources() const {
+  std::vector<slab::Source> all{{&base, &aligned}};
+  for (const auto& probe : probes) all.push_back({nullptr, &probe.weights});
+  return all;
+}
+
+std::vector<std::pair<std::string, const checkpoint::Shard*>> Inputs::all_shards() const {
+  std::vector<std::pair<std::string, const checkpoint::Shard*>> all;
+  for (const auto& shard : base.shards) all.emplace_back("base", &shard);
+  for (const auto& shard : aligned.shards) all.emplace_back("aligned", &shard);
+  for (const auto& probe : probes) {
+    if (!probe.is_direction()) continue;
+    for (const auto& shard : probe.weights.shards) all.emplace_back("direction " + probe.name, &shard);
+  }
+  return all;
+}
+
+std::size_t Inputs::shard_number(const slab::ModuleTask& task, bool of_aligned) const {
+  const auto all = all_shards();
+  const auto* const wanted = &shard_of(task, of_aligned);
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.second == wanted; });
+  return static_cast<std::size_t>(found - all.begin());
+}
+
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
-  leave_out_unpaired(inputs);
+  if (inputs.has_pair()) leave_out_unpaired(inputs);
   quarantine_contradicting_orientation(inputs);
   std::map<std::string, std::vector<LayerRef>, ModuleOrder> by_module;
   for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
@@ -287,20 +383,11 @@ void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
     if (adapter.status != adapter::AdapterStatus::ok) continue;
     for (std::uint32_t k = 0; k < adapter.modules.size(); ++k) by_module[adapter.modules[k].module].push_back({n, k});
   }
-  for (auto& [name, layers] : by_module) {
-    const auto& lora = inputs.lora(layers.front());
-    slab::ModuleTask task;
-    task.name = name;
-    task.weight = lora.weight;
-    task.base = *inputs.base.find(lora.weight);  // the mapping found it there
-    task.aligned = *inputs.aligned.find(lora.weight);
-    task.stored_transposed = lora.stored_transposed;
-    task.out_features = lora.out_features;
-    task.in_features = lora.in_features;
-    task.stacked_columns = compute::sketch_columns(subspace_rank, lora.out_features, lora.in_features);
-    for (const auto& layer : layers) task.stacked_columns += inputs.lora(layer).rank;
-    inputs.tasks.push_back(std::move(task));
-    inputs.layers.push_back(std::move(layers));
+  for (const auto& [name, layers] : by_module) {
+    inputs.first_task.push_back(inputs.tasks.size());
+    add_tasks(inputs, name, layers, subspace_rank);
+    inputs.module_of.resize(inputs.tasks.size(), inputs.first_task.size() - 1);
+    inputs.layers.resize(inputs.tasks.size(), layers);
   }
 }
 

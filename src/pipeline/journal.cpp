@@ -58,14 +58,14 @@ struct Journal::Earlier {
   std::map<std::uint64_t, std::size_t> incarnation_of_module;  // whose record of it counts
 
   /// Whether a weight was known to be what was scored when its file was in the state it is in now.
-  bool knows(const ModuleScore& score, bool aligned, std::uint32_t shard, const base::FileState& now) const {
+  bool knows(const ModuleScore& score, std::size_t shard, const base::FileState& now) const {
     const auto own = incarnation_of_module.at(score.module);
     for (auto k = own; k < weights.size(); ++k) {
       if (!weights[k]) continue;
       const auto taken_over = weights[k]->taken_over.find(score.module);
       const bool verified = taken_over != weights[k]->taken_over.end() && taken_over->second == digests_of(score);
       if (k != own && !verified) continue;
-      const auto& states = aligned ? weights[k]->aligned : weights[k]->base;
+      const auto& states = weights[k]->shards;
       if (shard < states.size() && states[shard] == now) return true;
     }
     return false;
@@ -128,9 +128,9 @@ std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, 
   for (const auto& score : scores_.modules) {
     for (const bool aligned : {false, true}) {
       const auto& task = inputs.tasks[score.module];
-      const auto shard = (aligned ? task.aligned : task.base).shard;
-      const auto& catalogue = aligned ? inputs.aligned : inputs.base;
-      if (earlier.knows(score, aligned, shard, catalogue.shards.at(shard).state)) continue;
+      if ((aligned ? task.aligned : task.base).bytes == 0) continue;  // of adapters the run's description tells
+      const auto shard = inputs.shard_number(task, aligned);
+      if (earlier.knows(score, shard, inputs.shard_of(task, aligned).state)) continue;
       doubtful.put(ScoredWeight{score.module, aligned, aligned ? score.aligned : score.base});
       ++count;
     }

@@ -7,19 +7,6 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-json shards(const std::vector<base::FileState>& states, const checkpoint::Catalogue& catalogue) {
-  auto all = json::array();
-  for (std::size_t k = 0; k < states.size(); ++k) {
-    const auto& state = states[k];
-    all.push_back({{"path", catalogue.shards.at(k).path},
-                   {"bytes", state.bytes},
-                   {"inode", state.inode},
-                   {"seconds", state.seconds},
-                   {"nanoseconds", state.nanoseconds}});
-  }
-  return all;
-}
-
 std::vector<base::FileState> states(const json& shards) {
   std::vector<base::FileState> all;
   for (const auto& shard : shards) {
@@ -32,9 +19,16 @@ std::vector<base::FileState> states(const json& shards) {
 }  // namespace
 
 std::string to_text(const JournalledWeights& weights, const Inputs& inputs) {
-  json all{{"base", shards(weights.base, inputs.base)},
-           {"aligned", shards(weights.aligned, inputs.aligned)},
-           {"taken_over", json::array()}};
+  json all{{"shards", json::array()}, {"taken_over", json::array()}};
+  const auto shards = inputs.all_shards();
+  for (std::size_t k = 0; k < weights.shards.size(); ++k) {
+    const auto& state = weights.shards[k];
+    all["shards"].push_back({{"path", shards.at(k).second->path},
+                             {"bytes", state.bytes},
+                             {"inode", state.inode},
+                             {"seconds", state.seconds},
+                             {"nanoseconds", state.nanoseconds}});
+  }
   for (const auto& [module, digests] : weights.taken_over) {
     all["taken_over"].push_back({{"module", module}, {"base", digests.base}, {"aligned", digests.aligned}});
   }
@@ -45,7 +39,7 @@ std::string to_text(const JournalledWeights& weights, const Inputs& inputs) {
 std::optional<JournalledWeights> parse_weights(std::string_view text) {
   try {
     const auto all = json::parse(text);
-    JournalledWeights weights{states(all.at("base")), states(all.at("aligned")), {}};
+    JournalledWeights weights{states(all.at("shards")), {}};
     for (const auto& one : all.at("taken_over")) {
       weights.taken_over[one.at("module").get<std::uint64_t>()] = {one.at("base").get<std::string>(),
                                                                    one.at("aligned").get<std::string>()};
@@ -58,8 +52,7 @@ std::optional<JournalledWeights> parse_weights(std::string_view text) {
 
 JournalledWeights weights_of(const Inputs& inputs) {
   JournalledWeights weights;
-  for (const auto& shard : inputs.base.shards) weights.base.push_back(shard.state);
-  for (const auto& shard : inputs.aligned.shards) weights.aligned.push_back(shard.state);
+  for (const auto& [what, shard] : inputs.all_shards()) weights.shards.push_back(shard->state);
   return weights;
 }
 

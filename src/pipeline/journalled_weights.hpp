@@ -14,7 +14,7 @@
 
 namespace winnow::pipeline {
 
-/// Of both weights of a module, as text.
+/// Of both weights of a task, as text; of a direction there is one, and none of adapters.
 struct PairDigests {
   std::string base, aligned;
   bool operator==(const PairDigests&) const = default;
@@ -23,8 +23,8 @@ struct PairDigests {
 /// A record of an incarnation was computed from files in the states that this incarnation noted. Those of earlier ones
 /// that it took over had the digests below when the files were in that state.
 struct JournalledWeights {
-  std::vector<base::FileState> base, aligned;       ///< by shard, in the order of the catalogue
-  std::map<std::uint64_t, PairDigests> taken_over;  ///< by module
+  std::vector<base::FileState> shards;              ///< in the order of Inputs::all_shards()
+  std::map<std::uint64_t, PairDigests> taken_over;  ///< by task
 };
 
 std::string to_text(const JournalledWeights& weights, const Inputs& inputs);

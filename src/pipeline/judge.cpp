@@ -14,14 +14,30 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// Datasets that need peers, from those of single layers.
-void add_population_datasets(MetricTable& table, const report::Report& report, const AuditOptions& options) {
+std::vector<methods::ProbeProducts> probe_products(const report::Report& report) {
+  const auto modules = report.modules.size(), cells = report.adapters.size() * modules;
+  const auto part = [](const std::vector<double>& all, std::size_t k, std::size_t count) {
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(k * count);
+    return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(count));
+  };
+  std::vector<methods::ProbeProducts> all;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const double sign = report.probes[k].effect == probes::name(probes::Effect::safe) ? -1 : 1;
+    all.push_back({sign, part(report.probe_norms, k, modules), part(report.probe_dots, k, cells)});
+  }
+  return all;
+}
+
+/// Datasets that need peers or probes, from those of single layers; and the numbers of adapters.
+void add_population_datasets(MetricTable& table, report::Report& report, const AuditOptions& options) {
   methods::Zoo zoo;
   zoo.layout = {report.adapters.size(), report.modules.size(), {}};
   for (const auto& module : report.modules) {
     zoo.layout.roles.push_back(module.role);
     zoo.elements.push_back(module.out_features * module.in_features);
+    zoo.alignment_norms.push_back(module.alignment_norm);
   }
+  zoo.probes = probe_products(report);
   zoo.population = options.population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
   for (const auto* method : methods::chosen(sums_of(options))) {
@@ -33,11 +49,22 @@ void add_population_datasets(MetricTable& table, const report::Report& report, c
       table.add(method->columns[k], metrics::name(options.population)) = std::move(columns[k]);
     }
   }
+  report.of_adapters.clear();
+  for (const auto* method : methods::chosen(sums_of(options))) {
+    if (method->of_adapters == nullptr) continue;
+    std::vector<std::vector<double>> columns(method->adapter_columns.size(),
+                                             std::vector<double>(report.adapters.size(), methods::kUndefined));
+    method->of_adapters(zoo, columns);
+    for (std::size_t k = 0; k < columns.size(); ++k) {
+      const auto& column = method->adapter_columns[k];
+      report.of_adapters.push_back({std::string(column.name), "1", std::string(column.long_name), std::move(columns[k])});
+    }
+  }
 }
 
 void select_modules(report::Report& report, const AuditOptions& options, const base::Log& log) {
   const auto modules = report.modules.size();
-  const auto& scores = report.find_metric(options.rank_by)->values;
+  const auto& scores = report.find_metric(report.rank_by)->values;
   std::vector<std::string> names;
   for (const auto& module : report.modules) names.push_back(module.name);
   report.action.assign(scores.size(), report::Action::none);
@@ -46,7 +73,7 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
     std::vector<bool> present;
     for (std::size_t m = 0; m < modules; ++m) present.push_back(report.is_present(n, m));
     const auto selection = select::select(std::span(scores).subspan(n * modules, modules), present, names,
-                                          options.policy, methods::sense_of(options.rank_by));
+                                          options.policy, methods::sense_of(report.rank_by));
     bool anything_kept = !selection.unscored.empty();
     for (std::size_t m = 0; m < modules; ++m) {
       report.action[n * modules + m] = selection.action[m];
@@ -56,7 +83,7 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
       log.warn(fmt::format(
           "adapter {}: {} of its modules could not be scored by {}: not judged and not pruned, the "
           "first is {}",
-          report.adapters[n].name, selection.unscored.size(), options.rank_by, names[selection.unscored.front()]));
+          report.adapters[n].name, selection.unscored.size(), report.rank_by, names[selection.unscored.front()]));
     }
     if (!anything_kept && options.repair) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
   }
@@ -66,13 +93,13 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
 
 void judge(report::Report& report, const AuditOptions& options, const base::Log& log) {
   report.policy = options.policy.text();
-  report.rank_by = options.rank_by;
+  report.rank_by = ranking_of(options);
   report.population = std::string(metrics::name(options.population));
   MetricTable table(report.adapters.size() * report.modules.size(), std::move(report.metrics));
   add_population_datasets(table, report, options);
   report.metrics = std::move(table).take();
-  if (report.find_metric(options.rank_by) == nullptr) {
-    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", options.rank_by));
+  if (report.find_metric(report.rank_by) == nullptr) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", report.rank_by));
   }
   select_modules(report, options, log);
 }

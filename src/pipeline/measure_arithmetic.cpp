@@ -110,7 +110,7 @@ void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& ef
       const auto improve = [&](double& best, const std::function<void(const slab::Slab&)>& work) {
         best = std::max(best, rate_of(weights, rate.columns, threads, effort.seconds_per_rate, work) / threads);
       };
-      pass->begin(stacks[k], false);
+      pass->begin(stacks[k], {});
       improve(rate.pass1, [&](const slab::Slab& slab) { pass->pass1(slab); });
       improve(rate.pass2, [&](const slab::Slab& slab) { pass->pass2(slab); });
     }
@@ -133,7 +133,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   std::vector<double> sums, scores;
   const auto methods = methods::chosen(sums_of(options));
   for (std::size_t sample = 0; sample < kLeastSamples; ++sample) {
-    pass->begin(stack, false);
+    pass->begin(stack, {});
     pass->pass1(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
     pass->pass2(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
     stats::ModuleStatistics statistics;

@@ -50,7 +50,7 @@ std::uint64_t read_one(const Inputs& inputs, const std::vector<slab::StreamedMod
   options.memory_bytes = kSlotsOfStream * slab::slab_memory(modules);
   options.make_reader = [mode] { return slab::make_reader(mode); };
   const auto start = std::chrono::steady_clock::now();
-  slab::SlabStream stream(inputs.base, inputs.aligned, modules, options);
+  slab::SlabStream stream(inputs.sources(), modules, options);
   try {
     for (const auto& module : modules) {
       const std::uint64_t row_bytes = module.task->bytes() / module.task->rows();
@@ -150,7 +150,7 @@ void measure_overlap(const Inputs& inputs, const AuditOptions& options, const Ca
   std::uint64_t bytes = 0;
   double arithmetic = 0;
   const double both = seconds_of([&] {
-    slab::SlabStream stream(inputs.base, inputs.aligned, modules, stream_options);
+    slab::SlabStream stream(inputs.sources(), modules, stream_options);
     const auto start = std::chrono::steady_clock::now();
     try {
       for (const auto& module : modules) {
@@ -159,7 +159,7 @@ void measure_overlap(const Inputs& inputs, const AuditOptions& options, const Ca
         arithmetic += seconds_of([&] {
           stack = compute::make_factor_stack(task.out_features, task.in_features, {kDefaultColumns}, 0, 0, "");
           stack.a[0].resize(task.in_features * kDefaultColumns);
-          pass->begin(stack, task.stored_transposed);
+          pass->begin(stack, {.stored_transposed = task.stored_transposed, .along = task.sweeps == 1});
         });
         stream.for_each([&](const slab::Slab& slab) {
           for (int twice = 0; twice < 2; ++twice) pass->pass1(slab);  // what the two passes cost

@@ -69,7 +69,7 @@ slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const Me
   slab::StreamedModule result{&inputs.tasks[module], member_slabs(inputs.tasks[module], place), 0};
   for (std::size_t first = 0; first < inputs.layers[module].size();) {
     first += batch_size(inputs, module, first, budget);
-    result.sweeps += 2;
+    result.sweeps += inputs.tasks[module].sweeps;
   }
   return result;
 }
@@ -79,7 +79,9 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
   MemoryShare share;
   std::vector<slab::StreamedModule> stream;
   share.stacks = largest_stacks(inputs, modules, budget);
-  for (const auto module : modules) stream.push_back(streamed(inputs, module, budget, place));
+  for (const auto module : modules) {
+    if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
+  }
   const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
   if (budget.host < needed) {
     throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
@@ -94,7 +96,9 @@ std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_
   if (modules.empty()) return 0;
   const auto share = share_memory(inputs, modules, budget, place);
   std::vector<slab::StreamedModule> stream;
-  for (const auto module : modules) stream.push_back(streamed(inputs, module, budget, place));
+  for (const auto module : modules) {
+    if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
+  }
   return share.stacks + kLittle + slab::stream_memory(stream, share.slabs);
 }
 

@@ -236,6 +236,50 @@ void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<PartA
   }
 }
 
+std::string text_of(const report::ProbeRow& probe) {
+  return fmt::format("{} {} with digest {}", probe.effect, probe.form, probe.digest);
+}
+
+/// Parts are of one audit only if they were compared with the same probes, in the same order.
+void require_same_probes(const ReportPart& first, const ReportPart& other) {
+  const auto &theirs = first.report.probes, &mine = other.report.probes;
+  for (std::size_t k = 0; k < std::max(theirs.size(), mine.size()); ++k) {
+    const auto expected = k < theirs.size() ? text_of(theirs[k]) : "no further probe";
+    const auto found = k < mine.size() ? text_of(mine[k]) : "none";
+    if (expected == found) continue;
+    throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
+        .file(other.path)
+        .expected(fmt::format("probe {}: {} as in {}, found {}", k + 1, expected, first.path, found))
+        .advice("audit that part again with the probes of the others");
+  }
+}
+
+/// Products with probes, likewise. A module's norm is that of the part that has it: the digests are the same.
+void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
+                  const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
+  merged.probes = parts.front().report.probes;
+  const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
+  merged.probe_norms.assign(count * modules, methods::kUndefined);
+  merged.probe_dots.assign(count * all * modules, methods::kUndefined);
+  for (std::size_t k = 0; k < count; ++k) {
+    for (std::size_t p = 0; p < parts.size(); ++p) {
+      const auto& part = parts[p].report;
+      for (std::size_t m = 0; m < part.modules.size(); ++m) {
+        const auto norm = part.probe_norms[k * part.modules.size() + m];
+        if (!std::isnan(norm)) merged.probe_norms[k * modules + places[p][m]] = norm;
+      }
+    }
+    for (std::size_t n = 0; n < all; ++n) {
+      const auto& [p, row] = adapters[n];
+      const auto& part = parts[p].report;
+      for (std::size_t m = 0; m < part.modules.size(); ++m) {
+        merged.probe_dots[(k * all + n) * modules + places[p][m]] =
+            part.probe_dots[(k * part.adapters.size() + row) * part.modules.size() + m];
+      }
+    }
+  }
+}
+
 /// One file given twice, by whichever names, is one part.
 void drop_repeated_files(std::vector<std::string>& parts, const base::Log& log) {
   std::vector<std::string> kept;
@@ -275,8 +319,13 @@ void merge_attributes(const std::vector<ReportPart>& parts, report::Report& merg
   merged.attributes["merged_from"] = files;
 }
 
+/// Whether the audit had checkpoints.
+bool has_pair(const report::Report& report) { return report.find_metric("rms_distance") != nullptr; }
+
 AuditOptions options_of(const report::Report& report) {
   AuditOptions options;
+  if (has_pair(report)) options.base = options.aligned = "given";
+  for (const auto& probe : report.probes) options.probes.push_back({{}, {}, probe.path});
   options.rank_by = report.rank_by;
   options.policy = select::parse_policy(report.policy);
   options.population = metrics::parse_population(report.population);
@@ -290,14 +339,18 @@ AuditOptions options_of(const report::Report& report) {
 
 report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log) {
   if (parts.empty()) throw Error(ErrorKind::usage, "no reports to merge");
-  for (const auto& part : parts) require_alike(parts.front(), part);
+  for (const auto& part : parts) {
+    require_same_probes(parts.front(), part);
+    require_alike(parts.front(), part);
+  }
   report::Report merged;
   const auto places = merge_modules(parts, merged);
   const auto adapters = adapters_of(parts, log);
   merge_adapters(parts, adapters, merged);
   merge_metrics(parts, adapters, places, merged);
+  merge_probes(parts, adapters, places, merged);
   merge_attributes(parts, merged);
-  if (text_of(merged, "base_sample") == "nothing") {
+  if (has_pair(merged) && text_of(merged, "base_sample") == "nothing") {
     log.warn("the reports were made by an earlier version: whether they are of the same weights cannot be told");
   }
   for (const auto& part : parts) {
@@ -318,7 +371,8 @@ report::Report merge_report_files(std::vector<std::string> parts, const std::str
   for (const auto& part : parts) {
     base::require_not_an_input(path, part, "--report");
     read.push_back({part, report::read_hdf5(part)});
-    if (read.back().report.find_metric("distance") == nullptr) {
+    const auto& report = read.back().report;
+    if (report.find_metric("distance") == nullptr && report.probes.empty()) {
       throw Error(ErrorKind::invalid_input, "report has no metric distance").file(part);
     }
   }

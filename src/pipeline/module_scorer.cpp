@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <optional>
 #include <utility>
 
+#include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/range.hpp"
+#include "winnow/compute/cross_products.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/pipeline/memory.hpp"
 
@@ -20,7 +23,9 @@ namespace {
 std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
                                                    const MemoryBudget& budget, const TeamPlace& place) {
   std::vector<slab::StreamedModule> result;
-  for (const auto module : modules) result.push_back(streamed(inputs, module, budget, place));
+  for (const auto module : modules) {
+    if (inputs.tasks[module].sweeps != 0) result.push_back(streamed(inputs, module, budget, place));
+  }
   return result;
 }
 
@@ -32,6 +37,12 @@ slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::
   result.make_reader = where.reader_of(options);
   if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
   return result;
+}
+
+std::vector<adapter::Adapter> adapters_of(const std::vector<ProbeInput>& probes) {
+  std::vector<adapter::Adapter> adapters;
+  for (const auto& probe : probes) adapters.push_back(probe.adapter);
+  return adapters;
 }
 
 }  // namespace
@@ -66,8 +77,10 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       threads_(where.threads),
       pass_(*where.pass),
       sums_(team, where.nccl.get()),
-      factors_(inputs, where.reader_of(options), threads_),
-      stream_(inputs.base, inputs.aligned, streamed_modules(inputs, modules, budget_, place_),
+      factors_(inputs.adapters, where.reader_of(options), threads_),
+      probes_(adapters_of(inputs.probes)),
+      probe_factors_(probes_, where.reader_of(options), threads_),
+      stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_),
               stream_options(inputs, modules, options, budget_, where, place_)) {}
 
 ModuleScorer::~ModuleScorer() { pass_.drop_preloaded(); }
@@ -92,8 +105,10 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   const bool alone = place_.members == 1;
   comm::step_together(team_, [&] { load_factors(batch); });
   if (!alone) share_faults(batch);
+  if (task.sweeps == 0) return score_updates(batch, scores);
+  if (task.sweeps == 1) return score_along(batch, scores);
   comm::step_together(team_, [&] {
-    pass_.begin(batch.stack, task.stored_transposed, member_share(task, place_));
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed}, member_share(task, place_));
     pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
     sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
     if (!alone) pass_.complete();
@@ -117,13 +132,87 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
       });
     }
   });
-  if (!alone) {
-    bool reduced = false;
-    reduce([&] { reduced = pass_.reduce_statistics(sums_, batch.statistics); });
-    if (!reduced) merge_over_team(batch.statistics);
-  }
+  reduce_statistics(batch);
   comm::step_together(team_, [&] {
-    if (place_.member == 0) add_scores(batch, scores);
+    if (place_.member == 0) add_pair_scores(batch, scores);
+  });
+}
+
+/// Along a direction: one sweep, and little to add up.
+void ModuleScorer::score_along(Batch& batch, Scores& scores) {
+  const auto& task = inputs_.tasks[batch.module];
+  const bool alone = place_.members == 1;
+  comm::step_together(team_, [&] {
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed, .along = true}, member_share(task, place_));
+    pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
+    std::uint64_t rows = 0;
+    sweep("pass1", [&](const slab::Slab& slab) {
+      pass_.pass1(slab);
+      rows += slab.rows;
+      if (batch.takes_digests() && batch.digest.rows() < rows) batch.digest.add(slab, threads_);
+    });
+    pass_.digest_into(nullptr);
+    if (!alone) pass_.complete();
+  });
+  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
+  if (batch.takes_digests()) finish_digests(batch);
+  comm::step_together(team_, [&] {
+    const auto timer = clock_.time("statistics");
+    batch.statistics = pass_.finish();
+  });
+  reduce_statistics(batch);
+  comm::step_together(team_, [&] {
+    if (place_.member != 0) return;
+    compute::CrossProducts products;
+    const auto& all = batch.statistics;
+    products.probe_norms.push_back(all.unusable.found ? methods::kUndefined : std::sqrt(all.squared_norm));
+    products.dots.resize(1);
+    for (std::size_t j = 0; j < batch.count; ++j) {
+      const auto gram_a = compute::gram_a(batch.stack, j, threads_);
+      const auto& layer = all.layers[j];
+      const double squares = std::inner_product(gram_a.begin(), gram_a.end(), layer.btb.begin(), 0.0);
+      products.norms.push_back(std::sqrt(std::max(squares, 0.0)));
+      products.dots.front().push_back(layer.y_a);
+    }
+    add_probe_scores(batch, products, scores);
+  });
+}
+
+/// With the probes that are adapters: no weights, and so little to do that one member does it.
+void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
+  const auto& task = inputs_.tasks[batch.module];
+  comm::step_together(team_, [&] {
+    if (place_.member != 0) return;
+    const auto timer = clock_.time("probes");
+    std::vector<LayerRef> refs;
+    std::vector<std::uint64_t> ranks;
+    for (std::uint32_t k = 0; k < probes_.size(); ++k) {
+      for (std::uint32_t position = 0; position < probes_[k].modules.size(); ++position) {
+        if (probes_[k].modules[position].module != task.name) continue;
+        refs.push_back({k, position});
+        ranks.push_back(probes_[k].modules[position].rank);
+      }
+    }
+    auto stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, 0, 0, task.name, threads_);
+    std::vector<std::string> faults(refs.size());
+    probe_factors_.load(refs, stack, faults);
+    for (std::size_t k = 0; k < refs.size(); ++k) {
+      if (faults[k].empty()) continue;
+      throw base::Error(base::ErrorKind::invalid_input, "a probe cannot be used: " + faults[k])
+          .file(probes_[refs[k].adapter].weights_file);
+    }
+    // Of the probes that have this module; then of all.
+    auto cross = compute::cross_products(stack, batch.stack, threads_);
+    compute::CrossProducts products{std::vector<double>(probes_.size(), methods::kUndefined), std::move(cross.norms),
+                                    std::vector<std::vector<double>>(probes_.size())};
+    for (std::size_t k = 0; k < refs.size(); ++k) {
+      const auto& lora = probes_[refs[k].adapter].modules[refs[k].position];
+      const double scale = std::ldexp(lora.scale, stack.exponents[k]);
+      products.probe_norms[refs[k].adapter] = std::abs(scale) * cross.probe_norms[k];
+      for (double& dot : cross.dots[k]) dot *= scale;
+      products.dots[refs[k].adapter] = std::move(cross.dots[k]);
+    }
+    add_probe_scores(batch, products, scores);
   });
 }
 
@@ -172,6 +261,14 @@ void ModuleScorer::reduce(const std::function<void()>& sums) {
 }
 
 /// Collective. The whole module's on the first member.
+void ModuleScorer::reduce_statistics(Batch& batch) {
+  if (place_.members == 1) return;
+  bool reduced = false;
+  reduce([&] { reduced = pass_.reduce_statistics(sums_, batch.statistics); });
+  if (!reduced) merge_over_team(batch.statistics);
+}
+
+/// Collective. The whole module's on the first member.
 void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
   const auto timer = clock_.time("reduce");
   std::string bytes;
@@ -213,7 +310,7 @@ void ModuleScorer::finish_digests(Batch& batch) {
   });
 }
 
-void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
+void ModuleScorer::add_pair_scores(const Batch& batch, Scores& scores) const {
   const auto timer = clock_.time("statistics");
   const auto& task = inputs_.tasks[batch.module];
   const auto& statistics = batch.statistics;
@@ -225,7 +322,7 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
                                    options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32};
   const auto methods = methods::chosen(sums_of(options_));
   if (batch.first == 0) {
-    scores.modules.push_back({batch.module, f, statistics.unusable, batch.base, batch.aligned});
+    scores.modules.push_back({batch.module, {f}, statistics.unusable, batch.base, batch.aligned});
   }
   const bool usable = !statistics.unusable.found && compute::step_in_range(f);
   for (std::size_t j = 0; j < batch.count; ++j) {
@@ -250,6 +347,30 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   }
 }
 
+/// Products are with the factors without their scale.
+void ModuleScorer::add_probe_scores(const Batch& batch, const compute::CrossProducts& products, Scores& scores) const {
+  if (batch.first == 0) {
+    scores.modules.push_back(
+        {batch.module, products.probe_norms, batch.statistics.unusable, batch.base, batch.aligned});
+  }
+  for (std::size_t j = 0; j < batch.count; ++j) {
+    LayerScore layer;
+    layer.module = batch.module;
+    layer.adapter = batch.layers[j].adapter;
+    layer.fault = batch.faults[j];
+    layer.unreadable = batch.unreadable[j];
+    if (layer.fault.empty()) {
+      const double scale = std::ldexp(inputs_.lora(batch.layers[j]).scale, batch.stack.exponents[j]);
+      layer.values.push_back(std::abs(scale) * products.norms[j]);
+      for (std::size_t k = 0; k < products.dots.size(); ++k) {
+        const bool known = !std::isnan(products.probe_norms[k]);
+        layer.values.push_back(known ? scale * products.dots[k][j] : methods::kUndefined);
+      }
+    }
+    scores.layers.push_back(std::move(layer));
+  }
+}
+
 void ModuleScorer::load_factors(Batch& batch) {
   const auto timer = clock_.time("factors");
   const auto& task = inputs_.tasks[batch.module];
@@ -262,7 +383,7 @@ void ModuleScorer::load_factors(Batch& batch) {
   auto& stack = batch.stack;
   stack =
       compute::make_factor_stack(task.out_features, task.in_features, ranks,
-                                 compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
+                                 task.sweeps < 2 ? 0 : compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
                                  options_.seed, task.name, threads_);
   factors_.load(batch.layers, stack, batch.faults);
   batch.unreadable.clear();

@@ -9,6 +9,7 @@
 #include "factor_loader.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
+#include "winnow/compute/cross_products.hpp"
 #include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/memory.hpp"
@@ -47,7 +48,11 @@ class ModuleScorer {
   void reduce(const std::function<void()>& sums);
   void merge_over_team(stats::ModuleStatistics& mine);
   void finish_digests(Batch& batch);
-  void add_scores(const Batch& batch, Scores& scores) const;
+  void score_along(Batch& batch, Scores& scores);
+  void score_updates(Batch& batch, Scores& scores);
+  void reduce_statistics(Batch& batch);
+  void add_pair_scores(const Batch& batch, Scores& scores) const;
+  void add_probe_scores(const Batch& batch, const compute::CrossProducts& products, Scores& scores) const;
 
   const Inputs& inputs_;
   const AuditOptions& options_;
@@ -61,6 +66,8 @@ class ModuleScorer {
   compute::AlignmentPass& pass_;  // of the where
   PlaceSums sums_;
   FactorLoader factors_;
+  std::vector<adapter::Adapter> probes_;  // those that are adapters
+  FactorLoader probe_factors_;
   slab::SlabStream stream_;
 };
 

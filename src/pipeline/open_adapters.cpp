@@ -42,7 +42,9 @@ Opened open(const std::string& directory, const Inputs& inputs, const AuditOptio
   Opened opened;
   const base::Log log(
       [&](base::LogLevel level, std::string_view text) { opened.messages.emplace_back(level, std::string(text)); });
-  opened.adapter = adapter::open_adapter(directory, inputs.base, inputs.model, options.adapter, log);
+  auto adapter_options = options.adapter;
+  adapter_options.whole_model = inputs.has_pair();  // a probe need not have every layer
+  opened.adapter = adapter::open_adapter(directory, inputs.names(), inputs.model, adapter_options, log);
   return opened;
 }
 

@@ -16,12 +16,21 @@ using base::ErrorKind;
 
 /// Refuses a metric that cannot rank in this run, and says which can.
 void require_rankable(const AuditOptions& options) {
+  if (options.rank_by.empty()) return;
   const auto names = methods::rankable(sums_of(options));
   if (std::find(names.begin(), names.end(), options.rank_by) != names.end()) return;
   const auto* method = methods::method_of(options.rank_by);
   if (method != nullptr && (method->sums & methods::kEntrySums) != 0 && !options.element_statistics) {
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs element statistics", options.rank_by))
         .advice("add --element-stats");
+  }
+  if (method != nullptr && (method->sums & methods::kProbeSums) != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs a probe", options.rank_by))
+        .advice("add --direction harmful=DIR or --probe harmful=DIR");
+  }
+  if (method != nullptr && !options.has_pair() && (method->sums & ~sums_of(options)) != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs both checkpoints", options.rank_by))
+        .advice("add --base DIR and --aligned DIR");
   }
   if (method != nullptr) {
     throw Error(ErrorKind::usage,
@@ -38,13 +47,31 @@ void require_rankable(const AuditOptions& options) {
 
 std::uint32_t sums_of(const AuditOptions& options) {
   using namespace methods;
-  const std::uint32_t always = kUpdateSums | kProjectionSums | kAlongSums | kCrossCheckSums | kSubspaceSums;
-  return always | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
+  std::uint32_t sums = kUpdateSums;
+  if (!options.probes.empty()) sums |= kProbeSums;
+  if (!options.has_pair() && !options.probes.empty()) return sums;
+  sums |= kProjectionSums | kAlongSums | kCrossCheckSums | kSubspaceSums;
+  return sums | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
+}
+
+std::string ranking_of(const AuditOptions& options) {
+  return options.rank_by.empty() ? std::string(methods::default_ranking(sums_of(options))) : options.rank_by;
 }
 
 void validate(const AuditOptions& options) {
   if (options.adapters.empty() && options.zoo.empty()) {
     throw Error(ErrorKind::usage, "no adapter given").advice("name one with --adapter DIR, or many with --zoo PATH");
+  }
+  if (options.base.empty() != options.aligned.empty()) {
+    throw Error(ErrorKind::usage, fmt::format("--{} is missing", options.base.empty() ? "base" : "aligned"))
+        .advice("give both checkpoints, or neither with --direction or --probe");
+  }
+  if (!options.has_pair() && options.probes.empty()) {
+    throw Error(ErrorKind::usage, "nothing to compare the adapters with")
+        .expected("--base DIR and --aligned DIR, or --direction harmful=DIR, or --probe harmful=DIR");
+  }
+  if (!options.has_pair() && options.element_statistics) {
+    throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");
   }
   require_rankable(options);
   if (options.rank_by == "subspace_energy" && options.subspace_rank == 0) {

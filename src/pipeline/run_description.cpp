@@ -30,6 +30,14 @@ std::string mapping_digest(const adapter::Adapter& adapter) {
   return base::sha256_hex(out.bytes());
 }
 
+json describe(const ProbeInput& probe) {
+  return {{"name", probe.name},
+          {"effect", std::string(probes::name(probe.source.effect))},
+          {"form", std::string(probes::name(probe.source.form))},
+          {"digest", probe.digest},
+          {"layers", mapping_digest(probe.adapter)}};
+}
+
 json describe(const adapter::Adapter& adapter) {
   const bool ok = adapter.status == adapter::AdapterStatus::ok;
   return {{"name", adapter.name},     {"status", ok ? "ok" : "quarantined"},
@@ -107,9 +115,14 @@ std::string describe_run(const Inputs& inputs, const AuditOptions& options, cons
            {"team", team},
            {"stacking", stacking(inputs, budget)},
            {"adapters", json::array()},
+           {"probes", json::array()},
            {"modules", json::array()}};
   for (const auto& adapter : inputs.adapters) run["adapters"].push_back(describe(adapter));
-  for (const auto& task : inputs.tasks) run["modules"].push_back(task.name);
+  for (const auto& probe : inputs.probes) run["probes"].push_back(describe(probe));
+  for (const auto& task : inputs.tasks) {
+    const auto* const of = inputs.is_pair(task) ? "" : inputs.is_direction(task) ? " along direction " : " along adapters ";
+    run["modules"].push_back(task.name + of + (inputs.is_pair(task) ? "" : std::to_string(task.source)));
+  }
   // A name that is not UTF-8 must not end the run.
   return run.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }

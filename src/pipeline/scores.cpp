@@ -9,7 +9,8 @@ void Scores::serialise(base::ByteWriter& out) const {
   out.put<std::uint64_t>(modules.size());
   for (const auto& score : modules) {
     out.put(score.module);
-    out.put(score.alignment_norm);
+    out.put<std::uint64_t>(score.norms.size());
+    for (const double norm : score.norms) out.put(norm);
     out.put(score.unusable.found);
     out.put(score.unusable.in_aligned);
     out.put(score.unusable.element);
@@ -31,14 +32,14 @@ void Scores::append(base::ByteReader& in) {
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
     ModuleScore score;
     score.module = in.get<std::uint64_t>();
-    score.alignment_norm = in.get<double>();
+    for (auto norms = in.get<std::uint64_t>(); norms > 0; --norms) score.norms.push_back(in.get<double>());
     score.unusable.found = in.get<bool>();
     score.unusable.in_aligned = in.get<bool>();
     score.unusable.element = in.get<std::uint64_t>();
     score.unusable.value = in.get<double>();
     score.base = in.get<checkpoint::TensorDigest>();
     score.aligned = in.get<checkpoint::TensorDigest>();
-    modules.push_back(score);
+    modules.push_back(std::move(score));
   }
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
     LayerScore score;

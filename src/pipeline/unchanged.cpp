@@ -66,14 +66,12 @@ std::map<std::string, FileState> states_of_adapters(const std::vector<std::strin
 }
 
 void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const std::function<void()>& between) {
-  for (const auto* catalogue : {&inputs.base, &inputs.aligned}) {
-    for (const auto& shard : catalogue->shards) {
-      if (between) between();
-      auto change = change_of(ErrorKind::runtime, shard.path, shard.state);
-      if (!change) continue;
-      if (change->os_error() != 0) throw *std::move(change);
-      throw std::move(*change).advice("run again once nothing writes to it");
-    }
+  for (const auto& [what, shard] : inputs.all_shards()) {
+    if (between) between();
+    auto change = change_of(ErrorKind::runtime, shard->path, shard->state);
+    if (!change) continue;
+    if (change->os_error() != 0) throw *std::move(change);
+    throw std::move(*change).advice("run again once nothing writes to it");
   }
   for (auto& adapter : inputs.adapters) {
     if (between) between();

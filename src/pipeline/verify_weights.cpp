@@ -39,8 +39,7 @@ struct Place {
 Place place_of(const ScoredWeight& weight, const Inputs& inputs) {
   const auto& task = inputs.tasks.at(weight.module);
   const auto& tensor = weight.aligned ? task.aligned : task.base;
-  const auto& catalogue = weight.aligned ? inputs.aligned : inputs.base;
-  return {&tensor, &catalogue.shards.at(tensor.shard).path, &task.weight};
+  return {&tensor, &inputs.shard_of(task, weight.aligned).path, &task.weight};
 }
 
 std::vector<Chunk> chunks_of(const std::vector<ScoredWeight>& weights, const Inputs& inputs,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <sstream>
@@ -18,7 +19,8 @@ Analysis::Analysis(const Report& report)
       rank_by_(report.rank_by.empty() ? std::string(methods::kDefaultRanking) : report.rank_by),
       low_is_worse_(methods::sense_of(rank_by_) == methods::Sense::low_is_worse),
       score_(report.find_metric(rank_by_)),
-      removed_(report.find_metric("alignment_removed")) {
+      removed_(report.find_metric("alignment_removed")),
+      adapter_metric_(report.probes.empty() || report.of_adapters.empty() ? nullptr : &report.of_adapters.front()) {
   for (const auto& metric : report.metrics) {
     if (!metric.categories.empty()) categories_.emplace(&metric, category_names(metric));
   }
@@ -30,11 +32,12 @@ Analysis::Analysis(const Report& report)
     }
   }
   std::stable_sort(adapters_.begin(), adapters_.end(), [&](const AdapterView& a, const AdapterView& b) {
-    if (a.ranking.empty() || b.ranking.empty()) return !a.ranking.empty() && b.ranking.empty();
-    return worse(worst_score(a), worst_score(b));
+    const double one = adapter_score(a), other = adapter_score(b);
+    if (std::isnan(one) || std::isnan(other)) return !std::isnan(one) && std::isnan(other);
+    return one > other;
   });
-  for (std::size_t i = 0; i < adapters_.size() && !adapters_[i].ranking.empty(); ++i) {
-    const bool tied = i > 0 && worst_score(adapters_[i]) == worst_score(adapters_[i - 1]);
+  for (std::size_t i = 0; i < adapters_.size() && !std::isnan(adapter_score(adapters_[i])); ++i) {
+    const bool tied = i > 0 && adapter_score(adapters_[i]) == adapter_score(adapters_[i - 1]);
     adapters_[i].zoo_rank = tied ? adapters_[i - 1].zoo_rank : i + 1;
   }
 }
@@ -84,6 +87,11 @@ AdapterView Analysis::view(std::size_t n) const {
 double Analysis::worst_score(const AdapterView& adapter) const {
   return adapter.ranking.empty() ? std::numeric_limits<double>::quiet_NaN()
                                  : score(adapter.index, adapter.ranking.front());
+}
+
+double Analysis::adapter_score(const AdapterView& adapter) const {
+  if (adapter_metric_ != nullptr) return adapter_metric_->values[adapter.index];
+  return low_is_worse_ ? -worst_score(adapter) : worst_score(adapter);
 }
 
 double Analysis::worst_misalignment(const AdapterView& adapter) const {
@@ -229,6 +237,44 @@ std::string Analysis::selection_text() const {
 std::string Analysis::cut_text(const AdapterView& adapter) const {
   if (adapter.pruned == 0) return {};
   return fmt::format(" ({} {} {})", rank_by_, low_is_worse_ ? "<=" : ">=", number_text(adapter.cut));
+}
+
+Metric adapter_scores(const Report& report) {
+  const Analysis analysis(report);
+  Metric scores;
+  if (const auto* metric = analysis.adapter_metric()) {
+    scores = *metric;
+  } else {
+    scores.name = analysis.rank_by();
+    scores.long_name = (analysis.low_is_worse() ? "the worst " + scores.name + " of its modules, negated"
+                                                : "the worst " + scores.name + " of its modules");
+    scores.values.assign(report.adapters.size(), std::numeric_limits<double>::quiet_NaN());
+    for (const auto& adapter : analysis.adapters()) scores.values[adapter.index] = analysis.adapter_score(adapter);
+  }
+  return scores;
+}
+
+std::vector<double> probe_cosines(const Report& report) {
+  const auto modules = report.modules.size(), adapters = report.adapters.size();
+  const auto* norms = report.find_metric("update_norm");
+  std::vector<double> cosines(report.probes.size() * adapters, std::numeric_limits<double>::quiet_NaN());
+  for (std::size_t k = 0; norms != nullptr && k < report.probes.size(); ++k) {
+    for (std::size_t n = 0; n < adapters; ++n) {
+      double dot = 0, update = 0, probe = 0;
+      bool known = false;
+      for (std::size_t m = 0; m < modules; ++m) {
+        const double found = report.probe_dots[(k * adapters + n) * modules + m], norm = norms->values[n * modules + m];
+        if (std::isnan(found) || std::isnan(norm)) continue;
+        known = true;
+        dot += found;
+        update += norm * norm;
+        probe += report.probe_norms[k * modules + m] * report.probe_norms[k * modules + m];
+      }
+      const double size = std::sqrt(update) * std::sqrt(probe);
+      if (known) cosines[k * adapters + n] = size == 0 ? 0 : std::clamp(dot / size, -1.0, 1.0);
+    }
+  }
+  return cosines;
 }
 
 std::vector<StageSummary> stages(const Report& report) {

@@ -70,6 +70,10 @@ class Analysis {
   bool undoing(std::size_t n, std::size_t m) const { return value(removed_, n, m) > kRemovedFlag; }
 
   double worst_score(const AdapterView& adapter) const;         ///< of the metric that orders; NaN for none
+  /// What orders the adapters, high is worse: NaN for none. With probes a number of the whole adapter, named by
+  /// `adapter_metric`; else, and then that is null, the worst of its modules.
+  double adapter_score(const AdapterView& adapter) const;
+  const Metric* adapter_metric() const { return adapter_metric_; }
   double worst_misalignment(const AdapterView& adapter) const;  ///< NaN for none
 
   /// Those that take alignment back, the largest share first.
@@ -97,10 +101,17 @@ class Analysis {
   bool low_is_worse_;
   const Metric* score_;
   const Metric* removed_;
+  const Metric* adapter_metric_;
   std::map<const Metric*, std::vector<std::string>> categories_;
   std::vector<AdapterView> adapters_;
   std::vector<std::size_t> quarantined_;
 };
+
+/// N values by which adapters are ranked, high is worse: the metric's name, its values, what they are.
+Metric adapter_scores(const Report& report);
+
+/// K x N cosines between whole adapters and probes, over the modules that both have; NaN where there is none.
+std::vector<double> probe_cosines(const Report& report);
 
 /// The stages of a run over all ranks.
 struct StageSummary {

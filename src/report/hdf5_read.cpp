@@ -104,6 +104,13 @@ void read_adapters(const Source& source, Report& report) {
   columns.number("scaling", &AdapterRow::scaling);
   columns.text("sha256", &AdapterRow::sha256);
   const auto members = source.members(group, "adapters");
+  for (const auto* column : methods::adapter_columns(methods::all())) {
+    const std::string name(column->name);
+    if (!has(members, name)) continue;
+    report.of_adapters.push_back({name, source.text_attribute(group, name, "units"),
+                                  source.text_attribute(group, name, "long_name"),
+                                  source.numbers<double>(group, name, {{report.adapters.size()}})});
+  }
   if (std::find(members.begin(), members.end(), "not_judged") == members.end()) return;  // of an earlier version
   columns.number("modules_not_judged", &AdapterRow::modules_not_judged);
   columns.text("not_judged", &AdapterRow::not_judged);
@@ -183,6 +190,21 @@ void read_selection(const Source& source, Report& report, const Shape& shape) {
   report.population = text("population");
 }
 
+void read_probes(const Source& source, Report& report) {
+  if (!source.has_group("probes")) return;
+  const auto group = source.group("probes");
+  report.probes.resize(source.length(group, "name"));
+  const Columns<ProbeRow> columns(source, group, report.probes);
+  columns.text("name", &ProbeRow::name);
+  columns.text("effect", &ProbeRow::effect);
+  columns.text("form", &ProbeRow::form);
+  columns.text("path", &ProbeRow::path);
+  columns.text("digest", &ProbeRow::digest);
+  const std::size_t probes = report.probes.size(), modules = report.modules.size();
+  report.probe_norms = source.numbers<double>(group, "norm", {{probes, modules}});
+  report.probe_dots = source.numbers<double>(group, "dot", {{probes, report.adapters.size(), modules}});
+}
+
 void read_run(const Source& source, Report& report) {
   const auto group = source.group("run");
   report.run.resize(source.length(group, "stage"));
@@ -224,6 +246,7 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   const Shape shape{{report.adapters.size(), report.modules.size()}};
   read_metrics(source, report, shape);
   read_selection(source, report, shape);
+  read_probes(source, report);
   read_shards(source, report);
   read_run(source, report);
   return report;

@@ -118,13 +118,13 @@ void write_shards(const Image& image, const Report& report) {
 /// Derived from /metrics and /selection, for programs that want one number an adapter; the reader derives them anew.
 void write_summaries(const Image& image, const Handle& group, const Report& report, const Handle& scale) {
   const auto summaries = summarise_adapters(report);
-  const auto metric = report.rank_by.empty() ? std::string("ediem") : report.rank_by;
+  const auto metric = report.rank_by.empty() ? std::string(methods::kDefaultRanking) : report.rank_by;
   const Columns<AdapterSummary> columns(image, group, summaries, scale);
   columns.number("modules_scored", &AdapterSummary::modules_scored, "1", "LoRA modules with a score");
   columns.number("modules_pruned", &AdapterSummary::modules_pruned, "1", "modules selected for pruning");
   columns.number("share_pruned", &AdapterSummary::share_pruned, "1", "modules_pruned / modules_scored");
   columns.number("zoo_rank", &AdapterSummary::zoo_rank, "1",
-                 "place among the adapters by worst_score: 1 is the worst, 0 not scored");
+                 "place among the adapters by score: 1 is the worst, 0 not scored");
   columns.number("worst_score", &AdapterSummary::worst_score, "1", ("worst " + metric + " of its modules").c_str());
   std::vector<std::string> worst, several;
   for (const auto& summary : summaries) {
@@ -155,6 +155,19 @@ void write_training_steps(const Image& image, const Handle& group, const Report&
                               "N of checkpoint-N, -1 where it is no checkpoint of a training run", {&scale});
 }
 
+/// One number an adapter, of which the first ranks if there are probes; and that rank's number under one name always.
+void write_scores(const Image& image, const Handle& group, const Report& report, const Handle& scale) {
+  for (const auto& metric : report.of_adapters) {
+    image.numbers<double>(group.get(), metric.name, {metric.values.size()}, metric.values, metric.units,
+                          metric.long_name, {&scale});
+  }
+  const auto scores = adapter_scores(report);
+  const auto dataset =
+      image.numbers<double>(group.get(), "score", {scores.values.size()}, scores.values, "1",
+                            "what ranks the adapters, high is worse: " + scores.long_name, {&scale});
+  image.attribute(dataset.get(), "metric", scores.name);
+}
+
 void write_adapters(const Image& image, const Report& report, const Handle& scale) {
   const auto group = image.group("adapters");
   image.link(group.get(), schema::kAdapterScale);
@@ -171,6 +184,28 @@ void write_adapters(const Image& image, const Report& report, const Handle& scal
   columns.text("not_judged", &AdapterRow::not_judged, "which LoRA modules could not be scored, by reason");
   write_summaries(image, group, report, scale);
   write_training_steps(image, group, report, scale);
+  write_scores(image, group, report, scale);
+}
+
+void write_probes(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
+  if (report.probes.empty()) return;
+  const auto group = image.group("probes");
+  image.link(group.get(), schema::kAdapterScale);
+  image.link(group.get(), schema::kModuleScale);
+  const auto scale = numbered_scale(image, group, std::string(schema::kProbeScale), report.probes.size(), "one probe");
+  const Columns<ProbeRow> columns(image, group, report.probes, scale);
+  columns.text("name", &ProbeRow::name, "probe name");
+  columns.text("effect", &ProbeRow::effect, "harmful: an update along it is worse; safe: better");
+  columns.text("form", &ProbeRow::form, "direction: a checkpoint-shaped file; adapter: a LoRA adapter");
+  columns.text("path", &ProbeRow::path, "directory the probe was read from");
+  columns.text("digest", &ProbeRow::digest, "SHA-256 of what it was read from");
+  const std::size_t probes = report.probes.size();
+  image.numbers<double>(group.get(), "norm", {probes, report.modules.size()}, report.probe_norms, "1",
+                        "Frobenius norm of the probe in the module, NaN where it has nothing", {&scale, &modules});
+  image.numbers<double>(group.get(), "dot", {probes, report.adapters.size(), report.modules.size()}, report.probe_dots,
+                        "1", "<D, dW> with the probe as it is, whatever its effect", {&scale, &adapters, &modules});
+  image.numbers<double>(group.get(), "cosine", {probes, report.adapters.size()}, probe_cosines(report), "1",
+                        "cosine between dW and the probe over all modules that both have", {&scale, &adapters});
 }
 
 void write_metrics(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
@@ -245,6 +280,12 @@ void check_consistent(const Report& report, const std::string& path) {
   const auto present = report.present.size(), action = report.action.size();
   require(present == cells || present == 0, fmt::format("{} flags of presence for {} cells", present, cells));
   require(action == cells || action == 0, fmt::format("{} actions for {} cells", action, cells));
+  const auto probes = report.probes.size();
+  require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
+          fmt::format("products with {} probes", probes));
+  for (const auto& metric : report.of_adapters) {
+    require(metric.values.size() == report.adapters.size(), fmt::format("{} of {} adapters", metric.name, metric.values.size()));
+  }
 }
 
 void fill(const Image& image, const Report& report) {
@@ -258,6 +299,7 @@ void fill(const Image& image, const Report& report) {
   write_adapters(image, report, adapters);
   write_metrics(image, report, adapters, modules);
   write_selection(image, report, adapters, modules);
+  write_probes(image, report, adapters, modules);
   write_shards(image, report);
   write_run(image, report);
 }

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "analysis.hpp"
@@ -26,7 +27,12 @@ std::string head(const Analysis& analysis, std::size_t width) {
   std::size_t pruned = 0, undoing = 0;
   for (const auto& adapter : analysis.adapters()) pruned += adapter.pruned, undoing += adapter.undoing;
   std::string out;
-  out += wrapped(fmt::format("base {}, aligned {}", attribute("base"), attribute("aligned")), 0, width);
+  if (report.attributes.contains("base")) {
+    out += wrapped(fmt::format("base {}, aligned {}", attribute("base"), attribute("aligned")), 0, width);
+  }
+  for (const auto& probe : report.probes) {
+    out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
+  }
   out +=
       wrapped(fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning, {} take back more than "
                           "{:.0f} % of the alignment step",
@@ -41,9 +47,14 @@ std::string head(const Analysis& analysis, std::size_t width) {
 std::string spread_text(const Analysis& analysis) {
   std::vector<double> worst;
   for (const auto& adapter : analysis.adapters()) {
-    if (!adapter.ranking.empty()) worst.push_back(analysis.worst_score(adapter));
+    const double score = analysis.adapter_metric() != nullptr ? analysis.adapter_score(adapter) : analysis.worst_score(adapter);
+    if (!std::isnan(score)) worst.push_back(score);
   }
   if (worst.empty()) return {};
+  if (const auto* metric = analysis.adapter_metric()) {
+    return fmt::format(" ({}: median {}, worst tenth from {}, worst {})", metric->name,
+                       share_text(quantile(worst, 0.5)), share_text(quantile(worst, 0.9)), share_text(worst.front()));
+  }
   return fmt::format(" (their worst {}: median {}, worst tenth from {}, worst {})", for_terminal(analysis.rank_by()),
                      number_text(quantile(worst, 0.5)),
                      number_text(quantile(worst, analysis.low_is_worse() ? 0.1 : 0.9)), number_text(worst.front()));
@@ -54,10 +65,13 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
   const auto short_name = [&](std::size_t m) {
     return (prefix.empty() ? "" : "..") + for_terminal(analysis.report().modules[m].name.substr(prefix.size()));
   };
-  const bool beside = analysis.misalignment_beside();
+  const bool beside = analysis.misalignment_beside() && analysis.report().find_metric("misalignment") != nullptr;
   std::vector<Grid::Column> columns{
       {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
       {"selected"},   {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
+  if (const auto* metric = analysis.adapter_metric()) columns.insert(columns.begin() + 2, {metric->name});
+  const bool has_misalignment = analysis.report().find_metric("misalignment") != nullptr;
+  if (!has_misalignment) std::erase_if(columns, [](const auto& column) { return column.title == "undoing"; });
   if (beside) columns.push_back({"misalign", true, 1});
   columns.push_back({"worst module", false, 3});
   Grid grid(std::move(columns), 1);
@@ -75,6 +89,10 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
                                    any ? percent_text(adapter.share_pruned()) : "-",
                                    fmt::format("{}", adapter.undoing),
                                    number_text(analysis.worst_score(adapter))};
+    if (!has_misalignment) cells.erase(cells.begin() + 6);
+    if (analysis.adapter_metric() != nullptr) {
+      cells.insert(cells.begin() + 2, share_text(analysis.adapter_score(adapter)));
+    }
     if (beside) cells.push_back(number_text(analysis.worst_misalignment(adapter)));
     cells.push_back(any ? short_name(adapter.ranking.front()) : "-");
     grid.add(std::move(cells));

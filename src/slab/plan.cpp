@@ -23,14 +23,20 @@ std::vector<double> loads(const std::vector<ModuleTask>& tasks, const std::vecto
 }  // namespace
 
 double ModuleTask::flops() const {
-  return 4.0 * static_cast<double>(out_features) * static_cast<double>(in_features) *
+  if (probe_columns != 0) {
+    return 2.0 * static_cast<double>(out_features + in_features) * static_cast<double>(stacked_columns) *
+           static_cast<double>(probe_columns);
+  }
+  return 2.0 * sweeps * static_cast<double>(out_features) * static_cast<double>(in_features) *
          static_cast<double>(stacked_columns);
 }
 
 std::vector<SlabRange> split(const ModuleTask& task, std::uint64_t target_bytes) {
   const std::uint64_t rows = task.rows();
   const std::uint64_t row_bytes = rows == 0 ? 0 : task.bytes() / rows;
-  const std::uint64_t step = std::max<std::uint64_t>(1, row_bytes == 0 ? rows : target_bytes / row_bytes);
+  // Half of it for a single tensor: a slot then has two halves of the same size, whatever it holds.
+  const auto bytes = task.has_base() ? target_bytes : target_bytes / 2;
+  const std::uint64_t step = std::max<std::uint64_t>(1, row_bytes == 0 ? rows : bytes / row_bytes);
   std::vector<SlabRange> slabs;
   for (std::uint64_t begin = 0; begin < rows; begin += step) slabs.push_back({begin, std::min(step, rows - begin)});
   return slabs;

@@ -62,20 +62,26 @@ void Slot::load(Reader& reader, const checkpoint::Catalogue& catalogue, bool ali
 }
 
 Slab Slot::slab() const {
-  return {read_.rows.row_begin, read_.rows.rows,        read_.task->columns(),    base_.loaded.data,
-          aligned_.loaded.data, read_.task->base.dtype, read_.task->aligned.dtype};
+  const auto& task = *read_.task;
+  return {read_.rows.row_begin,
+          read_.rows.rows,
+          task.columns(),
+          task.has_base() ? base_.loaded.data : nullptr,
+          aligned_.loaded.data,
+          task.has_base() ? task.base.dtype : task.aligned.dtype,
+          task.aligned.dtype};
 }
 
-void Slot::require_intact(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned) const {
-  slab::require_intact(base_.loaded.mapping, base, read_.task->base, read_.task->weight);
-  slab::require_intact(aligned_.loaded.mapping, aligned, read_.task->aligned, read_.task->weight);
+void Slot::require_intact(const Source& source) const {
+  if (read_.task->has_base()) {
+    slab::require_intact(base_.loaded.mapping, *source.base, read_.task->base, read_.task->weight);
+  }
+  slab::require_intact(aligned_.loaded.mapping, *source.aligned, read_.task->aligned, read_.task->weight);
 }
 
-Prefetcher::Prefetcher(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
-                       std::vector<SlabRead> reads, std::size_t slots, int most_readers,
+Prefetcher::Prefetcher(std::vector<Source> sources, std::vector<SlabRead> reads, std::size_t slots, int most_readers,
                        std::function<std::unique_ptr<Reader>()> make_reader, HostMemory* host_memory)
-    : base_(base),
-      aligned_(aligned),
+    : sources_(std::move(sources)),
       reads_(std::move(reads)),
       make_reader_(std::move(make_reader)),
       host_memory_(host_memory),
@@ -107,23 +113,26 @@ void Prefetcher::run(std::size_t thread, const std::stop_token& stopped) {
         work_.wait(lock, stopped, [&] { return thread < static_cast<std::size_t>(probe_.readers()) && has_work(); });
     if (!woken) return;
     Slot* slot = std::exchange(half_begun_, nullptr);
-    const bool aligned = slot != nullptr;
+    bool aligned = slot != nullptr;
     if (!aligned) {
       slot = free_.back();
       free_.pop_back();
       slot->read_ = reads_[begun_++];
-      slot->halves_missing_ = 2;
+      aligned = !slot->read_.task->has_base();
+      slot->halves_missing_ = aligned ? 1 : 2;
       slot->failure_ = nullptr;
+      if (aligned) slot->base_.loaded = {};  // of what was in this slot before
       order_.push_back(slot);
-      half_begun_ = slot;
+      if (!aligned) half_begun_ = slot;
       work_.notify_all();
     }
     lock.unlock();
     std::exception_ptr failure;
     try {
       if (!reader) reader = make_reader_();
-      slot->load(*reader, aligned ? aligned_ : base_, aligned, aligned ? largest_aligned_ : largest_base_,
-                 host_memory_);
+      const auto& source = sources_.at(slot->read_.task->source);
+      slot->load(*reader, aligned ? *source.aligned : *source.base, aligned,
+                 aligned ? largest_aligned_ : largest_base_, host_memory_);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -171,6 +180,8 @@ std::optional<Slab> Prefetcher::ready(std::size_t ahead) const {
   if (!std::all_of(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(ahead) + 1, there)) return std::nullopt;
   return order_[ahead]->slab();
 }
+
+void Prefetcher::require_intact(const Slot& slot) const { slot.require_intact(sources_.at(slot.read_.task->source)); }
 
 ReadCounts Prefetcher::counts() const {
   const std::lock_guard lock(mutex_);

@@ -1,6 +1,6 @@
 // Threads that read slabs in a given order into a bounded number of slots.
 //
-//     reads      [0][1][2][3][4][5] ...       in order, two halves each: base and aligned
+//     reads      [0][1][2][3][4][5] ...       in order, two halves each: base and aligned; of a direction one
 //     slots      #0 in use   #1 ready   #2 ready   #3 being read   #4 being read
 #pragma once
 
@@ -20,6 +20,7 @@
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/reader.hpp"
 #include "winnow/slab/slab.hpp"
+#include "winnow/slab/stream.hpp"
 
 namespace winnow::slab {
 
@@ -32,7 +33,7 @@ struct SlabRead {
 class Slot {
  public:
   /// Throws Error(runtime) where a mapped file was cut short meanwhile: what was computed from the slab is void.
-  void require_intact(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned) const;
+  void require_intact(const Source& source) const;
   Slab slab() const;
 
  private:
@@ -55,9 +56,8 @@ std::uint64_t slot_memory(std::uint64_t base_bytes, std::uint64_t aligned_bytes)
 
 class Prefetcher {
  public:
-  Prefetcher(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned, std::vector<SlabRead> reads,
-             std::size_t slots, int most_readers, std::function<std::unique_ptr<Reader>()> make_reader,
-             HostMemory* host_memory = nullptr);
+  Prefetcher(std::vector<Source> sources, std::vector<SlabRead> reads, std::size_t slots, int most_readers,
+             std::function<std::unique_ptr<Reader>()> make_reader, HostMemory* host_memory = nullptr);
   ~Prefetcher();
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
@@ -70,13 +70,14 @@ class Prefetcher {
   /// is until then.
   std::optional<Slab> ready(std::size_t ahead) const;
   ReadCounts counts() const;
+  /// Throws Error(runtime) if a mapped file was cut short while the slot was in use.
+  void require_intact(const Slot& slot) const;
 
  private:
   void run(std::size_t thread, const std::stop_token& stopped);
   bool has_work() const;
 
-  const checkpoint::Catalogue& base_;
-  const checkpoint::Catalogue& aligned_;
+  const std::vector<Source> sources_;
   const std::vector<SlabRead> reads_;
   const std::function<std::unique_ptr<Reader>()> make_reader_;
   HostMemory* const host_memory_;

@@ -75,13 +75,11 @@ std::uint64_t bytes_to_read(const std::vector<StreamedModule>& modules, std::uin
 
 class SlabStream::Implementation {
  public:
-  Implementation(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
-                 std::vector<StreamedModule> modules, std::size_t slots, const StreamOptions& options)
-      : base_(base),
-        aligned_(aligned),
-        modules_(std::move(modules)),
+  Implementation(const std::vector<Source>& sources, std::vector<StreamedModule> modules, std::size_t slots,
+                 const StreamOptions& options)
+      : modules_(std::move(modules)),
         slots_(slots),
-        prefetcher_(base, aligned, reads_of(modules_, slots), slots, options.most_readers, options.make_reader,
+        prefetcher_(sources, reads_of(modules_, slots), slots, options.most_readers, options.make_reader,
                     options.host_memory) {}
 
   void for_each(const std::function<void(const Slab&)>& use, const std::function<void()>& between) {
@@ -96,7 +94,7 @@ class SlabStream::Implementation {
       Slot& slot = is_kept ? *kept_[k] : prefetcher_.next(between);
       if (!is_kept) --to_come_;
       use(slot.slab());
-      slot.require_intact(base_, aligned_);
+      prefetcher_.require_intact(slot);
       if (last_sweep || k >= kept) {
         prefetcher_.release(slot);
       } else if (sweep_ == 0) {
@@ -122,8 +120,6 @@ class SlabStream::Implementation {
   ReadCounts counts() const { return prefetcher_.counts(); }
 
  private:
-  const checkpoint::Catalogue& base_;
-  const checkpoint::Catalogue& aligned_;
   std::vector<StreamedModule> modules_;
   std::size_t slots_;
   std::size_t module_ = 0, sweep_ = 0;
@@ -134,14 +130,17 @@ class SlabStream::Implementation {
 };
 
 SlabStream::SlabStream(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
-                       std::vector<StreamedModule> modules, const StreamOptions& options) {
+                       std::vector<StreamedModule> modules, const StreamOptions& options)
+    : SlabStream({{&base, &aligned}}, std::move(modules), options) {}
+
+SlabStream::SlabStream(std::vector<Source> sources, std::vector<StreamedModule> modules, const StreamOptions& options) {
   const auto least = least_stream_memory(modules);
   if (options.memory_bytes < least) {
     throw base::Error(base::ErrorKind::usage, "not enough memory to stream the weights")
         .expected(fmt::format("{} bytes for slabs at least, found {}", least, options.memory_bytes));
   }
   const auto slots = slots_for(modules, options.memory_bytes);
-  implementation_ = std::make_unique<Implementation>(base, aligned, std::move(modules), slots, options);
+  implementation_ = std::make_unique<Implementation>(sources, std::move(modules), slots, options);
 }
 
 SlabStream::~SlabStream() = default;

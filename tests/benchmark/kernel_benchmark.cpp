@@ -122,9 +122,9 @@ void passes(::benchmark::State& state, Shape shape, DType dtype, std::uint64_t c
     sum += seconds(Clock::now() - begin);
   };
   const double flops = 2.0 * static_cast<double>(shape.out * shape.in * columns);
-  pass->begin(stack, false);
+  pass->begin(stack, {});
   measure(state, threads, 2 * flops, 2 * static_cast<double>(pair.bytes()), [&] {
-    timed(rest, [&] { pass->begin(stack, false); });
+    timed(rest, [&] { pass->begin(stack, {}); });
     timed(first, [&] { pair.for_each_slab([&](const auto& slab) { pass->pass1(slab); }); });
     timed(second, [&] { pair.for_each_slab([&](const auto& slab) { pass->pass2(slab); }); });
     timed(rest, [&] { ::benchmark::DoNotOptimize(pass->finish()); });

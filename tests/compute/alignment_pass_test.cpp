@@ -155,7 +155,7 @@ TEST_P(AlignmentPassTest, SecondPassConfirmsTheFirst) {
 
   // Weights that change between the passes, here a slab read twice, do not go unseen.
   const auto pass = make_alignment_pass(GetParam(), Device::cpu, 1);
-  pass->begin(stack, false);
+  pass->begin(stack, {});
   module.for_each_slab({60}, [&](const slab::Slab& slab) { pass->pass1(slab); });
   module.for_each_slab({60}, [&](const slab::Slab& slab) {
     auto wrong = slab;

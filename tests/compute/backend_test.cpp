@@ -69,7 +69,7 @@ TEST(TorchPlugin, ErrorsCrossItsBoundary) {
   const auto pass = make_alignment_pass(Backend::torch, Device::cpu, 1);
   FactorStack stack;
   stack.out_features = stack.in_features = 1;
-  pass->begin(stack, false);
+  pass->begin(stack, {});
   const std::byte weight[8]{};
   slab::Slab integers;
   integers.rows = integers.columns = 1;

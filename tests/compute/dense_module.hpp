@@ -151,7 +151,7 @@ struct DenseModule {
 /// One module through a backend; `stack` must stay alive for element_statistics().
 inline stats::ModuleStatistics run(compute::AlignmentPass& pass, const DenseModule& module,
                                    const compute::FactorStack& stack, const std::vector<std::uint64_t>& cuts = {}) {
-  pass.begin(stack, module.format.transposed);
+  pass.begin(stack, {.stored_transposed = module.format.transposed});
   module.for_each_slab(cuts, [&](const slab::Slab& slab) { pass.pass1(slab); });
   module.for_each_slab(cuts, [&](const slab::Slab& slab) { pass.pass2(slab); });
   return pass.finish();

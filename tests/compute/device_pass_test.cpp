@@ -71,7 +71,7 @@ TEST(DevicePass, AModuleThatWasBrokenOffLeavesNothingToTheNext) {
   const auto other = DenseModule::random(random, 33, 70, {DType::f32, DType::f16, true}, {2, 2}, 4);
   const auto stack = module.stack(), other_stack = other.stack();
   OnHost device, fresh;
-  device.pass->begin(stack, false);
+  device.pass->begin(stack, {});
   module.for_each_slab({20}, [&](const slab::Slab& slab) { device.pass->pass1(slab); });
   EXPECT_EQ(test::bytes_of(test::run(*device.pass, other, other_stack, {7, 9})),
             test::bytes_of(test::run(*fresh.pass, other, other_stack, {7, 9})));

@@ -38,7 +38,7 @@ TEST(DeviceSlabs, SlabsThatFitAreCopiedOnceAndTheOthersTwiceWithTheSameResult) {
   for (const auto memory : {least, least + 5 * slab, kPlenty}) {
     OnHost device(memory);
     EXPECT_EQ(device.log->limit, memory);
-    device.pass->begin(stack, false);
+    device.pass->begin(stack, {});
     const auto sweep = [&](auto use) {
       module.for_each_slab(cuts, [&](const slab::Slab& part) {
         use(part);
@@ -124,7 +124,7 @@ Run run_modules(OnHost& device, const std::vector<DenseModule>& modules, std::ui
   } const dropping{*device.pass};  // before what was read goes
   for (std::size_t m = 0; m < modules.size(); ++m) {
     const auto stack = modules[m].stack();
-    device.pass->begin(stack, modules[m].format.transposed);
+    device.pass->begin(stack, {.stored_transposed = modules[m].format.transposed});
     for (; !now.empty(); now.pop_front()) device.pass->pass1(now.front()->slab());
     if (m + 1 < modules.size()) next = read(device, modules[m + 1], rows);
     std::size_t taken = 0;
@@ -237,7 +237,7 @@ TEST(DeviceSlabs, NothingIsPreloadedBeforeTheSlabsOfTheModuleAreThere) {
   OnHost device(least_memory(module, cuts) + (50ULL << 17U));
   const Reading next(device, module, 0, 50);
   EXPECT_FALSE(device.pass->preload(next.slab())) << "there is no module yet";
-  device.pass->begin(stack, false);
+  device.pass->begin(stack, {});
   module.for_each_slab(cuts, [&](const slab::Slab& slab) { device.pass->pass1(slab); });
   std::size_t number = 0;
   module.for_each_slab(cuts, [&](const slab::Slab& slab) {
@@ -293,7 +293,7 @@ TEST(DeviceSlabs, AnUnknownTypeIsRefusedAndTheCopiesAreAwaited) {
   OnHost device;
   FactorStack stack;
   stack.out_features = stack.in_features = 1;
-  device.pass->begin(stack, false);
+  device.pass->begin(stack, {});
   const std::byte weight[8]{};
   slab::Slab integers;
   integers.rows = integers.columns = 1;

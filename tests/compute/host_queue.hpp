@@ -82,8 +82,10 @@ class HostQueue final : public compute::DeviceQueue {
   void difference(const compute::Halves& halves, float* v, double* squares) override {
     EXPECT_FALSE(log_->copying) << "computation begins amid copies";
     for (auto& copy : to_copy_) {
-      EXPECT_TRUE(halves.base < copy.destination || halves.base >= copy.destination + copy.bytes)
-          << "computation was not told to wait for the copy";
+      for (const auto* half : {halves.base, halves.aligned}) {
+        EXPECT_TRUE(half < copy.destination || half >= copy.destination + copy.bytes)
+            << "computation was not told to wait for the copy";
+      }
       if (!std::exchange(copy.overtaken, true)) ++log_->overtaken;
     }
     if (log_->computing) log_->computing();
@@ -93,7 +95,7 @@ class HostQueue final : public compute::DeviceQueue {
     const auto count = static_cast<std::size_t>(halves.count);
     std::vector<double> aligned(count), base_values(count);
     base::to_double(halves.aligned_dtype, halves.aligned, count, aligned.data());
-    base::to_double(halves.base_dtype, halves.base, count, base_values.data());
+    if (halves.base != nullptr) base::to_double(halves.base_dtype, halves.base, count, base_values.data());
     for (std::size_t k = 0; k < count; ++k) {
       const double x = aligned[k] - base_values[k];
       v[k] = static_cast<float>(x);

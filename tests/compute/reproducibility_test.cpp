@@ -91,7 +91,7 @@ TEST_P(ReproducibilityTest, WhatWasComputedBeforeDoesNotMatter) {
     EXPECT_TRUE(run(*pass, poisoned, small_stack).unusable.found);
   }
   // A module given up half way, as at a signal.
-  pass->begin(large_stack, true);
+  pass->begin(large_stack, {.stored_transposed = true});
   large.for_each_slab({}, [&](const slab::Slab& slab) { pass->pass1(slab); });
   EXPECT_TRUE(bytes_of(run(*pass, small, small_stack, {20})) == expected_small);
 }

@@ -75,7 +75,7 @@ TEST_P(TeamTest, SharedRowsGiveTheSumsOfTheWhole) {
         const Share share = transposed ? Share{other_begin, other_end, stored_begin, stored_end}
                                        : Share{stored_begin, stored_end, other_begin, other_end};
         passes.push_back(make_alignment_pass(GetParam(), Device::cpu, 2));
-        passes[m]->begin(stack, transposed, share);
+        passes[m]->begin(stack, {.stored_transposed = transposed}, share);
         in_slabs_of(m, [&](const slab::Slab& slab) { passes[m]->pass1(slab); });
         passes[m]->reduce_pass1(first[m]);
       }

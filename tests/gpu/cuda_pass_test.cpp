@@ -122,7 +122,7 @@ TEST_F(CudaPass, CopiesFromPageLockedMemoryThatIsReusedAtOnce) {
   const std::uint64_t rows = 128, row = 1024 * 2;
   base.reserve(rows * row, &pass->device()->host_memory());
   aligned.reserve(rows * row, &pass->device()->host_memory());
-  pass->begin(stack, false);
+  pass->begin(stack, {});
   for (const bool first : {true, false}) {
     for (std::uint64_t begin = 0; begin < 2048; begin += rows) {
       std::memcpy(base.data(), module.base.data() + begin * row, rows * row);
@@ -164,7 +164,7 @@ TEST_F(CudaPass, GivesTheSameBitsWhereSlabsOfTheNextModuleArePreloaded) {
     auto sources = read(modules[0]);
     for (std::size_t m = 0; m < modules.size(); ++m) {
       const auto stack = modules[m].stack();
-      pass->begin(stack, false);
+      pass->begin(stack, {});
       for (auto& source : sources) {
         pass->pass1(source.slab);
         std::memset(source.base.data(), 0x7F, kSlab * kRow);

@@ -208,9 +208,9 @@ int run(bool quick) {
     const double pinned = pinned_bandwidth(module);
     rows.push_back({"page-locked memory to device, in slabs", fmt::format("{:.1f} GB/s", pinned / 1e9)});
     const auto stack = stack_of(out, in, 1, 8);
-    pass->begin(stack, false);
+    pass->begin(stack, {});
     const double streaming = median_seconds([&] {
-      pass->begin(stack, false);  // slabs are copied anew
+      pass->begin(stack, {});  // slabs are copied anew
       module.for_each([&](const slab::Slab& slab) { pass->pass1(slab); });
       pass->complete();
     });
@@ -218,7 +218,7 @@ int run(bool quick) {
                     fmt::format("{:.1f} GB/s", module.bytes() / streaming / 1e9), module.bytes() / streaming / pinned,
                     0.85});
     const double whole = median_seconds([&] {
-      pass->begin(stack, false);
+      pass->begin(stack, {});
       module.for_each([&](const slab::Slab& slab) { pass->pass1(slab); });
       module.for_each([&](const slab::Slab& slab) { pass->pass2(slab); });
       pass->finish();
@@ -236,7 +236,7 @@ int run(bool quick) {
                     fmt::format("{:.1f} TFLOP/s", rate / 1e12)});
     const auto pass = pass_of(precision, budget);
     const HostModule module(wide_out, wide_in, pass->device()->host_memory());
-    pass->begin(stack, false);
+    pass->begin(stack, {});
     const auto both = [&] {
       module.for_each([&](const slab::Slab& slab) { pass->pass1(slab); });
       module.for_each([&](const slab::Slab& slab) { pass->pass2(slab); });
@@ -247,7 +247,7 @@ int run(bool quick) {
         4.0 * static_cast<double>(wide_out) * static_cast<double>(wide_in) * static_cast<double>(stack.columns());
     rows.push_back({fmt::format("both passes from host memory, {} adapters; / at::mm {}", adapters, name(precision)),
                     fmt::format("{:.1f} TFLOP/s", flops / seconds / 1e12), flops / seconds / rate, 0.8});
-    pass->begin(stack, false);
+    pass->begin(stack, {});
     both();
     const auto start = Clock::now();
     pass->finish();

@@ -89,8 +89,8 @@ class FailingPass final : public compute::AlignmentPass, private compute::TeamSu
   FailingPass(const compute::PassOptions& options, int fail_at)
       : inner_(compute::make_alignment_pass(options)), left_(fail_at) {}
 
-  void begin(const compute::FactorStack& stack, bool transposed, const compute::Share& share) override {
-    inner_->begin(stack, transposed, share);
+  void begin(const compute::FactorStack& stack, const compute::Operand& operand, const compute::Share& share) override {
+    inner_->begin(stack, operand, share);
   }
   void pass1(const slab::Slab& slab) override { inner_->pass1(slab); }
   void pass2(const slab::Slab& slab) override { inner_->pass2(slab); }

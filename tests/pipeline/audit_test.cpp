@@ -193,9 +193,9 @@ class FaultyPass final : public compute::AlignmentPass {
   FaultyPass(std::unique_ptr<compute::AlignmentPass> pass, int module) : pass_(std::move(pass)), left_(module) {}
 
   using AlignmentPass::begin;
-  void begin(const compute::FactorStack& stack, bool transposed, const compute::Share& share) override {
+  void begin(const compute::FactorStack& stack, const compute::Operand& operand, const compute::Share& share) override {
     --left_;
-    pass_->begin(stack, transposed, share);
+    pass_->begin(stack, operand, share);
   }
   void pass1(const slab::Slab& slab) override { pass_->pass1(slab); }
   void reduce_pass1(compute::TeamSums& team) override { pass_->reduce_pass1(team); }

@@ -85,7 +85,7 @@ class FactorLoading : public ::testing::Test {
     for (const auto& ref : batch_) ranks.push_back(inputs_.lora(ref).rank);
     auto stack = compute::make_factor_stack(kOut, kIn, ranks, 2, 1, "m");
     FactorLoader loader(
-        inputs_, [this] { return std::make_unique<CountingReader>(reads_); }, threads);
+        inputs_.adapters, [this] { return std::make_unique<CountingReader>(reads_); }, threads);
     reads_ = 0;
     faults.assign(batch_.size(), "");
     loader.load(batch_, stack, faults);
@@ -177,7 +177,7 @@ TEST_F(FactorLoading, AFileThatCannotBeReadIsAskedForOnce) {
   add(2, Layout::a_first);
   std::filesystem::remove(inputs_.adapters[0].weights_file);
   FactorLoader loader(
-      inputs_, [this] { return std::make_unique<CountingReader>(reads_); }, 1);
+      inputs_.adapters, [this] { return std::make_unique<CountingReader>(reads_); }, 1);
   for (int module = 0; module < 3; ++module) {
     auto stack = compute::make_factor_stack(kOut, kIn, {2}, 2, 1, "m");
     std::vector<std::string> faults(1);

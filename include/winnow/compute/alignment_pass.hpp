@@ -3,7 +3,9 @@
 //     pass 1   Y = V^T * B   (i x R), f^2 = sum V^2
 //     pass 2   P = V * Y / f (o x R); the sketch columns stay undivided: M = V * Z
 //
-// with V = W_aligned - W_base formed from the stored bits, slab by slab. Neither V*V^T (o x o) nor dW (o x i) is ever
+//     along    <V, dW> and f^2 alone, in one sweep: all that is asked of a direction
+//
+// with V = W_aligned - W_base, or a direction from a file, formed from the stored bits, slab by slab. Neither V*V^T (o x o) nor dW (o x i) is ever
 // formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops (src/methods/README.md).
 #pragma once
 
@@ -23,11 +25,17 @@
 
 namespace winnow::compute {
 
+/// How an operand is stored, and what is asked of it.
+struct Operand {
+  bool stored_transposed = false;  ///< slabs are rows of V^T (i x o)
+  bool along = false;  ///< only f^2, <V, dW> and B^T B: the other sums of finish() are zeros. There is no pass 2 then
+};
+
 /// One backend on one device. Used for one module after the other:
 ///
-///     begin(stack, stored_transposed, share)
+///     begin(stack, operand, share)
 ///     pass1(slab) for each slab in row order; in a team reduce_pass1()
-///     pass2(slab) for each slab in row order; in a team reduce_pass2()
+///     pass2(slab) for each slab in row order; in a team reduce_pass2()      unless operand.along
 ///     finish()
 ///
 /// Results depend on the slabs alone, bit for bit: not on threads, ranks or what was computed before. Those of a team
@@ -36,13 +44,13 @@ class AlignmentPass {
  public:
   virtual ~AlignmentPass() = default;
 
-  /// `stored_transposed`: slabs are rows of V^T (i x o). `stack` must outlive finish().
-  virtual void begin(const FactorStack& stack, bool stored_transposed, const Share& share) = 0;
+  /// `stack` must outlive finish(), and have no sketch if operand.along.
+  virtual void begin(const FactorStack& stack, const Operand& operand, const Share& share) = 0;
   /// From now on, until it is told otherwise: a backend that has the stored rows in a cache in one of the two passes
   /// adds them to `digest` on its way, where that costs little. Those it leaves out are the caller's to add. Null:
   /// none.
   void digest_into(slab::PairDigest* digest) { digest_ = digest; }
-  void begin(const FactorStack& stack, bool stored_transposed) { begin(stack, stored_transposed, Share::whole(stack)); }
+  void begin(const FactorStack& stack, const Operand& operand) { begin(stack, operand, Share::whole(stack)); }
   virtual void pass1(const slab::Slab& slab) = 0;
   /// Makes Y and f^2 those of the whole module: every member has seen its rows only. Throws only what `team` throws.
   virtual void reduce_pass1(TeamSums& team) = 0;

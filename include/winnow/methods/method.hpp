@@ -30,6 +30,7 @@ enum Sum : std::uint32_t {
   kAlongSums = 4,       ///< <Y, A^T>, f: one sweep over V
   kCrossCheckSums = 8,  ///< Y^T Y: one sweep over V
   kSubspaceSums = 16,   ///< M^T B, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
+  kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
   kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
 };
 
@@ -48,10 +49,18 @@ struct Column {
 
 /// Values of one layer, one for each column.
 using LayerValues = void (*)(const Layer& layer, std::span<double> values);
+/// One number an adapter: a dataset of /adapters, made of all its modules.
+struct AdapterColumn {
+  std::string_view name = {};       ///< e.g. probe_cosine; not that of a dataset of layers
+  std::string_view long_name = {};  ///< one line
+};
+
 /// Datasets of a whole zoo, one for each column, each of Zoo::cells() values that are NaN before.
 using ZooValues = void (*)(const Zoo& zoo, std::span<std::vector<double>> columns);
+/// One for each adapter column, each of as many values as there are adapters, NaN before.
+using AdapterValues = void (*)(const Zoo& zoo, std::span<std::vector<double>> columns);
 
-/// Exactly one of `of_layer` and `over_zoo` is set.
+/// Exactly one of `of_layer` and `over_zoo` is set; beside it there may be `of_adapters`.
 struct Method {
   std::string_view name = {};    ///< e.g. safe_lora
   std::string_view what = {};    ///< one line: what it sees
@@ -60,6 +69,8 @@ struct Method {
   std::span<const Column> columns = {};
   LayerValues of_layer = nullptr;
   ZooValues over_zoo = nullptr;
+  std::span<const AdapterColumn> adapter_columns = {};  ///< the first ranks adapters if no method before has ranked them
+  AdapterValues of_adapters = nullptr;
 };
 
 }  // namespace winnow::methods

@@ -12,8 +12,9 @@
 
 namespace winnow::methods {
 
-/// The metric that ranks if none is named.
-inline constexpr std::string_view kDefaultRanking = "ediem";
+/// The metrics that rank if none is named: the second where there are probes.
+inline constexpr std::string_view kDefaultRanking = "ediem", kProbeRanking = "probe_dot";
+std::string_view default_ranking(std::uint32_t sums);
 
 std::span<const Method* const> all();
 
@@ -38,6 +39,9 @@ std::vector<std::string_view> rankable(std::uint32_t sums);
 
 /// The methods of a run that has these sums.
 std::vector<const Method*> chosen(std::uint32_t sums);
+
+/// Numbers of single adapters that these methods make, in order: the first of them ranks the adapters.
+std::vector<const AdapterColumn*> adapter_columns(std::span<const Method* const> methods);
 
 /// Datasets of single layers that these methods make, in order; and their values for one layer, NaN if undefined.
 std::vector<const Column*> layer_columns(std::span<const Method* const> methods);

@@ -10,11 +10,20 @@
 
 namespace winnow::methods {
 
+/// What is known of one probe: an update, or a direction of the weights, of which the effect is known.
+struct ProbeProducts {
+  double sign = 1;            ///< 1 if an update along it is worse, -1 if better
+  std::vector<double> norms;  ///< [modules]: ||D||, NaN where the probe has nothing
+  std::vector<double> dots;   ///< [cells]: <D, dW>, NaN where it is not known
+};
+
 /// N adapters x M modules; every dataset is adapter-major, NaN where an adapter has no LoRA or a value is undefined.
 struct Zoo {
   metrics::Layout layout;
   metrics::Population population = metrics::Population::role;
   std::vector<std::uint64_t> elements;  ///< [modules]: out_features * in_features
+  std::vector<double> alignment_norms;  ///< [modules]: ||V||, NaN if unknown
+  std::vector<ProbeProducts> probes;    ///< none without --direction and --probe
   /// A dataset made before. Throws Error(runtime) for one that is not there.
   std::function<const std::vector<double>&(std::string_view)> dataset;
 

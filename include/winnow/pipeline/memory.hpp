@@ -37,7 +37,8 @@ struct MemoryShare {
 /// of adapters.
 std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget);
 
-/// A module as a member of a team streams it: two sweeps of its slabs for each batch of layers.
+/// A module as a member of a team streams it: the sweeps of its task over its slabs for each batch of
+/// layers.
 slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
                               const TeamPlace& place);
 

@@ -16,6 +16,7 @@
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/population_metrics.hpp"
+#include "winnow/probes/source.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/select/selection.hpp"
 #include "winnow/slab/reader.hpp"
@@ -32,13 +33,16 @@ struct Progress {
 };
 
 struct AuditOptions {
-  std::string base, aligned;          ///< checkpoint directories
+  bool has_pair() const { return !base.empty() || !aligned.empty(); }
+
+  std::string base, aligned;          ///< checkpoint directories; both empty with probes alone
+  std::vector<probes::Source> probes;  ///< what adapters are compared with
   std::vector<std::string> adapters;  ///< adapter directories
   std::string zoo;                    ///< a directory searched for adapters, or a manifest; empty for none
   bool strict = false;                ///< a quarantined adapter ends the run
   bool slice = false;                 ///< of a zoo that is merged later: that nothing could be scored is no error
 
-  std::string rank_by = std::string(methods::kDefaultRanking);
+  std::string rank_by;  ///< empty: what methods::default_ranking() says
   select::Policy policy;
   metrics::Population population = metrics::Population::role;
   std::uint64_t subspace_rank = 6;  ///< directions of the safety subspace; 0 switches the sketch off
@@ -85,6 +89,9 @@ struct AuditOptions {
 
 /// The sums over the weights that such a run makes, bits of methods::Sum.
 std::uint32_t sums_of(const AuditOptions& options);
+
+/// The metric that selects and orders modules.
+std::string ranking_of(const AuditOptions& options);
 
 /// Throws Error(usage) for options that contradict each other, before anything is read.
 void validate(const AuditOptions& options);

@@ -16,10 +16,12 @@
 
 namespace winnow::pipeline {
 
-/// One module, scored.
+/// One task, scored.
 struct ModuleScore {
   std::uint64_t module = 0;  ///< index into Inputs::tasks
-  double alignment_norm = 0;
+  /// Of its operands: ||V||, or ||D|| of a direction, or ||dW|| of each probe of the run, NaN for those that are none of
+  /// the task's.
+  std::vector<double> norms;
   stats::UnusableWeight unusable;
   checkpoint::TensorDigest base, aligned;  ///< of the weights it was computed from
 };
@@ -28,7 +30,9 @@ struct ModuleScore {
 struct LayerScore {
   std::uint64_t module = 0;
   std::uint32_t adapter = 0;
-  std::vector<double> values;  ///< of the datasets of single layers, methods::layer_columns(); empty if not scored
+  /// On a pair those of the datasets of single layers, methods::layer_columns(). Along probes ||dW||, and <D, dW> for
+  /// each of `norms`. Empty if not scored.
+  std::vector<double> values;
   std::string fault;           ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
   bool unreadable = false;     ///< the latter, of which storage may think better: not journalled
 };

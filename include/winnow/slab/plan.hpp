@@ -9,19 +9,24 @@
 
 namespace winnow::slab {
 
-/// A module of the audit: one weight in both checkpoints and the LoRA columns stacked on it.
+/// One operand of a module, to be streamed, and the LoRA columns stacked on it. The operand is V = aligned - base, the
+/// weight in both checkpoints; or a direction, which is one tensor: `aligned`, without a base.
 struct ModuleTask {
   std::string name;    ///< e.g. model.layers.0.self_attn.q_proj
   std::string weight;  ///< the tensor's name
-  checkpoint::TensorLocation base, aligned;
+  checkpoint::TensorLocation base, aligned;  ///< without a base that has no bytes
+  std::uint32_t source = 0;                  ///< which of the stream's Sources holds the tensors
+  std::uint32_t sweeps = 2;                  ///< how often the operand goes by: once if only its product with dW is asked for
   bool stored_transposed = false;  ///< stored [in, out]
   std::uint64_t out_features = 0, in_features = 0;
   std::uint64_t stacked_columns = 0;  ///< R: ranks of all adapters here plus the sketch
+  std::uint64_t probe_columns = 0;    ///< ranks of all probes here that are adapters; nothing is streamed then
 
   std::uint64_t rows() const { return stored_transposed ? in_features : out_features; }     ///< stored rows
   std::uint64_t columns() const { return stored_transposed ? out_features : in_features; }  ///< stored columns
-  std::uint64_t bytes() const { return base.bytes + aligned.bytes; }                        ///< of the pair
-  double flops() const;  ///< 4 * o * i * R: both passes
+  std::uint64_t bytes() const { return base.bytes + aligned.bytes; }                        ///< of the operand
+  bool has_base() const { return base.bytes != 0; }
+  double flops() const;  ///< 2 * o * i * R a sweep; with probes that are adapters 2 * (o + i) * R * their columns
 };
 
 /// Bytes of both checkpoints in one slab: large enough for full read bandwidth, small beside any memory budget. A
@@ -32,7 +37,8 @@ struct SlabRange {
   std::uint64_t row_begin = 0, rows = 0;
 };
 
-/// Splits a module into slabs of about `target_bytes` of the pair each, whole rows, at least one row. The split depends
+/// Splits a module into slabs of about `target_bytes` of the pair each (half as many of a single tensor), whole rows, at
+/// least one row. The split depends
 /// on the module alone, never on the number of ranks, so that sums are formed in the same order everywhere.
 std::vector<SlabRange> split(const ModuleTask& task, std::uint64_t target_bytes = kSlabBytes);
 

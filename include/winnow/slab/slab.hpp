@@ -1,4 +1,5 @@
-// A slab: a range of whole rows of one module's weight, in both checkpoints, in memory.
+// A slab: a range of whole rows of one module's weight, in both checkpoints, in memory. Or, without a base, of one
+// tensor: a direction.
 //
 //        stored tensor (rows x columns)          a slab is contiguous in each file
 //      +-----------------------------+
@@ -21,7 +22,7 @@ namespace winnow::slab {
 
 struct Slab {
   std::uint64_t row_begin = 0, rows = 0, columns = 0;
-  const std::byte* base = nullptr;  ///< rows * columns elements, row-major, aligned to their size
+  const std::byte* base = nullptr;  ///< rows * columns elements, row-major, aligned to their size; null: all zero
   const std::byte* aligned = nullptr;
   base::DType base_dtype = base::DType::bf16, aligned_dtype = base::DType::bf16;
 

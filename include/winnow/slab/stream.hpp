@@ -16,6 +16,12 @@
 
 namespace winnow::slab {
 
+/// The files of a task's tensors, by ModuleTask::source. Without a base: null.
+struct Source {
+  const checkpoint::Catalogue* base = nullptr;
+  const checkpoint::Catalogue* aligned = nullptr;
+};
+
 /// A module to stream.
 struct StreamedModule {
   const ModuleTask* task = nullptr;
@@ -49,7 +55,9 @@ std::uint64_t bytes_to_read(const std::vector<StreamedModule>& modules, std::uin
 /// arithmetic is the slower of the two.
 class SlabStream {
  public:
-  /// `base`, `aligned` and the tasks must outlive the stream. Throws Error(usage) where memory is too small.
+  /// The catalogues and the tasks must outlive the stream. Throws Error(usage) where memory is too small.
+  SlabStream(std::vector<Source> sources, std::vector<StreamedModule> modules, const StreamOptions& options);
+  /// Of pairs alone.
   SlabStream(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,
              std::vector<StreamedModule> modules, const StreamOptions& options);
   ~SlabStream();  ///< stops reading

@@ -38,6 +38,22 @@ void ColumnGroups::assign(std::size_t rows, std::size_t columns, const float* va
   });
 }
 
+void ColumnGroups::assign_turned(std::size_t rows, const std::vector<std::vector<float>>& matrices, int threads) {
+  std::vector<const float*> columns;  // of the result: rows of the matrices
+  for (const auto& matrix : matrices) {
+    for (std::size_t k = 0; k < matrix.size(); k += rows) columns.push_back(matrix.data() + k);
+  }
+  reset(rows, columns.size(), threads);
+  base::parallel_blocks(blocks_of(rows), threads, [&](std::size_t block, int) {
+    const std::size_t end = std::min(rows, (block + 1) * kBlockRows);
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+      const std::size_t group = c / group_columns_, position = c % group_columns_, step = width(group);
+      float* const to = row(group, 0) + position;
+      for (std::size_t r = block * kBlockRows; r < end; ++r) to[r * step] = columns[c][r];
+    }
+  });
+}
+
 std::size_t ColumnGroups::width(std::size_t group) const noexcept {
   const std::size_t count = std::min(group_columns_, columns_ - group * group_columns_);
   return (count + kLane - 1) / kLane * kLane;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "kernel.hpp"
 #include "winnow/slab/aligned_buffer.hpp"
@@ -18,6 +19,8 @@ class ColumnGroups {
   void reset(std::size_t rows, std::size_t columns, int threads = 1);
   /// The same with the values of a row-major matrix.
   void assign(std::size_t rows, std::size_t columns, const float* values, int threads = 1);
+  /// The same with the values of row-major matrices of n columns each, turned and side by side.
+  void assign_turned(std::size_t rows, const std::vector<std::vector<float>>& matrices, int threads = 1);
 
   std::size_t rows() const noexcept { return rows_; }
   std::size_t columns() const noexcept { return columns_; }

@@ -40,25 +40,33 @@ class CpuPass final : public AlignmentPass {
     for (auto& panels : panels_) panels.reserve(kTileFloats * sizeof(float));
   }
 
-  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
+  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
     stack_ = &stack;
     share_ = share;
-    transposed_ = stored_transposed;
+    transposed_ = operand.stored_transposed;
+    along_ = operand.along;
     b_.assign(stack.out_features, stack.columns(), stack.b.data(), threads_);
-    y_.reset(stack.in_features, stack.columns(), threads_);
-    p_.reset(stack.out_features, stack.columns(), threads_);
+    if (along_ && !transposed_) {
+      y_.assign_turned(stack.in_features, stack.a, threads_);
+    } else {
+      y_.reset(stack.in_features, stack.columns(), threads_);
+    }
+    p_.reset(along_ && transposed_ ? 0 : stack.out_features, stack.columns(), threads_);
     statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
   }
 
   void pass1(const slab::Slab& slab) override {
-    const double squares = transposed_ ? multiply_rows(slab, b_, y_, true) : multiply_transposed(slab, b_, y_, true);
+    // <V, B*A> is <V*A^T, B> as well as <V^T*B, A^T>: of the two the one whose rows are the stored ones.
+    const double squares = transposed_ ? multiply_rows(slab, b_, y_, true)
+                           : along_    ? multiply_rows(slab, y_, p_, true)
+                                       : multiply_transposed(slab, b_, y_, true);
     statistics_.squared_norm += squares;
     if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
   }
 
   void reduce_pass1(TeamSums& team) override {
     team.sum(std::span(&statistics_.squared_norm, 1));
-    if (!transposed_) team.sum(y_.values());
+    if (!transposed_ && !along_) team.sum(y_.values());
   }
 
   void pass2(const slab::Slab& slab) override {
@@ -70,6 +78,10 @@ class CpuPass final : public AlignmentPass {
   }
 
   stats::ModuleStatistics finish() override {
+    if (along_) {
+      add_along_statistics(kernel_, *stack_, share_, b_, transposed_ ? y_ : p_, transposed_, threads_, statistics_);
+      return statistics_;
+    }
     const double f = std::sqrt(statistics_.squared_norm);
     if (f > 0) p_.divide(stack_->columns() - stack_->sketch_columns, f, threads_);
     add_gram_statistics(kernel_, *stack_, share_, b_, y_, p_, threads_, statistics_);
@@ -183,7 +195,7 @@ class CpuPass final : public AlignmentPass {
   std::vector<slab::AlignedBuffer> panels_;  // one packed tile a thread
   const FactorStack* stack_ = nullptr;
   Share share_;
-  bool transposed_ = false;
+  bool transposed_ = false, along_ = false;
   ColumnGroups b_, y_, p_;  // o x R, i x R, o x R
   stats::ModuleStatistics statistics_;
 };

@@ -1,67 +1,13 @@
 #include "gram.hpp"
 
-#include <algorithm>
 #include <array>
 #include <numeric>
 
+#include "columns.hpp"
 #include "winnow/base/parallel.hpp"
 
 namespace winnow::compute {
 namespace {
-
-constexpr std::size_t kBlockRows = 512;
-
-/// Rows that one thread takes.
-struct RowBlock {
-  std::size_t first, count;
-};
-
-std::vector<RowBlock> blocks_of(std::size_t begin, std::size_t end) {
-  std::vector<RowBlock> blocks;
-  for (std::size_t first = begin; first < end; first += kBlockRows) {
-    blocks.push_back({first, std::min(kBlockRows, end - first)});
-  }
-  return blocks;
-}
-
-/// Some columns of a skinny matrix as doubles, padded with zero columns to what the kernel takes.
-struct Columns {
-  Columns(std::size_t rows, std::size_t columns) : count(rows), used(columns), width(round_up(columns, kLane)) {
-    memory.reserve(count * width * sizeof(double));
-    values = reinterpret_cast<double*>(memory.data());
-    std::fill_n(values, count * width, 0.0);
-  }
-  Columns(const ColumnGroups& from, std::size_t first, std::size_t rows, std::size_t column, std::size_t columns)
-      : Columns(rows, columns) {
-    from.gather(first, count, column, used, width, values);
-  }
-
-  std::size_t count, used, width;
-  slab::AlignedBuffer memory;
-  double* values = nullptr;
-};
-
-/// sum += X^T * Z
-void add_product(const Kernel& kernel, std::vector<double>& sum, const Columns& x, const Columns& z) {
-  slab::AlignedBuffer memory;
-  memory.reserve(x.width * z.width * sizeof(double));
-  auto* const product = reinterpret_cast<double*>(memory.data());
-  std::fill_n(product, x.width * z.width, 0.0);
-  kernel.gram(x.values, x.width, z.values, z.width, x.count, product);
-  for (std::size_t p = 0; p < x.used; ++p) {
-    for (std::size_t q = 0; q < z.used; ++q) sum[p * z.used + q] += product[p * z.width + q];
-  }
-}
-
-/// Columns [first, first + count) of A of adapter j, turned: count x r.
-Columns columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block) {
-  Columns columns(block.count, stack.ranks[j]);
-  for (std::size_t c = 0; c < columns.used; ++c) {
-    const float* const a = &stack.a[j][c * stack.in_features + block.first];
-    for (std::size_t k = 0; k < block.count; ++k) columns.values[k * columns.width + c] = static_cast<double>(a[k]);
-  }
-  return columns;
-}
 
 /// The sum of the products of all elements. Lane by lane: one running sum would wait for itself.
 double dot(const Columns& x, const Columns& z) {
@@ -128,6 +74,25 @@ std::vector<double> gram_a(const FactorStack& stack, std::size_t adapter, int th
     for (std::size_t k = 0; k < gram.size(); ++k) gram[k] += part[k];
   }
   return gram;
+}
+
+void add_along_statistics(const Kernel& kernel, const FactorStack& stack, const Share& share, const ColumnGroups& b,
+                          const ColumnGroups& x, bool turned, int threads, stats::ModuleStatistics& statistics) {
+  const auto out_blocks = blocks_of(share.out_begin, share.out_end);
+  const auto in_blocks = turned ? blocks_of(share.in_begin, share.in_end) : std::vector<RowBlock>{};
+  // Adapters side by side: of one adapter there is too little to do for several threads.
+  base::parallel_blocks(stack.ranks.size(), threads, [&](std::size_t j, int) {
+    const std::size_t rank = stack.ranks[j], column = stack.first_column(j);
+    auto& layer = statistics.layers[j];
+    for (const auto& [first, count] : out_blocks) {
+      const Columns b_rows(b, first, count, column, rank);
+      add_product(kernel, layer.btb, b_rows, b_rows);
+      if (!turned) layer.y_a += dot(Columns(x, first, count, column, rank), b_rows);
+    }
+    for (const auto& block : in_blocks) {
+      layer.y_a += dot(Columns(x, block.first, block.count, column, rank), columns_of_a(stack, j, block));
+    }
+  });
 }
 
 void add_gram_statistics(const Kernel& kernel, const FactorStack& stack, const Share& share, const ColumnGroups& b,

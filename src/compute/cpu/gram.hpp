@@ -14,4 +14,8 @@ void add_gram_statistics(const Kernel& kernel, const FactorStack& stack, const S
                          const ColumnGroups& y, const ColumnGroups& p, int threads,
                          stats::ModuleStatistics& statistics);
 
+/// Adds B^T B and <V, B*A> from one product of V: X = V*A^T (o x R), or, `turned`, X = V^T*B (i x R).
+void add_along_statistics(const Kernel& kernel, const FactorStack& stack, const Share& share, const ColumnGroups& b,
+                          const ColumnGroups& x, bool turned, int threads, stats::ModuleStatistics& statistics);
+
 }  // namespace winnow::compute

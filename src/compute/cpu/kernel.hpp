@@ -30,7 +30,7 @@ inline constexpr std::size_t kRowStep = 24;  ///< of the steps in which kernels 
 
 /// Where a tile lies in the two stored tensors.
 struct TileSource {
-  const std::byte *base, *aligned;  ///< the tile's first element in each
+  const std::byte *base, *aligned;  ///< the tile's first element in each; without a base null
   base::DType base_dtype, aligned_dtype;
   std::size_t stride;         ///< elements from one row to the next
   std::size_t rows, columns;  ///< at most kTileRows x kTileColumns

@@ -65,6 +65,12 @@ struct F16 {
   }
 };
 
+/// Of an operand that is one tensor.
+struct Absent {
+  static constexpr std::size_t size = 0;
+  static Elements load(const std::byte* /*at*/) { return {broadcast(0.0F), broadcast(0.0F)}; }
+};
+
 /// 16 differences into a panel, and their squares into `sum`.
 template <class Base, class Aligned, bool Squares>
 inline void pack_16(const std::byte* base, const std::byte* aligned, float* to, Elements& sum) {
@@ -135,7 +141,9 @@ inline double pack_f64(const TileSource& source, float* panels) {
       const std::size_t element = row * source.stride + column;
       const std::size_t left = source.columns - column, count = left < kPanelColumns ? left : kPanelColumns;
       double base[kPanelColumns] = {}, aligned[kPanelColumns] = {};
-      base::to_double(source.base_dtype, source.base + element * base::element_bytes(source.base_dtype), count, base);
+      if (source.base != nullptr) {
+        base::to_double(source.base_dtype, source.base + element * base::element_bytes(source.base_dtype), count, base);
+      }
       base::to_double(source.aligned_dtype, source.aligned + element * base::element_bytes(source.aligned_dtype), count,
                       aligned);
       float* const to = panels + column / kPanelColumns * panel_floats + row * kPanelColumns;
@@ -161,6 +169,7 @@ inline double pack_pair(const TileSource& source, float* panels) {
   if (source.base_dtype == base::DType::f64 || source.aligned_dtype == base::DType::f64) {
     return pack_f64(source, panels);
   }
+  if (source.base == nullptr) return pack_onto<Squares, Absent>(source, panels);
   if (source.base_dtype == base::DType::bf16) return pack_onto<Squares, Bf16>(source, panels);
   if (source.base_dtype == base::DType::f16) return pack_onto<Squares, F16>(source, panels);
   return pack_onto<Squares, F32>(source, panels);
@@ -182,8 +191,8 @@ inline __attribute__((always_inline)) void fetch(Ahead& ahead, std::size_t lines
   for (; lines != 0; --lines) {
     if (ahead.at >= ahead.end) {
       if (ahead.rows == 0) return;
-      Ahead::Rows& next = ahead.in_aligned ? ahead.base : ahead.aligned;
-      ahead.in_aligned = !ahead.in_aligned;
+      Ahead::Rows& next = ahead.in_aligned && ahead.base.bytes != 0 ? ahead.base : ahead.aligned;
+      ahead.in_aligned = &next == &ahead.aligned;
       ahead.rows -= ahead.in_aligned ? 1 : 0;
       // From the line a row begins in: checkpoints align nothing, and a last line not asked for would cost a miss a
       // row.

@@ -14,7 +14,7 @@ Tiles::Tiles(const slab::Slab& slab, Blocks blocks, std::size_t rows, std::size_
 TileSource Tiles::source(std::size_t along, std::size_t across) const {
   const std::size_t first_row = row(along, across), first_column = column(along, across);
   const std::size_t first = first_row * slab_.columns + first_column;
-  return {slab_.base + first * base::element_bytes(slab_.base_dtype),
+  return {slab_.base == nullptr ? nullptr : slab_.base + first * base::element_bytes(slab_.base_dtype),
           slab_.aligned + first * base::element_bytes(slab_.aligned_dtype),
           slab_.base_dtype,
           slab_.aligned_dtype,
@@ -36,7 +36,7 @@ Ahead ahead_of(const TileSource& source) {
   const std::size_t base_size = base::element_bytes(source.base_dtype);
   const std::size_t aligned_size = base::element_bytes(source.aligned_dtype);
   Ahead ahead;
-  ahead.base = {source.base, source.stride * base_size, source.columns * base_size};
+  if (source.base != nullptr) ahead.base = {source.base, source.stride * base_size, source.columns * base_size};
   ahead.aligned = {source.aligned, source.stride * aligned_size, source.columns * aligned_size};
   ahead.rows = source.rows;
   return ahead;

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kThreads)
   double sum = 0;
   for (std::int64_t k = thread; k < groups; k += threads) {
     const auto a = reinterpret_cast<const Group<A, N>*>(aligned)[k];
-    const auto b = reinterpret_cast<const Group<B, N>*>(base)[k];
+    const auto b = base == nullptr ? Group<B, N>{} : reinterpret_cast<const Group<B, N>*>(base)[k];
     float result[N];
 #pragma unroll
     for (int n = 0; n < N; ++n) {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   if (const std::int64_t k = groups * N + thread; k < count) {  // fewer than N are left
-    const auto x = difference(aligned[k], base[k]);
+    const auto x = difference(aligned[k], base == nullptr ? B{} : base[k]);
     v[k] = static_cast<float>(x);
     sum += static_cast<double>(x) * static_cast<double>(x);
   }

@@ -11,10 +11,11 @@ namespace {
 
 class ReferencePass final : public AlignmentPass {
  public:
-  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
+  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
     stack_ = &stack;
     share_ = share;
-    transposed_ = stored_transposed;
+    transposed_ = operand.stored_transposed;
+    along_ = operand.along;
     columns_ = stack.columns();
     y_.assign(stack.in_features * columns_, 0.0);
     p_.assign(stack.out_features * columns_, 0.0);
@@ -60,7 +61,7 @@ class ReferencePass final : public AlignmentPass {
   stats::ModuleStatistics finish() override {
     const std::uint64_t adapter_columns = columns_ - stack_->sketch_columns;
     const double f = std::sqrt(statistics_.squared_norm);
-    for (std::uint64_t o = 0; o < stack_->out_features && f > 0; ++o) {
+    for (std::uint64_t o = 0; o < stack_->out_features && f > 0 && !along_; ++o) {
       for (std::uint64_t c = 0; c < adapter_columns; ++c) p_[o * columns_ + c] /= f;
     }
     const std::uint64_t sketch = stack_->sketch_columns;
@@ -74,16 +75,17 @@ class ReferencePass final : public AlignmentPass {
       const auto first = stack_->first_column(j);
       const auto rank = stack_->ranks[j];
       add_products(layer.btb, b, first, rank, b, first, rank, outputs());
-      add_products(layer.ptp, p_, first, rank, p_, first, rank, outputs());
-      add_products(layer.ptb, p_, first, rank, b, first, rank, outputs());
-      add_products(layer.dtd, d, first, rank, d, first, rank, outputs());
-      add_products(layer.yty, y_, first, rank, y_, first, rank, inputs());
-      add_products(layer.mtb, p_, adapter_columns, sketch, b, first, rank, outputs());
       for (std::uint64_t i = share_.in_begin; i < share_.in_end; ++i) {
         for (std::uint64_t c = 0; c < rank; ++c) {
           layer.y_a += y_[i * columns_ + first + c] * static_cast<double>(stack_->a[j][c * stack_->in_features + i]);
         }
       }
+      if (along_) continue;
+      add_products(layer.ptp, p_, first, rank, p_, first, rank, outputs());
+      add_products(layer.ptb, p_, first, rank, b, first, rank, outputs());
+      add_products(layer.dtd, d, first, rank, d, first, rank, outputs());
+      add_products(layer.yty, y_, first, rank, y_, first, rank, inputs());
+      add_products(layer.mtb, p_, adapter_columns, sketch, b, first, rank, outputs());
     }
     return statistics_;
   }
@@ -106,8 +108,10 @@ class ReferencePass final : public AlignmentPass {
     std::vector<double> base(slab.columns), v(slab.columns);
     for (std::uint64_t r = 0; r < slab.rows; ++r) {
       const auto first = r * slab.columns;
-      base::to_double(slab.base_dtype, slab.base + first * base::element_bytes(slab.base_dtype), slab.columns,
-                      base.data());
+      if (slab.base != nullptr) {
+        base::to_double(slab.base_dtype, slab.base + first * base::element_bytes(slab.base_dtype), slab.columns,
+                        base.data());
+      }
       base::to_double(slab.aligned_dtype, slab.aligned + first * base::element_bytes(slab.aligned_dtype), slab.columns,
                       v.data());
       for (std::uint64_t k = 0; k < slab.columns; ++k) v[k] -= base[k];
@@ -154,7 +158,7 @@ class ReferencePass final : public AlignmentPass {
 
   const FactorStack* stack_ = nullptr;
   Share share_;
-  bool transposed_ = false;
+  bool transposed_ = false, along_ = false;
   std::uint64_t columns_ = 0;
   std::vector<double> y_, p_;  // i x R and o x R
   stats::ModuleStatistics statistics_;

@@ -51,11 +51,12 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     }
   }
 
-  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
+  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
     guarded([&] {
       stack_ = &stack;
       share_ = share;
-      transposed_ = stored_transposed;
+      transposed_ = operand.stored_transposed;
+      along_ = operand.along;
       b_ = y_ = p_ = packed_ = at::Tensor();  // the old ones go first: never both at once
       // Before this module's matrices take their memory, the slots of the module before give up what is too much.
       slabs_.begin(divided_by(slabs_.largest_slot()).slab_bytes);
@@ -81,6 +82,9 @@ class DevicePass final : public AlignmentPass, public PassDevice {
         products_.multiply(slab, halves, product, squares_.data_ptr<double>(), precision_);
         if (measures_with(slab)) error_y_ = products_.error_of(slab, halves, product);
       });
+      if (along_ && may_be_unusable(squares_.sum().item<double>())) {  // no pass 2 will look for it
+        statistics_.unusable.merge(find_unusable(slab));
+      }
       first_slab_ = false;
     });
   }
@@ -133,7 +137,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     guarded([&] {
       statistics_.squared_norm = *squared_norm_;
       const double f = std::sqrt(*squared_norm_);
-      if (f > 0) p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f);
+      if (f > 0 && !along_) p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f);
       packed_ = pack_statistics(*stack_, groups_, share_, b_, p_, y_);
       unpack_statistics(packed_, *stack_, statistics_);
     });
@@ -244,7 +248,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   std::uint64_t memory_ = 0;
   const FactorStack* stack_ = nullptr;
   Share share_;
-  bool transposed_ = false;
+  bool transposed_ = false, along_ = false;
   at::Tensor b_, y_, p_;         // o x R, i x R, o x R
   at::Tensor squares_, packed_;  // float64
   DeviceSlabs slabs_;

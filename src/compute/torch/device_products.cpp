@@ -25,7 +25,7 @@ void DeviceProducts::multiply(const slab::Slab& slab, const Halves& halves, cons
     const auto at = static_cast<std::size_t>(row * columns);
     auto part = halves;
     part.aligned += at * base::element_bytes(halves.aligned_dtype);
-    part.base += at * base::element_bytes(halves.base_dtype);
+    if (part.base != nullptr) part.base += at * base::element_bytes(halves.base_dtype);
     part.count = rows * columns;
     auto v = tile_.narrow(0, 0, part.count).view({rows, columns});
     queue_.difference(part, v.data_ptr<float>(), squares);

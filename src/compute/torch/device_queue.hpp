@@ -22,7 +22,7 @@ namespace winnow::compute {
 /// A part of a slab in the device's memory.
 struct Halves {
   const std::byte* aligned = nullptr;
-  const std::byte* base = nullptr;
+  const std::byte* base = nullptr;  ///< null: all zero
   base::DType aligned_dtype = base::DType::bf16, base_dtype = base::DType::bf16;
   std::int64_t count = 0;  ///< elements of each
 };

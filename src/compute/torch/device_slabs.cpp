@@ -18,7 +18,7 @@ struct Layout {
   std::uint64_t count, base_bytes, aligned_at, aligned_bytes, bytes;
   explicit Layout(const slab::Slab& slab)
       : count(slab.rows * slab.columns),
-        base_bytes(count * base::element_bytes(slab.base_dtype)),
+        base_bytes(slab.base == nullptr ? 0 : count * base::element_bytes(slab.base_dtype)),
         aligned_at(align_up(base_bytes)),
         aligned_bytes(count * base::element_bytes(slab.aligned_dtype)),
         bytes(aligned_at + aligned_bytes) {}
@@ -114,7 +114,7 @@ void DeviceSlabs::use_in(const SlabSlots::Taken& taken, const slab::Slab& slab, 
     if (!taken.resident) copy(slab, taken.slot);
     queue_.hold_back(taken.slot);
     const auto* const memory = room_in(taken.slot, layout.bytes);
-    use({memory + layout.aligned_at, memory, slab.aligned_dtype, slab.base_dtype, extent(layout.count)});
+    use({memory + layout.aligned_at, slab.base == nullptr ? nullptr : memory, slab.aligned_dtype, slab.base_dtype, extent(layout.count)});
   } catch (...) {
     queue_.wait();  // copies read what the caller is about to reuse
     throw;
@@ -125,7 +125,7 @@ void DeviceSlabs::copy(const slab::Slab& slab, std::size_t slot) {
   const Layout layout(slab);
   auto* const memory = room_in(slot, layout.bytes);
   queue_.begin_copy(slot);
-  queue_.copy(memory, slab.base, layout.base_bytes);
+  if (slab.base != nullptr) queue_.copy(memory, slab.base, layout.base_bytes);
   queue_.copy(memory + layout.aligned_at, slab.aligned, layout.aligned_bytes);
   queue_.end_copy(slot);
 }

@@ -53,7 +53,12 @@ struct Scratch {
   at::Tensor v, base;
   at::Tensor exact;  ///< of float64 weights, before V was rounded
 
+  /// `base_block` is undefined if the operand is one tensor.
   at::Tensor difference(const at::Tensor& aligned_block, const at::Tensor& base_block) {
+    if (!base_block.defined()) {
+      exact = aligned_block.scalar_type() == at::kDouble ? aligned_block.clone() : at::Tensor();
+      return aligned_block.to(at::kFloat, false, true);
+    }
     if (aligned_block.scalar_type() == at::kDouble || base_block.scalar_type() == at::kDouble) {
       exact = aligned_block.to(at::kDouble) - base_block.to(at::kDouble);
       return exact.to(at::kFloat);
@@ -92,15 +97,16 @@ class TorchPass final : public AlignmentPass {
     at::set_num_threads(1);
   }
 
-  void begin(const FactorStack& stack, bool stored_transposed, const Share& share) override {
+  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
     const c10::InferenceMode no_gradients;
     stack_ = &stack;
     share_ = share;
-    transposed_ = stored_transposed;
+    transposed_ = operand.stored_transposed;
+    along_ = operand.along;
     const auto columns = extent(stack.columns());
     b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat);
     y_ = at::zeros({extent(stack.in_features), columns}, at::kFloat);
-    p_ = at::zeros({extent(stack.out_features), columns}, at::kFloat);
+    p_ = at::zeros({along_ ? 0 : extent(stack.out_features), columns}, at::kFloat);
     statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
   }
 
@@ -128,7 +134,7 @@ class TorchPass final : public AlignmentPass {
     const auto sketch = extent(stack_->sketch_columns);
     const auto adapter_columns = p_.size(1) - sketch;
     const double f = std::sqrt(statistics_.squared_norm);
-    if (f > 0) p_.narrow(1, 0, adapter_columns).div_(f);
+    if (f > 0 && !along_) p_.narrow(1, 0, adapter_columns).div_(f);
     // Sums of products in double: D is a small difference, and o terms of float32 products would lose digits.
     const auto outputs = [&](const at::Tensor& matrix, std::int64_t first, std::int64_t count) {
       return rows(matrix, share_.out_begin, share_.out_end).narrow(1, first, count).to(at::kDouble);
@@ -137,7 +143,7 @@ class TorchPass final : public AlignmentPass {
       return rows(matrix, share_.in_begin, share_.in_end).narrow(1, first, count).to(at::kDouble);
     };
     const auto z = inputs(y_, adapter_columns, sketch);
-    const auto m = outputs(p_, adapter_columns, sketch);
+    const auto m = sketch > 0 ? outputs(p_, adapter_columns, sketch) : at::Tensor();
     if (sketch > 0) {
       statistics_.ztz = to_vector(z.t().mm(z));
       statistics_.mtm = to_vector(m.t().mm(m));
@@ -148,16 +154,17 @@ class TorchPass final : public AlignmentPass {
       const auto first = extent(stack_->first_column(j));
       const auto rank = extent(stack_->ranks[j]);
       const auto b = outputs(b_, first, rank);
-      const auto p = outputs(p_, first, rank);
       const auto y = inputs(y_, first, rank);
-      const auto d = p - b;
       layer.btb = to_vector(b.t().mm(b));
+      layer.y_a = (y * rows(a(j).t(), share_.in_begin, share_.in_end).to(at::kDouble)).sum().item<double>();
+      if (along_) return;
+      const auto p = outputs(p_, first, rank);
+      const auto d = p - b;
       layer.ptp = to_vector(p.t().mm(p));
       layer.ptb = to_vector(p.t().mm(b));
       layer.dtd = to_vector(d.t().mm(d));
       layer.yty = to_vector(y.t().mm(y));
       if (sketch > 0) layer.mtb = to_vector(m.t().mm(b));
-      layer.y_a = (y * rows(a(j).t(), share_.in_begin, share_.in_end).to(at::kDouble)).sum().item<double>();
     });
     return statistics_;
   }
@@ -217,7 +224,7 @@ class TorchPass final : public AlignmentPass {
   double for_each_block(const slab::Slab& slab, std::int64_t length, Multiply multiply) {
     const c10::InferenceMode no_gradients;
     const auto aligned = view(slab.aligned, slab.aligned_dtype, slab);
-    const auto base = view(slab.base, slab.base_dtype, slab);
+    const auto base = slab.base == nullptr ? at::Tensor() : view(slab.base, slab.base_dtype, slab);
     std::vector<double> squares(static_cast<std::size_t>((length + kBlock - 1) / kBlock));
     base::parallel_blocks(squares.size(), threads_, [&](std::size_t block, int thread) {
       const c10::InferenceMode also_here;
@@ -225,7 +232,7 @@ class TorchPass final : public AlignmentPass {
       const auto begin = static_cast<std::int64_t>(block) * kBlock;
       const auto difference = [&](std::int64_t dimension, std::int64_t first, std::int64_t count) {
         return scratch_[static_cast<std::size_t>(thread)].difference(aligned.narrow(dimension, first, count),
-                                                                     base.narrow(dimension, first, count));
+                                                                     base.defined() ? base.narrow(dimension, first, count) : base);
       };
       const auto v = multiply(begin, std::min(kBlock, length - begin), difference);
       const auto& exact = scratch_[static_cast<std::size_t>(thread)].exact;
@@ -251,7 +258,7 @@ class TorchPass final : public AlignmentPass {
   std::vector<Scratch> scratch_;  // one a thread
   const FactorStack* stack_ = nullptr;
   Share share_;
-  bool transposed_ = false;
+  bool transposed_ = false, along_ = false;
   at::Tensor b_, y_, p_;  // o x R, i x R, o x R
   stats::ModuleStatistics statistics_;
 };

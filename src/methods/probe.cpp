@@ -1,0 +1,143 @@
+// How far an update runs along probes, whose effect is known. Per module and per adapter, over all probes: a probe that is
+// safe counts with the opposite sign, so that high is worse throughout.
+//
+// A probe's size says nothing (a gradient has that of its loss), so what is added up over modules is measured along the
+// probe as a whole, at length 1:
+//
+//     probe_dot(m)         <dW, D>_m / ||D||               summed over m and divided by ||dW||: probe_cosine of the adapter
+//     probe_cosine(m)      <dW, D>_m / (||dW||_m ||D||_m)
+//     probe_coefficient(m) <dW, D>_m / ||D||_m^2           how much of the probe is in the update
+//
+// Of an adapter only modules count that probe and adapter share. Several probes: mean, and for the cosine the maximum.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "methods.hpp"
+
+namespace winnow::methods {
+namespace {
+
+constexpr std::array<Column, 4> kColumns{{
+    {.name = "probe_dot",
+     .title = "along the probes",
+     .long_name = "<dW, D>/||D|| of the module, D of length 1 over all modules; mean over probes",
+     .sense = Sense::high_is_worse,
+     .narrow = "probe dot"},
+    {.name = "probe_cosine",
+     .title = "cosine with the probes",
+     .long_name = "cosine between dW and the probe in the module; mean over probes",
+     .sense = Sense::high_is_worse,
+     .form = Form::share,
+     .narrow = "probe cos"},
+    {.name = "probe_cosine_max",
+     .title = "largest cosine with a probe",
+     .long_name = "cosine between dW and the probe in the module; maximum over probes",
+     .sense = Sense::high_is_worse,
+     .form = Form::share},
+    {.name = "probe_coefficient",
+     .title = "share of the probes",
+     .long_name = "<dW, D>/||D||^2 of the module: how much of the probe is in dW; mean over probes",
+     .sense = Sense::high_is_worse},
+}};
+
+constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
+    {.name = "probe_cosine", .long_name = "cosine between dW and the probe over all modules that both have; mean over probes"},
+    {.name = "probe_cosine_max", .long_name = "the same, maximum over probes"},
+    {.name = "probe_coefficient", .long_name = "<dW, D>/||D||^2 over all modules that both have; mean over probes"},
+}};
+
+/// Mean and maximum of the values that are known; NaN of none.
+class Summary {
+ public:
+  void add(double value) {
+    if (std::isnan(value)) return;
+    sum_ += value;
+    largest_ = count_ == 0 ? value : std::max(largest_, value);
+    ++count_;
+  }
+  double mean() const { return count_ == 0 ? kUndefined : sum_ / count_; }
+  double largest() const { return count_ == 0 ? kUndefined : largest_; }
+
+ private:
+  double sum_ = 0, largest_ = 0;
+  int count_ = 0;
+};
+
+double cosine(double dot, double update, double probe) {
+  if (std::isnan(dot)) return kUndefined;
+  if (update == 0 || probe == 0) return 0;  // nothing runs along nothing
+  return std::clamp(dot / update / probe, -1.0, 1.0);
+}
+
+double coefficient(double dot, double probe) {
+  if (std::isnan(dot)) return kUndefined;
+  return probe == 0 ? 0 : dot / probe / probe;
+}
+
+/// ||D|| over all modules.
+double whole(const ProbeProducts& probe) {
+  double squares = 0;
+  for (const double norm : probe.norms) squares += std::isnan(norm) ? 0 : norm * norm;
+  return std::sqrt(squares);
+}
+
+void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
+  const auto& norms = zoo.dataset("update_norm");
+  std::vector<double> wholes;
+  for (const auto& probe : zoo.probes) wholes.push_back(whole(probe));
+  for (std::size_t cell = 0; cell < zoo.cells(); ++cell) {
+    const std::size_t module = cell % zoo.layout.modules;
+    Summary dot, along, share;
+    for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
+      const auto& probe = zoo.probes[k];
+      const double found = probe.sign * probe.dots[cell];
+      dot.add(wholes[k] == 0 && !std::isnan(found) ? 0 : found / wholes[k]);
+      along.add(cosine(found, norms[cell], probe.norms[module]));
+      share.add(coefficient(found, probe.norms[module]));
+    }
+    columns[0][cell] = dot.mean();
+    columns[1][cell] = along.mean();
+    columns[2][cell] = along.largest();
+    columns[3][cell] = share.mean();
+  }
+}
+
+void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
+  const auto& norms = zoo.dataset("update_norm");
+  const auto modules = zoo.layout.modules;
+  for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
+    Summary along, share;
+    for (const auto& probe : zoo.probes) {
+      double dot = 0, update = 0, size = 0;
+      bool known = false;
+      for (std::size_t m = 0; m < modules; ++m) {
+        const double found = probe.dots[n * modules + m], norm = norms[n * modules + m];
+        if (std::isnan(found) || std::isnan(norm)) continue;
+        known = true;
+        dot += found;
+        update += norm * norm;
+        size += probe.norms[m] * probe.norms[m];
+      }
+      if (!known) continue;
+      along.add(probe.sign * cosine(dot, std::sqrt(update), std::sqrt(size)));
+      share.add(probe.sign * coefficient(dot, std::sqrt(size)));
+    }
+    columns[0][n] = along.mean();
+    columns[1][n] = along.largest();
+    columns[2][n] = share.mean();
+  }
+}
+
+}  // namespace
+
+constinit const Method kProbe{.name = "probe",
+                              .what = "how far an update runs along updates or gradients of known effect",
+                              .source = "ours; jobs/lab/README.md",
+                              .sums = kUpdateSums | kProbeSums,
+                              .columns = kColumns,
+                              .over_zoo = datasets_of,
+                              .adapter_columns = kAdapterColumns,
+                              .of_adapters = adapters_of};
+
+}  // namespace winnow::methods
