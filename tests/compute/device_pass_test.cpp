@@ -259,7 +259,7 @@ TEST(DevicePass, ATeamGetsTheSumsOfTheWholeOnDevicesAndThroughHosts) {
             const std::uint64_t begin = m == 0 ? 0 : cuts[m - 1], end = m < cuts.size() ? cuts[m] : rows;
             const std::uint64_t other_begin = columns * m / kMembers, other_end = columns * (m + 1) / kMembers;
             device.pass->begin(
-                stack, transposed,
+                stack, {.stored_transposed = transposed},
                 transposed ? Share{other_begin, other_end, begin, end} : Share{begin, end, other_begin, other_end});
             const auto mine = [&](auto use) {
               std::size_t number = 0;
