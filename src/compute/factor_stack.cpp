@@ -1,6 +1,7 @@
 #include "winnow/compute/factor_stack.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -57,8 +58,10 @@ void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& 
 void bring_into_range(FactorStack& stack, std::size_t adapter) {
   const std::uint64_t rank = stack.ranks[adapter], columns = stack.columns(), first = stack.first_column(adapter);
   const auto bring = [&](const auto& for_each) {
-    float largest = 0;
-    for_each([&](float& x) { largest = std::max(largest, std::abs(x)); });
+    // Positive floats are ordered as their bits are, and of those vector instructions know the maximum.
+    std::int32_t bits = 0;
+    for_each([&](const float& x) { bits = std::max(bits, std::bit_cast<std::int32_t>(x) & 0x7FFFFFFF); });
+    const auto largest = std::bit_cast<float>(bits);
     const auto size = static_cast<double>(largest);
     if (size == 0 || (size <= kLargestFactor && size >= 1 / kLargestFactor)) return;
     const int exponent = std::ilogb(largest);
@@ -66,6 +69,10 @@ void bring_into_range(FactorStack& stack, std::size_t adapter) {
     stack.exponents[adapter] += exponent;
   };
   bring([&](const auto& use) {
+    if (rank == columns) {  // one run
+      for (float& x : stack.b) use(x);
+      return;
+    }
     for (std::uint64_t row = 0; row < stack.out_features; ++row) {
       for (std::uint64_t c = 0; c < rank; ++c) use(stack.b[row * columns + first + c]);
     }

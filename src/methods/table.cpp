@@ -134,7 +134,8 @@ std::string nearest(std::string_view unknown, std::span<const std::string_view> 
   std::vector<std::pair<std::size_t, std::string_view>> near;
   for (const auto name : known) {
     const bool part = unknown.size() >= 3 && name.find(unknown) != std::string_view::npos;
-    const auto distance = part ? 1 : edit_distance(unknown, name);
+    const auto edits = edit_distance(unknown, name);
+    const auto distance = part ? std::min<std::size_t>(edits, 2) : edits;
     if (distance <= std::max<std::size_t>(2, name.size() / 3)) near.emplace_back(distance, name);
   }
   std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

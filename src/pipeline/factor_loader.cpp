@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <span>
 
@@ -28,17 +29,16 @@ std::size_t most_open_files() {
   return static_cast<std::size_t>(std::min<std::uint64_t>(limit.rlim_cur, 1U << 16U) - kOtherFiles) / 2;
 }
 
-/// Both factors of a layer, as stored.
+/// Both factors of a layer, as stored, in memory that is used again.
 struct Raw {
-  std::vector<std::byte> bytes;
   std::span<const std::byte> a, b;
 };
 
-Raw read_raw(slab::Reader& reader, const std::string& file, const adapter::LoraModule& lora) {
+Raw read_raw(slab::Reader& reader, const std::string& file, const adapter::LoraModule& lora,
+             std::vector<std::byte>& memory) {
   const auto &a = lora.lora_a, &b = lora.lora_b;
-  Raw raw;
-  raw.bytes.resize(a.bytes + b.bytes);
-  const std::span<std::byte> all(raw.bytes);
+  if (memory.size() < a.bytes + b.bytes) memory.resize(a.bytes + b.bytes);
+  const auto all = std::span(memory).first(a.bytes + b.bytes);
   const bool b_first = b.offset + b.bytes == a.offset;
   const auto of_a = all.subspan(b_first ? b.bytes : 0, a.bytes), of_b = all.subspan(b_first ? 0 : a.bytes, b.bytes);
   const auto name = [&](const char* factor) { return fmt::format("{} of {}", factor, lora.adapter_module); };
@@ -48,9 +48,18 @@ Raw read_raw(slab::Reader& reader, const std::string& file, const adapter::LoraM
     reader.read(file, a.offset, of_a, name("lora_A"));
     reader.read(file, b.offset, of_b, name("lora_B"));
   }
-  raw.a = of_a;
-  raw.b = of_b;
-  return raw;
+  return {of_a, of_b};
+}
+
+/// The first value that is not finite, or their number.
+std::size_t first_not_finite(const float* values, std::size_t count) {
+  std::int32_t largest = 0;  // of the bits without the sign: beyond those of the largest number all are not finite
+  for (std::size_t k = 0; k < count; ++k) {
+    largest = std::max(largest, std::bit_cast<std::int32_t>(values[k]) & 0x7FFFFFFF);
+  }
+  if (std::isfinite(std::bit_cast<float>(largest))) return count;
+  return static_cast<std::size_t>(std::find_if_not(values, values + count, [](float x) { return std::isfinite(x); }) -
+                                  values);
 }
 
 /// Converts `rows` x `columns` elements into rows that begin `stride` floats apart. Returns the first element that is
@@ -61,15 +70,20 @@ std::size_t convert(base::DType dtype, std::span<const std::byte> raw, std::size
   std::atomic<std::size_t> first_fault{rows * columns};
   base::parallel_blocks((rows + block_rows - 1) / block_rows, threads, [&](std::size_t block, int) {
     const std::size_t first = block * block_rows, count = std::min(block_rows, rows - first);
-    std::vector<float> values(count * columns);
-    base::to_float(dtype, raw.data() + first * columns * size, values.size(), values.data());
-    const auto bad = std::find_if_not(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
-    if (bad != values.end()) {
-      const auto element = first * columns + static_cast<std::size_t>(bad - values.begin());
+    std::vector<float> apart;
+    float* values = to + first * stride;
+    if (stride != columns) {
+      apart.resize(count * columns);
+      values = apart.data();
+    }
+    base::to_float(dtype, raw.data() + first * columns * size, count * columns, values);
+    if (const auto bad = first_not_finite(values, count * columns); bad != count * columns) {
+      const auto element = first * columns + bad;
       for (auto seen = first_fault.load(); element < seen && !first_fault.compare_exchange_weak(seen, element);) {
       }
     }
-    for (std::size_t r = 0; r < count; ++r) std::copy_n(&values[r * columns], columns, to + (first + r) * stride);
+    if (stride == columns) return;
+    for (std::size_t r = 0; r < count; ++r) std::copy_n(values + r * columns, columns, to + (first + r) * stride);
   });
   return first_fault;
 }
@@ -98,15 +112,33 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
       std::clamp<std::uint64_t>(kMostInFlight / std::max<std::uint64_t>(largest, 1), 1, readers_.size()));
   // An adapter is always read by the same reader, which then has its file open.
   base::parallel_blocks(readers_.size(), at_once, [&](std::size_t reader, int) {
+    std::vector<std::byte> memory;
     for (std::size_t j = 0; j < batch.size(); ++j) {
-      if (batch[j].adapter % readers_.size() == reader) load_layer(*readers_[reader], batch[j], j, stack, faults[j]);
+      if (batch[j].adapter % readers_.size() == reader) load_layer(*readers_[reader], batch[j], j, stack, memory, faults[j]);
+    }
+  });
+}
+
+void FactorLoader::each(const std::vector<LayerRef>& batch, std::uint64_t out_features, std::uint64_t in_features,
+                        std::vector<std::string>& faults,
+                        const std::function<void(std::size_t, const compute::FactorStack&)>& use) {
+  base::parallel_blocks(readers_.size(), static_cast<int>(readers_.size()), [&](std::size_t reader, int) {
+    compute::FactorStack one;
+    std::vector<std::byte> memory;
+    for (std::size_t j = 0; j < batch.size(); ++j) {
+      if (batch[j].adapter % readers_.size() != reader) continue;
+      const auto rank = lora(batch[j]).rank;
+      if (one.ranks != std::vector{rank}) one = compute::make_factor_stack(out_features, in_features, {rank}, 0, 0, "");
+      one.a[0].resize(rank * in_features);
+      one.exponents[0] = 0;
+      if (fill(*readers_[reader], batch[j], 0, one, 1, memory, faults[j])) use(j, one);
     }
   });
 }
 
 void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position,
-                              compute::FactorStack& stack, std::string& fault) {
-  if (fill(reader, ref, position, stack, fault)) return;
+                              compute::FactorStack& stack, std::vector<std::byte>& memory, std::string& fault) {
+  if (fill(reader, ref, position, stack, threads_, memory, fault)) return;
   const std::size_t columns = stack.columns(), rank = lora(ref).rank;
   for (std::size_t row = 0; row < stack.out_features; ++row) {
     std::fill_n(&stack.b[row * columns + stack.first_column(position)], rank, 0.0F);
@@ -116,13 +148,13 @@ void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::si
 
 /// Whether both factors are in their place, every entry finite.
 bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
-                        std::string& fault) {
+                        int threads, std::vector<std::byte>& memory, std::string& fault) {
   const auto& lora = this->lora(ref);
   auto& unreadable = unreadable_[ref.adapter];  // of this reader's adapters, so of this thread alone
   Raw raw;
   try {
     // Storage that fails may take minutes to say so: it is asked once, not once a module.
-    if (unreadable.empty()) raw = read_raw(reader, adapters_[ref.adapter].weights_file, lora);
+    if (unreadable.empty()) raw = read_raw(reader, adapters_[ref.adapter].weights_file, lora, memory);
   } catch (const base::Error& error) {
     if (!adapter::concerns_adapter_alone(error)) throw;
     unreadable = error.what();
@@ -140,9 +172,9 @@ bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t p
     return false;
   };
   const bool filled =
-      check("lora_B", lora.lora_b, convert(lora.lora_b.dtype, raw.b, stack.out_features, rank, b, columns, threads_)) &&
+      check("lora_B", lora.lora_b, convert(lora.lora_b.dtype, raw.b, stack.out_features, rank, b, columns, threads)) &&
       check("lora_A", lora.lora_a,
-            convert(lora.lora_a.dtype, raw.a, rank, stack.in_features, a.data(), stack.in_features, threads_));
+            convert(lora.lora_a.dtype, raw.a, rank, stack.in_features, a.data(), stack.in_features, threads));
   if (filled) compute::bring_into_range(stack, position);
   return filled;
 }

@@ -30,6 +30,12 @@ class FactorLoader {
   /// as they must not spoil their neighbours'. Throws where the error is the machine's, not one adapter's.
   void load(const std::vector<LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
 
+  /// Reads the factors of each layer of `batch`, all on one module, into a stack of their own, and calls use(position,
+  /// stack) with it: on several threads at once. Not of a layer with a fault.
+  void each(const std::vector<LayerRef>& batch, std::uint64_t out_features, std::uint64_t in_features,
+            std::vector<std::string>& faults,
+            const std::function<void(std::size_t, const compute::FactorStack&)>& use);
+
   /// Whether that is why an adapter has a fault.
   bool unreadable(std::uint32_t adapter) const { return !unreadable_[adapter].empty(); }
 
@@ -37,9 +43,9 @@ class FactorLoader {
 
  private:
   void load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
-                  std::string& fault);
+                  std::vector<std::byte>& memory, std::string& fault);
   bool fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
-            std::string& fault);
+            int threads, std::vector<std::byte>& memory, std::string& fault);
 
   const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters_[ref.adapter].modules[ref.position]; }
 

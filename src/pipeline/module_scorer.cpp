@@ -103,9 +103,10 @@ void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total(
 void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
+  comm::step_together(team_, [&] { find_layers(batch); });
+  if (task.sweeps == 0) return score_updates(batch, scores);
   comm::step_together(team_, [&] { load_factors(batch); });
   if (!alone) share_faults(batch);
-  if (task.sweeps == 0) return score_updates(batch, scores);
   if (task.sweeps == 1) return score_along(batch, scores);
   comm::step_together(team_, [&] {
     pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed}, member_share(task, place_));
@@ -163,55 +164,85 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   reduce_statistics(batch);
   comm::step_together(team_, [&] {
     if (place_.member != 0) return;
-    compute::CrossProducts products;
     const auto& all = batch.statistics;
-    products.probe_norms.push_back(all.unusable.found ? methods::kUndefined : std::sqrt(all.squared_norm));
-    products.dots.resize(1);
+    compute::CrossProducts products({all.unusable.found ? methods::kUndefined : std::sqrt(all.squared_norm)}, batch.count);
     for (std::size_t j = 0; j < batch.count; ++j) {
       const auto gram_a = compute::gram_a(batch.stack, j, threads_);
       const auto& layer = all.layers[j];
       const double squares = std::inner_product(gram_a.begin(), gram_a.end(), layer.btb.begin(), 0.0);
-      products.norms.push_back(std::sqrt(std::max(squares, 0.0)));
-      products.dots.front().push_back(layer.y_a);
+      products.norms[j] = std::sqrt(std::max(squares, 0.0));
+      products.dots.front()[j] = layer.y_a;
     }
     add_probe_scores(batch, products, scores);
   });
 }
 
-/// With the probes that are adapters: no weights, and so little to do that one member does it.
+/// The probes that are adapters and have the module: where they are among all, and their factors.
+struct ModuleScorer::ModuleProbes {
+  std::vector<LayerRef> refs;
+  compute::FactorStack stack;
+};
+
+ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task) {
+  ModuleProbes found;
+  std::vector<std::uint64_t> ranks;
+  for (std::uint32_t k = 0; k < probes_.size(); ++k) {
+    for (std::uint32_t position = 0; position < probes_[k].modules.size(); ++position) {
+      const auto& lora = probes_[k].modules[position];
+      if (lora.module != task.name) continue;
+      if (lora.out_features != task.out_features || lora.in_features != task.in_features) {
+        throw base::Error(base::ErrorKind::invalid_input, "a probe differs from the adapters in shape")
+            .file(probes_[k].weights_file)
+            .tensor(lora.adapter_module)
+            .expected(fmt::format("[{}, {}], found [{}, {}]", task.out_features, task.in_features, lora.out_features,
+                                  lora.in_features));
+      }
+      found.refs.push_back({k, position});
+      ranks.push_back(lora.rank);
+    }
+  }
+  found.stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, 0, 0, task.name, threads_);
+  std::vector<std::string> faults(found.refs.size());
+  probe_factors_.load(found.refs, found.stack, faults);
+  for (std::size_t k = 0; k < faults.size(); ++k) {
+    if (faults[k].empty()) continue;
+    throw base::Error(base::ErrorKind::invalid_input, "a probe cannot be used: " + faults[k])
+        .file(probes_[found.refs[k].adapter].weights_file);
+  }
+  return found;
+}
+
+/// With the probes that are adapters: no weights, and so little to do that one member of a team does it. Each adapter's
+/// factors are compared as soon as they are read, while a cache holds them.
 void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
-  const auto& task = inputs_.tasks[batch.module];
   comm::step_together(team_, [&] {
     if (place_.member != 0) return;
+    if (between_slabs_) between_slabs_();
+    world_.keep_alive();
     const auto timer = clock_.time("probes");
-    std::vector<LayerRef> refs;
-    std::vector<std::uint64_t> ranks;
-    for (std::uint32_t k = 0; k < probes_.size(); ++k) {
-      for (std::uint32_t position = 0; position < probes_[k].modules.size(); ++position) {
-        if (probes_[k].modules[position].module != task.name) continue;
-        refs.push_back({k, position});
-        ranks.push_back(probes_[k].modules[position].rank);
-      }
+    const auto& task = inputs_.tasks[batch.module];
+    const auto found = probes_of(task);
+    const compute::ProbeFactors factors(found.stack);
+    compute::CrossProducts products(std::vector<double>(probes_.size(), methods::kUndefined), batch.count);
+    std::vector<double> scales;
+    for (std::size_t k = 0; k < found.refs.size(); ++k) {
+      const auto& ref = found.refs[k];
+      scales.push_back(std::ldexp(probes_[ref.adapter].modules[ref.position].scale, found.stack.exponents[k]));
+      products.probe_norms[ref.adapter] = std::abs(scales[k]) * factors.norms()[k];
     }
-    auto stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, 0, 0, task.name, threads_);
-    std::vector<std::string> faults(refs.size());
-    probe_factors_.load(refs, stack, faults);
-    for (std::size_t k = 0; k < refs.size(); ++k) {
-      if (faults[k].empty()) continue;
-      throw base::Error(base::ErrorKind::invalid_input, "a probe cannot be used: " + faults[k])
-          .file(probes_[refs[k].adapter].weights_file);
-    }
-    // Of the probes that have this module; then of all.
-    auto cross = compute::cross_products(stack, batch.stack, threads_);
-    compute::CrossProducts products{std::vector<double>(probes_.size(), methods::kUndefined), std::move(cross.norms),
-                                    std::vector<std::vector<double>>(probes_.size())};
-    for (std::size_t k = 0; k < refs.size(); ++k) {
-      const auto& lora = probes_[refs[k].adapter].modules[refs[k].position];
-      const double scale = std::ldexp(lora.scale, stack.exponents[k]);
-      products.probe_norms[refs[k].adapter] = std::abs(scale) * cross.probe_norms[k];
-      for (double& dot : cross.dots[k]) dot *= scale;
-      products.dots[refs[k].adapter] = std::move(cross.dots[k]);
-    }
+    const auto before = factors_.bytes_read();
+    batch.stack.exponents.resize(batch.count);
+    factors_.each(batch.layers, task.out_features, task.in_features, batch.faults,
+                  [&](std::size_t j, const compute::FactorStack& one) {
+                    const auto with = factors.with(one, 0);
+                    batch.stack.exponents[j] = one.exponents[0];
+                    products.norms[j] = with.norm;
+                    for (std::size_t k = 0; k < with.dots.size(); ++k) {
+                      products.dots[found.refs[k].adapter][j] = scales[k] * with.dots[k];
+                    }
+                  });
+    for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
+    clock_.add("factors", 0, factors_.bytes_read() - before);
     add_probe_scores(batch, products, scores);
   });
 }
@@ -371,12 +402,15 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const compute::CrossProd
   }
 }
 
-void ModuleScorer::load_factors(Batch& batch) {
-  const auto timer = clock_.time("factors");
-  const auto& task = inputs_.tasks[batch.module];
+void ModuleScorer::find_layers(Batch& batch) const {
   const auto first = inputs_.layers[batch.module].begin() + static_cast<std::ptrdiff_t>(batch.first);
   batch.layers.assign(first, first + static_cast<std::ptrdiff_t>(batch.count));
   batch.faults.resize(batch.count);
+}
+
+void ModuleScorer::load_factors(Batch& batch) {
+  const auto timer = clock_.time("factors");
+  const auto& task = inputs_.tasks[batch.module];
   const auto before = factors_.bytes_read();
   std::vector<std::uint64_t> ranks;
   for (const auto& ref : batch.layers) ranks.push_back(inputs_.lora(ref).rank);

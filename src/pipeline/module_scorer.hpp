@@ -39,8 +39,10 @@ class ModuleScorer {
 
  private:
   struct Batch;  // layers of one module that are stacked at once
+  struct ModuleProbes;
 
   void score_batch(Batch& batch, Scores& scores);
+  void find_layers(Batch& batch) const;
   void load_factors(Batch& batch);
   void share_faults(Batch& batch);
   void pass2(Batch& batch);
@@ -49,6 +51,7 @@ class ModuleScorer {
   void merge_over_team(stats::ModuleStatistics& mine);
   void finish_digests(Batch& batch);
   void score_along(Batch& batch, Scores& scores);
+  ModuleProbes probes_of(const slab::ModuleTask& task);
   void score_updates(Batch& batch, Scores& scores);
   void reduce_statistics(Batch& batch);
   void add_pair_scores(const Batch& batch, Scores& scores) const;

@@ -1,22 +1,51 @@
 // Inner products of updates with each other, from their factors alone: no weights are read.
 //
 //     <dW_x, dW_h> = s_x*s_h * <B_h^T*B_x, A_h*A_x^T>        2*r_x*r_h*(o + i) flops
+//
+// All in float64 and of updates without their scales s*2^e.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "winnow/compute/factor_stack.hpp"
 
 namespace winnow::compute {
 
-/// Of updates without their scales s*2^e, in float64.
-struct CrossProducts {
-  std::vector<double> probe_norms;          ///< [probes]: ||B_h*A_h||
-  std::vector<double> norms;                ///< [adapters]: ||B_x*A_x||
-  std::vector<std::vector<double>> dots;    ///< [probes][adapters]
+/// The probes of one module, ready to be compared with any number of updates.
+class ProbeFactors {
+ public:
+  /// A stack without a sketch.
+  explicit ProbeFactors(const FactorStack& probes);
+  ~ProbeFactors();
+  ProbeFactors(ProbeFactors&&) noexcept;
+  ProbeFactors& operator=(ProbeFactors&&) noexcept;
+
+  const std::vector<double>& norms() const;  ///< [probes]: ||B_h*A_h||
+
+  struct Products {
+    double norm = 0;           ///< ||B_x*A_x||
+    std::vector<double> dots;  ///< [probes]
+  };
+  /// Of adapter j of a stack on the same module. May be called by several threads at once.
+  Products with(const FactorStack& stack, std::size_t j) const;
+
+ private:
+  struct Sides;
+  std::unique_ptr<Sides> sides_;
 };
 
-/// Two stacks without a sketch on one module. The same bits whatever the number of threads.
+/// Of all adapters of a stack.
+struct CrossProducts {
+  std::vector<double> probe_norms;        ///< [probes]
+  std::vector<double> norms;              ///< [adapters]
+  std::vector<std::vector<double>> dots;  ///< [probes][adapters]
+
+  /// Room for so many, all NaN.
+  CrossProducts(std::vector<double> norms_of_probes, std::size_t adapters);
+};
+
+/// The same bits whatever the number of threads.
 CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads = 1);
 
 }  // namespace winnow::compute

@@ -17,7 +17,12 @@ std::vector<RowBlock> blocks_of(std::size_t begin, std::size_t end) {
   return blocks;
 }
 
-Columns::Columns(std::size_t rows, std::size_t columns) : count(rows), used(columns), width(round_up(columns, kLane)) {
+Columns::Columns(std::size_t rows, std::size_t columns) { reset(rows, columns); }
+
+void Columns::reset(std::size_t rows, std::size_t columns) {
+  count = rows;
+  used = columns;
+  width = round_up(columns, kLane);
   memory.reserve(count * width * sizeof(double));
   values = reinterpret_cast<double*>(memory.data());
   std::fill_n(values, count * width, 0.0);
@@ -40,12 +45,17 @@ void add_product(const Kernel& kernel, std::vector<double>& sum, const Columns& 
 }
 
 Columns columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block) {
-  Columns columns(block.count, stack.ranks[j]);
+  Columns columns;
+  columns_of_a(stack, j, block, columns);
+  return columns;
+}
+
+void columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block, Columns& columns) {
+  columns.reset(block.count, stack.ranks[j]);
   for (std::size_t c = 0; c < columns.used; ++c) {
     const float* const a = &stack.a[j][c * stack.in_features + block.first];
     for (std::size_t k = 0; k < block.count; ++k) columns.values[k * columns.width + c] = static_cast<double>(a[k]);
   }
-  return columns;
 }
 
 }  // namespace winnow::compute

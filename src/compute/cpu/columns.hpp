@@ -22,10 +22,12 @@ std::vector<RowBlock> blocks_of(std::size_t begin, std::size_t end);
 
 /// Padded with zero columns to what the kernel takes.
 struct Columns {
+  Columns() = default;
   Columns(std::size_t rows, std::size_t columns);
+  void reset(std::size_t rows, std::size_t columns);  ///< zeros, in the memory there is
   Columns(const ColumnGroups& from, std::size_t first, std::size_t rows, std::size_t column, std::size_t columns);
 
-  std::size_t count, used, width;
+  std::size_t count = 0, used = 0, width = 0;
   slab::AlignedBuffer memory;
   double* values = nullptr;
 };
@@ -35,5 +37,6 @@ void add_product(const Kernel& kernel, std::vector<double>& sum, const Columns& 
 
 /// Columns [first, first + count) of A of adapter j, turned: count x r.
 Columns columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block);
+void columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block, Columns& columns);
 
 }  // namespace winnow::compute

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
-#include <span>
+#include <utility>
 
 #include "columns.hpp"
 #include "winnow/base/parallel.hpp"
@@ -11,14 +12,14 @@
 namespace winnow::compute {
 namespace {
 
-/// The columns [first, first + count) of some rows of a row-major float matrix, as doubles.
-Columns some_of_b(const FactorStack& stack, std::size_t first, std::size_t count, const RowBlock& rows) {
-  Columns columns(rows.count, count);
+/// Columns [first, first + count) of B in some rows.
+void some_of_b(const FactorStack& stack, std::size_t first, std::size_t count, const RowBlock& rows, Columns& columns) {
+  columns.reset(rows.count, count);
+  const std::size_t stride = stack.columns();
   for (std::size_t row = 0; row < rows.count; ++row) {
-    const float* const from = &stack.b[(rows.first + row) * stack.columns() + first];
+    const float* const from = &stack.b[(rows.first + row) * stride + first];
     std::copy_n(from, count, columns.values + row * columns.width);
   }
-  return columns;
 }
 
 /// A^T of all adapters of a stack, side by side.
@@ -34,37 +35,31 @@ Columns all_of_a(const FactorStack& stack, const RowBlock& block) {
   return columns;
 }
 
-/// One side of a module: B of all probes and of an adapter, or A^T of them.
+/// One side of a module: B of all probes, or A^T of them.
 struct Side {
   std::vector<RowBlock> blocks;
   std::vector<Columns> probes;  ///< [blocks]
 };
 
-/// What one adapter has in common with all probes, and with itself.
+/// What one adapter has in common with all probes, and with itself: R_h x r and r x r.
 struct Grams {
-  std::vector<double> cross, own;  ///< R_h x r and r x r
-  Grams(std::size_t columns, std::size_t rank) : cross(columns * rank), own(rank * rank) {}
-  void merge(const Grams& other) {
-    for (std::size_t k = 0; k < cross.size(); ++k) cross[k] += other.cross[k];
-    for (std::size_t k = 0; k < own.size(); ++k) own[k] += other.own[k];
-  }
+  std::vector<double> cross, own;
 };
 
-/// Over all rows of one side. Each block is summed by itself and they are added in order, by however many threads.
+/// Over all rows of one side, block by block.
 template <class Part>
-Grams grams_of(const Kernel& kernel, const Side& side, std::size_t columns, std::size_t rank, int threads, Part part) {
-  std::vector<Grams> parts(side.blocks.size(), Grams(columns, rank));
-  base::parallel_blocks(parts.size(), threads, [&](std::size_t block, int) {
-    const Columns mine = part(side.blocks[block]);
-    add_product(kernel, parts[block].cross, side.probes[block], mine);
-    add_product(kernel, parts[block].own, mine, mine);
-  });
-  Grams sum(columns, rank);
-  for (const auto& one : parts) sum.merge(one);
+Grams grams_of(const Side& side, std::size_t columns, std::size_t rank, Part part) {
+  Grams sum{std::vector<double>(columns * rank), std::vector<double>(rank * rank)};
+  Columns mine;
+  for (std::size_t block = 0; block < side.blocks.size(); ++block) {
+    part(side.blocks[block], mine);
+    add_product(best_kernel(), sum.cross, side.probes[block], mine);
+    add_product(best_kernel(), sum.own, mine, mine);
+  }
   return sum;
 }
 
-/// Rows [first, first + rank) of both: a probe's.
+/// The sum of count products of entries from `first` on.
 double inner(const std::vector<double>& b, const std::vector<double>& a, std::size_t first, std::size_t count) {
   const auto begin = static_cast<std::ptrdiff_t>(first), end = static_cast<std::ptrdiff_t>(first + count);
   return std::inner_product(b.begin() + begin, b.begin() + end, a.begin() + begin, 0.0);
@@ -76,39 +71,69 @@ double norm_of(const std::vector<double>& btb, const std::vector<double>& aat) {
 
 }  // namespace
 
-CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads) {
-  const auto& kernel = best_kernel();
-  const std::size_t columns = probes.columns();
-  Side out{blocks_of(0, adapters.out_features), {}}, in{blocks_of(0, adapters.in_features), {}};
-  for (const auto& block : out.blocks) out.probes.push_back(some_of_b(probes, 0, columns, block));
-  for (const auto& block : in.blocks) in.probes.push_back(all_of_a(probes, block));
+struct ProbeFactors::Sides {
+  Side out, in;
+  std::vector<std::size_t> ranks, first_columns;
+  std::size_t columns = 0;
+  std::vector<double> norms;
+};
 
-  CrossProducts result;
-  result.norms.resize(adapters.ranks.size());
-  result.dots.assign(probes.ranks.size(), std::vector<double>(adapters.ranks.size()));
-  const bool few = adapters.ranks.size() < static_cast<std::size_t>(std::max(threads, 1));
-  const int each = few ? threads : 1;
-  base::parallel_blocks(adapters.ranks.size(), few ? 1 : threads, [&](std::size_t j, int) {
-    const std::size_t rank = adapters.ranks[j];
-    const auto b = grams_of(kernel, out, columns, rank, each, [&](const RowBlock& rows) {
-      return some_of_b(adapters, adapters.first_column(j), rank, rows);
-    });
-    const auto a = grams_of(kernel, in, columns, rank, each,
-                            [&](const RowBlock& rows) { return columns_of_a(adapters, j, rows); });
-    result.norms[j] = norm_of(b.own, a.own);
-    for (std::size_t h = 0; h < probes.ranks.size(); ++h) {
-      result.dots[h][j] = inner(b.cross, a.cross, probes.first_column(h) * rank, probes.ranks[h] * rank);
-    }
-  });
-  for (std::size_t h = 0; h < probes.ranks.size(); ++h) {
-    const std::size_t rank = probes.ranks[h];
-    std::vector<double> btb(rank * rank);
-    for (const auto& block : out.blocks) {
-      const Columns rows = some_of_b(probes, probes.first_column(h), rank, block);
-      add_product(kernel, btb, rows, rows);
-    }
-    result.probe_norms.push_back(norm_of(btb, gram_a(probes, h, threads)));
+ProbeFactors::ProbeFactors(const FactorStack& probes) : sides_(std::make_unique<Sides>()) {
+  auto& sides = *sides_;
+  sides.columns = probes.columns();
+  sides.out.blocks = blocks_of(0, probes.out_features);
+  sides.in.blocks = blocks_of(0, probes.in_features);
+  for (const auto& block : sides.out.blocks) {
+    some_of_b(probes, 0, sides.columns, block, sides.out.probes.emplace_back());
   }
+  for (const auto& block : sides.in.blocks) sides.in.probes.push_back(all_of_a(probes, block));
+  for (std::size_t h = 0; h < probes.ranks.size(); ++h) {
+    const std::size_t rank = probes.ranks[h], first = probes.first_column(h);
+    sides.ranks.push_back(rank);
+    sides.first_columns.push_back(first);
+    std::vector<double> btb(rank * rank);
+    for (const auto& block : sides.out.blocks) {
+      Columns rows;
+      some_of_b(probes, first, rank, block, rows);
+      add_product(best_kernel(), btb, rows, rows);
+    }
+    sides.norms.push_back(norm_of(btb, gram_a(probes, h)));
+  }
+}
+
+ProbeFactors::~ProbeFactors() = default;
+ProbeFactors::ProbeFactors(ProbeFactors&&) noexcept = default;
+ProbeFactors& ProbeFactors::operator=(ProbeFactors&&) noexcept = default;
+
+const std::vector<double>& ProbeFactors::norms() const { return sides_->norms; }
+
+ProbeFactors::Products ProbeFactors::with(const FactorStack& stack, std::size_t j) const {
+  const auto& sides = *sides_;
+  const std::size_t rank = stack.ranks[j], first = stack.first_column(j);
+  const auto b = grams_of(sides.out, sides.columns, rank,
+                          [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); });
+  const auto a =
+      grams_of(sides.in, sides.columns, rank, [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
+  Products products{norm_of(b.own, a.own), {}};
+  for (std::size_t h = 0; h < sides.ranks.size(); ++h) {
+    products.dots.push_back(inner(b.cross, a.cross, sides.first_columns[h] * rank, sides.ranks[h] * rank));
+  }
+  return products;
+}
+
+CrossProducts::CrossProducts(std::vector<double> norms_of_probes, std::size_t adapters)
+    : probe_norms(std::move(norms_of_probes)),
+      norms(adapters, std::numeric_limits<double>::quiet_NaN()),
+      dots(probe_norms.size(), norms) {}
+
+CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads) {
+  const ProbeFactors factors(probes);
+  CrossProducts result(factors.norms(), adapters.ranks.size());
+  base::parallel_blocks(adapters.ranks.size(), threads, [&](std::size_t j, int) {
+    const auto products = factors.with(adapters, j);
+    result.norms[j] = products.norm;
+    for (std::size_t h = 0; h < products.dots.size(); ++h) result.dots[h][j] = products.dots[h];
+  });
   return result;
 }
 
