@@ -72,13 +72,13 @@ void add_audit_options(po::options_description& options) {
       ("strict", po::bool_switch(), "an adapter that cannot be scored, or not whole, ends the run (exit 3)")  //
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
-  const auto select_help = fmt::format("{}; per adapter", select::kPolicyForms);
+  const auto select_help = fmt::format("{}; per adapter. Without it: none with probes, else keep-top:10", select::kPolicyForms);
   po::options_description method("Method", kHelpColumns);
   method.add_options()  //
       ("rank-by", text_value("METRIC"),
        "metric that selects and orders, as winnow methods lists them; probe_dot with probes, else ediem")                                               //
       ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")                       //
-      ("select", text_value("POLICY", "keep-top:10"), select_help.c_str())                                        //
+      ("select", text_value("POLICY"), select_help.c_str())                                        //
       ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
       ("seed", count_value(0), "of the subspace sketch")                                                          //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
@@ -137,7 +137,8 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   }
   options.adapter.unit_scale = scaling == "none";
   options.rank_by = given(values, "rank-by").value_or("");
-  options.policy = select::parse_policy(values["select"].as<std::string>());
+  const auto select = given(values, "select");
+  options.policy = select::parse_policy(select ? *select : options.probes.empty() ? "keep-top:10" : "none");
   refuse_empty_findings(values, options.policy);
   options.population = metrics::parse_population(values["population"].as<std::string>());
   options.subspace_rank = count(values, "subspace-rank");
@@ -161,6 +162,10 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   options.team = parse_team(values["team"].as<std::string>());
   options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
   options.repair = parse_repair(values["repair"].as<std::string>());
+  if (options.repair && !select && options.policy.kind == select::Policy::Kind::none) {
+    throw Error(ErrorKind::usage, fmt::format("--repair {} needs to know what to prune", values["repair"].as<std::string>()))
+        .advice(fmt::format("add --select {}", select::kPolicyForms));
+  }
   options.repaired_dir = given(values, "repaired-dir").value_or("");
   options.report = given(values, "report").value_or("");
   options.journal = given(values, "journal").value_or("");

@@ -20,9 +20,10 @@ namespace {
 
 constexpr std::array<Column, 4> kColumns{{
     {.name = "probe_dot",
-     .title = "along the probes",
+     .title = "projection on the probes",
      .long_name = "<dW, D>/||D|| of the module, D of length 1 over all modules; mean over probes",
      .sense = Sense::high_is_worse,
+     .form = Form::share,
      .narrow = "probe dot"},
     {.name = "probe_cosine",
      .title = "cosine with the probes",

@@ -94,6 +94,10 @@ double Analysis::adapter_score(const AdapterView& adapter) const {
   return low_is_worse_ ? -worst_score(adapter) : worst_score(adapter);
 }
 
+bool Analysis::misalignment_beside() const {
+  return rank_by_ != "misalignment" && report_.find_metric("misalignment") != nullptr;
+}
+
 double Analysis::worst_misalignment(const AdapterView& adapter) const {
   const auto* metric = report_.find_metric("misalignment");
   auto worst = std::numeric_limits<double>::quiet_NaN();
@@ -230,7 +234,9 @@ const methods::Column* Analysis::compared() const {
 std::string Analysis::selection_text() const {
   auto text = fmt::format("{} by {}", report_.policy.empty() ? "no selection" : report_.policy, rank_by_);
   text += low_is_worse_ ? " (low = misaligned)" : " (high = misaligned)";
-  if (!report_.population.empty()) text += fmt::format(", population {}", report_.population);
+  const auto* column = methods::find_column(rank_by_);
+  const bool has_peers = column == nullptr || column->of_population;
+  if (!report_.population.empty() && has_peers) text += fmt::format(", population {}", report_.population);
   return text;
 }
 

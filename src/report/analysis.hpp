@@ -18,6 +18,12 @@ namespace winnow::report {
 /// Above this share of the alignment step taken back a module is flagged (methods: alignment_removed).
 inline constexpr double kRemovedFlag = 0.1;
 
+/// What is said of a ranking without a probe; the figures are those of jobs/lab/README.md.
+inline constexpr std::string_view kWithoutProbe =
+    "No probe was given. On adapters that were really trained none of these scores says much about harm (in the "
+    "laboratory E-DIEM has an AUROC of 0.41 to 0.68, where 0.50 is guessing, and a probe 0.92 to 1.00): add --direction or "
+    "--probe.";
+
 /// One adapter, its scored modules worst first.
 struct AdapterView {
   std::size_t index = 0;                                  ///< in Report::adapters
@@ -87,7 +93,8 @@ class Analysis {
   /// The dataset of single layers that the metric which orders sets against its peers; nullptr if it does not. Scores
   /// among peers of one role have a median of 0 in each role by their definition; this dataset's median tells.
   const methods::Column* compared() const;
-  bool misalignment_beside() const { return rank_by_ != "misalignment"; }  ///< whether tables show it as well
+  bool misalignment_beside() const;  ///< whether tables show it as well: if it is there and does not rank
+  bool knows_alignment() const { return removed_ != nullptr; }  ///< whether what alignment did was compared with
 
   std::string selection_text() const;                      ///< what selected, in words
   std::string cut_text(const AdapterView& adapter) const;  ///< " (score >= 4.2)"; empty if nothing is

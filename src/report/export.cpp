@@ -95,8 +95,10 @@ std::string adapters_csv(const Report& report) {
   Csv csv;
   header(csv, {"adapter", "path", "status", "reason", "rank", "alpha", "scaling", "sha256", "modules_scored",
                "modules_pruned", "share_pruned", "zoo_rank", "worst_score", "worst_modules", "modules_not_judged",
-               "not_judged"});
+               "not_judged", "score", "score_metric"});
+  for (const auto& metric : report.of_adapters) csv.field(metric.name);
   csv.end();
+  const auto scores = adapter_scores(report);
   const auto summaries = summarise_adapters(report);
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     const auto& row = report.adapters[n];
@@ -106,7 +108,9 @@ std::string adapters_csv(const Report& report) {
     csv.field(summary.modules_scored).field(summary.modules_pruned).field(summary.share_pruned);
     csv.field(summary.zoo_rank).field(summary.worst_score);
     csv.field(fmt::format("{}", fmt::join(module_names(report, summary), " ")));
-    csv.field(row.modules_not_judged).field(row.not_judged).end();
+    csv.field(row.modules_not_judged).field(row.not_judged).field(scores.values[n]).field(scores.name);
+    for (const auto& metric : report.of_adapters) csv.field(metric.values[n]);
+    csv.end();
   }
   return csv.take();
 }
@@ -187,10 +191,13 @@ Json modules_json(const Report& report) {
 
 Json adapters_json(const Report& report) {
   auto out = Json::array();
+  const auto scores = adapter_scores(report);
   const auto summaries = summarise_adapters(report);
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     const auto& row = report.adapters[n];
     const auto& summary = summaries[n];
+    auto metrics = Json::object();
+    for (const auto& metric : report.of_adapters) metrics[metric.name] = metric.values[n];
     out.push_back({{"name", row.name},
                    {"path", row.path},
                    {"status", row.status},
@@ -206,7 +213,10 @@ Json adapters_json(const Report& report) {
                    {"worst_score", summary.worst_score},
                    {"worst_modules", module_names(report, summary)},
                    {"modules_not_judged", row.modules_not_judged},
-                   {"not_judged", row.not_judged}});
+                   {"not_judged", row.not_judged},
+                   {"score", scores.values[n]},
+                   {"score_metric", scores.name},
+                   {"metrics", std::move(metrics)}});
   }
   return out;
 }
@@ -232,6 +242,24 @@ Json training_runs_json(const Report& report) {
           {{"module", report.modules[one.module].name}, {"first_ediem", one.first}, {"last_ediem", one.last}});
     }
     out.push_back({{"path", run.path}, {"steps", std::move(steps)}, {"risen", std::move(risen)}});
+  }
+  return out;
+}
+
+/// With the cosines of the adapters, in their order.
+Json probes_json(const Report& report) {
+  auto out = Json::array();
+  const auto cosines = probe_cosines(report);
+  const auto adapters = static_cast<std::ptrdiff_t>(report.adapters.size());
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto& row = report.probes[k];
+    const auto first = cosines.begin() + static_cast<std::ptrdiff_t>(k) * adapters;
+    out.push_back({{"name", row.name},
+                   {"effect", row.effect},
+                   {"form", row.form},
+                   {"path", row.path},
+                   {"digest", row.digest},
+                   {"cosine", std::vector<double>(first, first + adapters)}});
   }
   return out;
 }
@@ -293,6 +321,7 @@ std::string render_json(const Report& report) {
   out += fmt::format(",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"population\": {}, \"action\": {}}}",
                      dump(report.policy), dump(report.rank_by), dump(report.population),
                      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
+  out += ",\n\"probes\": " + dump(probes_json(report));
   out += ",\n\"training_runs\": " + dump(training_runs_json(report));
   out += ",\n\"shards\": " + dump(shards_json(report));
   return out + ",\n\"run\": " + dump(run_json(report)) + "}\n";

@@ -42,20 +42,37 @@ std::string page_head(const Analysis& analysis) {
     scored += adapter.ranking.size(), pruned += adapter.pruned, undoing += adapter.undoing;
   }
   std::string out = "<header>\n<h1>LoRA alignment audit</h1>\n";
-  out += fmt::format("<p class=\"soft\">base <code>{}</code>, aligned <code>{}</code></p>\n",
-                     breakable(attribute(report, "base")), breakable(attribute(report, "aligned")));
+  if (report.attributes.contains("base")) {
+    out += fmt::format("<p class=\"soft\">base <code>{}</code>, aligned <code>{}</code></p>\n",
+                       breakable(attribute(report, "base")), breakable(attribute(report, "aligned")));
+  }
+  for (const auto& probe : report.probes) {
+    out += fmt::format("<p class=\"soft\">{} {} <code>{}</code></p>\n", for_html(probe.effect), for_html(probe.form),
+                       breakable(probe.path));
+  }
   out +=
       fmt::format("<p>Selection: <strong>{}</strong></p>\n<dl class=\"tiles\">", for_html(analysis.selection_text()));
   out += tile("adapters scored", analysis.adapters().size(), false);
   out += tile("quarantined", analysis.quarantined().size(), true);
   out += tile("LoRA modules scored", scored, false);
   out += tile("selected for pruning", pruned, true);
-  out += tile("take alignment back", undoing, true);
+  if (analysis.knows_alignment()) out += tile("take alignment back", undoing, true);
   return out + "</dl>\n</header>\n";
 }
 
-std::string reading_notes() {
-  return fmt::format(
+std::string probe_notes() {
+  return "<p><strong>Cosine with the probes</strong> tells how far an update runs along updates or gradients of known "
+         "effect: 1 is the very direction, 0 is nothing in common, and what a harmless adapter has differs from model to "
+         "model, so compare with adapters known to be harmless. <strong>Projection on the probes</strong> is what each "
+         "module adds to that. An attacker who knows a probe can train around it: keep it to yourself.</p>\n";
+}
+
+std::string reading_notes(const Analysis& analysis) {
+  std::string out;
+  if (!analysis.report().probes.empty()) out += probe_notes();
+  if (!analysis.knows_alignment()) return out;
+  if (analysis.report().probes.empty()) out += "<p>" + for_html(kWithoutProbe) + "</p>\n";
+  return out + fmt::format(
       "<p><strong>E-DIEM</strong> tells how much farther an update lies from the alignment direction than its peers "
       "do, "
       "in inter-quartile ranges; it sees magnitude. It has no sign: an update that takes alignment back can have a low "
@@ -78,11 +95,17 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
   const auto prefix = common_prefix(report.modules);
   const auto title = title_of(analysis.rank_by());
   const bool beside = analysis.misalignment_beside();
-  std::vector<Heading> headings{{"#"}, {"adapter", true}, {"worst " + title}};
+  const auto* whole = analysis.adapter_metric();
+  const auto whole_title = whole == nullptr ? std::string() : title_of(whole->name);
+  std::vector<Heading> headings{{"#"}, {"adapter", true}};
+  if (whole != nullptr) headings.push_back({whole_title});
+  headings.push_back({"worst " + title});
   if (beside) headings.push_back({"worst misalignment"});
-  for (const auto* text : {"selected", "share", "scored", "take back", "LoRA rank"}) headings.push_back({text});
+  for (const auto* text : {"selected", "share", "scored"}) headings.push_back({text});
+  if (analysis.knows_alignment()) headings.push_back({"take back"});
+  headings.push_back({"LoRA rank"});
   headings.push_back({"worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), true});
-  Table table("All adapters, worst first by " + title, headings);
+  Table table("All adapters, worst first by " + (whole == nullptr ? title : whole_title), headings);
   for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
     const auto& adapter = analysis.adapters()[i];
     const auto& row = report.adapters[adapter.index];
@@ -93,13 +116,16 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
     for (std::size_t k = 0; k < std::min(kWorstModulesListed, adapter.ranking.size()); ++k) {
       worst += (k == 0 ? "" : ", ") + for_html(report.modules[adapter.ranking[k]].name.substr(prefix.size()));
     }
-    std::vector<std::string> cells{cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label),
-                                   cell(number_text(analysis.worst_score(adapter)))};
+    std::vector<std::string> cells{cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label)};
+    if (whole != nullptr) cells.push_back(cell(share_text(analysis.adapter_score(adapter))));
+    cells.push_back(cell(number_text(analysis.worst_score(adapter))));
     if (beside) cells.push_back(cell(number_text(analysis.worst_misalignment(adapter))));
     for (const auto& text : {cell(adapter.pruned), cell(any ? percent_text(adapter.share_pruned()) : "-"),
-                             cell(adapter.ranking.size()), cell(adapter.undoing), cell(row.rank)}) {
+                             cell(adapter.ranking.size())}) {
       cells.push_back(text);
     }
+    if (analysis.knows_alignment()) cells.push_back(cell(adapter.undoing));
+    cells.push_back(cell(row.rank));
     cells.push_back("<td class=\"a mono list\">" + (any ? worst : "-") + "</td>");
     table.add(cells);
   }
@@ -191,7 +217,7 @@ std::string summary(const Analysis& analysis, const std::string& what, const std
       {"median " + title_of(compared == nullptr ? std::string_view(analysis.rank_by()) : compared->name)});
   headings.push_back({"worst " + title_of(analysis.rank_by())});
   if (beside) headings.push_back({"worst misalignment"});
-  headings.push_back({"take back"});
+  if (analysis.knows_alignment()) headings.push_back({"take back"});
   headings.push_back({"scored"});
   Table table(fmt::format("By {}, over all adapters", what), headings);
   double longest = 0;
@@ -206,7 +232,7 @@ std::string summary(const Analysis& analysis, const std::string& what, const std
                                    cell(compared == nullptr ? number_text(row.median) : significant_text(row.compared)),
                                    cell(number_text(row.worst))};
     if (beside) cells.push_back(cell(number_text(row.misalignment)));
-    cells.push_back(cell(row.undoing));
+    if (analysis.knows_alignment()) cells.push_back(cell(row.undoing));
     cells.push_back(cell(row.scored));
     table.add(cells);
   }
@@ -281,7 +307,7 @@ std::string render_html(const Report& report) {
   out += kStyle;
   out += "</style>\n</head>\n<body>\n" + svg_definitions() + page_head(analysis) + "<main>\n";
   out += drift_section(analysis, detailed);
-  out += "<section aria-labelledby=\"adapters\"><h2 id=\"adapters\">Adapters</h2>\n" + reading_notes();
+  out += "<section aria-labelledby=\"adapters\"><h2 id=\"adapters\">Adapters</h2>\n" + reading_notes(analysis);
   if (adapters.size() > 1) out += "<div class=\"card\">" + overview(analysis, detailed) + "</div>\n";
   if (adapters.empty()) out += "<p>No adapter was scored.</p>\n";
   if (detailed != 0) {

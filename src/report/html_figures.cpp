@@ -211,9 +211,11 @@ std::string heat_map_legend(const Analysis& analysis) {
   constexpr const char* kCross = R"(<rect class="h3" width="15" height="15"/><path class="x0" d="M4 4l7 7m0-7l-7 7"/>)"
                                  R"(<path class="x1" d="M4 4l7 7m0-7l-7 7"/>)";
   out += fmt::format("<span>{} selected</span>", swatch(kCross));
-  out += fmt::format("<span>{} takes back more than {:.0f} % of the alignment step</span>",
-                     swatch(R"(<rect class="m" width="15" height="15"/><path class="t" d="M9 0h6v6z"/>)"),
-                     100 * kRemovedFlag);
+  if (analysis.knows_alignment()) {
+    out += fmt::format("<span>{} takes back more than {:.0f} % of the alignment step</span>",
+                       swatch(R"(<rect class="m" width="15" height="15"/><path class="t" d="M9 0h6v6z"/>)"),
+                       100 * kRemovedFlag);
+  }
   out += fmt::format("<span>{} not scored</span>", swatch(R"(<rect class="u" x=".5" y=".5" width="14" height="14"/>)"));
   out += fmt::format("<span>{} no LoRA</span>", swatch(R"(<rect class="n" x=".5" y=".5" width="14" height="14"/>)"));
   return out + "</div>\n";

@@ -122,19 +122,25 @@ std::string histogram(const Analysis& analysis, const AdapterView& adapter) {
 }
 
 std::string zoo_histograms(const Analysis& analysis) {
-  const auto one = [&](const std::string& metric, auto worst) {
+  const auto one = [&](const std::string& caption, auto worst) {
     Distribution distribution;
-    distribution.caption = "Worst " + for_html(title_of(metric)) + " of an adapter";
+    distribution.caption = for_html(caption);
     distribution.things = "adapters";
     for (const auto& adapter : analysis.adapters()) {
-      if (!adapter.ranking.empty()) distribution.samples.push_back({worst(adapter), false});
+      if (const double score = worst(adapter); !std::isnan(score)) distribution.samples.push_back({score, false});
     }
     distribution.pruning = false;
     return draw(distribution);
   };
-  auto out = one(analysis.rank_by(), [&](const auto& adapter) { return analysis.worst_score(adapter); });
-  if (analysis.rank_by() == "misalignment") return out;
-  return out + one("misalignment", [&](const auto& adapter) { return analysis.worst_misalignment(adapter); });
+  const auto worst = [](const std::string& metric) { return "Worst " + title_of(metric) + " of an adapter"; };
+  std::string out;
+  if (const auto* metric = analysis.adapter_metric()) {
+    const auto caption = "Whole adapters: " + title_of(metric->name);
+    out += one(caption, [&](const auto& adapter) { return analysis.adapter_score(adapter); });
+  }
+  out += one(worst(analysis.rank_by()), [&](const auto& adapter) { return analysis.worst_score(adapter); });
+  if (!analysis.misalignment_beside()) return out;
+  return out + one(worst("misalignment"), [&](const auto& adapter) { return analysis.worst_misalignment(adapter); });
 }
 
 }  // namespace winnow::report

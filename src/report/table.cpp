@@ -33,13 +33,15 @@ std::string head(const Analysis& analysis, std::size_t width) {
   for (const auto& probe : report.probes) {
     out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
   }
-  out +=
-      wrapped(fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning, {} take back more than "
-                          "{:.0f} % of the alignment step",
-                          report.adapters.size(), report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(),
-                          report.modules.size(), pruned, undoing, 100 * kRemovedFlag),
-              0, width);
+  auto counts = fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning", report.adapters.size(),
+                            report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(), report.modules.size(),
+                            pruned);
+  if (analysis.knows_alignment()) {
+    counts += fmt::format(", {} take back more than {:.0f} % of the alignment step", undoing, 100 * kRemovedFlag);
+  }
+  out += wrapped(counts, 0, width);
   out += wrapped("selection: " + for_terminal(analysis.selection_text()), 0, width);
+  if (report.probes.empty()) out += wrapped(std::string(kWithoutProbe), 0, width);
   return out;
 }
 
@@ -65,13 +67,12 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
   const auto short_name = [&](std::size_t m) {
     return (prefix.empty() ? "" : "..") + for_terminal(analysis.report().modules[m].name.substr(prefix.size()));
   };
-  const bool beside = analysis.misalignment_beside() && analysis.report().find_metric("misalignment") != nullptr;
+  const bool beside = analysis.misalignment_beside();
   std::vector<Grid::Column> columns{
       {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
       {"selected"},   {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
   if (const auto* metric = analysis.adapter_metric()) columns.insert(columns.begin() + 2, {metric->name});
-  const bool has_misalignment = analysis.report().find_metric("misalignment") != nullptr;
-  if (!has_misalignment) std::erase_if(columns, [](const auto& column) { return column.title == "undoing"; });
+  if (!analysis.knows_alignment()) std::erase_if(columns, [](const auto& column) { return column.title == "undoing"; });
   if (beside) columns.push_back({"misalign", true, 1});
   columns.push_back({"worst module", false, 3});
   Grid grid(std::move(columns), 1);
@@ -89,7 +90,7 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
                                    any ? percent_text(adapter.share_pruned()) : "-",
                                    fmt::format("{}", adapter.undoing),
                                    number_text(analysis.worst_score(adapter))};
-    if (!has_misalignment) cells.erase(cells.begin() + 6);
+    if (!analysis.knows_alignment()) cells.erase(cells.begin() + 6);
     if (analysis.adapter_metric() != nullptr) {
       cells.insert(cells.begin() + 2, share_text(analysis.adapter_score(adapter)));
     }
@@ -198,7 +199,7 @@ std::string summary(const Analysis& analysis, const std::string& title, const st
   columns.push_back({"worst"});
   if (beside) columns.push_back({"misalign", true, 1});
   columns.push_back({"selected"});
-  columns.push_back({"undoing", true, 2});
+  if (analysis.knows_alignment()) columns.push_back({"undoing", true, 2});
   Grid grid(std::move(columns), 0);
   for (const auto& row : rows) {
     std::vector<std::string> cells{for_terminal(row.label), fmt::format("{}", row.scored),
@@ -206,7 +207,7 @@ std::string summary(const Analysis& analysis, const std::string& title, const st
                                    number_text(row.worst)};
     if (beside) cells.push_back(number_text(row.misalignment));
     cells.push_back(fmt::format("{}", row.pruned));
-    cells.push_back(fmt::format("{}", row.undoing));
+    if (analysis.knows_alignment()) cells.push_back(fmt::format("{}", row.undoing));
     grid.add(std::move(cells));
   }
   return fmt::format("\nBy {}, {} over all adapters\n{}", title, for_terminal(analysis.rank_by()), grid.text(width));

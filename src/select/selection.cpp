@@ -25,7 +25,8 @@ struct Spelling {
   std::optional<double> usual;  // the value where none is given
 };
 
-constexpr std::array<Spelling, 5> kSpellings{{
+constexpr std::array<Spelling, 6> kSpellings{{
+    {"none", Policy::Kind::none, 0, 0, true, 0},
     {"keep-top", Policy::Kind::keep_top, 0, 9007199254740992.0, true, {}},  // 2^53: every count below is a double
     {"prune-top", Policy::Kind::prune_top, 0, 9007199254740992.0, true, {}},
     {"threshold", Policy::Kind::threshold, -kUnlimited, kUnlimited, false, {}},
@@ -68,6 +69,7 @@ double fence_of(const std::vector<Candidate>& ordered, double widths) {
 
 std::string Policy::text() const {
   for (const auto& spelling : kSpellings) {
+    if (spelling.kind == kind && kind == Kind::none) return std::string(spelling.word);
     if (spelling.kind == kind) {
       return spelling.whole ? fmt::format("{}:{:.0f}", spelling.word, value)
                             : fmt::format("{}:{}", spelling.word, value);
@@ -120,6 +122,8 @@ Selection select(std::span<const double> scores, const std::vector<bool>& presen
   std::size_t kept = count;
   std::optional<double> limit;
   switch (policy.kind) {
+    case Policy::Kind::none:
+      break;
     case Policy::Kind::keep_top:
       kept = at_most_all(policy.value);
       break;

@@ -17,6 +17,7 @@ namespace winnow::select {
 /// A selection policy, as written on the command line. n is the number of scored modules of the adapter.
 struct Policy {
   enum class Kind : std::uint8_t {
+    none,       ///< none         prune nothing: judge and report
     keep_top,   ///< keep-top:K   keep the K most aligned, prune the rest (SPLoRA's rule); K >= n prunes nothing
     prune_top,  ///< prune-top:K  prune the K most misaligned; K >= n prunes all
     threshold,  ///< threshold:X  prune where the score is strictly beyond X
@@ -27,13 +28,13 @@ struct Policy {
   double value = 10;  ///< K, X, Q or C
 
   std::string text() const;  ///< as parse_policy takes it
-  /// keep-top, prune-top, quantile: how many are pruned does not depend on the scores, so it says nothing about them.
+  /// none, keep-top, prune-top, quantile: how many are pruned does not depend on the scores, so it says nothing about them.
   bool prunes_by_count() const;
 };
 Policy parse_policy(std::string_view text);  ///< throws Error(usage) saying what is accepted
 
 /// How policies are spelled, for help texts and messages.
-inline constexpr std::string_view kPolicyForms = "keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]";
+inline constexpr std::string_view kPolicyForms = "none, keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]";
 
 using methods::Sense;
 
