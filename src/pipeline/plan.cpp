@@ -74,11 +74,13 @@ void render_modules(std::string& text, const AuditPlan& plan) {
   text += "\nmodule                                               shape          dtype   columns  rank  shard\n";
   for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
     const auto& task = plan.inputs.tasks[m];
-    const auto& shard = plan.inputs.base.shards.at(task.base.shard).path;
+    const bool streamed = task.sweeps != 0;
+    const auto file = streamed ? std::filesystem::path(plan.inputs.shard_of(task, !task.has_base()).path).filename().string()
+                               : std::string("(probes that are adapters)");
     text += fmt::format("{:<52} {:<14} {:<7} {:>7}  {:>4}  {}{}\n", task.name,
-                        fmt::format("{}x{}", task.out_features, task.in_features), base::name(task.base.dtype),
-                        task.stacked_columns, plan.owner[m], std::filesystem::path(shard).filename().string(),
-                        task.stored_transposed ? " (stored transposed)" : "");
+                        fmt::format("{}x{}", task.out_features, task.in_features),
+                        streamed ? base::name(task.has_base() ? task.base.dtype : task.aligned.dtype) : "-",
+                        task.stacked_columns, plan.owner[m], file, task.stored_transposed ? " (stored transposed)" : "");
     // Where an adapter's own name differs, the mapping is worth seeing.
     std::set<std::string> names;
     for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module);
@@ -167,8 +169,17 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
 
 std::string render_plan(const AuditPlan& plan, const PlanDetail& detail) {
   std::string text;
-  render_checkpoint(text, "base", plan.inputs.base);
-  render_checkpoint(text, "aligned", plan.inputs.aligned);
+  if (plan.inputs.has_pair()) {
+    render_checkpoint(text, "base", plan.inputs.base);
+    render_checkpoint(text, "aligned", plan.inputs.aligned);
+  }
+  for (const auto& probe : plan.inputs.probes) {
+    if (probe.is_direction()) {
+      render_checkpoint(text, "probe", probe.weights);
+    } else {
+      text += fmt::format("probe    {}: {} LoRA modules\n", probe.name, probe.adapter.modules.size());
+    }
+  }
   render_adapters(text, plan.inputs);
   if (detail.every_module) render_modules(text, plan);
   RankLoad total;
@@ -178,8 +189,12 @@ std::string render_plan(const AuditPlan& plan, const PlanDetail& detail) {
     total.flops += load.flops;
     total.memory_bytes = std::max(total.memory_bytes, load.memory_bytes);
   }
-  text += fmt::format("\n{} modules: {} of weights and {} of adapters to read, {:.4g} TFLOP, {:.3g} flop per byte\n",
-                      plan.inputs.tasks.size(), gigabytes(total.weight_bytes), gigabytes(total.adapter_bytes),
+  text += fmt::format("\n{} modules{}: {} of weights and {} of adapters to read, {:.4g} TFLOP, {:.3g} flop per byte\n",
+                      plan.inputs.first_task.size(),
+                      plan.inputs.tasks.size() == plan.inputs.first_task.size()
+                          ? ""
+                          : fmt::format(", {} operands on them", plan.inputs.tasks.size()),
+                      gigabytes(total.weight_bytes), gigabytes(total.adapter_bytes),
                       total.flops / 1e12,
                       total.weight_bytes == 0 ? 0.0 : total.flops / static_cast<double>(total.weight_bytes));
   text += fmt::format("memory   {} a rank at most, libraries aside\n", gigabytes(total.memory_bytes));

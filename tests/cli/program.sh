@@ -108,7 +108,7 @@ values() {
   refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
   refuses 2 "needs the sketch" "${audit[@]}" --rank-by subspace_energy --subspace-rank 0
   # select/selection_test has them all. One spelling, in help and errors.
-  local forms='keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]'
+  local forms='none, keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]'
   for word in audit plan prune; do
     "$winnow" $word --help | tr -s ' \n' ' ' >out
     check "$word --help spells policies otherwise" grep -qF -- "$forms" out
@@ -536,7 +536,7 @@ documents() {
   accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings" --help
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
-    [audit]="--base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
+    [audit]="--direction --probe --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume"
     [prune]="--report --adapter --output --select --rank-by --repair"

@@ -32,7 +32,7 @@ std::uint64_t pruned(const Selection& selection) {
 }
 
 TEST(ParsePolicy, ReadsWhatTextWrites) {
-  for (const auto* text : {"keep-top:10", "prune-top:0", "threshold:-0.25", "quantile:0.1", "outliers:1.5"}) {
+  for (const auto* text : {"none", "keep-top:10", "prune-top:0", "threshold:-0.25", "quantile:0.1", "outliers:1.5"}) {
     EXPECT_EQ(parse_policy(text).text(), text);
   }
   EXPECT_EQ(parse_policy("outliers").text(), "outliers:1.5");
@@ -43,6 +43,7 @@ TEST(ParsePolicy, ReadsWhatTextWrites) {
 
 TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
   for (const auto* text : {"",
+                           "none:1",
                            ":",
                            "keep-top",
                            "keep-top:",
@@ -180,6 +181,8 @@ bool should_prune(std::size_t m, const std::vector<double>& scores, const std::v
     return low + (at - std::floor(at)) * (high - low);
   };
   switch (policy.kind) {
+    case Kind::none:
+      return false;
     case Kind::keep_top:
       return static_cast<double>(better) >= policy.value;
     case Kind::prune_top:
@@ -210,7 +213,7 @@ TEST(SelectProperty, AgreesWithBruteForceAndIgnoresTheOrderOfModules) {
       scored.push_back(present.back() && !nan);
       names.push_back("layers." + std::to_string(m));
     }
-    Policy policy{static_cast<Kind>(below(5)), static_cast<double>(below(12))};
+    Policy policy{static_cast<Kind>(below(6)), static_cast<double>(below(12))};
     if (policy.kind == Kind::threshold) policy.value = static_cast<double>(below(9)) / 8 - 0.5;
     if (policy.kind == Kind::quantile) policy.value = static_cast<double>(below(17)) / 16;
     if (policy.kind == Kind::outliers) policy.value = static_cast<double>(below(7)) / 4;
