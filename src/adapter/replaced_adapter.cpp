@@ -163,16 +163,6 @@ std::string marker_text(const std::string& source, const Plan& plan, const Repai
   return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-/// vLLM reads r and lora_alpha, and applies lora_alpha / r to every module, whatever the patterns say.
-std::string limits_after(const PeftConfig& config, const WrittenReplacements& result) {
-  auto limits = limits_of(config);
-  if (result.rank_after > result.rank_before) {
-    limits =
-        fmt::format("vLLM needs --max-lora-rank {} or more{}{}", result.rank_after, limits.empty() ? "" : "; ", limits);
-  }
-  return limits;
-}
-
 }  // namespace
 
 std::vector<std::byte> encoded(base::DType dtype, std::span<const double> values, const std::string& what) {
@@ -214,7 +204,7 @@ WrittenReplacements write_replaced_adapter(const std::string& source, const std:
   write_text(staged.file(kMarkerFile), marker_text(source, plan, note));
   copy_companions(source, staged);
   staged.commit(replace);
-  result.limits = limits_after(parse_peft_config(new_config, config_file, base::Log()), result);
+  result.limits = limits_of(parse_peft_config(new_config, config_file, base::Log()));
   return result;
 }
 

@@ -114,8 +114,7 @@ TEST_F(Replaced, AHigherRankOfSomeModulesGoesIntoPatterns) {
   const auto result = write({replacement(kQ1, 5)});
   EXPECT_EQ(result.rank_before, 2U);
   EXPECT_EQ(result.rank_after, 5U);
-  EXPECT_EQ(result.limits,
-            "vLLM needs --max-lora-rank 5 or more; relies on rank_pattern or alpha_pattern, which llama.cpp ignores");
+  EXPECT_EQ(result.limits, "relies on rank_pattern or alpha_pattern, which llama.cpp ignores");
   // r and lora_alpha are what vLLM reads: the largest rank, and the scale of all.
   EXPECT_EQ(config()["r"].dump(), "5");
   EXPECT_EQ(config()["lora_alpha"].dump(), "40");
@@ -135,7 +134,7 @@ TEST_F(Replaced, AHigherRankOfSomeModulesGoesIntoPatterns) {
 
 TEST_F(Replaced, WhereAllModulesChangeThereAreNoPatterns) {
   const auto result = write({replacement(kQ0, 4), replacement(kQ1, 6), replacement(kV1, 1)});
-  EXPECT_EQ(result.limits, "vLLM needs --max-lora-rank 6 or more");
+  EXPECT_EQ(result.limits, "");
   EXPECT_EQ(config()["r"], 6);
   EXPECT_EQ(config()["lora_alpha"], 48);
   EXPECT_FALSE(config().contains("rank_pattern"));
@@ -148,8 +147,7 @@ TEST_F(Replaced, ScalesStayWithPatternsAndRsLora) {
       "rank_pattern": {"q_proj": 2, "layers\\.1\\..*v_proj": 2}, "alpha_pattern": {"layers.0..*": 5}})";
   write_config(text);
   const auto original = parse_peft_config(text, "c", base::Log());
-  EXPECT_EQ(write({replacement(kQ0, 7), replacement(kV1, 2)}).limits,
-            "vLLM needs --max-lora-rank 7 or more; relies on rsLoRA, which llama.cpp ignores");
+  EXPECT_EQ(write({replacement(kQ0, 7), replacement(kV1, 2)}).limits, "relies on rsLoRA, which llama.cpp ignores");
   EXPECT_EQ(config()["r"], 7);
   for (const auto& [module, rank] : {std::pair(kQ0, 7.0), {kQ1, 2.0}, {kV1, 2.0}}) {
     EXPECT_EQ(loaded(module).first, rank) << module;
