@@ -71,6 +71,7 @@ Balanced balanced(const Factors& factors) {
   for (Eigen::Index j = 0; j < b.cols(); ++j) {
     const double left = b.col(j).stableNorm(), right = a.row(j).stableNorm();
     if (left == 0 || right == 0) continue;
+    if (!std::isfinite(left) || !std::isfinite(right)) throw too_large();
     const int exponent = std::ilogb(left) + std::ilogb(right);
     largest = components.empty() ? exponent : std::max(largest, exponent);
     components.push_back({j, left, right});

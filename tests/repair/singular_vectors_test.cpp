@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <limits>
 
 #include "base/expect_error.hpp"
 #include "repair/dense.hpp"
@@ -70,6 +71,15 @@ TEST(Triplets, at_the_ends_of_float64) {
     const Matrix small = (b / by) * (a / by);
     EXPECT_NEAR(found.values[0] / by / by, Eigen::JacobiSVD<Matrix>(small).singularValues()[0], 1e-12);
   }
+}
+
+TEST(Triplets, of_what_float64_cannot_measure_are_refused) {
+  const auto largest = std::numeric_limits<double>::max();
+  winnow::test::expect_error(base::ErrorKind::invalid_input, testing::HasSubstr("too large to be computed with"), [&] {
+    leading_triplets({2, 1, 1, 1, {largest, largest}, {1}}, 1);
+  });
+  const auto smallest = std::numeric_limits<double>::denorm_min();
+  EXPECT_EQ(leading_triplets({2, 1, 1, 1, {smallest, 0}, {1}}, 1).count, 1U);
 }
 
 TEST(Triplets, refuse_what_is_not_finite_or_of_the_wrong_size) {
