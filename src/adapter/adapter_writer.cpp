@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -18,6 +17,7 @@
 #include "winnow/base/sha256.hpp"
 #include "winnow/checkpoint/safetensors_header.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
+#include "written_files.hpp"
 
 namespace winnow::adapter {
 
@@ -27,10 +27,7 @@ namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
 
-constexpr const char* kConfigFile = "adapter_config.json";
-constexpr const char* kWeightsFile = "adapter_model.safetensors";
-constexpr std::size_t kChunkBytes = std::size_t{1} << 20;
-constexpr std::uintmax_t kMaxCompanionBytes = std::uintmax_t{64} << 20;
+constexpr std::uint64_t kChunkBytes = std::uint64_t{1} << 20;
 
 /// What becomes of one tensor.
 enum class Fate { copied, zeroed, dropped };
@@ -95,55 +92,19 @@ void write_weights(const Plan& plan, const std::string& source, const std::strin
   }
   const auto in = base::File::open_for_reading(source);
   checkpoint::SafetensorsWriter out(destination, specs);
-  std::vector<std::byte> buffer(kChunkBytes);
   for (const auto& [entry, fate] : plan.tensors) {
     if (fate == Fate::dropped) continue;
-    for (auto at = entry.begin; at < entry.end;) {
-      const auto count = std::min<std::uint64_t>(kChunkBytes, entry.end - at);
-      const auto chunk = std::span(buffer).first(count);
-      if (fate == Fate::zeroed) {
-        std::fill(chunk.begin(), chunk.end(), std::byte{0});  // zero in every dtype
-      } else {
-        in.read_exact(plan.data_offset + at, chunk);
-      }
-      out.append(chunk);
-      at += count;
+    const auto bytes = entry.end - entry.begin;
+    if (fate == Fate::copied) {
+      copy_bytes(in, plan.data_offset + entry.begin, bytes, out);
+      continue;
+    }
+    const std::vector<std::byte> zeros(std::min(kChunkBytes, bytes));  // zero in every dtype
+    for (std::uint64_t left = bytes; left > 0; left -= std::min<std::uint64_t>(left, zeros.size())) {
+      out.append(std::span(zeros).first(std::min<std::uint64_t>(left, zeros.size())));
     }
   }
   out.commit();
-}
-
-/// Model card, licence and tokenizer go with the adapter; other copies of its weights must not.
-bool is_companion(const fs::directory_entry& entry) {
-  constexpr std::array<std::string_view, 5> extensions = {".json", ".md", ".txt", ".model", ".jinja"};
-  constexpr std::array<std::string_view, 2> names = {"LICENSE", "NOTICE"};
-  const auto name = entry.path().filename().string();
-  const auto extension = entry.path().extension().string();
-  std::error_code error;
-  if (!entry.is_regular_file(error) || entry.file_size(error) > kMaxCompanionBytes || error) return false;
-  if (name.starts_with('.') || name == kConfigFile || name == kMarkerFile || name.ends_with(".index.json"))
-    return false;
-  return std::find(extensions.begin(), extensions.end(), extension) != extensions.end() ||
-         std::find(names.begin(), names.end(), name) != names.end();
-}
-
-void write_text(const std::string& path, std::string_view text) {
-  auto file = base::File::create_new(path);
-  file.append(text);
-  file.sync();
-  file.close();
-}
-
-void copy_companions(const fs::path& source, const StagedDirectory& staged) {
-  std::error_code error;
-  for (fs::directory_iterator entry(source, error), end; !error && entry != end; entry.increment(error)) {
-    if (!is_companion(*entry)) continue;
-    write_text(staged.file(entry->path().filename().string()),
-               base::read_text_file(entry->path().string(), kMaxCompanionBytes));
-  }
-  if (error) {
-    throw Error(ErrorKind::runtime, "cannot read directory").file(source.string()).os_error(error.value());
-  }
 }
 
 bool is_our_output(const fs::path& directory) {
@@ -162,20 +123,6 @@ std::string marker_text(const std::string& source, const std::string& weights_fi
                               {"kept", plan.kept.size()},
                               {"pruned", plan.pruned}};
   return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
-
-std::string limits_of(const PeftConfig& config) {
-  if (config.use_rslora) return "relies on rsLoRA, which llama.cpp ignores";
-  if (config.rank_pattern.empty() && config.alpha_pattern.empty()) return {};
-  return "relies on rank_pattern or alpha_pattern, which llama.cpp ignores";
-}
-
-std::string existing_file(const std::string& directory, const char* name) {
-  const auto path = fs::path(directory) / name;
-  if (base::type_of(path) != fs::file_type::regular) {
-    throw Error(ErrorKind::invalid_input, fmt::format("{} is missing", name)).file(directory);
-  }
-  return path.string();
 }
 
 }  // namespace

@@ -5,24 +5,14 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <unordered_set>
+#include <set>
 
-#include "winnow/adapter/keys.hpp"
+#include "target_names.hpp"
 #include "winnow/adapter/patterns.hpp"
 
 namespace winnow::adapter {
 
 namespace {
-
-/// PEFT targets every module whose name is an entry or ends in ".entry": whether that would catch a pruned one again.
-bool catches(const std::unordered_set<std::string_view>& entries, std::string_view module) {
-  for (;;) {
-    if (entries.contains(module)) return true;
-    const auto dot = module.find('.');
-    if (dot == std::string_view::npos) return false;
-    module.remove_prefix(dot + 1);
-  }
-}
 
 /// Without the entries that match no module any more: they change nothing, but PEFT warns of each when it loads them.
 nlohmann::ordered_json used_patterns(const nlohmann::ordered_json& table, const std::vector<std::string>& modules) {
@@ -33,28 +23,6 @@ nlohmann::ordered_json used_patterns(const nlohmann::ordered_json& table, const 
     if (std::any_of(modules.begin(), modules.end(), matches)) used[key] = value;
   }
   return used;
-}
-
-std::string escaped(std::string_view name) {
-  std::string text;
-  for (const char c : name) {
-    if (std::string_view(R"(\^$.|?*+()[]{}-)").find(c) != std::string_view::npos) text += '\\';
-    text += c;
-  }
-  return text;
-}
-
-/// PEFT targets every parameter whose full name is an entry of target_parameters or ends in ".entry".
-bool catches_parameter(const std::string& entry, const std::string& parameter) {
-  return parameter == entry || parameter.ends_with("." + entry);
-}
-
-/// Whether a module got its LoRA through an entry of target_parameters, as a router whose weight is a bare parameter.
-/// Fused experts always do: what is stacked in them has names of its own.
-bool is_parameter(const std::vector<std::string>& entries, const std::string& module) {
-  return is_fused_experts(module) || std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
-           return catches_parameter(entry, module + ".weight");
-         });
 }
 
 /// `entries` that no longer catch what is pruned: those that did are replaced by the full names of what they keep.
@@ -80,11 +48,8 @@ std::string pruned_config(std::string_view text, const std::vector<std::string>&
                           const std::vector<std::string>& pruned) {
   auto config = nlohmann::ordered_json::parse(text);
   const bool parameters = config.contains("target_parameters") && config["target_parameters"].is_array();
-  std::vector<std::string> entries_before;
+  const auto entries_before = target_parameters(config);
   if (parameters) {
-    for (const auto& entry : config["target_parameters"]) {
-      if (entry.is_string()) entries_before.push_back(entry.get<std::string>());
-    }
     const auto left = kept_parameters(entries_before, kept, pruned);
     if (left.empty()) {
       config["target_parameters"] = nullptr;
@@ -96,10 +61,11 @@ std::string pruned_config(std::string_view text, const std::vector<std::string>&
   for (const auto& module : kept) {
     if (!(parameters && is_parameter(entries_before, module))) targets.push_back(module);
   }
-  const std::unordered_set<std::string_view> entries(targets.begin(), targets.end());
+  const std::set<std::string_view> entries(targets.begin(), targets.end());
   if (targets.empty()) {
     config["target_modules"] = nlohmann::ordered_json::array();  // null would be PEFT's own choice for the model
-  } else if (std::any_of(pruned.begin(), pruned.end(), [&](const auto& module) { return catches(entries, module); })) {
+  } else if (std::any_of(pruned.begin(), pruned.end(),
+                         [&](const auto& module) { return ends_in_one_of(entries, module); })) {
     std::vector<std::string> names;  // as a regular expression for the whole name
     for (const auto& target : targets) names.push_back(escaped(target));
     config["target_modules"] = fmt::format("(?:{})", fmt::join(names, "|"));

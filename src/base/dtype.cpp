@@ -52,6 +52,19 @@ void to_floating(DType dtype, const std::byte* source, std::size_t count, Out* d
   }
 }
 
+template <class Stored, class Convert>
+std::size_t store_all(DType dtype, const double* source, std::size_t count, std::byte* destination, Convert convert) {
+  std::size_t first_fault = count;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Stored stored = convert(source[i]);
+    std::memcpy(destination + i * sizeof(Stored), &stored, sizeof(Stored));
+    double back = 0;
+    to_double(dtype, destination + i * sizeof(Stored), 1, &back);
+    if (first_fault == count && !std::isfinite(back)) first_fault = i;
+  }
+  return first_fault;
+}
+
 }  // namespace
 
 std::optional<DType> parse_dtype(std::string_view name) {
@@ -107,6 +120,24 @@ void to_float(DType dtype, const std::byte* source, std::size_t count, float* de
 
 void to_double(DType dtype, const std::byte* source, std::size_t count, double* destination) {
   to_floating(dtype, source, count, destination);
+}
+
+std::size_t from_double(DType dtype, const double* source, std::size_t count, std::byte* destination) {
+  const auto narrow = [](double value) { return static_cast<float>(value); };
+  switch (dtype) {
+    case DType::bf16:
+      return store_all<std::uint16_t>(dtype, source, count, destination,
+                                      [&](double value) { return float_to_bf16(narrow(value)); });
+    case DType::f16:
+      return store_all<std::uint16_t>(dtype, source, count, destination,
+                                      [&](double value) { return float_to_f16(narrow(value)); });
+    case DType::f32:
+      return store_all<float>(dtype, source, count, destination, narrow);
+    case DType::f64:
+      return store_all<double>(dtype, source, count, destination, [](double value) { return value; });
+    default:
+      throw Error(ErrorKind::runtime, "cannot compute on " + std::string(name(dtype)));
+  }
 }
 
 }  // namespace winnow::base

@@ -29,7 +29,7 @@ struct Command {
 
 constexpr std::array<Command, 7> kCommands{{
     {"audit", "score every LoRA layer of adapters against the alignment step of a model", cli::audit_command},
-    {"prune", "write a pruned copy of an adapter, as a report says", cli::prune_command},
+    {"prune", "write a pruned copy of an adapter, as a report says, or one repaired by probes", cli::prune_command},
     {"merge", "make one report of those of several audits", cli::merge_command},
     {"report", "show a report as a table; write it as HTML, CSV or JSON", cli::report_command},
     {"plan", "show what an audit would read and compute, and where", cli::plan_command},

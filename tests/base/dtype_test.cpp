@@ -146,6 +146,32 @@ TEST(Convert, refuses_what_is_not_computable) {
                      [&] { to_float(DType::f8_e4m3, &byte, 1, &value); });
 }
 
+TEST(Convert, the_way_back_gives_what_was_stored) {
+  for (const auto dtype : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
+    const std::array values{0.0, -0.0, 1.0, -1.5, 0x1p-24, 65504.0, 1.0 / 3};
+    std::array<std::byte, sizeof(values)> bytes{}, again{};
+    ASSERT_EQ(from_double(dtype, values.data(), values.size(), bytes.data()), values.size());
+    std::array<double, values.size()> back{};
+    to_double(dtype, bytes.data(), back.size(), back.data());
+    EXPECT_EQ(back[3], -1.5);
+    EXPECT_EQ(back[4], 0x1p-24);
+    EXPECT_NEAR(back[6], 1.0 / 3, 1.0 / 3 / 256);
+    EXPECT_TRUE(std::signbit(back[1]));
+    from_double(dtype, back.data(), back.size(), again.data());
+    EXPECT_EQ(bytes, again);
+  }
+}
+
+TEST(Convert, the_way_back_says_what_does_not_fit) {
+  std::array<std::byte, 32> bytes{};
+  const std::array values{1.0, 65520.0, 1e39, std::numeric_limits<double>::quiet_NaN()};
+  EXPECT_EQ(from_double(DType::f16, values.data(), 4, bytes.data()), 1U);
+  EXPECT_EQ(from_double(DType::bf16, values.data(), 4, bytes.data()), 2U);
+  EXPECT_EQ(from_double(DType::f32, values.data(), 4, bytes.data()), 2U);
+  EXPECT_EQ(from_double(DType::f64, values.data(), 4, bytes.data()), 3U);
+  EXPECT_EQ(from_double(DType::f16, values.data(), 1, bytes.data()), 1U);
+}
+
 TEST(DType, names_and_sizes) {
   int computable = 0;
   for (int i = 0; i <= static_cast<int>(DType::u64); ++i) {

@@ -232,7 +232,7 @@ inputs() {
   refuses 2 "--rank-by diem is not in the report; expected one of " \
     prune --report report.h5 --adapter $one --output p --rank-by diem
   refuses 2 "unknown selection 'best'" prune --report report.h5 --adapter $one --output p --select best
-  refuses 2 "unknown --repair none; expected drop or zero" prune --report report.h5 --adapter $one --output p --repair none
+  refuses 2 "unknown --repair none; expected drop, zero, deflect or subtract" prune --report report.h5 --adapter $one --output p --repair none
   refuses 2 "the output directory holds a family made with other options" synth --seed 9 --output family
   check "a refused prune has written" test ! -e p
 }
@@ -539,7 +539,7 @@ documents() {
     [audit]="--direction --probe --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume"
-    [prune]="--report --adapter --output --select --rank-by --repair"
+    [prune]="--report --adapter --output --select --rank-by --repair --probe --side --directions --lambda"
     [merge]="--report --part"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
@@ -573,6 +573,90 @@ documents() {
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
   check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune merge report plan methods synth --help --version"
+}
+
+# Repairs by probe: no report and no checkpoint. What comes of them in numbers is for conformance/test_repair.py.
+probes() {
+  make_family
+  local one=family/adapters/adapter-000 other=family/adapters/adapter-001 option
+  local deflect=(prune --repair deflect --adapter $one --output p) subtract=(prune --repair subtract --adapter $one --output p)
+  refuses 2 "this repair needs a probe; add --probe harmful=DIR" "${deflect[@]}"
+  refuses 2 "--adapter is missing" prune --repair deflect --probe harmful=$other
+  refuses 2 "--output is missing" prune --repair subtract --adapter $one
+  refuses 2 "--probe $other does not say what the probe does; expected harmful=DIR or safe=DIR" "${deflect[@]}" --probe $other
+  for option in deflect subtract; do
+    refuses 2 "a repair takes probes out of the adapter, and a safe one is to stay in: $other; expected harmful=DIR" \
+      prune --repair $option --adapter $one --output p --probe harmful=$one --probe safe=$other
+  done
+  for option in "--report r.h5" "--select keep-top:3" "--rank-by ediem"; do
+    refuses 2 "${option% *} says nothing with --repair deflect; expected it with --repair drop or zero; leave it out" \
+      "${deflect[@]}" --probe harmful=$other $option
+  done
+  for option in "--side left" "--directions 4"; do
+    refuses 2 "${option% *} says nothing with --repair subtract; expected it with --repair deflect" \
+      "${subtract[@]}" --probe harmful=$other $option
+  done
+  for option in "--probe harmful=$other" "--side left" "--directions 4" "--lambda 1"; do
+    refuses 2 "${option% *} says nothing with --repair drop; expected it with --repair deflect or subtract" \
+      prune --report r.h5 --adapter $one --output p $option
+  done
+  for option in 0 -1 100.5 nan inf; do
+    refuses 2 "--lambda $option is out of range; expected a number above 0, at most 100" \
+      "${subtract[@]}" --probe harmful=$other --lambda $option
+  done
+  refuses 2 "--lambda 1x is not a number" "${subtract[@]}" --probe harmful=$other --lambda 1x
+  for option in 0 65; do
+    refuses 2 "cannot deflect from $option directions; expected --directions 1 to 64" \
+      "${deflect[@]}" --probe harmful=$other --directions $option
+  done
+  refuses 2 "unknown --side both; expected block, left or right" "${deflect[@]}" --probe harmful=$other --side both
+  refuses 2 "--output would replace what is read: $other" \
+    prune --repair deflect --adapter $one --probe harmful=$other --output $other
+  refuses 2 "refusing to overwrite what is not a pruned adapter: family/base" \
+    prune --repair deflect --adapter $one --probe harmful=$other --output family/base
+  refuses 3 "the adapter cannot be repaired: no such adapter directory: absent" \
+    prune --repair deflect --adapter absent --probe harmful=$other --output p
+  refuses 3 "the probe cannot be used: no such adapter directory: absent" "${deflect[@]}" --probe harmful=absent
+
+  cp -r $other dora && sed -i 's/"use_dora": false/"use_dora": true/' dora/adapter_config.json
+  refuses 3 "the probe cannot be used: it is a DoRA adapter" "${deflect[@]}" --probe harmful=dora
+  refuses 3 "the adapter cannot be repaired: it is a DoRA adapter" \
+    prune --repair subtract --adapter dora --probe harmful=$other --output p
+  cp -r $other nan && spoil nan/adapter_model.safetensors
+  refuses 3 "is not finite at element 0: nan/adapter_model.safetensors; expected numbers" "${subtract[@]}" --probe harmful=nan
+  "$winnow" synth --adapters 1 --rank 8 --layers 1 --seed 3 --preset llama-2-7b --headers-only --output large >out 2>err ||
+    fail "synth"
+  refuses 3 "has another shape than the adapter's: large/adapters/adapter-000/adapter_model.safetensors; expected [" \
+    "${deflect[@]}" --probe harmful=large/adapters/adapter-000
+  # The same tensors under the names of no layer of this model.
+  cp -r $other stranger && sed -i 's/model\.layers\./model.floors./g' stranger/adapter_model.safetensors
+  refuses 3 "the probe has no module in common with the adapter: stranger; expected modules such as model.layers.0." \
+    "${deflect[@]}" --probe harmful=stranger
+  check "a refused repair has written" test ! -e p
+
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8 to 12, which vLLM must allow (--max-lora-rank)" \
+    "${deflect[@]}" --probe harmful=$other
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8" "${deflect[@]}" --probe harmful=$other --side left
+  accepts 0 "rank 8 to 10" "${deflect[@]}" --probe harmful=$other --directions 2 --lambda 0.5
+  accepts 0 "rank 8 to 16" "${subtract[@]}" --probe harmful=$other --lambda 2e-1
+  accepts 0 "rank 8 to 12" "${deflect[@]}" --probe harmful=$other --probe harmful=$other  # the same directions twice
+  # An adapter may be its own probe: nothing is left of it, and it still loads.
+  accepts 0 "56 modules repaired, 0 as they were; rank 8" "${subtract[@]}" --probe harmful=$one
+  cp -r $one zero
+  local header; header=$((8 + $(od -An -t u8 -N 8 zero/adapter_model.safetensors)))
+  local size; size=$(stat -c %s zero/adapter_model.safetensors)
+  truncate -s $header zero/adapter_model.safetensors && truncate -s $size zero/adapter_model.safetensors
+  accepts 0 "0 modules repaired, 56 as they were; rank 8; nothing runs along the probes, so it is a copy" \
+    "${deflect[@]}" --probe harmful=zero
+  check "a copy differs" cmp -s p/adapter_model.safetensors $one/adapter_model.safetensors
+  check "a copy's configuration differs" cmp -s p/adapter_config.json $one/adapter_config.json
+  (
+    trap '' XFSZ && ulimit -f 64
+    refuses 1 "cannot write file (File too large)" prune --repair deflect --adapter $one --probe harmful=$other --output full
+    exit "$failures"
+  ) || fail "on a full disk"
+  check "a failed repair has left an adapter" test ! -e full
+  nothing_half_written "on a full disk"
 }
 
 # jobs/zoo.sh with an sbatch that runs what it is given at once: of three slices one holds nothing that can be scored.
@@ -701,4 +785,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes array ranks

@@ -1,4 +1,5 @@
-"""Pruned adapters load in PEFT without a warning, and merge to exactly the kept modules' update.
+"""Pruned adapters load in PEFT without a warning, and merge to exactly the kept modules' update; adapters repaired by
+probes merge to what the formula makes of the dense updates.
 
 What vLLM and llama.cpp need of an adapter cannot be tried here; it is written down as checks on the files.
 """
@@ -204,6 +205,167 @@ class Repair(TemporaryDirectoryCase):
         shutil.copytree(REAL / "llama" / "adapters" / "rslora", other)
         run(["prune", "--report", path, "--adapter", other, "--output", self.directory / "refused"], expect=3)
         self.assertFalse((self.directory / "refused").exists())
+
+
+DIRECTIONS = 3
+
+
+def subspace(update, count):
+    """The leading singular vectors of a dense update, as columns; fewer where its rank is lower."""
+    u, values, vt = torch.linalg.svd(update, full_matrices=False)
+    count = min(count, int((values > 1e-9 * values[0]).sum()))
+    return u[:, :count], vt[:count].T
+
+
+def span(columns):
+    u, values, _ = torch.linalg.svd(torch.cat(columns, 1), full_matrices=False)
+    return u[:, values > 1e-6]
+
+
+def by_formula(update, probes, repair, side, strength):
+    """The repaired update, from dense updates in float64 (methods: repairs by probe)."""
+    if repair == "subtract":
+        return update - strength * sum(probes)
+    spaces = [subspace(probe, DIRECTIONS) for probe in probes]
+    u, v = span([left for left, _ in spaces]), span([right for _, right in spaces])
+    if side == "left":
+        return update - strength * u @ (u.T @ update)
+    if side == "right":
+        return update - strength * (update @ v) @ v.T
+    return update - strength * u @ (u.T @ update @ v) @ v.T
+
+
+@needs_winnow
+class RepairByProbes(TemporaryDirectoryCase):
+    """Against PEFT's own merged weights, in float64."""
+
+    def check(self, model, name, probe_names, repair, side="block", strength=1.0):
+        source = REAL / model / "adapters" / name
+        probes = [REAL / model / "adapters" / probe for probe in probe_names]
+        written = self.directory / "-".join([model, name, *probe_names, repair, side, str(strength)])
+        arguments = ["prune", "--repair", repair, "--adapter", source, "--output", written, "--lambda", strength]
+        for probe in probes:
+            arguments += ["--probe", f"harmful={probe}"]
+        if repair == "deflect":
+            arguments += ["--side", side, "--directions", DIRECTIONS]
+        done = run(arguments)
+        base = REAL / model / "base"
+        before, after = reference.Merged(base, source), reference.Merged(base, written)
+        others = [reference.Merged(base, probe) for probe in probes]
+        self.assertEqual([text for text in after.messages if text not in before.messages], [], "PEFT has something to say")
+        self.assertEqual(set(after.lora), set(before.lora))
+        repaired = set()
+        for module in before.lora:
+            # Fused experts are no module with a weight, and no LoRA that is repaired.
+            having = [other for other in others if module in other.lora and module in before.base]
+            self.assertAlmostEqual(after.lora[module]["scale"], before.lora[module]["scale"], delta=1e-12)
+            if not having:
+                for old, new in zip(before.factors[module], after.factors[module]):
+                    self.assertTrue(torch.equal(old, new), f"{module} changed")
+                self.assertEqual(after.lora[module], before.lora[module])
+                continue
+            repaired.add(module)
+            update = before.update(module)
+            expected = by_formula(update, [other.update(module) for other in having], repair, side, strength)
+            error = (after.update(module) - expected).norm() / update.norm()
+            self.assertLess(error.item(), self.tolerance(source), module)
+            if side != "block":
+                self.assertEqual(after.lora[module], before.lora[module])
+        self.assertTrue(repaired)
+        self.check_files(source, written, before, repaired, done)
+        return before, after
+
+    @staticmethod
+    def tolerance(source):
+        with safe_open(source / "adapter_model.safetensors", "pt") as file:
+            dtypes = {file.get_tensor(key).dtype for key in file.keys()}
+        return 1e-6 if dtypes == {torch.float32} else 2e-2
+
+    def check_files(self, source, written, before, repaired, done):
+        """Tensors of other modules bit for bit, and what vLLM reads: r is the largest rank, lora_alpha / r the scale."""
+        with safe_open(source / "adapter_model.safetensors", "pt") as file:
+            old = {key: file.get_tensor(key) for key in file.keys()}
+        with safe_open(written / "adapter_model.safetensors", "pt") as file:
+            new = {key: file.get_tensor(key) for key in file.keys()}
+        self.assertEqual(list(old), list(new))
+        for key in old:
+            self.assertEqual(old[key].dtype, new[key].dtype, key)
+            if key.split(".lora_")[0].removeprefix(PREFIX) not in repaired:
+                self.assertTrue(torch.equal(old[key], new[key]), f"{key} changed")
+        config = json.loads((written / "adapter_config.json").read_text())
+        ranks = [tensor.shape[0] for key, tensor in new.items() if ".lora_A." in key]
+        if max(ranks) > max(tensor.shape[0] for key, tensor in old.items() if ".lora_A." in key):
+            self.assertEqual(config["r"], max(ranks))
+        scales = {entry["scale"] for entry in before.lora.values()}
+        if len(scales) == 1:
+            root = 0.5 if config.get("use_rslora") else 1.0
+            self.assertAlmostEqual(config["lora_alpha"] / config["r"] ** root, scales.pop(), delta=1e-12)
+        if set(ranks) == {config["r"]} and not config.get("use_rslora"):
+            self.assertEqual(done.stderr, "", "nothing here that llama.cpp ignores")
+
+    def test_deflect(self):
+        for side in ("block", "left", "right"):
+            for name in ("plain", "rslora", "patterns", "patterns-rslora", "exclude", "lm-head-tied", "plain-bf16"):
+                with self.subTest(adapter=name, side=side):
+                    self.check("llama", name, ["undoing"], "deflect", side)
+            self.check("llama", "layers-to-transform", ["plain"], "deflect", side)
+
+    def test_strength(self):
+        for side in ("block", "left", "right"):
+            self.check("llama", "plain", ["rslora"], "deflect", side, 0.25)
+        self.check("llama", "plain", ["undoing"], "subtract", strength=2.5)
+
+    def test_subtract(self):
+        for name in ("plain", "rslora", "patterns", "patterns-rslora", "regex-lookahead", "plain-bf16"):
+            with self.subTest(adapter=name):
+                self.check("llama", name, ["undoing"], "subtract")
+
+    def test_probe_of_some_modules(self):
+        """The others stay, and patterns tell PEFT of both ranks."""
+        before, after = self.check("llama", "plain", ["layers-to-transform"], "deflect")
+        ranks = {entry["rank"] for entry in after.lora.values()}
+        self.assertGreater(len(ranks), 1)
+        self.check("llama", "plain", ["layers-to-transform"], "subtract")
+        self.check("llama", "rslora", ["exclude"], "subtract")
+
+    def test_several_probes(self):
+        for repair in ("deflect", "subtract"):
+            self.check("llama", "plain", ["undoing", "layers-to-transform", "rslora"], repair, strength=0.5)
+
+    def test_itself(self):
+        """All is taken out; what is left still loads."""
+        before, after = self.check("llama", "plain", ["plain"], "subtract")
+        self.assertEqual(after.lora, before.lora)
+        self.check("llama", "plain", ["plain"], "deflect")
+
+    def test_transposed_weights(self):
+        """GPT-2 stores its weights [in, out]; factors are as everywhere."""
+        for side in ("block", "left", "right"):
+            self.check("gpt2", "plain", ["attention"], "deflect", side)
+        self.check("gpt2", "square", ["plain"], "subtract")
+
+    def test_biases_and_whole_weights_stay(self):
+        self.check("gpt2", "lora-bias", ["plain"], "deflect")
+        self.check("gpt2", "modules-to-save", ["plain"], "deflect", "left")
+
+    def test_dora_is_refused(self):
+        for adapter, probe, words in (("dora", "plain", "the adapter cannot be repaired: it is a DoRA adapter"),
+                                      ("plain", "dora", "the probe cannot be used: it is a DoRA adapter")):
+            done = run(["prune", "--repair", "deflect", "--adapter", REAL / "llama" / "adapters" / adapter, "--probe",
+                        f"harmful={REAL / 'llama' / 'adapters' / probe}", "--output", self.directory / "dora"], expect=3)
+            self.assertIn(words, done.stderr)
+            self.assertFalse((self.directory / "dora").exists())
+
+    def test_parameters(self):
+        """A router is a bare parameter, whose rank no pattern reaches."""
+        model = REAL / "qwen3-moe" / "adapters"
+        for path in sorted(model.iterdir()):
+            config = json.loads((path / "adapter_config.json").read_text())
+            if not config.get("target_parameters"):
+                continue
+            with self.subTest(adapter=path.name):
+                self.check("qwen3-moe", path.name, [path.name], "deflect", "left", 0.5)
+                self.check("qwen3-moe", path.name, ["attention"], "deflect")  # ranks rise, the router's does not
 
 
 if __name__ == "__main__":

@@ -50,4 +50,8 @@ std::uint16_t float_to_f16(float value);   ///< likewise; overflow gives infinit
 void to_float(DType dtype, const std::byte* source, std::size_t count, float* destination);
 void to_double(DType dtype, const std::byte* source, std::size_t count, double* destination);
 
+/// The way back: rounds to nearest, by way of float for the 16-bit dtypes. Returns the first element that the dtype
+/// cannot hold (it becomes infinite), or that is not finite itself; `count` where there is none.
+std::size_t from_double(DType dtype, const double* source, std::size_t count, std::byte* destination);
+
 }  // namespace winnow::base

@@ -12,7 +12,11 @@ _winnow() {
   local choices=
   case $previous in
     --preset) choices="tiny llama-2-7b llama-3-8b llama-3-70b llama-3-405b" ;;
-    --repair) choices="none drop zero" ;;
+    --repair)
+      choices="none drop zero"
+      [[ ${COMP_WORDS[1]} == prune ]] && choices="drop zero deflect subtract"
+      ;;
+    --side) choices="block left right" ;;
     --scaling) choices="peft none" ;;
     --population) choices="role adapter zoo" ;;
     --device) choices="auto cpu cuda" ;;
@@ -27,6 +31,15 @@ _winnow() {
       return
       ;;
   esac
+  # The shell splits at "=": `--probe harmful=DIR` is four words.
+  if [[ $previous == --probe ]]; then
+    compopt -o nospace 2>/dev/null
+    choices="harmful= safe="
+    [[ ${COMP_WORDS[1]} == prune ]] && choices="harmful="
+  elif [[ $current == "=" || $previous == "=" ]]; then
+    mapfile -t COMPREPLY < <(compgen -d -- "${current#=}")
+    return
+  fi
   if [[ -n $choices ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
   elif [[ $current == -* ]]; then

@@ -1,0 +1,29 @@
+// An adapter without the model it is for: its own factors say which modules there are and what shape they have.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/base/log.hpp"
+
+namespace winnow::adapter {
+
+/// Opens an adapter of which no checkpoint is at hand, by the rules of open_adapter(); its modules are named as it
+/// names them. Throws Error(invalid_input), `what` first, for one that an audit would quarantine: there is nothing left
+/// to do without it.
+Adapter open_lone_adapter(const std::string& directory, const std::string& what, const base::Log& log);
+
+/// The module of `adapter` that `module`, a module of another adapter of the same model, stands for: the one of its
+/// name, or under one of its aliases (module_aliases). nullptr where there is none.
+const LoraModule* find_counterpart(const Adapter& adapter, const std::string& module);
+
+/// Both factors of a module in float64, row-major.
+struct FactorValues {
+  std::vector<double> b, a;  ///< out x rank, rank x in
+};
+
+/// Reads them. Throws Error(invalid_input) where an element is not finite, Error(runtime) for an I/O error.
+FactorValues read_factors(const Adapter& adapter, const LoraModule& module);
+
+}  // namespace winnow::adapter

@@ -1,0 +1,37 @@
+// Repairs an adapter by probes: no checkpoint is read, and no report is needed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "winnow/adapter/replaced_adapter.hpp"
+#include "winnow/base/log.hpp"
+#include "winnow/probes/source.hpp"
+#include "winnow/repair/deflect.hpp"
+
+namespace winnow::pipeline {
+
+struct ProbeRepair {
+  enum class Kind : std::uint8_t { deflect, subtract };
+  Kind kind = Kind::deflect;
+  std::vector<probes::Source> probes;  ///< adapters of effect harmful, one at least
+  repair::Side side = repair::Side::block;
+  std::uint64_t directions = 4;  ///< k, of each probe
+  double lambda = 1;
+};
+
+/// Throws Error(usage) for a repair that cannot be meant: no probe or a safe one, k = 0 or above 64, lambda outside
+/// (0, 100].
+void check(const ProbeRepair& repair);
+
+/// Writes the adapter in `source` to `destination` (adapter::write_replaced_adapter()) with the probes taken out of
+/// every module that one of them has. Modules that none has, or that have nothing along any, stay bit for bit.
+/// Throws as check() does; Error(invalid_input) for an adapter or a probe that an audit would quarantine, factors that
+/// are not finite, a probe module of another shape, probes without a module in common with the adapter, and a result
+/// that the adapter's dtype cannot hold.
+adapter::WrittenReplacements repair_by_probes(const std::string& source, const std::string& destination,
+                                              const ProbeRepair& repair, const base::Log& log);
+
+}  // namespace winnow::pipeline

@@ -1,0 +1,211 @@
+#include "winnow/adapter/replaced_adapter.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "replaced_config.hpp"
+#include "staged_directory.hpp"
+#include "target_names.hpp"
+#include "winnow/adapter/adapter_writer.hpp"
+#include "winnow/adapter/keys.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/sha256.hpp"
+#include "winnow/checkpoint/safetensors_header.hpp"
+#include "written_files.hpp"
+
+namespace winnow::adapter {
+
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+/// One LoRA module of the file, and what is to become of it.
+struct PlannedModule {
+  std::uint64_t before = 0, after = 0;              ///< rank
+  std::uint64_t in_features = 0, out_features = 0;  ///< of lora_A and lora_B alone
+  const Replacement* replacement = nullptr;
+};
+
+struct Plan {
+  std::string weights_file;
+  checkpoint::SafetensorsHeader header;
+  std::map<std::string, PlannedModule> modules;
+
+  PlannedModule* find(const AdapterKey& key) {
+    const auto found = modules.find(key.module);
+    return found == modules.end() ? nullptr : &found->second;
+  }
+};
+
+bool is_factor(KeyKind kind) { return kind == KeyKind::lora_a || kind == KeyKind::lora_b; }
+
+void read_shapes(Plan& plan) {
+  for (const auto& entry : plan.header.tensors) {
+    const auto key = parse_adapter_key(entry.name);
+    if (!is_lora_factor(key.kind)) continue;
+    auto& module = plan.modules[key.module];
+    if (entry.shape.size() < 2) continue;  // a bias, a magnitude
+    if (key.kind == KeyKind::lora_a || key.kind == KeyKind::embedding_a) module.before = entry.shape[0];
+    if (key.kind == KeyKind::lora_a) module.in_features = entry.shape[1];
+    if (key.kind == KeyKind::lora_b) module.out_features = entry.shape[0];
+  }
+}
+
+void assign(Plan& plan, const std::vector<Replacement>& replacements) {
+  for (const auto& replacement : replacements) {
+    const auto found = plan.modules.find(replacement.module);
+    if (found == plan.modules.end()) {
+      throw Error(ErrorKind::invalid_input, fmt::format("the adapter has no LoRA module {}", replacement.module))
+          .file(plan.weights_file)
+          .expected("names as in its keys, without base_model.model.");
+    }
+    found->second.replacement = &replacement;
+  }
+  for (const auto& entry : plan.header.tensors) {
+    const auto key = parse_adapter_key(entry.name);
+    const auto* module = plan.find(key);
+    if (module == nullptr || module->replacement == nullptr || !is_lora_factor(key.kind)) continue;
+    const bool matrix = is_factor(key.kind) && entry.shape.size() == 2 && base::is_computable(entry.dtype);
+    if (!matrix && key.kind != KeyKind::lora_b_bias) {
+      throw Error(ErrorKind::invalid_input, fmt::format("module {} is no plain LoRA on a matrix", key.module))
+          .file(plan.weights_file)
+          .tensor(entry.name)
+          .expected("lora_A [r, in] and lora_B [out, r]");
+    }
+    if (!matrix) continue;
+    const auto& bytes = key.kind == KeyKind::lora_a ? module->replacement->a : module->replacement->b;
+    const auto other = key.kind == KeyKind::lora_a ? module->in_features : module->out_features;
+    const auto expected = module->replacement->rank * other * base::element_bytes(entry.dtype);
+    if (bytes.size() != expected) {
+      throw Error(ErrorKind::runtime, "a new factor has the wrong size")
+          .tensor(entry.name)
+          .expected(fmt::format("{} bytes, found {}", expected, bytes.size()));
+    }
+  }
+}
+
+/// No rank falls; and where all modules change they end alike if they began alike, so that r says all there is to say.
+void choose_ranks(Plan& plan, const PeftConfig& config, bool parameters) {
+  std::uint64_t largest = 0;
+  bool alike = !parameters && config.rank_pattern.empty() && config.alpha_pattern.empty();
+  for (auto& [name, module] : plan.modules) {
+    module.after = module.before;
+    if (module.replacement != nullptr) module.after = std::max(module.before, module.replacement->rank);
+    alike &= module.replacement != nullptr && static_cast<double>(module.before) == config.r;
+    largest = std::max(largest, module.after);
+  }
+  if (!alike) return;
+  for (auto& [name, module] : plan.modules) module.after = largest;
+}
+
+/// Rows of `from` elements with zeros behind them, up to `to`.
+std::vector<std::byte> with_zero_columns(const std::vector<std::byte>& rows, std::uint64_t count, std::uint64_t from,
+                                         std::uint64_t to) {
+  std::vector<std::byte> wide(count * to);
+  for (std::uint64_t row = 0; row < count; ++row) {
+    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(row * from), from,
+                wide.begin() + static_cast<std::ptrdiff_t>(row * to));
+  }
+  return wide;
+}
+
+std::vector<std::byte> factor_bytes(const PlannedModule& module, KeyKind kind, base::DType dtype) {
+  const auto size = base::element_bytes(dtype);
+  if (kind == KeyKind::lora_a) {
+    auto bytes = module.replacement->a;
+    bytes.resize(module.after * module.in_features * size);
+    return bytes;
+  }
+  return with_zero_columns(module.replacement->b, module.out_features, module.replacement->rank * size,
+                           module.after * size);
+}
+
+void write_weights(Plan& plan, const std::string& destination) {
+  std::vector<checkpoint::TensorSpec> specs;
+  for (const auto& entry : plan.header.tensors) {
+    specs.push_back({entry.name, entry.dtype, entry.shape});
+    const auto key = parse_adapter_key(entry.name);
+    const auto* module = plan.find(key);
+    if (module == nullptr || module->replacement == nullptr || !is_factor(key.kind)) continue;
+    specs.back().shape[key.kind == KeyKind::lora_a ? 0 : 1] = module->after;
+  }
+  const auto in = base::File::open_for_reading(plan.weights_file);
+  checkpoint::SafetensorsWriter out(destination, specs);
+  for (const auto& entry : plan.header.tensors) {
+    const auto key = parse_adapter_key(entry.name);
+    const auto* module = plan.find(key);
+    if (module == nullptr || module->replacement == nullptr || !is_factor(key.kind)) {
+      copy_bytes(in, plan.header.data_offset + entry.begin, entry.end - entry.begin, out);
+    } else {
+      out.append(factor_bytes(*module, key.kind, entry.dtype));
+    }
+  }
+  out.commit();
+}
+
+std::string marker_text(const std::string& source, const Plan& plan, const RepairNote& note) {
+  auto replaced = nlohmann::ordered_json::array();
+  for (const auto& [name, module] : plan.modules) {
+    if (module.replacement != nullptr) replaced.push_back(name);
+  }
+  nlohmann::ordered_json facts = {
+      {"source", source}, {"source_sha256", base::sha256_file(plan.weights_file)}, {"repair", note.repair}};
+  for (const auto& [setting, value] : note.settings) facts[setting] = value;
+  facts["kept"] = plan.modules.size() - replaced.size();
+  facts["replaced"] = std::move(replaced);
+  nlohmann::ordered_json marker;
+  marker["pruned_adapter"] = std::move(facts);  // what check_destination() knows an output by
+  return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+std::vector<std::byte> encoded(base::DType dtype, std::span<const double> values, const std::string& what) {
+  std::vector<std::byte> bytes(values.size() * base::element_bytes(dtype));
+  const auto fault = base::from_double(dtype, values.data(), values.size(), bytes.data());
+  if (fault != values.size()) {
+    throw Error(ErrorKind::invalid_input, fmt::format("{} does not fit its dtype after the repair", what))
+        .expected(
+            fmt::format("values that {} can hold, found {:.3g} at element {}", base::name(dtype), values[fault], fault))
+        .advice("store the adapter in float32, or repair with a smaller --lambda");
+  }
+  return bytes;
+}
+
+WrittenReplacements write_replaced_adapter(const std::string& source, const std::string& destination,
+                                           const std::vector<Replacement>& replacements, const RepairNote& note) {
+  const auto config_file = existing_file(source, kConfigFile);
+  const auto config_text = base::read_text_file(config_file, kMaxConfigBytes);
+  const auto config = parse_peft_config(config_text, config_file, base::Log());  // what is odd was said on opening
+  Plan plan{existing_file(source, kWeightsFile), {}, {}};
+  plan.header = checkpoint::read_safetensors_header(plan.weights_file);
+  read_shapes(plan);
+  assign(plan, replacements);
+  choose_ranks(plan, config, !target_parameters(nlohmann::ordered_json::parse(config_text)).empty());
+  const bool replace = check_destination(destination);
+
+  std::vector<ModuleRank> ranks;
+  WrittenReplacements result;
+  for (const auto& [name, module] : plan.modules) {
+    ranks.push_back({name, module.before, module.after});
+    ++(module.replacement != nullptr ? result.replaced : result.kept);
+    result.rank_before = std::max(result.rank_before, module.before);
+    result.rank_after = std::max(result.rank_after, module.after);
+  }
+  const auto new_config = replaced_config(config_text, config, ranks);
+  StagedDirectory staged(destination);
+  write_weights(plan, staged.file(kWeightsFile));
+  write_text(staged.file(kConfigFile), new_config);
+  write_text(staged.file(kMarkerFile), marker_text(source, plan, note));
+  copy_companions(source, staged);
+  staged.commit(replace);
+  result.limits = limits_of(parse_peft_config(new_config, config_file, base::Log()));
+  return result;
+}
+
+}  // namespace winnow::adapter

@@ -1,0 +1,149 @@
+#include "matrices.hpp"
+
+#include <fmt/format.h>
+
+#include <Eigen/QR>
+#include <Eigen/SVD>
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "winnow/base/error.hpp"
+#include "winnow/repair/deflect.hpp"
+
+namespace winnow::repair {
+
+using base::Error;
+using base::ErrorKind;
+
+namespace {
+
+Error too_large() {
+  return Error(ErrorKind::invalid_input, "the update is too large to be computed with")
+      .expected("factors whose products float64 can hold");
+}
+
+}  // namespace
+
+View view(std::span<const double> values, std::uint64_t rows, std::uint64_t columns) {
+  if (values.size() != rows * columns) {
+    throw Error(ErrorKind::invalid_input, "a matrix of the wrong size")
+        .expected(fmt::format("{} x {} numbers, found {}", rows, columns, values.size()));
+  }
+  return {values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)};
+}
+
+std::vector<double> row_major(const Matrix& matrix) { return {matrix.data(), matrix.data() + matrix.size()}; }
+
+Balance balance(double left_norm, double right_norm, int sum) {
+  if (!std::isfinite(left_norm) || !std::isfinite(right_norm)) throw too_large();
+  const int left = std::ilogb(left_norm), right = std::ilogb(right_norm);
+  const int of_left = (sum + left - right) / 2;
+  return {of_left, sum - of_left};
+}
+
+double size(const Factors& factors) {
+  const auto b = b_of(factors), a = a_of(factors);
+  double sum = 0;
+  for (Eigen::Index j = 0; j < b.cols(); ++j) sum += b.col(j).stableNorm() * a.row(j).stableNorm();
+  return sum;
+}
+
+namespace {
+
+/// Both factors with columns of about the same length, the longest near 1, without those that are zero.
+struct Balanced {
+  Eigen::MatrixXd b, at;  ///< o x n, i x n
+  int exponent = 0;       ///< B * A = 2^exponent * b * at^T
+  double size = 0;        ///< of b * at^T
+};
+
+double scaled(double value, int exponent) { return std::ldexp(value, exponent); }
+
+Balanced balanced(const Factors& factors) {
+  const auto b = b_of(factors), a = a_of(factors);
+  struct Component {
+    Eigen::Index column;
+    double left, right;
+  };
+  std::vector<Component> components;
+  int largest = 0;
+  for (Eigen::Index j = 0; j < b.cols(); ++j) {
+    const double left = b.col(j).stableNorm(), right = a.row(j).stableNorm();
+    if (left == 0 || right == 0) continue;
+    if (!std::isfinite(left) || !std::isfinite(right)) throw too_large();
+    const int exponent = std::ilogb(left) + std::ilogb(right);
+    largest = components.empty() ? exponent : std::max(largest, exponent);
+    components.push_back({j, left, right});
+  }
+  Balanced result;
+  const auto count = static_cast<Eigen::Index>(components.size());
+  result.b.resize(b.rows(), count);
+  result.at.resize(a.cols(), count);
+  result.exponent = largest;
+  for (Eigen::Index n = 0; n < count; ++n) {
+    const auto& [column, left, right] = components[static_cast<std::size_t>(n)];
+    const auto shift = balance(left, right, largest);
+    result.b.col(n) = b.col(column).unaryExpr([&](double x) { return scaled(x, -shift.left); });
+    result.at.col(n) = a.row(column).transpose().unaryExpr([&](double x) { return scaled(x, -shift.right); });
+    result.size += result.b.col(n).norm() * result.at.col(n).norm();
+  }
+  return result;
+}
+
+/// The first columns of Q times `core`.
+Eigen::MatrixXd from_core(const Eigen::HouseholderQR<Eigen::MatrixXd>& qr, const Eigen::MatrixXd& core) {
+  Eigen::MatrixXd result = Eigen::MatrixXd::Zero(qr.rows(), core.cols());
+  result.topRows(core.rows()) = core;
+  result.applyOnTheLeft(qr.householderQ());
+  return result;
+}
+
+Eigen::MatrixXd triangle(const Eigen::HouseholderQR<Eigen::MatrixXd>& qr) {
+  const auto rows = std::min(qr.rows(), qr.cols());
+  return qr.matrixQR().topRows(rows).triangularView<Eigen::Upper>();
+}
+
+}  // namespace
+
+Decomposition decompose(const Factors& factors) {
+  const auto parts = balanced(factors);
+  Decomposition result;
+  result.exponent = parts.exponent;
+  result.left.resize(parts.b.rows(), 0);
+  result.right.resize(parts.at.rows(), 0);
+  if (parts.b.cols() == 0) return result;
+  const Eigen::HouseholderQR<Eigen::MatrixXd> left(parts.b), right(parts.at);
+  const Eigen::MatrixXd core = triangle(left) * triangle(right).transpose();
+  const Eigen::BDCSVD<Eigen::MatrixXd> svd(core, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const auto& values = svd.singularValues();
+  Eigen::Index count = 0;
+  while (count < values.size() && values[count] > kRounding * parts.size) ++count;
+  result.values = values.head(count);
+  result.left = from_core(left, svd.matrixU().leftCols(count));
+  result.right = from_core(right, svd.matrixV().leftCols(count));
+  return result;
+}
+
+void check_strength(double lambda) {
+  if (lambda > 0 && lambda <= kMostStrength) return;
+  throw Error(ErrorKind::usage, fmt::format("lambda is {:g}", lambda))
+      .expected(fmt::format("a number above 0, at most {:g}", kMostStrength));
+}
+
+Factors with_columns(const Factors& factors, const Matrix& b, const Matrix& a) {
+  Factors result = factors;
+  result.rank += static_cast<std::uint64_t>(b.cols());
+  Matrix wide(static_cast<Eigen::Index>(result.out_features), static_cast<Eigen::Index>(result.rank));
+  wide << b_of(factors), b;
+  result.b = row_major(wide);
+  result.a.insert(result.a.end(), a.data(), a.data() + a.size());
+  return result;
+}
+
+void check_result(const Factors& factors) {
+  if (b_of(factors).allFinite() && a_of(factors).allFinite()) return;
+  throw too_large();
+}
+
+}  // namespace winnow::repair

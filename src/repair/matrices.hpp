@@ -1,0 +1,49 @@
+// Factors as matrices, and their singular value decomposition from the core.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "winnow/repair/factors.hpp"
+
+namespace winnow::repair {
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using View = Eigen::Map<const Matrix>;
+
+View view(std::span<const double> values, std::uint64_t rows, std::uint64_t columns);
+inline View b_of(const Factors& factors) { return view(factors.b, factors.out_features, factors.rank); }
+inline View a_of(const Factors& factors) { return view(factors.a, factors.rank, factors.in_features); }
+
+std::vector<double> row_major(const Matrix& matrix);
+
+/// Two powers of two, 2^-left and 2^-right, that bring a column of B and a row of A to about the same length when it is
+/// multiplied by the former and this by the latter; left + right = `sum`. Nothing is rounded by that.
+struct Balance {
+  int left = 0, right = 0;
+};
+Balance balance(double left_norm, double right_norm, int sum);
+
+/// sum_j |b_j| |a_j|, which bounds the update (without its scale) and what rounding does to it.
+double size(const Factors& factors);
+
+/// B * A = 2^exponent * left * diag(values) * right^T: the values above rounding, falling, orthonormal columns.
+struct Decomposition {
+  int exponent = 0;
+  Eigen::MatrixXd left, right;  ///< o x n, i x n
+  Eigen::VectorXd values;
+};
+Decomposition decompose(const Factors& factors);
+
+/// Throws Error(usage) for a lambda outside (0, 100].
+void check_strength(double lambda);
+
+/// `factors` with further columns of B and rows of A.
+Factors with_columns(const Factors& factors, const Matrix& b, const Matrix& a);
+
+/// Throws Error(invalid_input) where an element of a result is not finite.
+void check_result(const Factors& factors);
+
+}  // namespace winnow::repair
