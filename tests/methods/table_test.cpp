@@ -158,7 +158,7 @@ TEST(Table, RanksOnlyByWhatARunHas) {
 
 TEST(Nearest, NamesWhatIsMeant) {
   const auto names = rankable(~std::uint32_t{0});
-  EXPECT_THAT(nearest("cosin", names), ::testing::ContainsRegex("did you mean .*[ ,]cosine[ ,?]"));
+  EXPECT_EQ(nearest("cosin", names).substr(0, 19), "did you mean cosine");
   EXPECT_EQ(nearest("missalignment", names), "did you mean misalignment?");
   EXPECT_THAT(nearest("ediem_published", names), ::testing::HasSubstr("ediem_published_std"));
   EXPECT_THAT(nearest("nothing of the kind at all", names), IsEmpty());
