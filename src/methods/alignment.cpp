@@ -40,12 +40,12 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
       if (std::isnan(norm) || std::isnan(cosine) || std::isnan(f)) continue;
       known = true;
       along += cosine * norm * f;
-      updates += norm * norm;
-      steps += f * f;
+      updates = std::hypot(updates, norm);  // the square of a norm may not be a number
+      steps = std::hypot(steps, f);
     }
     if (!known) continue;
-    columns[0][n] = steps == 0 ? 0 : -along / steps;
-    columns[1][n] = steps == 0 || updates == 0 ? 0 : std::clamp(-along / std::sqrt(steps) / std::sqrt(updates), -1.0, 1.0);
+    columns[0][n] = steps == 0 ? 0 : -along / steps / steps;
+    columns[1][n] = steps == 0 || updates == 0 ? 0 : std::clamp(-along / steps / updates, -1.0, 1.0);
   }
 }
 

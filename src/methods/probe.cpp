@@ -78,9 +78,9 @@ double coefficient(double dot, double probe) {
 
 /// ||D|| over all modules.
 double whole(const ProbeProducts& probe) {
-  double squares = 0;
-  for (const double norm : probe.norms) squares += std::isnan(norm) ? 0 : norm * norm;
-  return std::sqrt(squares);
+  double size = 0;
+  for (const double norm : probe.norms) size = std::isnan(norm) ? size : std::hypot(size, norm);
+  return size;
 }
 
 void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
@@ -117,12 +117,12 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
         if (std::isnan(found) || std::isnan(norm)) continue;
         known = true;
         dot += found;
-        update += norm * norm;
-        size += probe.norms[m] * probe.norms[m];
+        update = std::hypot(update, norm);  // the square of a norm may not be a number
+        size = std::hypot(size, probe.norms[m]);
       }
       if (!known) continue;
-      along.add(probe.sign * cosine(dot, std::sqrt(update), std::sqrt(size)));
-      share.add(probe.sign * coefficient(dot, std::sqrt(size)));
+      along.add(probe.sign * cosine(dot, update, size));
+      share.add(probe.sign * coefficient(dot, size));
     }
     columns[0][n] = along.mean();
     columns[1][n] = along.largest();

@@ -93,6 +93,11 @@ std::string read_and_serialise(const AuditOptions& options, std::map<std::string
     model = checkpoint::read_model_config(options.base);
     refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
   }
+  std::vector<std::string> probe_adapters;
+  for (const auto& source : options.probes) {
+    if (source.form == probes::Form::adapter) probe_adapters.push_back(source.path);
+  }
+  adapter_files = states_of_adapters(probe_adapters, between);
   auto probes = open_probes(options.probes, log);
   for (const auto& probe : probes) {
     if (model.model_type.empty() && probe.is_direction()) model = checkpoint::read_model_config(probe.source.path);
@@ -108,7 +113,7 @@ std::string read_and_serialise(const AuditOptions& options, std::map<std::string
   for (const auto& probe : probes) probe.serialise(out);
   model.serialise(out);
   const auto directories = adapter_directories(options, log, between);
-  adapter_files = states_of_adapters(directories, between);
+  adapter_files.merge(states_of_adapters(directories, between));
   out.put<std::uint64_t>(directories.size());
   for (const auto& directory : directories) out.put(directory);
   return std::move(out).bytes();

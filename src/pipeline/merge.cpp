@@ -254,7 +254,8 @@ void require_same_probes(const ReportPart& first, const ReportPart& other) {
   }
 }
 
-/// Products with probes, likewise. A module's norm is that of the part that has it: the digests are the same.
+/// Products with probes, likewise. A module's norm is that of any part that has it. A digest is of a sample of a
+/// direction: where its norm differs it is another one.
 void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
                   const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
   merged.probes = parts.front().report.probes;
@@ -262,11 +263,19 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
   merged.probe_norms.assign(count * modules, methods::kUndefined);
   merged.probe_dots.assign(count * all * modules, methods::kUndefined);
   for (std::size_t k = 0; k < count; ++k) {
+    std::vector<bool> seen(modules, false);
     for (std::size_t p = 0; p < parts.size(); ++p) {
       const auto& part = parts[p].report;
       for (std::size_t m = 0; m < part.modules.size(); ++m) {
         const auto norm = part.probe_norms[k * part.modules.size() + m];
-        if (!std::isnan(norm)) merged.probe_norms[k * modules + places[p][m]] = norm;
+        auto& known = merged.probe_norms[k * modules + places[p][m]];
+        if (seen[places[p][m]] && !about_equal(known, norm)) {
+          throw of_different_weights(parts[p], part.modules[m],
+                                     fmt::format("norm {} of probe {} as in an earlier part, found {}", known,
+                                                 merged.probes[k].name, norm));
+        }
+        seen[places[p][m]] = true;
+        if (std::isnan(known)) known = norm;
       }
     }
     for (std::size_t n = 0; n < all; ++n) {

@@ -206,8 +206,13 @@ ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task)
   probe_factors_.load(found.refs, found.stack, faults);
   for (std::size_t k = 0; k < faults.size(); ++k) {
     if (faults[k].empty()) continue;
-    throw base::Error(base::ErrorKind::invalid_input, "a probe cannot be used: " + faults[k])
-        .file(probes_[found.refs[k].adapter].weights_file);
+    const auto probe = found.refs[k].adapter;
+    const auto& file = probes_[probe].weights_file;
+    // Storage that is away for a while makes no probe a bad one.
+    throw base::Error(
+        probe_factors_.unreadable(probe) ? base::ErrorKind::runtime : base::ErrorKind::invalid_input,
+        "a probe cannot be used: " + faults[k])
+        .file(faults[k].find(file) != std::string::npos ? "" : file);
   }
   return found;
 }

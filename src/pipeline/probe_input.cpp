@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -67,7 +68,8 @@ ProbeInput open(const probes::Source& source, const base::Log& log) {
       probe.weights = modules_of(source.path);
     }
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::invalid_input) throw;
+    const bool absent = error.os_error() == ENOENT || error.os_error() == ENOTDIR;
+    if (error.kind() != ErrorKind::invalid_input && !absent) throw;
     throw refused(probe, error);
   }
   return probe;

@@ -34,7 +34,8 @@ json describe(const ProbeInput& probe) {
   return {{"name", probe.name},
           {"effect", std::string(probes::name(probe.source.effect))},
           {"form", std::string(probes::name(probe.source.form))},
-          {"digest", probe.digest},
+          // Of a direction that of its headers, as of the checkpoints: the journal knows which of its weights count.
+          {"digest", probe.is_direction() ? probe.weights.fingerprint : probe.digest},
           {"layers", mapping_digest(probe.adapter)}};
 }
 

@@ -36,14 +36,21 @@ std::optional<Error> change_of(ErrorKind kind, const std::string& path, const Fi
 }
 
 /// The first of the adapter's files.
-std::optional<Error> change_of(const Inputs& inputs, const adapter::Adapter& adapter) {
+std::optional<Error> change_of(ErrorKind kind, const Inputs& inputs, const adapter::Adapter& adapter) {
   for (const auto* name : kFiles) {
     const auto path = file_of(adapter.path, name);
     const auto before = inputs.adapter_files.find(path);
     if (before == inputs.adapter_files.end()) continue;
-    if (auto change = change_of(ErrorKind::invalid_input, path, before->second)) return change;
+    if (auto change = change_of(kind, path, before->second)) return change;
   }
   return std::nullopt;
+}
+
+/// Of what concerns all scores.
+void require_unchanged(std::optional<Error> change) {
+  if (!change) return;
+  if (change->os_error() != 0) throw *std::move(change);
+  throw std::move(*change).advice("run again once nothing writes to it");
 }
 
 }  // namespace
@@ -68,15 +75,17 @@ std::map<std::string, FileState> states_of_adapters(const std::vector<std::strin
 void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const std::function<void()>& between) {
   for (const auto& [what, shard] : inputs.all_shards()) {
     if (between) between();
-    auto change = change_of(ErrorKind::runtime, shard->path, shard->state);
-    if (!change) continue;
-    if (change->os_error() != 0) throw *std::move(change);
-    throw std::move(*change).advice("run again once nothing writes to it");
+    require_unchanged(change_of(ErrorKind::runtime, shard->path, shard->state));
+  }
+  for (const auto& probe : inputs.probes) {
+    if (probe.is_direction()) continue;
+    if (between) between();
+    require_unchanged(change_of(ErrorKind::runtime, inputs, probe.adapter));
   }
   for (auto& adapter : inputs.adapters) {
     if (between) between();
     if (adapter.status != adapter::AdapterStatus::ok) continue;
-    auto change = change_of(inputs, adapter);
+    auto change = change_of(ErrorKind::invalid_input, inputs, adapter);
     if (!change) continue;
     if (strict) throw std::move(*change).advice("leave out --strict to quarantine the adapter and score the rest");
     adapter.status = adapter::AdapterStatus::quarantined;

@@ -21,7 +21,7 @@ std::map<std::string, base::FileState> states_of_adapters(const std::vector<std:
                                                           const std::function<void()>& between);
 
 /// Quarantines adapters that have changed since, with a warning; with `strict` throws Error(invalid_input) instead.
-/// Throws Error(runtime) for a shard.
+/// Throws Error(runtime) for a shard or a probe.
 void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const std::function<void()>& between);
 
 }  // namespace winnow::pipeline

@@ -273,11 +273,11 @@ std::vector<double> probe_cosines(const Report& report) {
         if (std::isnan(found) || std::isnan(norm)) continue;
         known = true;
         dot += found;
-        update += norm * norm;
-        probe += report.probe_norms[k * modules + m] * report.probe_norms[k * modules + m];
+        update = std::hypot(update, norm);
+        probe = std::hypot(probe, report.probe_norms[k * modules + m]);
       }
-      const double size = std::sqrt(update) * std::sqrt(probe);
-      if (known) cosines[k * adapters + n] = size == 0 ? 0 : std::clamp(dot / size, -1.0, 1.0);
+      const bool nothing = update == 0 || probe == 0;
+      if (known) cosines[k * adapters + n] = nothing ? 0 : std::clamp(dot / update / probe, -1.0, 1.0);
     }
   }
   return cosines;

@@ -66,10 +66,11 @@ struct Format {
   bool transposed = false;
 };
 
-/// A pair of stored weights and the factors of some adapters.
+/// A pair of stored weights, or one tensor of them, and the factors of some adapters.
 struct DenseModule {
   Eigen::Index out = 0, in = 0;
   Format format;
+  bool single = false;                   ///< a direction: slabs have no base
   std::vector<std::byte> base, aligned;  ///< as stored
   std::vector<Matrix> a, b;              ///< r x i, o x r: exact in float
   std::uint64_t sketch_columns = 0;
@@ -92,6 +93,16 @@ struct DenseModule {
     return module;
   }
 
+  /// A Gaussian direction of entries as large as a step's, in one tensor of dtype `how.aligned`.
+  static DenseModule direction(std::mt19937_64& generator, Eigen::Index out, Eigen::Index in, Format how,
+                               const std::vector<std::uint64_t>& ranks) {
+    DenseModule module(Matrix::Zero(out, in), gaussian(generator, out, in, 0.005), how);
+    module.single = true;
+    module.base.clear();
+    for (const auto rank : ranks) module.add_adapter(generator, static_cast<Eigen::Index>(rank));
+    return module;
+  }
+
   void add_adapter(std::mt19937_64& generator, Eigen::Index rank) {
     a.emplace_back(gaussian(generator, rank, in).cast<float>().cast<double>());
     b.emplace_back(gaussian(generator, out, rank, 0.1).cast<float>().cast<double>());
@@ -101,8 +112,8 @@ struct DenseModule {
   Eigen::Index stored_columns() const { return format.transposed ? out : in; }
 
   Matrix v() const {
-    const Matrix difference = loaded(aligned, format.aligned, stored_rows(), stored_columns()) -
-                              loaded(base, format.base, stored_rows(), stored_columns());
+    Matrix difference = loaded(aligned, format.aligned, stored_rows(), stored_columns());
+    if (!single) difference -= loaded(base, format.base, stored_rows(), stored_columns());
     return format.transposed ? Matrix(difference.transpose()) : difference;
   }
 
@@ -141,8 +152,10 @@ struct DenseModule {
         return std::vector<std::byte>(all.begin() + static_cast<std::ptrdiff_t>(begin) * row,
                                       all.begin() + static_cast<std::ptrdiff_t>(end) * row);
       };
-      const auto base_part = part(base, format.base), aligned_part = part(aligned, format.aligned);
-      use(slab::Slab{begin, end - begin, columns, base_part.data(), aligned_part.data(), format.base, format.aligned});
+      const auto base_part = single ? std::vector<std::byte>{} : part(base, format.base);
+      const auto aligned_part = part(aligned, format.aligned);
+      use(slab::Slab{begin, end - begin, columns, single ? nullptr : base_part.data(), aligned_part.data(), format.base,
+                     format.aligned});
       begin = end;
     }
   }
@@ -161,6 +174,21 @@ inline stats::ModuleStatistics run(compute::Backend backend, const DenseModule& 
                                    const std::vector<std::uint64_t>& cuts = {}, int threads = 2) {
   const auto stack = module.stack();
   return run(*compute::make_alignment_pass(backend, compute::Device::cpu, threads), module, stack, cuts);
+}
+
+/// One sweep of a module along its operand.
+inline stats::ModuleStatistics run_along(compute::AlignmentPass& pass, const DenseModule& module,
+                                         const compute::FactorStack& stack,
+                                         const std::vector<std::uint64_t>& cuts = {}) {
+  pass.begin(stack, {.stored_transposed = module.format.transposed, .along = true});
+  module.for_each_slab(cuts, [&](const slab::Slab& slab) { pass.pass1(slab); });
+  return pass.finish();
+}
+
+inline stats::ModuleStatistics run_along(compute::Backend backend, const DenseModule& module,
+                                         const std::vector<std::uint64_t>& cuts = {}, int threads = 2) {
+  const auto stack = module.stack();
+  return run_along(*compute::make_alignment_pass(backend, compute::Device::cpu, threads), module, stack, cuts);
 }
 
 /// Every statistic of a module from dense V and C = V V^T / f.
@@ -210,6 +238,39 @@ inline void expect_statistics(const stats::ModuleStatistics& found, const DenseM
     expect_product("mtb", layer.mtb, truth.m, b, tolerance);
     const Matrix update = b * module.a[j];
     EXPECT_NEAR(layer.y_a, truth.v.cwiseProduct(update).sum(), tolerance * truth.f * update.norm());
+  }
+}
+
+/// <V, dW>, f^2 and B^T B against dense matrices; of the rest, which was not asked for, nothing is made up.
+inline void expect_along(const stats::ModuleStatistics& found, const DenseModule& module, double tolerance) {
+  const Matrix v = module.v();
+  const double f = v.norm();
+  EXPECT_NEAR(found.squared_norm, f * f, tolerance * f * f);
+  EXPECT_FALSE(found.unusable.found);
+  ASSERT_EQ(found.layers.size(), module.a.size());
+  for (std::size_t j = 0; j < module.a.size(); ++j) {
+    const auto& layer = found.layers[j];
+    const Matrix& b = module.b[j];
+    const Matrix update = b * module.a[j];
+    const auto rank = static_cast<std::size_t>(b.cols());
+    EXPECT_EQ(layer.rank, rank);
+    expect_product("btb", layer.btb, b, b, tolerance);
+    EXPECT_NEAR(layer.y_a, v.cwiseProduct(update).sum(), tolerance * f * update.norm()) << "adapter " << j;
+    for (const auto* sums : {&layer.ptp, &layer.ptb, &layer.dtd, &layer.yty}) {
+      EXPECT_EQ(*sums, std::vector<double>(rank * rank, 0.0));
+    }
+  }
+}
+
+/// Calls `use` with every dtype of a direction, stored either way round.
+template <class Use>
+void for_each_single_format(Use use) {
+  using base::DType;
+  for (const auto dtype : {DType::bf16, DType::f16, DType::f32, DType::f64}) {
+    for (const bool transposed : {false, true}) {
+      SCOPED_TRACE(std::string(base::name(dtype)) + (transposed ? " transposed" : ""));
+      use(Format{dtype, dtype, transposed});
+    }
   }
 }
 

@@ -65,6 +65,58 @@ TEST(DevicePass, WorksWithoutSketchWithoutAdaptersAndWithoutBoth) {
   }
 }
 
+TEST(DevicePass, AlongADirectionOrAPairEqualsDenseMatrices) {
+  std::mt19937_64 random(21);
+  OnHost device;
+  test::for_each_single_format([&](const Format& format) {
+    for (const auto& [out, in] : {std::pair<Eigen::Index, Eigen::Index>{37, 29}, {1, 40}, {40, 1}, {257, 513}}) {
+      const auto module = DenseModule::direction(random, out, in, format, {4, 1, 4, 7});
+      const auto stack = module.stack();
+      const std::vector<std::uint64_t> cuts =
+          module.stored_rows() > 12 ? std::vector<std::uint64_t>{11, 12} : std::vector<std::uint64_t>{};
+      test::expect_along(test::run_along(*device.pass, module, stack, cuts), module, 1e-6);
+    }
+  });
+  test::for_each_format([&](const Format& format) {
+    const auto module = DenseModule::random(random, 37, 29, format, {4, 1, 7}, 0);
+    const auto stack = module.stack();
+    test::expect_along(test::run_along(*device.pass, module, stack, {11}), module, 1e-6);
+  });
+}
+
+TEST(DevicePass, NoBitAlongADirectionDependsOnTheModulesBefore) {
+  std::mt19937_64 random(22);
+  for (const bool transposed : {false, true}) {
+    const auto pair = DenseModule::random(random, 300, 260, {DType::bf16, DType::bf16, transposed}, {4, 4}, 4);
+    const auto module = DenseModule::direction(random, 300, 260, {DType::f32, DType::f32, transposed}, {4, 4});
+    const auto stack = module.stack(), pair_stack = pair.stack();
+    OnHost device, fresh;
+    const auto expected = test::bytes_of(test::run_along(*fresh.pass, module, stack, {90}));
+    const auto expected_pair = test::bytes_of(test::run(*fresh.pass, pair, pair_stack, {90}));
+    for (int round = 0; round < 2; ++round) {
+      EXPECT_EQ(test::bytes_of(test::run(*device.pass, pair, pair_stack, {90})), expected_pair);
+      EXPECT_EQ(test::bytes_of(test::run_along(*device.pass, module, stack, {90})), expected);
+    }
+  }
+}
+
+TEST(DevicePass, FindsTheFirstWeightOfADirectionThatIsNotFinite) {
+  std::mt19937_64 random(23);
+  for (const bool transposed : {false, true}) {
+    auto module = DenseModule::direction(random, 40, 40, {DType::f32, DType::f32, transposed}, {3});
+    const float bad = std::numeric_limits<float>::quiet_NaN();
+    for (const std::size_t element : {25U * 40U + 7U, 39U * 40U}) {
+      std::memcpy(module.aligned.data() + element * sizeof(float), &bad, sizeof(bad));
+    }
+    OnHost device;
+    const auto stack = module.stack();
+    const auto found = test::run_along(*device.pass, module, stack, {10, 20, 30}).unusable;
+    EXPECT_TRUE(found.found);
+    EXPECT_TRUE(found.in_aligned);
+    EXPECT_EQ(found.element, 25U * 40U + 7U);
+  }
+}
+
 TEST(DevicePass, AModuleThatWasBrokenOffLeavesNothingToTheNext) {
   std::mt19937_64 random(5);
   const auto module = DenseModule::random(random, 60, 40, Format{}, {3}, 4);

@@ -5,11 +5,10 @@
 
 #include <memory>
 #include <random>
-#include <span>
-#include <variant>
 #include <vector>
 
 #include "compute/dense_module.hpp"
+#include "compute/recorded_sums.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -17,35 +16,7 @@ namespace {
 using base::DType;
 using test::DenseModule;
 using test::DenseTruth;
-
-/// A member's part of an all-reduce: what it gives is remembered, and replaced once all members have given theirs.
-class Recorded final : public TeamSums {
- public:
-  void sum(std::span<float> values) override { given_.emplace_back(values); }
-  void sum(std::span<double> values) override { given_.emplace_back(values); }
-
-  static void add_up(const std::vector<Recorded>& members) {
-    for (std::size_t k = 0; k < members.front().given_.size(); ++k) {
-      std::visit([&](auto first) { add_up_one(members, k, first); }, members.front().given_[k]);
-    }
-  }
-
- private:
-  template <class Real>
-  static void add_up_one(const std::vector<Recorded>& members, std::size_t k, std::span<Real> first) {
-    std::vector<Real> sum(first.size(), Real{0});
-    for (const auto& member : members) {
-      const auto values = std::get<std::span<Real>>(member.given_.at(k));
-      ASSERT_EQ(values.size(), sum.size());
-      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += values[i];
-    }
-    for (const auto& member : members) {
-      std::copy(sum.begin(), sum.end(), std::get<std::span<Real>>(member.given_.at(k)).begin());
-    }
-  }
-
-  std::vector<std::variant<std::span<float>, std::span<double>>> given_;
-};
+using test::RecordedSums;
 
 class TeamTest : public test::BackendTest {};
 
@@ -68,7 +39,7 @@ TEST_P(TeamTest, SharedRowsGiveTheSumsOfTheWhole) {
       };
       const auto stack = module.stack();
       std::vector<std::unique_ptr<AlignmentPass>> passes;
-      std::vector<Recorded> first(members), second(members);
+      std::vector<RecordedSums> first(members), second(members);
       for (std::size_t m = 0; m < members; ++m) {
         const auto stored_begin = m == 0 ? 0 : cuts[m - 1], stored_end = m + 1 < members ? cuts[m] : rows;
         const auto other_begin = columns * m / members, other_end = columns * (m + 1) / members;
@@ -79,12 +50,12 @@ TEST_P(TeamTest, SharedRowsGiveTheSumsOfTheWhole) {
         in_slabs_of(m, [&](const slab::Slab& slab) { passes[m]->pass1(slab); });
         passes[m]->reduce_pass1(first[m]);
       }
-      Recorded::add_up(first);
+      RecordedSums::add_up(first);
       for (std::size_t m = 0; m < members; ++m) {
         in_slabs_of(m, [&](const slab::Slab& slab) { passes[m]->pass2(slab); });
         passes[m]->reduce_pass2(second[m]);
       }
-      if (transposed) Recorded::add_up(second);
+      if (transposed) RecordedSums::add_up(second);
       auto whole = passes[0]->finish();
       for (std::size_t m = 1; m < members; ++m) {
         auto part = passes[m]->finish();

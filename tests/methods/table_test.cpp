@@ -46,6 +46,8 @@ TEST(Table, MakesADatasetBeforeItIsReadAndWithTheSumsOfItsReader) {
       zoo.elements.assign(5, 100);
       std::vector<double> values;
       for (std::size_t cell = 0; cell < zoo.cells(); ++cell) values.push_back(1 + 0.1 * static_cast<double>(cell));
+      zoo.alignment_norms.assign(5, 1);
+      zoo.probes.push_back({1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5)});
       sums = 0;
       zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
         EXPECT_TRUE(made.contains(name)) << method->name << " reads " << name;
@@ -62,6 +64,45 @@ TEST(Table, MakesADatasetBeforeItIsReadAndWithTheSumsOfItsReader) {
     }
     for (const auto& column : method->columns) made.insert(column.name);
   }
+}
+
+TEST(Table, NamesEveryNumberOfAnAdapterOnceAndMakesItOfWhatItsMethodAsksFor) {
+  std::set<std::string_view> names;
+  for (const auto* method : all()) {
+    EXPECT_EQ(method->adapter_columns.empty(), method->of_adapters == nullptr) << method->name;
+    for (const auto& column : method->adapter_columns) {
+      EXPECT_TRUE(names.insert(column.name).second) << column.name;
+      EXPECT_FALSE(column.long_name.empty()) << column.name;
+    }
+    if (method->of_adapters == nullptr) continue;
+    Zoo zoo;
+    zoo.layout = {2, 5, {"q", "q", "q", "q", "q"}};
+    zoo.elements.assign(5, 100);
+    zoo.alignment_norms.assign(5, 1);
+    zoo.probes.push_back({1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5)});
+    const std::vector<double> values(zoo.cells(), 0.5);
+    std::uint32_t sums = 0;
+    zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
+      sums |= method_of(name)->sums;
+      return values;
+    };
+    std::vector<std::vector<double>> columns(method->adapter_columns.size(), std::vector<double>(2, kUndefined));
+    method->of_adapters(zoo, columns);
+    EXPECT_EQ(sums & ~method->sums, 0U) << method->name;
+    for (const auto& column : columns) {
+      for (const double value : column) EXPECT_FALSE(std::isnan(value)) << method->name;
+    }
+  }
+  EXPECT_EQ(adapter_columns(all()).front()->name, "probe_cosine") << "what ranks the adapters where there are probes";
+}
+
+TEST(Table, RanksByProbesWhereThereAreSome) {
+  EXPECT_EQ(default_ranking(kUpdateSums | kProbeSums), "probe_dot");
+  EXPECT_EQ(default_ranking(~std::uint32_t{0}), "probe_dot");
+  EXPECT_EQ(default_ranking(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), "ediem");
+  EXPECT_THAT(rankable(kUpdateSums | kProbeSums), ElementsAre("update_norm", "probe_dot", "probe_cosine",
+                                                              "probe_cosine_max", "probe_coefficient"));
+  EXPECT_THAT(rankable(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), Not(Contains("probe_dot")));
 }
 
 /// Sums of a layer of rank 1, of which those that are not in `sums` are missing.

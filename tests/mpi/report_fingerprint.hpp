@@ -22,6 +22,13 @@ inline std::string report_fingerprint(const report::Report& report) {
     bytes += module.base_digest + module.aligned_digest;
   }
   for (const auto& adapter : report.adapters) bytes += adapter.name + adapter.status + adapter.reason + adapter.sha256;
+  for (const auto& metric : report.of_adapters) {
+    bytes += metric.name;
+    bytes.append(reinterpret_cast<const char*>(metric.values.data()), metric.values.size() * sizeof(double));
+  }
+  for (const auto& probe : report.probes) bytes += probe.name + probe.effect + probe.form + probe.digest;
+  for (const double norm : report.probe_norms) add(norm);
+  for (const double dot : report.probe_dots) add(dot);
   for (const auto action : report.action) bytes += static_cast<char>(action);
   for (const auto present : report.present) bytes += static_cast<char>(present);
   return base::sha256_hex(bytes);

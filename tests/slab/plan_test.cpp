@@ -107,6 +107,54 @@ TEST(Split, ARowLargerThanTheTargetIsASlab) {
   for (const auto& slab : slabs) EXPECT_EQ(slab.rows, 1u);
 }
 
+/// A direction: one tensor, read once.
+ModuleTask single_task(std::uint64_t out, std::uint64_t in, base::DType dtype) {
+  auto task = task_of(out, in, dtype, dtype, 16);
+  task.base = {};
+  task.sweeps = 1;
+  return task;
+}
+
+TEST(Split, ASingleTensorsSlabsAreNoLargerThanAHalfOfAPairs) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 500; ++round) {
+    auto task = single_task(1 + random() % 500, 1 + random() % 300,
+                            random() % 2 == 0 ? base::DType::f64 : base::DType::bf16);
+    task.stored_transposed = random() % 2 == 0;
+    ASSERT_FALSE(task.has_base());
+    const std::uint64_t target = random() % 20000, row = task.bytes() / task.rows();
+    std::uint64_t next = 0;
+    const auto slabs = split(task, target);
+    for (std::size_t k = 0; k < slabs.size(); ++k) {
+      EXPECT_EQ(slabs[k].row_begin, next);
+      ASSERT_GE(slabs[k].rows, 1U);
+      next += slabs[k].rows;
+      if (slabs[k].rows > 1) {
+        EXPECT_LE(slabs[k].rows * row, target / 2);
+      }
+      if (k + 1 < slabs.size()) {
+        EXPECT_GT((slabs[k].rows + 1) * row, target / 2);
+      }
+    }
+    EXPECT_EQ(next, task.rows());
+  }
+  // So of one dtype the rows of a slab are those of the pair's.
+  const auto pair = split(bf16_task(28672, 8192)), single = split(single_task(28672, 8192, base::DType::bf16));
+  ASSERT_EQ(single.size(), pair.size());
+  for (std::size_t k = 0; k < pair.size(); ++k) EXPECT_EQ(single[k].rows, pair[k].rows);
+}
+
+TEST(ModuleTask, AnOperandCostsItsSweepsAndFactorsTheirSides) {
+  auto task = single_task(30, 20, base::DType::f32);
+  EXPECT_EQ(task.bytes(), 30U * 20 * 4);
+  EXPECT_EQ(task.flops(), 2.0 * 30 * 20 * 16);
+  task.aligned = {};
+  task.sweeps = 0;
+  task.probe_columns = 8;
+  EXPECT_EQ(task.bytes(), 0U);
+  EXPECT_EQ(task.flops(), 2.0 * (30 + 20) * 16 * 8);
+}
+
 TEST(Split, NothingHasNoSlabs) {
   EXPECT_TRUE(split(bf16_task(0, 7)).empty());
   EXPECT_EQ(split(bf16_task(7, 0)).size(), 1u);  // rows without bytes

@@ -60,6 +60,15 @@ class SlabStreamTest : public testing::Test {
     return pair;
   }
 
+  /// One tensor: a direction.
+  Pair make_single(const std::string& name, std::uint64_t rows, std::uint64_t columns, DType dtype) const {
+    auto pair = make(name, rows, columns, dtype, dtype);
+    std::filesystem::remove(pair.base.shards[0].path);
+    pair.task.base = {};
+    pair.base_bytes.clear();
+    return pair;
+  }
+
   /// About 7 MB of pair, of odd columns: several slabs of two dtypes.
   Pair make_large() const { return make("large", 301, 3999, DType::bf16, DType::f32); }
 
@@ -104,7 +113,9 @@ int expect_whole_sweep(SlabStream& stream, const Pair& pair) {
     ++slabs;
     EXPECT_EQ(slab.row_begin, next);
     EXPECT_EQ(slab.columns, task.columns());
-    EXPECT_EQ(slab.base_dtype, task.base.dtype);
+    if (task.has_base()) {
+      EXPECT_EQ(slab.base_dtype, task.base.dtype);
+    }
     EXPECT_EQ(slab.aligned_dtype, task.aligned.dtype);
     const auto same = [&](const std::byte* found, DType dtype, const std::vector<std::byte>& expected) {
       const std::uint64_t row = task.columns() * base::element_bytes(dtype);
@@ -113,7 +124,11 @@ int expect_whole_sweep(SlabStream& stream, const Pair& pair) {
       EXPECT_EQ(std::memcmp(found, expected.data() + slab.row_begin * row, slab.rows * row), 0)
           << "slab at row " << slab.row_begin;
     };
-    same(slab.base, slab.base_dtype, pair.base_bytes);
+    if (task.has_base()) {
+      same(slab.base, slab.base_dtype, pair.base_bytes);
+    } else {
+      EXPECT_EQ(slab.base, nullptr);
+    }
     same(slab.aligned, slab.aligned_dtype, pair.aligned_bytes);
     next += slab.rows;
   });
@@ -204,6 +219,86 @@ TEST_F(SlabStreamTest, StreamsOneModuleAfterTheOther) {
       expect_whole_sweep(stream, *pair);
     }
     EXPECT_EQ(bytes_to_read(modules, slots * slab_memory(modules)), stream.counts().total()) << slots << " slots";
+  }
+}
+
+/// Pairs and directions of several sources, one after the other.
+struct Mixture {
+  std::vector<Pair> operands;
+  std::vector<Source> sources;
+  std::vector<StreamedModule> modules;
+
+  explicit Mixture(std::vector<Pair> all) : operands(std::move(all)) {
+    for (std::uint32_t k = 0; k < operands.size(); ++k) {
+      auto& task = operands[k].task;
+      task.source = k;
+      const bool single = !task.has_base();
+      task.sweeps = single ? 1 : 2;
+      sources.push_back({single ? nullptr : &operands[k].base, &operands[k].aligned});
+      modules.push_back({&task, split(task, kTestSlabBytes), task.sweeps});
+    }
+  }
+};
+
+TEST_F(SlabStreamTest, StreamsPairsAndSingleTensorsOfSeveralSources) {
+  for (const auto& order : {std::vector<int>{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {1, 0, 3, 2, 4}, {1, 3}, {1}}) {
+    std::vector<Pair> operands;
+    for (const int which : order) {
+      const auto name = "operand-" + std::to_string(which);
+      if (which == 0) operands.push_back(make(name, 301, 3999, DType::bf16, DType::f32));
+      if (which == 1) operands.push_back(make_single(name, 301, 3999, DType::f64));
+      if (which == 2) operands.push_back(make(name, 11, 3, DType::f16, DType::bf16));
+      if (which == 3) operands.push_back(make_single(name, 7, 13, DType::bf16));
+      if (which == 4) operands.push_back(make_single(name, 1201, 2999, DType::bf16));
+    }
+    const Mixture mixture(std::move(operands));
+    for (const auto mode : {IoMode::automatic, IoMode::direct, IoMode::buffered, IoMode::mmap}) {
+      for (const std::uint64_t slots : {2, 3, 5, 100}) {
+        for (const int readers : {1, 4}) {
+          const auto memory = slots * slab_memory(mixture.modules);
+          SlabStream stream(mixture.sources, mixture.modules, options(mode, memory, readers));
+          for (const auto& operand : mixture.operands) {
+            for (std::uint32_t sweep = 0; sweep < operand.task.sweeps; ++sweep) {
+              SCOPED_TRACE(testing::Message() << operand.task.name << " in sweep " << sweep << ", " << slots << " slots");
+              expect_whole_sweep(stream, operand);
+            }
+          }
+          EXPECT_EQ(bytes_to_read(mixture.modules, memory), stream.counts().total());
+        }
+      }
+    }
+  }
+}
+
+TEST_F(SlabStreamTest, ADirectionIsReadOnceHoweverLittleMemory) {
+  const Mixture mixture({make_single("direction", 1201, 2999, DType::f32)});
+  ASSERT_GE(mixture.modules[0].slabs.size(), 5U);
+  SlabStream stream(mixture.sources, mixture.modules, options(IoMode::buffered, 2 * slab_memory(mixture.modules)));
+  expect_whole_sweep(stream, mixture.operands[0]);
+  EXPECT_EQ(stream.counts().total(), mixture.operands[0].task.bytes());
+  expect_error(ErrorKind::usage, HasSubstr("not enough memory"), [&] {
+    SlabStream(mixture.sources, mixture.modules,
+               options(IoMode::buffered, least_stream_memory(mixture.modules) - 1));
+  });
+}
+
+TEST_F(SlabStreamTest, AFailureIsOfTheSourceItCameFrom) {
+  for (const int broken : {0, 1, 2}) {
+    const Mixture mixture({make("pair", 40, 50, DType::f32, DType::f32), make_single("one", 40, 50, DType::f32),
+                           make_single("two", 40, 50, DType::f32)});
+    const auto& path = mixture.operands[static_cast<std::size_t>(broken)].aligned.shards[0].path;
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+    for (const auto mode : {IoMode::automatic, IoMode::direct, IoMode::buffered, IoMode::mmap}) {
+      SlabStream stream(mixture.sources, mixture.modules, options(mode, kPlenty));
+      int whole = 0;
+      expect_error(ErrorKind::runtime, AllOf(HasSubstr("ends too early"), HasSubstr(path)), [&] {
+        for (const auto& operand : mixture.operands) {
+          for (std::uint32_t sweep = 0; sweep < operand.task.sweeps; ++sweep) stream.for_each([](const Slab&) {});
+          ++whole;
+        }
+      });
+      EXPECT_EQ(whole, broken);
+    }
   }
 }
 

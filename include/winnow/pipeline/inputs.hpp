@@ -38,7 +38,8 @@ struct Inputs {
   std::vector<std::size_t> module_of;         ///< [tasks]: the module, counted from 0
   std::vector<std::size_t> first_task;        ///< [modules]
 
-  /// Of the adapters' files, by path, from before the first byte of them was read. On the coordinator.
+  /// Of the adapters' files and of those of probes that are adapters, by path, from before the first byte of them was
+  /// read. On the coordinator.
   std::map<std::string, base::FileState> adapter_files;
 
   bool has_pair() const { return !aligned.shards.empty(); }

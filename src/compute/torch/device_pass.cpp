@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -139,7 +140,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
       const double f = std::sqrt(*squared_norm_);
       if (f > 0 && !along_) p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f);
       packed_ = pack_statistics(*stack_, groups_, share_, b_, p_, y_);
-      unpack_statistics(packed_, *stack_, statistics_);
+      unpack(statistics_);
     });
     return statistics_;
   }
@@ -150,7 +151,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     bool reduced = false;
     guarded([&] {
       reduced = team.sum_on_device(array_of(*queue_, packed_));
-      if (reduced) unpack_statistics(packed_, *stack_, mine);
+      if (reduced) unpack(mine);
     });
     return reduced;
   }
@@ -208,6 +209,14 @@ class DevicePass final : public AlignmentPass, public PassDevice {
                                fmt::format("{}: {}", queue_->description(), text.substr(0, text.find('\n'))));
       if (text.find("out of memory") == std::string::npos) throw std::move(named);
       throw std::move(named).advice(fmt::format("lower --device-memory (now {} MiB)", memory_ >> 20U));
+    }
+  }
+
+  void unpack(stats::ModuleStatistics& statistics) const {
+    unpack_statistics(packed_, *stack_, statistics);
+    if (!along_) return;
+    for (auto& layer : statistics.layers) {  // nobody asked for them, and P is none
+      for (auto* sums : {&layer.ptp, &layer.ptb, &layer.dtd, &layer.yty}) std::fill(sums->begin(), sums->end(), 0.0);
     }
   }
 

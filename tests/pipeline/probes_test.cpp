@@ -1,0 +1,600 @@
+// Audits with probes, on one rank: values against dense matrices, what is missing or wrong, journals, merges. Any number
+// of ranks: tests/mpi/probes_test.cpp.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+#include "base/expect_error.hpp"
+#include "compute/built_backend.hpp"
+#include "mpi/report_fingerprint.hpp"
+#include "pipeline/probe_family.hpp"
+#include "winnow/checkpoint/catalogue.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/audit.hpp"
+#include "winnow/pipeline/incarnation.hpp"
+#include "winnow/pipeline/merge.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::ErrorKind;
+using probes::Effect;
+using probes::Form;
+using test::expect_error;
+using test::ProbeFamily;
+using test::TinyFamily;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Probes : public ::testing::Test {
+ protected:
+  report::Report run(const AuditOptions& options) {
+    said.clear();
+    return audit(options, *comm::make_self(), base::Log([this](base::LogLevel, std::string_view text) {
+                   said += text;
+                   said += '\n';
+                 }))
+        .report;
+  }
+
+  void expect_refused(const AuditOptions& options, ErrorKind kind, const ::testing::Matcher<std::string>& line) {
+    expect_error(kind, AllOf(line, Not(HasSubstr("\n"))), [&] { run(options); });
+  }
+
+  static double value(const report::Report& report, const char* metric, std::size_t n, std::size_t m) {
+    return report.find_metric(metric)->values[n * report.modules.size() + m];
+  }
+
+  ProbeFamily family;
+  std::string said;
+};
+
+TEST_F(Probes, EqualDenseMatricesWithAndWithoutThePairOnEveryBackend) {
+  for (const auto backend : test::built_backends()) {
+    for (const bool pair : {true, false}) {
+      for (const auto& [directions, adapters] : {std::pair{2, 2}, {1, 0}, {0, 1}, {0, 2}}) {
+        SCOPED_TRACE(testing::Message() << compute::name(backend) << (pair ? " with" : " without") << " a pair, "
+                                        << directions << " directions, " << adapters << " adapters");
+        auto options = family.probe_options(pair, directions, adapters);
+        options.backend = backend;
+        const auto report = run(options);
+        EXPECT_EQ(report.rank_by, "probe_dot");
+        ASSERT_EQ(report.probes.size(), static_cast<std::size_t>(directions + adapters));
+        expect_products(report, family);
+        for (std::size_t n = 0; n < 3; ++n) {
+          double sum = 0, largest = -2;
+          for (int k = 0; k < directions + adapters; ++k) {
+            const bool dense = k < directions;
+            const int which = dense ? k : k - directions;
+            const double cosine = (which == 0 ? 1 : -1) * cosine_with(family, dense, which, static_cast<int>(n));
+            sum += cosine;
+            largest = std::max(largest, cosine);
+          }
+          EXPECT_NEAR(test::of_adapters(report, "probe_cosine").values[n], sum / (directions + adapters), 1e-6);
+          EXPECT_NEAR(test::of_adapters(report, "probe_cosine_max").values[n], largest, 1e-6);
+          for (std::size_t m = 0; m < report.modules.size(); ++m) {
+            const auto update = test::update_of(family.zoo[n], static_cast<int>(m));
+            if (update.empty()) continue;
+            const double norm = std::sqrt(test::inner(update, update));
+            EXPECT_NEAR(value(report, "update_norm", n, m), norm, 1e-6 * norm);
+          }
+        }
+        EXPECT_EQ(report.find_metric("ediem") != nullptr, pair);
+        for (const auto& module : report.modules) EXPECT_EQ(std::isnan(module.alignment_norm), !pair);
+      }
+    }
+  }
+}
+
+TEST_F(Probes, WhatThePairSaysDoesNotDependOnThem) {
+  for (const auto backend : test::built_backends()) {
+    auto plain = family.probe_options(true, 0, 0), with = family.probe_options(true);
+    for (auto* options : {&plain, &with}) {
+      options->backend = backend;
+      options->rank_by = "misalignment";
+      options->element_statistics = true;
+    }
+    const auto expected = run(plain), found = run(with);
+    EXPECT_EQ(found.modules, expected.modules);
+    EXPECT_EQ(found.action, expected.action);
+    for (const auto& metric : expected.metrics) {
+      const auto* same = found.find_metric(metric.name);
+      ASSERT_NE(same, nullptr) << metric.name;
+      for (std::size_t cell = 0; cell < metric.values.size(); ++cell) {
+        const double x = metric.values[cell], y = same->values[cell];
+        EXPECT_TRUE(x == y || (std::isnan(x) && std::isnan(y))) << metric.name << " " << cell;
+      }
+    }
+    EXPECT_EQ(test::of_adapters(found, "alignment_opposition").values,
+              test::of_adapters(expected, "alignment_opposition").values);
+  }
+}
+
+TEST_F(Probes, ScalesOfAdaptersAndProbesAreTheirOwn) {
+  auto options = family.probe_options(false, 1, 1);
+  const auto before = run(options);
+  family.directory.write("zoo-0/adapter_config.json",
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": -6, "target_modules": ["up_proj"]})");
+  family.directory.write("probe-0/adapter_config.json",
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": 1, "target_modules": ["up_proj"]})");
+  const auto after = run(options);
+  const auto modules = after.modules.size(), cells = modules * 3;
+  for (std::size_t m = 0; m < modules; ++m) {
+    EXPECT_NEAR(after.probe_dots[m], -1.5 * before.probe_dots[m], 1e-12);
+    EXPECT_NEAR(after.probe_dots[cells + m], -1.5 * 0.25 * before.probe_dots[cells + m], 1e-12);
+    EXPECT_NEAR(after.probe_norms[modules + m], 0.25 * before.probe_norms[modules + m], 1e-12);
+    EXPECT_NEAR(value(after, "update_norm", 0, m), 1.5 * value(before, "update_norm", 0, m), 1e-12);
+    EXPECT_NEAR(value(after, "probe_cosine", 0, m), -value(before, "probe_cosine", 0, m), 1e-12);
+  }
+}
+
+TEST_F(Probes, AModuleThatADirectionLacksHasNoValueAndIsTold) {
+  for (const bool pair : {true, false}) {
+    family.directions[0].erase(TinyFamily::weight(5));
+    auto options = family.probe_options(pair, 1, 0);
+    const auto report = run(options);
+    if (pair) {
+      expect_products(report, family);
+      EXPECT_TRUE(std::isnan(value(report, "probe_dot", 0, 5)));
+      EXPECT_EQ(report.action[5], report::Action::none);
+      EXPECT_THAT(said, HasSubstr("could not be scored by probe_dot"));
+    } else {
+      EXPECT_EQ(report.modules.size(), 7U);
+      EXPECT_EQ(report.adapters[0].modules_not_judged, 1U);
+      EXPECT_THAT(report.adapters[0].not_judged, HasSubstr(TinyFamily::module(5)));
+    }
+    EXPECT_NEAR(test::of_adapters(report, "probe_cosine").values[0], cosine_with(family, true, 0, 0), 1e-6);
+  }
+}
+
+TEST_F(Probes, ADirectionOfAnotherShapeIsRefusedNamingTheTensor) {
+  family.directions[1][TinyFamily::weight(5)] = test::Matrix::random(10, 12, 1);
+  for (const bool pair : {true, false}) {
+    expect_refused(family.probe_options(pair), ErrorKind::invalid_input,
+                   AllOf(HasSubstr("shape"), HasSubstr(TinyFamily::weight(5)), HasSubstr("direction-1"),
+                         HasSubstr("[12, 10]"), HasSubstr("[10, 12]")));
+  }
+}
+
+TEST_F(Probes, AValueOfADirectionThatCannotBeComputedWithTakesThatModuleOnly) {
+  for (const float bad : {std::nanf(""), INFINITY, 1e30F}) {
+    family.directions[0][TinyFamily::weight(2)].values[17] = bad;
+    for (const bool pair : {true, false}) {
+      const auto report = run(family.probe_options(pair, 1, 0));
+      EXPECT_TRUE(std::isnan(report.probe_norms[2]));
+      EXPECT_TRUE(std::isnan(value(report, "probe_dot", 0, 2)));
+      EXPECT_TRUE(std::isfinite(value(report, "probe_dot", 0, 3)));
+      EXPECT_TRUE(std::isfinite(value(report, "update_norm", 0, 2)));
+      EXPECT_EQ(report.action[2], report::Action::none);
+      EXPECT_THAT(said, AllOf(HasSubstr("cannot be computed with"), HasSubstr("direction-0/model.safetensors"),
+                              HasSubstr(TinyFamily::weight(2) + ", row 1, column 7")));
+      EXPECT_EQ(report.modules[2].flags, 0U) << "nothing is wrong with the weights";
+    }
+  }
+}
+
+TEST_F(Probes, WhatIsNoProbeIsRefusedInOneLine) {
+  const auto options = family.probe_options(true, 1, 1);
+  fs::create_directories(family.directory / "empty");
+  family.directory.write("file", "no directory");
+  for (const auto form : {Form::direction, Form::adapter}) {
+    for (const char* name : {"nowhere", "empty", "file"}) {
+      auto wrong = options;
+      wrong.probes.push_back({Effect::harmful, form, family.directory / name});
+      SCOPED_TRACE(testing::Message() << probes::name(form) << " " << name);
+      try {
+        run(wrong);
+        ADD_FAILURE() << "nothing thrown";
+      } catch (const Error& error) {
+        EXPECT_EQ(static_cast<int>(error.kind()), 3) << error.what();
+        EXPECT_THAT(error.what(), AllOf(HasSubstr(family.directory / name), Not(HasSubstr("\n"))));
+      }
+    }
+  }
+  auto crossed = options;
+  crossed.probes[0].form = Form::adapter;  // a checkpoint is no adapter
+  expect_refused(crossed, ErrorKind::invalid_input, HasSubstr("direction-0"));
+}
+
+TEST_F(Probes, ADirectionOfIntegersIsRefused) {
+  auto options = family.probe_options(true, 1, 0);
+  checkpoint::SafetensorsWriter writer(
+      options.probes[0].path + "/model.safetensors",
+      {{TinyFamily::weight(4), base::DType::i32, {TinyFamily::kOut, TinyFamily::kIn}}});
+  const std::vector<std::int32_t> values(TinyFamily::kOut * TinyFamily::kIn, 1);
+  writer.append(std::as_bytes(std::span(values)));
+  writer.commit();
+  expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("I32"), HasSubstr(TinyFamily::weight(4))));
+}
+
+TEST_F(Probes, TheSameProbeTwiceIsRefused) {
+  for (const bool direction : {true, false}) {
+    auto options = family.probe_options(true, direction ? 1 : 0, direction ? 0 : 1);
+    options.probes.push_back(options.probes[0]);
+    options.probes[1].effect = Effect::safe;
+    options.probes[1].path += "/.";
+    expect_refused(options, ErrorKind::usage, HasSubstr("a probe is given twice"));
+  }
+}
+
+TEST_F(Probes, AProbeThatWouldBeQuarantinedIsRefused) {
+  auto options = family.probe_options(true, 0, 1);
+  family.directory.write(
+      "probe-0/adapter_config.json",
+      R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj"], "use_dora": true})");
+  for (const bool pair : {true, false}) {
+    if (!pair) options.base = options.aligned = "";
+    expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("probe"), HasSubstr("probe-0")));
+  }
+  options = family.probe_options(false, 0, 1);
+  auto broken = family.probe_adapters[0];
+  broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
+  family.write_adapter("probe-0", broken);
+  expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("a probe cannot be used"), HasSubstr("probe-0")));
+}
+
+TEST_F(Probes, AnAdapterThatSharesNothingWithAnyProbeIsNeverZero) {
+  test::Tensors elsewhere;
+  for (const char* factor : {"lora_A", "lora_B"}) {
+    elsewhere["base_model.model.model.layers.0.mlp.down_proj." + std::string(factor) + ".weight"] =
+        factor[5] == 'A' ? test::Matrix::random(2, 12, 1) : test::Matrix::random(10, 2, 2);
+  }
+  for (const auto& [directions, adapters] : {std::pair{1, 0}, {0, 1}, {1, 1}}) {
+    auto options = family.probe_options(false, directions, adapters);
+    options.adapters.push_back(family.write_adapter("elsewhere", elsewhere));
+    const auto report = run(options);
+    ASSERT_EQ(report.adapters.size(), 4U);
+    EXPECT_EQ(report.adapters[3].status, "quarantined") << report.adapters[3].reason;
+    EXPECT_TRUE(std::isnan(test::of_adapters(report, "probe_cosine").values[3]));
+    EXPECT_THAT(said, HasSubstr("elsewhere"));
+    options.adapters = {options.adapters.back()};
+    expect_error(ErrorKind::invalid_input, HasSubstr("no adapter could be scored"), [&] { run(options); });
+  }
+  // With a pair that has all of it the pair's numbers remain.
+  for (int layer = 1; layer < TinyFamily::kLayers; ++layer) {
+    for (const char* factor : {"lora_A", "lora_B"}) family.probe_adapters[0].erase(TinyFamily::key(layer, factor));
+  }
+  for (const char* factor : {"lora_A", "lora_B"}) family.zoo[0].erase(TinyFamily::key(0, factor));
+  const auto report = run(family.probe_options(true, 0, 1));
+  EXPECT_EQ(report.adapters[0].status, "ok");
+  for (const char* name : {"probe_cosine", "probe_cosine_max", "probe_coefficient"}) {
+    EXPECT_TRUE(std::isnan(test::of_adapters(report, name).values[0])) << name;
+    EXPECT_FALSE(std::isnan(test::of_adapters(report, name).values[1])) << name;
+  }
+  EXPECT_TRUE(std::isfinite(value(report, "ediem", 0, 1)));
+  EXPECT_THAT(said, HasSubstr("could not be scored by probe_dot"));
+}
+
+TEST_F(Probes, AnAdapterWithoutAnUpdateHasNoCosine) {
+  for (auto& [name, matrix] : family.zoo[0]) {
+    if (name.find("lora_B") != std::string::npos) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
+  }
+  const auto report = run(family.probe_options(false));
+  expect_products(report, family);
+  EXPECT_EQ(test::of_adapters(report, "probe_cosine").values[0], 0);
+  EXPECT_EQ(value(report, "probe_dot", 0, 0), 0);
+}
+
+TEST_F(Probes, OptionsThatNeedWhatIsNotGivenAreRefused) {
+  auto options = family.probe_options(false, 1, 0);
+  options.rank_by = "ediem";
+  expect_refused(options, ErrorKind::usage, AllOf(HasSubstr("needs both checkpoints"), HasSubstr("--base")));
+  options.rank_by = "";
+  options.element_statistics = true;
+  expect_refused(options, ErrorKind::usage, AllOf(HasSubstr("--element-stats"), HasSubstr("--base")));
+  options = family.probe_options(true, 0, 0);
+  options.rank_by = "probe_dot";
+  expect_refused(options, ErrorKind::usage, AllOf(HasSubstr("needs a probe"), HasSubstr("--direction harmful=DIR")));
+  options = family.probe_options(true, 1, 0);
+  options.aligned = "";
+  expect_refused(options, ErrorKind::usage, HasSubstr("--aligned is missing"));
+  options = family.probe_options(false, 0, 0);
+  expect_refused(options, ErrorKind::usage, HasSubstr("nothing to compare the adapters with"));
+}
+
+TEST_F(Probes, TransposedWeightsOfADirectionAreKnownByTheirShape) {
+  const auto expected = run(family.probe_options(false, 2, 0));
+  for (auto* tensors : {&family.directions[0], &family.directions[1], &family.base, &family.aligned}) {
+    for (auto& [name, matrix] : *tensors) {
+      test::Matrix turned{matrix.columns, matrix.rows, std::vector<float>(matrix.values.size())};
+      for (std::uint64_t r = 0; r < matrix.rows; ++r) {
+        for (std::uint64_t c = 0; c < matrix.columns; ++c) {
+          turned.values[c * matrix.rows + r] = matrix.values[r * matrix.columns + c];
+        }
+      }
+      matrix = std::move(turned);
+    }
+  }
+  for (const bool pair : {false, true}) {
+    auto options = family.probe_options(pair, 2, pair ? 1 : 0);
+    for (const char* name : {"zoo-0", "zoo-1", "zoo-2", "probe-0"}) {
+      if (!fs::exists(family.directory / name)) continue;
+      family.directory.write(std::string(name) + "/adapter_config.json",
+                             R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj"],
+                                 "fan_in_fan_out": true})");
+    }
+    const auto found = run(options);
+    for (std::size_t k = 0; k < expected.probe_dots.size(); ++k) {
+      if (std::isnan(expected.probe_dots[k])) continue;
+      EXPECT_NEAR(found.probe_dots[k], expected.probe_dots[k], 1e-6) << k;
+    }
+  }
+}
+
+TEST_F(Probes, ATiedHeadIsMeasuredOnTheEmbedding) {
+  test::Tensors direction, adapter;
+  direction["model.embed_tokens.weight"] = test::Matrix::random(40, 10, 1);
+  adapter["base_model.model.lm_head.lora_A.weight"] = test::Matrix::random(2, 10, 2);
+  adapter["base_model.model.lm_head.lora_B.weight"] = test::Matrix::random(40, 2, 3);
+  AuditOptions options;
+  options.threads = 1;
+  options.probes = {{Effect::harmful, Form::direction, family.write_direction("tied", direction)}};
+  options.adapters = {family.write_adapter("head", adapter)};
+  family.directory.write("head/adapter_config.json",
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["lm_head"]})");
+  family.directory.write("tied/config.json", R"({"model_type": "llama", "tie_word_embeddings": true})");
+  const auto report = run(options);
+  ASSERT_EQ(report.modules.size(), 1U);
+  EXPECT_TRUE(std::isfinite(report.probe_dots[0]));
+  EXPECT_NE(report.probe_dots[0], 0);
+  family.directory.write("tied/config.json", R"({"model_type": "llama", "tie_word_embeddings": false})");
+  expect_error(ErrorKind::invalid_input, HasSubstr("no adapter could be scored"), [&] { run(options); });
+}
+
+TEST_F(Probes, AProbeThatCannotBeReadEndsTheRun) {
+  class Failing final : public slab::Reader {
+   public:
+    explicit Failing(std::string what) : what_(std::move(what)) {}
+    void read(const std::string& path, std::uint64_t offset, std::span<std::byte> to, std::string_view tensor) override {
+      if (path.find(what_) != std::string::npos) {
+        throw Error(ErrorKind::runtime, "cannot read file").os_error(EIO).file(path);
+      }
+      inner_->read(path, offset, to, tensor);
+    }
+
+   private:
+    std::string what_;
+    std::unique_ptr<slab::Reader> inner_ = slab::make_reader(slab::IoMode::buffered);
+  };
+  for (const char* name : {"direction-1", "probe-0"}) {
+    auto options = family.probe_options(true);
+    options.make_reader = [=] { return std::make_unique<Failing>(name); };
+    options.journal = family.directory / (std::string("journal-") + name);
+    try {
+      run(options);
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(name));
+      EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(ErrorKind::runtime)) << error.what();
+    }
+    options.make_reader = {};  // and once it can
+    options = family.probe_options(true);
+    options.journal = family.directory / (std::string("journal-") + name);
+    options.resume = true;
+    EXPECT_EQ(test::report_fingerprint(run(options)), test::report_fingerprint(run(family.probe_options(true))));
+  }
+}
+
+TEST_F(Probes, OneThatChangesMeanwhileEndsTheRun) {
+  for (const int which : {0, 2}) {
+    auto options = family.probe_options(false);
+    const auto file = options.probes[static_cast<std::size_t>(which)].path +
+                      (which == 0 ? "/model.safetensors" : "/adapter_model.safetensors");
+    options.progress = [&](const Progress& progress) {
+      if (progress.modules_done != 1) return;
+      auto other = which == 0 ? family.directions[1] : TinyFamily::adapter(77);
+      test::write_tensors(file, other);
+      fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(5));
+    };
+    expect_error(ErrorKind::runtime, AllOf(HasSubstr("file was changed while it was read"), HasSubstr(file)),
+                 [&] { run(options); });
+  }
+}
+
+// Values of the factors that would decide on the last bit must not come from whichever rank's scores come first.
+TEST_F(Probes, TheOrderInWhichModulesWereScoredDoesNotMatter) {
+  for (const auto backend : test::built_backends()) {
+    auto options = family.probe_options(false);
+    options.backend = backend;
+    const auto whole = test::report_fingerprint(run(options));
+    for (const std::uint64_t after : {1, 3, 9, 20}) {
+      auto interrupted = options;
+      interrupted.journal = family.directory / (std::string(compute::name(backend)) + std::to_string(after));
+      interrupted.progress = [=](const Progress& progress) {
+        if (progress.modules_done == after) throw Error(ErrorKind::runtime, "on purpose");
+      };
+      expect_error(ErrorKind::runtime, HasSubstr("on purpose"), [&] { run(interrupted); });
+      interrupted.progress = {};
+      interrupted.resume = true;
+      EXPECT_EQ(test::report_fingerprint(run(interrupted)), whole) << compute::name(backend) << ", " << after;
+    }
+  }
+}
+
+class ResumeWithProbes : public Probes {
+ protected:
+  ResumeWithProbes() : options(family.probe_options(true)) {
+    options.journal = family.directory / "journal";
+    whole = [this] {
+      auto plain = options;
+      plain.journal.clear();
+      return test::report_fingerprint(run(plain));
+    }();
+    // Modules in order, each with its pair, two directions and the adapters: three of the first module are scored.
+    options.progress = [](const Progress& progress) {
+      if (progress.modules_done == 7) throw Error(ErrorKind::runtime, "on purpose");
+    };
+    expect_error(ErrorKind::runtime, HasSubstr("on purpose"), [&] { run(options); });
+    options.progress = {};
+    options.resume = true;
+  }
+
+  /// Flips the lowest bit of an element of direction-0 and tells the file's clock.
+  void flip(int layer, std::size_t element = 60) {
+    auto& value = family.directions[0][TinyFamily::weight(layer)].values[element];
+    value = std::nextafterf(value, 1.0F);
+    family.write_direction("direction-0", family.directions[0]);
+    const auto file = options.probes[0].path + "/model.safetensors";
+    fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
+  }
+
+  AuditOptions options;
+  std::string whole;
+};
+
+TEST_F(ResumeWithProbes, DoesWhatIsLeftAndGivesTheSameReport) {
+  std::uint64_t computed = 0;
+  options.progress = [&](const Progress& progress) { computed = progress.modules_done; };
+  EXPECT_EQ(test::report_fingerprint(run(options)), whole);
+  EXPECT_EQ(computed, 4U * 8 - 7);
+}
+
+TEST_F(ResumeWithProbes, OfAFinishedRunReadsNoWeights) {
+  run(options);
+  options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+  EXPECT_EQ(test::report_fingerprint(run(options)), whole);
+}
+
+TEST_F(ResumeWithProbes, ATouchedDirectionIsReadAgainAndGoesOn) {
+  const auto file = options.probes[0].path + "/model.safetensors";
+  fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
+  EXPECT_EQ(test::report_fingerprint(run(options)), whole);
+  EXPECT_THAT(said, HasSubstr("2 weights that have been scored are read again"));
+}
+
+TEST_F(ResumeWithProbes, OneBitOfADirectionThatWasScoredIsRefusedNamingTheTensor) {
+  flip(0);
+  expect_refused(options, ErrorKind::invalid_input,
+                 AllOf(HasSubstr("the journal is of other weights"), HasSubstr("direction-0/model.safetensors"),
+                       HasSubstr(TinyFamily::weight(0))));
+}
+
+TEST_F(ResumeWithProbes, OneBitOfADirectionThatWasNotScoredGoesOn) {
+  flip(6);
+  const auto resumed = test::report_fingerprint(run(options));
+  auto plain = options;
+  plain.journal.clear();
+  plain.resume = false;
+  EXPECT_EQ(resumed, test::report_fingerprint(run(plain)));
+}
+
+TEST_F(ResumeWithProbes, AnotherDirectionOfTheSameHeaderIsRefusedNamingTheTensor) {
+  family.write_direction("direction-0", family.directions[1]);
+  const auto file = options.probes[0].path + "/model.safetensors";
+  fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
+  expect_refused(options, ErrorKind::invalid_input,
+                 AllOf(HasSubstr("the journal is of other weights"), HasSubstr(TinyFamily::weight(0))));
+}
+
+TEST_F(ResumeWithProbes, OtherProbesAreRefusedSayingWhatDiffers) {
+  const auto refused = [&](const AuditOptions& other, const char* line) {
+    expect_refused(other, ErrorKind::usage, AllOf(HasSubstr("of other inputs or options"), HasSubstr(line)));
+  };
+  auto other = options;
+  other.probes[0].effect = Effect::safe;
+  refused(other, "effect: harmful then, safe now");
+  other = options;
+  other.probes.pop_back();
+  refused(other, "probes: 4 then, 3 now");
+  other = options;
+  std::swap(other.probes[0], other.probes[1]);
+  refused(other, "probes");
+  family.write_adapter("probe-0", TinyFamily::adapter(33));
+  refused(options, "probes probe-0 digest: ");
+  family.write_adapter("probe-0", family.probe_adapters[0]);
+  family.directory.write("probe-0/adapter_config.json",
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": 5, "target_modules": ["up_proj"]})");
+  refused(options, "probes probe-0 layers: ");
+}
+
+class MergeWithProbes : public Probes {
+ protected:
+  MergeWithProbes() : options(family.probe_options(true)) {
+    options.backend = compute::Backend::reference;  // a layer's bits do not depend on those beside it
+  }
+  report::Report part(const AuditOptions& whole, std::size_t begin, std::size_t end) {
+    auto these = whole;
+    these.adapters = {whole.adapters.begin() + static_cast<std::ptrdiff_t>(begin),
+                      whole.adapters.begin() + static_cast<std::ptrdiff_t>(end)};
+    auto report = run(these);
+    return report;
+  }
+  AuditOptions options;
+};
+
+TEST_F(MergeWithProbes, TwoSlicesAreTheWholeBitForBit) {
+  for (const bool pair : {true, false}) {
+    if (!pair) options.base = options.aligned = "";
+    // The first slice knows nothing of module 6.
+    std::swap(options.adapters[0], options.adapters[1]);
+    std::swap(family.zoo[0], family.zoo[1]);
+    const auto whole = run(options);
+    const auto merged = merge_reports({{"a.h5", part(options, 0, 1)}, {"b.h5", part(options, 1, 3)}}, {});
+    EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
+    EXPECT_EQ(merged.rank_by, whole.rank_by);
+    EXPECT_EQ(merged.probes.size(), 4U);
+  }
+}
+
+TEST_F(MergeWithProbes, ThroughFilesTheyAreToo) {
+  options.base = options.aligned = "";
+  const auto whole = run(options);
+  auto first = options, second = options;
+  first.adapters.resize(1);
+  second.adapters.erase(second.adapters.begin());
+  first.report = family.directory / "a.h5";
+  second.report = family.directory / "b.h5";
+  run(first);
+  run(second);
+  const auto merged = merge_report_files({first.report, second.report}, family.directory / "c.h5", {}, {});
+  EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
+  EXPECT_EQ(test::report_fingerprint(report::read_hdf5(family.directory / "c.h5")), test::report_fingerprint(whole));
+}
+
+TEST_F(MergeWithProbes, PartsWithOtherProbesAreRefused) {
+  const auto one = part(options, 0, 1);
+  const auto refused = [&](const AuditOptions& other, const char* line) {
+    const auto two = part(other, 1, 3);
+    expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("not parts of one audit: b.h5"), HasSubstr(line)),
+                 [&] { merge_reports({{"a.h5", one}, {"b.h5", two}}, {}); });
+  };
+  auto other = options;
+  other.probes[0].effect = Effect::safe;
+  refused(other, "found safe direction");
+  other = options;
+  other.probes.pop_back();
+  refused(other, "found none");
+  other = options;
+  std::swap(other.probes[0], other.probes[2]);
+  refused(other, "probe 1");
+  other = options;
+  other.probes.clear();
+  other.rank_by = "probe_dot";
+  other.rank_by = "ediem";
+  refused(other, "found none");
+}
+
+// The digest of a direction is that of its headers and of a sample.
+TEST_F(MergeWithProbes, PartsOfOneBitOfAnotherDirectionAreRefusedWhereItShows) {
+  const auto one = part(options, 0, 1);
+  family.directions[0][TinyFamily::weight(2)].values[0] *= 2;
+  family.write_direction("direction-0", family.directions[0]);
+  auto two = part(options, 1, 3);
+  for (std::size_t k = 0; k < two.probes.size(); ++k) two.probes[k].digest = one.probes[k].digest;
+  expect_error(ErrorKind::invalid_input,
+               AllOf(HasSubstr("b.h5"), HasSubstr(TinyFamily::module(2)), HasSubstr("direction-0")),
+               [&] { merge_reports({{"a.h5", one}, {"b.h5", two}}, {}); });
+}
+
+}  // namespace
+}  // namespace winnow::pipeline
