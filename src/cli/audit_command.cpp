@@ -54,8 +54,9 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
     print_result(report::render_table(result.report));
     for (const auto& adapter : result.repaired) {
       if (adapter.written) {
-        print_result(
-            fmt::format("repaired: {} ({} modules kept, {} pruned)\n", adapter.path, adapter.kept, adapter.pruned));
+        print_result(fmt::format("repaired: {} ({} modules {}, {} {})\n", adapter.path, adapter.kept,
+                                 options.probe_repair ? "as they were" : "kept", adapter.pruned,
+                                 options.probe_repair ? "repaired" : "pruned"));
       } else {
         print_result(fmt::format("repaired: {}: every module is pruned, no adapter written\n", adapter.name));
       }

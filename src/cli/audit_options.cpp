@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "probe_repair_options.hpp"
 #include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
 
@@ -20,9 +21,24 @@ std::optional<adapter::Repair> parse_repair(const std::string& text) {
   if (text == "drop") return adapter::Repair::drop;
   if (text == "zero") return adapter::Repair::zero;
   if (text == "project") {
-    throw Error(ErrorKind::usage, "--repair project is not available in this version").expected("none, drop or zero");
+    throw Error(ErrorKind::usage, "--repair project is not available in this version").expected("none, drop, zero, deflect or subtract");
   }
-  throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text)).expected("none, drop or zero");
+  throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text)).expected("none, drop, zero, deflect or subtract");
+}
+
+/// Of a dense direction the leading singular vectors are not at hand: jobs/probe.sh --rank writes them as an adapter.
+/// A safe probe compares, and is to stay in.
+std::vector<probes::Source> adapters_among(const std::vector<probes::Source>& all) {
+  std::vector<probes::Source> adapters;
+  for (const auto& probe : all) {
+    if (probe.form == probes::Form::adapter && probe.effect == probes::Effect::harmful) adapters.push_back(probe);
+  }
+  if (adapters.empty()) {
+    throw Error(ErrorKind::usage, "this repair needs a probe that is an adapter")
+        .expected("--probe harmful=DIR")
+        .advice("jobs/probe.sh --rank 4 writes a direction as one");
+  }
+  return adapters;
 }
 
 int parse_team(const std::string& text) {
@@ -100,7 +116,9 @@ void add_audit_options(po::options_description& options) {
 void add_output_options(po::options_description& options) {
   options.add_options()                                                                               //
       ("report", text_value("FILE.h5"), "HDF5 report to write")                                       //
-      ("repair", text_value("HOW", "none"), "write pruned adapters: none, drop or zero")              //
+      ("repair", text_value("HOW", "none"),
+       "write adapters: drop or zero, without what is selected; deflect or subtract, without what runs along the "
+       "probes that are adapters")  //
       ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                       //
       ("journal", text_value("DIR"), "note finished modules there, for --resume")                     //
       ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")  //
@@ -109,6 +127,7 @@ void add_output_options(po::options_description& options) {
       ("slice", po::bool_switch(),
        "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
+  add_probe_repair_options(options);
 }
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
@@ -161,9 +180,15 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   if (options.device == compute::Device::cuda) options.make_copying_reader();  // refuses --io mmap
   options.team = parse_team(values["team"].as<std::string>());
   options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
-  options.repair = parse_repair(values["repair"].as<std::string>());
+  const auto& how = values["repair"].as<std::string>();
+  if (const auto kind = probe_repair_kind(how)) {
+    options.probe_repair = probe_repair(values, *kind, adapters_among(options.probes));
+  } else {
+    refuse_with(values, how, {"side", "directions", "lambda"}, "deflect or subtract");
+    options.repair = parse_repair(how);
+  }
   if (options.repair && !select && options.policy.kind == select::Policy::Kind::none) {
-    throw Error(ErrorKind::usage, fmt::format("--repair {} needs to know what to prune", values["repair"].as<std::string>()))
+    throw Error(ErrorKind::usage, fmt::format("--repair {} needs to know what to prune", how))
         .advice(fmt::format("add --select {}", select::kPolicyForms));
   }
   options.repaired_dir = given(values, "repaired-dir").value_or("");

@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
-#include <charconv>
-#include <initializer_list>
+#include <utility>
 
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "probe_repair_options.hpp"
 #include "winnow/adapter/adapter_writer.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/same_file.hpp"
@@ -39,62 +39,24 @@ CommandLine command_line() {
        "drop: remove A and B; zero: B = 0, keep shapes; deflect: take out the probes' leading directions; subtract: "
        "take out the probes")  //
       ("probe", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
-       "PEFT adapter of known effect on the same model, for deflect and subtract; may be repeated")  //
-      ("side", text_value("SIDE"),
-       "deflect: block (default) takes out U U^T dW V V^T, left U U^T dW, right dW V V^T; left and right keep "
-       "the rank")                                                                                          //
-      ("directions", count_value(), "deflect: leading singular vectors of each probe, 1 to 64; default 4")  //
-      ("lambda", text_value("X"), "deflect, subtract: how much of it is taken out, above 0 to 100; default 1");
+       "PEFT adapter of known effect on the same model, for deflect and subtract; may be repeated");
+  add_probe_repair_options(line.options);
   add_common_options(line.options);
   return line;
-}
-
-/// Options that mean something to other repairs only. Nothing is ignored in silence.
-void refuse_with(const po::variables_map& values, const std::string& repair, std::initializer_list<const char*> options,
-                 const char* where) {
-  for (const auto* option : options) {
-    if (values.count(option) == 0) continue;
-    throw Error(ErrorKind::usage, fmt::format("--{} says nothing with --repair {}", option, repair))
-        .expected(fmt::format("it with --repair {}", where))
-        .advice("leave it out");
-  }
-}
-
-double parse_lambda(const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc() && end == text.data() + text.size()) return value;
-  throw Error(ErrorKind::usage, fmt::format("--lambda {} is not a number", text))
-      .expected(fmt::format("a number above 0, at most {:g}", repair::kMostStrength));
-}
-
-pipeline::ProbeRepair probe_repair(const po::variables_map& values, pipeline::ProbeRepair::Kind kind) {
-  pipeline::ProbeRepair repair;
-  repair.kind = kind;
-  if (values.count("probe") != 0) {
-    for (const auto& text : values["probe"].as<std::vector<std::string>>()) {
-      repair.probes.push_back(probes::parse_source(text, probes::Form::adapter, "--probe"));
-    }
-  }
-  if (const auto side = given(values, "side")) {
-    const auto parsed = repair::parse_side(*side);
-    if (!parsed)
-      throw Error(ErrorKind::usage, fmt::format("unknown --side {}", *side)).expected("block, left or right");
-    repair.side = *parsed;
-  }
-  if (values.count("directions") != 0) repair.directions = count(values, "directions");
-  if (const auto lambda = given(values, "lambda")) repair.lambda = parse_lambda(*lambda);
-  pipeline::check(repair);
-  return repair;
 }
 
 void prune_by_probes(const po::variables_map& values, pipeline::ProbeRepair::Kind kind, const base::Log& log) {
   const auto how = values["repair"].as<std::string>();
   refuse_with(values, how, {"report", "select", "rank-by"}, "drop or zero");
-  if (kind == pipeline::ProbeRepair::Kind::subtract) refuse_with(values, how, {"side", "directions"}, "deflect");
   const auto source = required(values, "prune", "adapter");
   const auto output = required(values, "prune", "output");
-  const auto repair = probe_repair(values, kind);
+  std::vector<probes::Source> sources;
+  if (values.count("probe") != 0) {
+    for (const auto& text : values["probe"].as<std::vector<std::string>>()) {
+      sources.push_back(probes::parse_source(text, probes::Form::adapter, "--probe"));
+    }
+  }
+  const auto repair = probe_repair(values, kind, std::move(sources));
   base::require_not_an_input(output, source, "--output");
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
   const auto written = pipeline::repair_by_probes(source, output, repair, log);
@@ -135,8 +97,7 @@ void prune(const po::variables_map& values, const base::Log& log) {
   const auto how = values["repair"].as<std::string>();
   if (how == "drop") return prune_by_report(values, adapter::Repair::drop, log);
   if (how == "zero") return prune_by_report(values, adapter::Repair::zero, log);
-  if (how == "deflect") return prune_by_probes(values, pipeline::ProbeRepair::Kind::deflect, log);
-  if (how == "subtract") return prune_by_probes(values, pipeline::ProbeRepair::Kind::subtract, log);
+  if (const auto kind = probe_repair_kind(how)) return prune_by_probes(values, *kind, log);
   throw Error(ErrorKind::usage, how == "project" ? "--repair project is not available in this version"
                                                  : fmt::format("unknown --repair {}", how))
       .expected("drop, zero, deflect or subtract");

@@ -47,6 +47,11 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
   return all;
 }
 
+std::string name_of_repair(const AuditOptions& options) {
+  if (options.probe_repair) return options.probe_repair->kind == ProbeRepair::Kind::deflect ? "deflect" : "subtract";
+  return !options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero";
+}
+
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
                const comm::Communicator& world, const Journal& journal, int team_members,
@@ -68,7 +73,7 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   }
   facts["seed"] = static_cast<std::int64_t>(options.seed);
   facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
-  facts["repair"] = std::string(!options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero");
+  facts["repair"] = name_of_repair(options);
   if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
 }
@@ -160,7 +165,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     if (!options.slice) require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
-  if (options.repair) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);
+  if (options.repairs()) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);
   return result;
 }
 

@@ -88,7 +88,7 @@ void check_destinations(const AuditOptions& options) {
 }
 
 void check_repaired_adapters(const Inputs& inputs, const AuditOptions& options) {
-  if (!options.repair) return;
+  if (!options.repairs()) return;
   const auto directories = repaired_directories(inputs.adapters, options.repaired_dir);
   std::vector<std::string> replaced;
   for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {

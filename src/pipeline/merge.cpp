@@ -340,7 +340,7 @@ AuditOptions options_of(const report::Report& report) {
   options.population = metrics::parse_population(report.population);
   options.element_statistics = report.find_metric("projected_q25") != nullptr;
   const auto repair = text_of(report, "repair");
-  if (repair != "none" && repair != "nothing") options.repair = adapter::Repair::drop;
+  if (repair == "drop" || repair == "zero") options.repair = adapter::Repair::drop;
   return options;
 }
 

@@ -89,10 +89,10 @@ void validate(const AuditOptions& options) {
   if (options.device_memory != 0 && options.device == compute::Device::cpu) {
     throw Error(ErrorKind::usage, "--device-memory is for GPUs").advice("leave out --device cpu");
   }
-  if (options.repair && options.repaired_dir.empty()) {
+  if (options.repairs() && options.repaired_dir.empty()) {
     throw Error(ErrorKind::usage, "--repair needs a place to write to").advice("add --repaired-dir DIR");
   }
-  if (!options.repair && !options.repaired_dir.empty()) {
+  if (!options.repairs() && !options.repaired_dir.empty()) {
     throw Error(ErrorKind::usage, "--repaired-dir without --repair").advice("add --repair drop or --repair zero");
   }
 }

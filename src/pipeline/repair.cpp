@@ -41,6 +41,13 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
   const auto bytes = comm::from_coordinator(world, [&] { return serialise_orders(report, inputs); });
   const auto paths = repaired_directories(inputs.adapters, options.repaired_dir);
   base::ByteWriter done;
+  const auto note = [&](std::size_t n, bool written, std::size_t kept, std::size_t changed) {
+    done.put<std::uint64_t>(n);
+    done.put(paths[n]);
+    done.put(written);
+    done.put<std::uint64_t>(kept);
+    done.put<std::uint64_t>(changed);
+  };
   comm::run_together(world, [&] {
     base::ByteReader in(bytes);
     for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
@@ -52,15 +59,16 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       world.keep_alive();
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
+      if (options.probe_repair) {
+        const auto written = repair_by_probes(source.path, path, *options.probe_repair, log);
+        note(n, true, written.kept, written.replaced);
+        continue;
+      }
       const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair);
       if (!written.written) {
         log.warn(fmt::format("{}: all of its modules are pruned, so no adapter is written", source.path));
       }
-      done.put<std::uint64_t>(n);
-      done.put(path);
-      done.put(written.written);
-      done.put<std::uint64_t>(written.kept);
-      done.put<std::uint64_t>(written.pruned);
+      note(n, written.written, written.kept, written.pruned);
     }
   });
   std::vector<RepairedAdapter> all(world.is_coordinator() ? inputs.adapters.size() : 0);

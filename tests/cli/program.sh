@@ -538,7 +538,7 @@ documents() {
   local -A promised=(
     [audit]="--direction --probe --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
-      --fail-on-findings --slice --journal --resume"
+      --fail-on-findings --slice --journal --resume --side --directions --lambda"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --side --directions --lambda"
     [merge]="--report --part"
     [report]="--html --csv --json --truth --worst --adapters --width"

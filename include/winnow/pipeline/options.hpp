@@ -16,6 +16,7 @@
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/population_metrics.hpp"
+#include "winnow/pipeline/repair_by_probes.hpp"
 #include "winnow/probes/source.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/select/selection.hpp"
@@ -34,6 +35,7 @@ struct Progress {
 
 struct AuditOptions {
   bool has_pair() const { return !base.empty() || !aligned.empty(); }
+  bool repairs() const { return repair || probe_repair; }
 
   std::string base, aligned;          ///< checkpoint directories; both empty with probes alone
   std::vector<probes::Source> probes;  ///< what adapters are compared with
@@ -51,8 +53,9 @@ struct AuditOptions {
   adapter::AdapterOptions adapter;
 
   std::string report;                     ///< HDF5 file to write; empty for none
-  std::optional<adapter::Repair> repair;  ///< write repaired adapters
-  std::string repaired_dir;               ///< below it, one directory an adapter
+  std::optional<adapter::Repair> repair;  ///< write adapters without what is selected
+  std::optional<ProbeRepair> probe_repair;  ///< or with the probes taken out; one of the two at most
+  std::string repaired_dir;                 ///< below it, one directory an adapter
 
   std::string journal;  ///< directory for finished modules; empty for none
   bool resume = false;  ///< go on with what is journalled there
