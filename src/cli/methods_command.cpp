@@ -39,6 +39,7 @@ const char* worse_text(methods::Sense sense) {
 /// What has to be read and given for these sums.
 std::string needs_text(std::uint32_t sums) {
   using namespace methods;
+  if ((sums & kProbeSums) != 0) return "--direction or --probe";
   std::string text = (sums & ~std::uint32_t{kUpdateSums}) == 0 ? "the adapter alone" : "--base and --aligned";
   if ((sums & kSubspaceSums) != 0) text += ", --subspace-rank above 0";
   if ((sums & kEntrySums) != 0) text += ", --element-stats";
@@ -57,6 +58,9 @@ std::string table() {
     for (const auto& column : method->columns) {
       text += fmt::format("    {:<20}  worse: {:<4}  {}\n", column.name, worse_text(column.sense), long_name(column));
     }
+    for (const auto& column : method->adapter_columns) {
+      text += fmt::format("    {:<20}  of adapters  {}\n", column.name, column.long_name);
+    }
     text += "\n";
   }
   return text + "A dataset with a worse end can rank: winnow audit --rank-by NAME.\n";
@@ -72,12 +76,17 @@ std::string json() {
                           {"long_name", long_name(column)},
                           {"worse", column.sense == methods::Sense::none ? Json() : Json(worse_text(column.sense))}});
     }
+    auto of_adapters = Json::array();
+    for (const auto& column : method->adapter_columns) {
+      of_adapters.push_back({{"name", column.name}, {"long_name", column.long_name}});
+    }
     all.push_back({{"name", method->name},
                    {"what", method->what},
                    {"source", method->source},
                    {"needs", needs_text(method->sums)},
                    {"over_population", method->over_zoo != nullptr},
-                   {"datasets", std::move(datasets)}});
+                   {"datasets", std::move(datasets)},
+                   {"of_adapters", std::move(of_adapters)}});
   }
   return all.dump(2) + "\n";
 }
