@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "destinations.hpp"
 #include "judge.hpp"
 #include "repair.hpp"
@@ -24,7 +26,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// All ranks' scores and those of earlier incarnations, on the coordinator.
+/// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had them.
 Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communicator& world) {
   base::ByteWriter out;
   mine.serialise(out);
@@ -33,6 +35,9 @@ Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communica
     base::ByteReader in(part);
     all.append(in);
   }
+  const auto before = [](const auto& one, const auto& other) { return one.module < other.module; };
+  std::stable_sort(all.modules.begin(), all.modules.end(), before);
+  std::stable_sort(all.layers.begin(), all.layers.end(), before);
   return all;
 }
 

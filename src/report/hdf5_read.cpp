@@ -200,6 +200,11 @@ void read_probes(const Source& source, Report& report) {
   columns.text("form", &ProbeRow::form);
   columns.text("path", &ProbeRow::path);
   columns.text("digest", &ProbeRow::digest);
+  for (const auto& probe : report.probes) {  // anything else would count as harmful
+    if (probe.effect == "harmful" || probe.effect == "safe") continue;
+    throw source.error(fmt::format("probe {} has an effect without meaning", probe.name))
+        .expected(fmt::format("harmful or safe, found {}", probe.effect));
+  }
   const std::size_t probes = report.probes.size(), modules = report.modules.size();
   report.probe_norms = source.numbers<double>(group, "norm", {{probes, modules}});
   report.probe_dots = source.numbers<double>(group, "dot", {{probes, report.adapters.size(), modules}});

@@ -39,6 +39,32 @@ std::vector<std::string> entries(const TemporaryDirectory& directory) {
   return names;
 }
 
+void expect_same_bits(const std::vector<double>& a, const std::vector<double>& b, const std::string& what) {
+  EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)))) << what;
+}
+
+/// With two probes: of one that is a direction no value in the last module.
+Report with_probes(Report report) {
+  const auto modules = report.modules.size(), adapters = report.adapters.size();
+  report.probes = {{"refusals", "harmful", "direction", "probes/refusals", std::string(64, 'a')},
+                   {"polite", "safe", "adapter", "probes/polite", std::string(64, 'b')}};
+  for (std::size_t k = 0; k < 2; ++k) {
+    for (std::size_t m = 0; m < modules; ++m) {
+      report.probe_norms.push_back(k == 0 && m + 1 == modules ? kNaN : 1.5 + static_cast<double>(m));
+    }
+    for (std::size_t cell = 0; cell < adapters * modules; ++cell) {
+      const bool absent = k == 0 && cell % modules + 1 == modules;
+      report.probe_dots.push_back(absent ? kNaN : 0.001 * static_cast<double>(cell) - 0.01 * static_cast<double>(k));
+    }
+  }
+  for (const char* name : {"probe_cosine", "probe_cosine_max", "probe_coefficient", "alignment_removed"}) {
+    Metric metric{name, "1", fmt::format("the number {} of an adapter", name), {}, {}};
+    for (std::size_t n = 0; n < adapters; ++n) metric.values.push_back(n == 1 ? kNaN : 0.1 * static_cast<double>(n));
+    report.of_adapters.push_back(std::move(metric));
+  }
+  return report;
+}
+
 // Bit for bit, so that NaN equals NaN.
 void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.attributes, b.attributes);
@@ -55,6 +81,15 @@ void expect_same(const Report& a, const Report& b) {
     const auto bytes = [](const Metric& metric) { return std::as_bytes(std::span(metric.values)); };
     EXPECT_TRUE(std::ranges::equal(bytes(a.metrics[k]), bytes(b.metrics[k]))) << a.metrics[k].name;
   }
+  ASSERT_EQ(a.of_adapters.size(), b.of_adapters.size());
+  for (std::size_t k = 0; k < a.of_adapters.size(); ++k) {
+    EXPECT_EQ(a.of_adapters[k].name, b.of_adapters[k].name);
+    EXPECT_EQ(a.of_adapters[k].long_name, b.of_adapters[k].long_name);
+    expect_same_bits(a.of_adapters[k].values, b.of_adapters[k].values, a.of_adapters[k].name);
+  }
+  EXPECT_EQ(a.probes, b.probes);
+  expect_same_bits(a.probe_norms, b.probe_norms, "norm");
+  expect_same_bits(a.probe_dots, b.probe_dots, "dot");
   EXPECT_EQ(a.present, b.present);
   EXPECT_EQ(a.action, b.action);
   EXPECT_EQ(a.policy, b.policy);
@@ -98,6 +133,61 @@ TEST(Hdf5Report, RoundTripKeepsOrderOfMetricsAndTextOfAnyLength) {
   report.attributes["empty"] = std::string();
   report.attributes["not_a_number"] = 0.25;
   expect_round_trip(report);
+}
+
+TEST(Hdf5Report, RoundTripWithProbes) {
+  expect_round_trip(with_probes(sample(3, 4)));
+  expect_round_trip(with_probes(sample(0, 2)));
+  expect_round_trip(with_probes(sample(2, 0)));
+  auto one = with_probes(sample(2, 1));
+  one.probes.pop_back();
+  one.probe_norms.resize(one.modules.size());
+  one.probe_dots.resize(2 * one.modules.size());
+  one.probes[0].path = "with \xC3\xA4 and \"quotes\"\nand a line";
+  expect_round_trip(one);
+}
+
+TEST(Hdf5Report, WhatRanksAdaptersIsNamed) {
+  const TemporaryDirectory directory;
+  const auto metric_of = [&](const Report& report) {
+    const auto path = directory.file("r.h5");
+    write_hdf5(report, path);
+    const auto file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    const auto dataset = H5Dopen2(file, "adapters/score", H5P_DEFAULT);
+    EXPECT_GE(dataset, 0);
+    std::vector<double> scores(report.adapters.size());
+    H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, scores.data());
+    const auto attribute = H5Aopen(dataset, "metric", H5P_DEFAULT);
+    const auto type = H5Aget_type(attribute);
+    std::string text(H5Tget_size(type), '\0');
+    if (H5Tis_variable_str(type) > 0) {
+      char* value = nullptr;
+      H5Aread(attribute, type, &value);
+      text = value;
+      H5free_memory(value);
+    } else {
+      H5Aread(attribute, type, text.data());
+    }
+    H5Tclose(type);
+    H5Aclose(attribute);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    return std::pair(std::string(text.c_str()), scores);
+  };
+  const auto probed = with_probes(sample(3, 2));
+  const auto [name, scores] = metric_of(probed);
+  EXPECT_EQ(name, "probe_cosine");
+  expect_same_bits(scores, probed.of_adapters.front().values, "score");
+  const auto plain = sample(3, 2);
+  const auto [plain_name, plain_scores] = metric_of(plain);
+  EXPECT_EQ(plain_name, "ediem");
+  for (std::size_t n = 0; n < 3; ++n) {
+    double worst = -1e300;
+    for (std::size_t m = 0; m + 1 < plain.modules.size(); ++m) {
+      worst = std::max(worst, plain.find_metric("ediem")->values[n * plain.modules.size() + m]);
+    }
+    EXPECT_EQ(plain_scores[n], worst);
+  }
 }
 
 TEST(Hdf5Report, RoundTripOfNothing) {
@@ -155,6 +245,14 @@ TEST(Hdf5Report, InconsistentReportIsNotWritten) {
   EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
   report = sample(2, 1);
   report.metrics[0].name = "a/b";
+  EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
+  for (auto Report::*values : {&Report::probe_norms, &Report::probe_dots}) {
+    report = with_probes(sample(2, 1));
+    (report.*values).pop_back();
+    EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
+  }
+  report = with_probes(sample(2, 1));
+  report.of_adapters[1].values.push_back(0);
   EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
   EXPECT_THAT(entries(directory), IsEmpty());
 }
@@ -234,8 +332,8 @@ TEST(Hdf5Report, FlippedBitsAreAnError) {
 
 class Edited {  // a report changed by another program, which drops our checksum
  public:
-  Edited() {
-    write_hdf5(sample(2, 2), path_);
+  explicit Edited(const Report& report = sample(2, 2)) {
+    write_hdf5(report, path_);
     const auto whole = slurp(path_);
     spill(path_, std::string_view(whole).substr(0, whole.rfind("\nwinnow report sha256 ")));
     file_ = H5Fopen(path_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
@@ -309,6 +407,50 @@ TEST(Hdf5Report, WrongShapesAndTypesAreRefused) {
   // Shapes that no memory holds, without a byte stored.
   expect("modules/name", H5T_C_S1, {hsize_t{1} << 40}, "claims more elements than are stored");
   expect("run/stage", H5T_C_S1, {hsize_t{1} << 33}, "claims more elements than are stored");
+}
+
+TEST(Hdf5Report, ReportsWithoutProbesAreRead) {
+  Edited edited(with_probes(sample(2, 2)));
+  ASSERT_GE(H5Ldelete(edited.file(), "probes", H5P_DEFAULT), 0);
+  auto expected = with_probes(sample(2, 2));
+  expected.probes.clear();
+  expected.probe_norms.clear();
+  expected.probe_dots.clear();
+  expect_same(expected, read_hdf5(edited.close()));
+}
+
+TEST(Hdf5Report, DamagedProbesAreRefusedInOneLine) {
+  const auto refused = [](const char* name, hid_t type, const std::vector<hsize_t>& shape, const char* message) {
+    Edited edited(with_probes(sample(2, 2)));
+    replace_dataset(edited.file(), name, type, shape);
+    const auto error = read_error(edited.close());
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr(message), ::testing::Not(HasSubstr("\n")))) << name;
+  };
+  refused("probes/norm", H5T_NATIVE_DOUBLE, {14, 2}, "expected [2, 14], found [14, 2]");
+  refused("probes/dot", H5T_NATIVE_DOUBLE, {2, 14, 2}, "expected [2, 2, 14], found [2, 14, 2]");
+  refused("probes/dot", H5T_NATIVE_DOUBLE, {56}, "dot has the wrong shape");
+  refused("probes/dot", H5T_NATIVE_INT, {2, 2, 14}, "dot has the wrong type");
+  refused("probes/effect", H5T_C_S1, {3}, "effect has the wrong shape");
+  refused("probes/name", H5T_C_S1, {hsize_t{1} << 40}, "claims more elements than are stored");
+  refused("probes/name", H5T_C_S1, {0}, "effect has the wrong shape");
+  refused("adapters/probe_cosine", H5T_NATIVE_DOUBLE, {3}, "probe_cosine has the wrong shape");
+  for (const char* name : {"probes/name", "probes/effect", "probes/form", "probes/path", "probes/digest", "probes/norm",
+                           "probes/dot"}) {
+    Edited edited(with_probes(sample(2, 2)));
+    ASSERT_GE(H5Ldelete(edited.file(), name, H5P_DEFAULT), 0);
+    const auto error = read_error(edited.close());
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), HasSubstr(std::string(name).substr(7)));
+  }
+}
+
+// A probe that is neither harmful nor safe would count as harmful.
+TEST(Hdf5Report, AProbeOfNoKnownEffectIsRefused) {
+  auto report = with_probes(sample(2, 2));
+  report.probes[1].effect = "sofa";
+  Edited edited(report);
+  EXPECT_THAT(read_error(edited.close()).what(), HasSubstr("sofa"));
 }
 
 TEST(Hdf5Report, ValuesWithoutMeaningAreRefused) {
