@@ -21,9 +21,11 @@ std::optional<adapter::Repair> parse_repair(const std::string& text) {
   if (text == "drop") return adapter::Repair::drop;
   if (text == "zero") return adapter::Repair::zero;
   if (text == "project") {
-    throw Error(ErrorKind::usage, "--repair project is not available in this version").expected("none, drop, zero, deflect or subtract");
+    throw Error(ErrorKind::usage, "--repair project is not available in this version")
+        .expected("none, drop, zero, deflect or subtract");
   }
-  throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text)).expected("none, drop, zero, deflect or subtract");
+  throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text))
+      .expected("none, drop, zero, deflect or subtract");
 }
 
 /// Of a dense direction the leading singular vectors are not at hand: jobs/probe.sh --rank writes them as an adapter.
@@ -88,13 +90,14 @@ void add_audit_options(po::options_description& options) {
       ("strict", po::bool_switch(), "an adapter that cannot be scored, or not whole, ends the run (exit 3)")  //
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
-  const auto select_help = fmt::format("{}; per adapter. Without it: none with probes, else keep-top:10", select::kPolicyForms);
+  const auto select_help =
+      fmt::format("{}; per adapter. Without it: none with probes, else keep-top:10", select::kPolicyForms);
   po::options_description method("Method", kHelpColumns);
   method.add_options()  //
       ("rank-by", text_value("METRIC"),
-       "metric that selects and orders, as winnow methods lists them; probe_dot with probes, else ediem")                                               //
+       "metric that selects and orders, as winnow methods lists them; probe_dot with probes, else ediem")         //
       ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")                       //
-      ("select", text_value("POLICY"), select_help.c_str())                                        //
+      ("select", text_value("POLICY"), select_help.c_str())                                                       //
       ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
       ("seed", count_value(0), "of the subspace sketch")                                                          //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
@@ -114,11 +117,11 @@ void add_audit_options(po::options_description& options) {
 }
 
 void add_output_options(po::options_description& options) {
-  options.add_options()                                                                               //
-      ("report", text_value("FILE.h5"), "HDF5 report to write")                                       //
+  options.add_options()                                          //
+      ("report", text_value("FILE.h5"), "HDF5 report to write")  //
       ("repair", text_value("HOW", "none"),
        "write adapters: drop or zero, without what is selected; deflect or subtract, without what runs along the "
-       "probes that are adapters")  //
+       "probes that are adapters")                                                                    //
       ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                       //
       ("journal", text_value("DIR"), "note finished modules there, for --resume")                     //
       ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")  //
@@ -132,7 +135,8 @@ void add_output_options(po::options_description& options) {
 
 pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   pipeline::AuditOptions options;
-  for (const auto& [option, form] : {std::pair{"direction", probes::Form::direction}, {"probe", probes::Form::adapter}}) {
+  for (const auto& [option, form] :
+       {std::pair{"direction", probes::Form::direction}, {"probe", probes::Form::adapter}}) {
     if (values.count(option) == 0) continue;
     for (const auto& text : values[option].as<std::vector<std::string>>()) {
       options.probes.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));

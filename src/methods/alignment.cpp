@@ -24,7 +24,8 @@ constexpr std::array<Column, 2> kColumns{{
 }};
 
 constexpr std::array<AdapterColumn, 2> kAdapterColumns{{
-    {.name = "alignment_removed", .long_name = "-sum <V, dW> / sum ||V||^2: share of the alignment step that dW takes back"},
+    {.name = "alignment_removed",
+     .long_name = "-sum <V, dW> / sum ||V||^2: share of the alignment step that dW takes back"},
     {.name = "alignment_opposition", .long_name = "-cosine between V and dW over all modules of the adapter"},
 }};
 

@@ -1,12 +1,12 @@
-// How far an update runs along probes, whose effect is known. Per module and per adapter, over all probes: a probe that is
-// safe counts with the opposite sign, so that high is worse throughout.
+// How far an update runs along probes, whose effect is known. Per module and per adapter, over all probes: a probe that
+// is safe counts with the opposite sign, so that high is worse throughout.
 //
 // A probe's size says nothing (a gradient has that of its loss), so what is added up over modules is measured along the
 // probe as a whole, at length 1:
 //
-//     probe_dot(m)         <dW, D>_m / ||D||               summed over m and divided by ||dW||: probe_cosine of the adapter
-//     probe_cosine(m)      <dW, D>_m / (||dW||_m ||D||_m)
-//     probe_coefficient(m) <dW, D>_m / ||D||_m^2           how much of the probe is in the update
+//     probe_dot(m)         <dW, D>_m / ||D||               summed over m and divided by ||dW||: probe_cosine of the
+//     adapter probe_cosine(m)      <dW, D>_m / (||dW||_m ||D||_m) probe_coefficient(m) <dW, D>_m / ||D||_m^2 how much
+//     of the probe is in the update
 //
 // Of an adapter only modules count that probe and adapter share. Several probes: mean, and for the cosine the maximum.
 #include <algorithm>
@@ -43,7 +43,8 @@ constexpr std::array<Column, 4> kColumns{{
 }};
 
 constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
-    {.name = "probe_cosine", .long_name = "cosine between dW and the probe over all modules that both have; mean over probes"},
+    {.name = "probe_cosine",
+     .long_name = "cosine between dW and the probe over all modules that both have; mean over probes"},
     {.name = "probe_cosine_max", .long_name = "the same, maximum over probes"},
     {.name = "probe_coefficient", .long_name = "<dW, D>/||D||^2 over all modules that both have; mean over probes"},
 }};

@@ -14,13 +14,15 @@ namespace {
 
 /// A dataset is made before those that read it, and reports list datasets in this order.
 constexpr std::array<const Method*, 13> kTable{
-    &kUpdateNorm, &kProbe, &kSafeLora,     &kAlignment,         &kSubspaceEnergy,  &kPassDiscrepancy,   &kEntries,
-    &kEdiem,      &kMisalignment, &kEdiemPublishedStd, &kDiemTheoretical, &kEdiemPublishedIqr, &kDiem,
+    &kUpdateNorm, &kProbe, &kSafeLora,     &kAlignment,         &kSubspaceEnergy,  &kPassDiscrepancy,
+    &kEntries,    &kEdiem, &kMisalignment, &kEdiemPublishedStd, &kDiemTheoretical, &kEdiemPublishedIqr,
+    &kDiem,
 };
 
 /// What stands beside the dataset that ranks, as a reader compares them.
-constexpr std::array<std::string_view, 8> kShown{"probe_dot", "probe_cosine", "ediem",  "misalignment",      "misalignment_cause",
-                                                 "cosine", "alignment_removed", "subspace_energy"};
+constexpr std::array<std::string_view, 8> kShown{"probe_dot",         "probe_cosine",       "ediem",
+                                                 "misalignment",      "misalignment_cause", "cosine",
+                                                 "alignment_removed", "subspace_energy"};
 
 constexpr std::size_t kNearestNamed = 3;
 

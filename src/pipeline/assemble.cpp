@@ -66,10 +66,11 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
 void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, const base::Log& log) {
   if (!score.unusable.found) return;
   const auto& task = inputs.tasks[score.module];
-  log.warn(fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
-                       "column {}",
-                       score.unusable.value, inputs.shard_of(task, true).path, task.weight,
-                       score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+  log.warn(
+      fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
+                  "column {}",
+                  score.unusable.value, inputs.shard_of(task, true).path, task.weight,
+                  score.unusable.element / task.columns(), score.unusable.element % task.columns()));
 }
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
@@ -131,8 +132,7 @@ std::vector<report::ShardRow> shard_rows(const Inputs& inputs) {
   std::vector<report::ShardRow> rows;
   for (const auto& [what, shard] : inputs.all_shards()) {
     const auto& state = shard->state;
-    rows.push_back(
-        {what, shard->path, state.bytes, state.inode, state.seconds * 1'000'000'000 + state.nanoseconds});
+    rows.push_back({what, shard->path, state.bytes, state.inode, state.seconds * 1'000'000'000 + state.nanoseconds});
   }
   return rows;
 }

@@ -26,7 +26,8 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had them.
+/// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had
+/// them.
 Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communicator& world) {
   base::ByteWriter out;
   mine.serialise(out);

@@ -114,7 +114,8 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
   base::parallel_blocks(readers_.size(), at_once, [&](std::size_t reader, int) {
     std::vector<std::byte> memory;
     for (std::size_t j = 0; j < batch.size(); ++j) {
-      if (batch[j].adapter % readers_.size() == reader) load_layer(*readers_[reader], batch[j], j, stack, memory, faults[j]);
+      if (batch[j].adapter % readers_.size() == reader)
+        load_layer(*readers_[reader], batch[j], j, stack, memory, faults[j]);
     }
   });
 }

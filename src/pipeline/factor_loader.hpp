@@ -23,7 +23,8 @@ namespace winnow::pipeline {
 class FactorLoader {
  public:
   /// `adapters` must outlive it.
-  FactorLoader(const std::vector<adapter::Adapter>& adapters, const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
+  FactorLoader(const std::vector<adapter::Adapter>& adapters,
+               const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
 
   /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
   /// that is not finite, or why the adapter's file cannot be read, which is not tried again then: its columns are zero,
@@ -33,8 +34,7 @@ class FactorLoader {
   /// Reads the factors of each layer of `batch`, all on one module, into a stack of their own, and calls use(position,
   /// stack) with it: on several threads at once. Not of a layer with a fault.
   void each(const std::vector<LayerRef>& batch, std::uint64_t out_features, std::uint64_t in_features,
-            std::vector<std::string>& faults,
-            const std::function<void(std::size_t, const compute::FactorStack&)>& use);
+            std::vector<std::string>& faults, const std::function<void(std::size_t, const compute::FactorStack&)>& use);
 
   /// Whether that is why an adapter has a fault.
   bool unreadable(std::uint32_t adapter) const { return !unreadable_[adapter].empty(); }
@@ -44,8 +44,8 @@ class FactorLoader {
  private:
   void load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
                   std::vector<std::byte>& memory, std::string& fault);
-  bool fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
-            int threads, std::vector<std::byte>& memory, std::string& fault);
+  bool fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack, int threads,
+            std::vector<std::byte>& memory, std::string& fault);
 
   const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters_[ref.adapter].modules[ref.position]; }
 

@@ -57,7 +57,8 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
     method->of_adapters(zoo, columns);
     for (std::size_t k = 0; k < columns.size(); ++k) {
       const auto& column = method->adapter_columns[k];
-      report.of_adapters.push_back({std::string(column.name), "1", std::string(column.long_name), std::move(columns[k])});
+      report.of_adapters.push_back(
+          {std::string(column.name), "1", std::string(column.long_name), std::move(columns[k])});
     }
   }
 }

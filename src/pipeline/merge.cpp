@@ -270,9 +270,9 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
         const auto norm = part.probe_norms[k * part.modules.size() + m];
         auto& known = merged.probe_norms[k * modules + places[p][m]];
         if (seen[places[p][m]] && !about_equal(known, norm)) {
-          throw of_different_weights(parts[p], part.modules[m],
-                                     fmt::format("norm {} of probe {} as in an earlier part, found {}", known,
-                                                 merged.probes[k].name, norm));
+          throw of_different_weights(
+              parts[p], part.modules[m],
+              fmt::format("norm {} of probe {} as in an earlier part, found {}", known, merged.probes[k].name, norm));
         }
         seen[places[p][m]] = true;
         if (std::isnan(known)) known = norm;

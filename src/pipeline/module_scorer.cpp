@@ -12,8 +12,8 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/compute/range.hpp"
 #include "winnow/compute/cross_products.hpp"
+#include "winnow/compute/range.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/pipeline/memory.hpp"
 
@@ -165,7 +165,8 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   comm::step_together(team_, [&] {
     if (place_.member != 0) return;
     const auto& all = batch.statistics;
-    compute::CrossProducts products({all.unusable.found ? methods::kUndefined : std::sqrt(all.squared_norm)}, batch.count);
+    compute::CrossProducts products({all.unusable.found ? methods::kUndefined : std::sqrt(all.squared_norm)},
+                                    batch.count);
     for (std::size_t j = 0; j < batch.count; ++j) {
       const auto gram_a = compute::gram_a(batch.stack, j, threads_);
       const auto& layer = all.layers[j];
@@ -209,9 +210,8 @@ ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task)
     const auto probe = found.refs[k].adapter;
     const auto& file = probes_[probe].weights_file;
     // Storage that is away for a while makes no probe a bad one.
-    throw base::Error(
-        probe_factors_.unreadable(probe) ? base::ErrorKind::runtime : base::ErrorKind::invalid_input,
-        "a probe cannot be used: " + faults[k])
+    throw base::Error(probe_factors_.unreadable(probe) ? base::ErrorKind::runtime : base::ErrorKind::invalid_input,
+                      "a probe cannot be used: " + faults[k])
         .file(faults[k].find(file) != std::string::npos ? "" : file);
   }
   return found;
@@ -420,10 +420,10 @@ void ModuleScorer::load_factors(Batch& batch) {
   std::vector<std::uint64_t> ranks;
   for (const auto& ref : batch.layers) ranks.push_back(inputs_.lora(ref).rank);
   auto& stack = batch.stack;
-  stack =
-      compute::make_factor_stack(task.out_features, task.in_features, ranks,
-                                 task.sweeps < 2 ? 0 : compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
-                                 options_.seed, task.name, threads_);
+  stack = compute::make_factor_stack(
+      task.out_features, task.in_features, ranks,
+      task.sweeps < 2 ? 0 : compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
+      options_.seed, task.name, threads_);
   factors_.load(batch.layers, stack, batch.faults);
   batch.unreadable.clear();
   for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));

@@ -75,12 +75,14 @@ void render_modules(std::string& text, const AuditPlan& plan) {
   for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
     const auto& task = plan.inputs.tasks[m];
     const bool streamed = task.sweeps != 0;
-    const auto file = streamed ? std::filesystem::path(plan.inputs.shard_of(task, !task.has_base()).path).filename().string()
-                               : std::string("(probes that are adapters)");
-    text += fmt::format("{:<52} {:<14} {:<7} {:>7}  {:>4}  {}{}\n", task.name,
-                        fmt::format("{}x{}", task.out_features, task.in_features),
-                        streamed ? base::name(task.has_base() ? task.base.dtype : task.aligned.dtype) : "-",
-                        task.stacked_columns, plan.owner[m], file, task.stored_transposed ? " (stored transposed)" : "");
+    const auto file = streamed
+                          ? std::filesystem::path(plan.inputs.shard_of(task, !task.has_base()).path).filename().string()
+                          : std::string("(probes that are adapters)");
+    text +=
+        fmt::format("{:<52} {:<14} {:<7} {:>7}  {:>4}  {}{}\n", task.name,
+                    fmt::format("{}x{}", task.out_features, task.in_features),
+                    streamed ? base::name(task.has_base() ? task.base.dtype : task.aligned.dtype) : "-",
+                    task.stacked_columns, plan.owner[m], file, task.stored_transposed ? " (stored transposed)" : "");
     // Where an adapter's own name differs, the mapping is worth seeing.
     std::set<std::string> names;
     for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module);
@@ -194,8 +196,7 @@ std::string render_plan(const AuditPlan& plan, const PlanDetail& detail) {
                       plan.inputs.tasks.size() == plan.inputs.first_task.size()
                           ? ""
                           : fmt::format(", {} operands on them", plan.inputs.tasks.size()),
-                      gigabytes(total.weight_bytes), gigabytes(total.adapter_bytes),
-                      total.flops / 1e12,
+                      gigabytes(total.weight_bytes), gigabytes(total.adapter_bytes), total.flops / 1e12,
                       total.weight_bytes == 0 ? 0.0 : total.flops / static_cast<double>(total.weight_bytes));
   text += fmt::format("memory   {} a rank at most, libraries aside\n", gigabytes(total.memory_bytes));
   if (plan.team > 1) {

@@ -121,7 +121,9 @@ std::string describe_run(const Inputs& inputs, const AuditOptions& options, cons
   for (const auto& adapter : inputs.adapters) run["adapters"].push_back(describe(adapter));
   for (const auto& probe : inputs.probes) run["probes"].push_back(describe(probe));
   for (const auto& task : inputs.tasks) {
-    const auto* const of = inputs.is_pair(task) ? "" : inputs.is_direction(task) ? " along direction " : " along adapters ";
+    const auto* const of = inputs.is_pair(task)        ? ""
+                           : inputs.is_direction(task) ? " along direction "
+                                                       : " along adapters ";
     run["modules"].push_back(task.name + of + (inputs.is_pair(task) ? "" : std::to_string(task.source)));
   }
   // A name that is not UTF-8 must not end the run.

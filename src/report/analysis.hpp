@@ -21,7 +21,8 @@ inline constexpr double kRemovedFlag = 0.1;
 /// What is said of a ranking without a probe; the figures are those of jobs/lab/README.md.
 inline constexpr std::string_view kWithoutProbe =
     "No probe was given. On adapters that were really trained none of these scores says much about harm (in the "
-    "laboratory E-DIEM has an AUROC of 0.41 to 0.68, where 0.50 is guessing, and a probe 0.92 to 1.00): add --direction or "
+    "laboratory E-DIEM has an AUROC of 0.41 to 0.68, where 0.50 is guessing, and a probe 0.92 to 1.00): add "
+    "--direction or "
     "--probe.";
 
 /// One adapter, its scored modules worst first.
@@ -75,7 +76,7 @@ class Analysis {
   const std::string& category(const Metric& metric, std::size_t n, std::size_t m) const;  ///< the name of its code
   bool undoing(std::size_t n, std::size_t m) const { return value(removed_, n, m) > kRemovedFlag; }
 
-  double worst_score(const AdapterView& adapter) const;         ///< of the metric that orders; NaN for none
+  double worst_score(const AdapterView& adapter) const;  ///< of the metric that orders; NaN for none
   /// What orders the adapters, high is worse: NaN for none. With probes a number of the whole adapter, named by
   /// `adapter_metric`; else, and then that is null, the worst of its modules.
   double adapter_score(const AdapterView& adapter) const;

@@ -162,9 +162,8 @@ void write_scores(const Image& image, const Handle& group, const Report& report,
                           metric.long_name, {&scale});
   }
   const auto scores = adapter_scores(report);
-  const auto dataset =
-      image.numbers<double>(group.get(), "score", {scores.values.size()}, scores.values, "1",
-                            "what ranks the adapters, high is worse: " + scores.long_name, {&scale});
+  const auto dataset = image.numbers<double>(group.get(), "score", {scores.values.size()}, scores.values, "1",
+                                             "what ranks the adapters, high is worse: " + scores.long_name, {&scale});
   image.attribute(dataset.get(), "metric", scores.name);
 }
 
@@ -284,7 +283,8 @@ void check_consistent(const Report& report, const std::string& path) {
   require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
           fmt::format("products with {} probes", probes));
   for (const auto& metric : report.of_adapters) {
-    require(metric.values.size() == report.adapters.size(), fmt::format("{} of {} adapters", metric.name, metric.values.size()));
+    require(metric.values.size() == report.adapters.size(),
+            fmt::format("{} of {} adapters", metric.name, metric.values.size()));
   }
 }
 

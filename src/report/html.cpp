@@ -62,7 +62,8 @@ std::string page_head(const Analysis& analysis) {
 
 std::string probe_notes() {
   return "<p><strong>Cosine with the probes</strong> tells how far an update runs along updates or gradients of known "
-         "effect: 1 is the very direction, 0 is nothing in common, and what a harmless adapter has differs from model to "
+         "effect: 1 is the very direction, 0 is nothing in common, and what a harmless adapter has differs from model "
+         "to "
          "model, so compare with adapters known to be harmless. <strong>Projection on the probes</strong> is what each "
          "module adds to that. An attacker who knows a probe can train around it: keep it to yourself.</p>\n";
 }
@@ -73,14 +74,18 @@ std::string reading_notes(const Analysis& analysis) {
   if (!analysis.knows_alignment()) return out;
   if (analysis.report().probes.empty()) out += "<p>" + for_html(kWithoutProbe) + "</p>\n";
   return out + fmt::format(
-      "<p><strong>E-DIEM</strong> tells how much farther an update lies from the alignment direction than its peers "
-      "do, "
-      "in inter-quartile ranges; it sees magnitude. It has no sign: an update that takes alignment back can have a low "
-      "one. <strong>Misalignment</strong> is the largest of three such scores, for magnitude, direction and sign, and "
-      "names the cause. <strong>Alignment removed</strong> is the share of the alignment step that the update takes "
-      "back; "
-      "above {:.1f} it is flagged.</p>\n",
-      kRemovedFlag);
+                   "<p><strong>E-DIEM</strong> tells how much farther an update lies from the alignment direction than "
+                   "its peers "
+                   "do, "
+                   "in inter-quartile ranges; it sees magnitude. It has no sign: an update that takes alignment back "
+                   "can have a low "
+                   "one. <strong>Misalignment</strong> is the largest of three such scores, for magnitude, direction "
+                   "and sign, and "
+                   "names the cause. <strong>Alignment removed</strong> is the share of the alignment step that the "
+                   "update takes "
+                   "back; "
+                   "above {:.1f} it is flagged.</p>\n",
+                   kRemovedFlag);
 }
 
 /// A few adapters are seen at a glance in their table.
@@ -120,8 +125,8 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
     if (whole != nullptr) cells.push_back(cell(share_text(analysis.adapter_score(adapter))));
     cells.push_back(cell(number_text(analysis.worst_score(adapter))));
     if (beside) cells.push_back(cell(number_text(analysis.worst_misalignment(adapter))));
-    for (const auto& text : {cell(adapter.pruned), cell(any ? percent_text(adapter.share_pruned()) : "-"),
-                             cell(adapter.ranking.size())}) {
+    for (const auto& text :
+         {cell(adapter.pruned), cell(any ? percent_text(adapter.share_pruned()) : "-"), cell(adapter.ranking.size())}) {
       cells.push_back(text);
     }
     if (analysis.knows_alignment()) cells.push_back(cell(adapter.undoing));

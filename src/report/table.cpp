@@ -33,9 +33,9 @@ std::string head(const Analysis& analysis, std::size_t width) {
   for (const auto& probe : report.probes) {
     out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
   }
-  auto counts = fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning", report.adapters.size(),
-                            report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(), report.modules.size(),
-                            pruned);
+  auto counts =
+      fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning", report.adapters.size(),
+                  report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(), report.modules.size(), pruned);
   if (analysis.knows_alignment()) {
     counts += fmt::format(", {} take back more than {:.0f} % of the alignment step", undoing, 100 * kRemovedFlag);
   }
@@ -49,7 +49,8 @@ std::string head(const Analysis& analysis, std::size_t width) {
 std::string spread_text(const Analysis& analysis) {
   std::vector<double> worst;
   for (const auto& adapter : analysis.adapters()) {
-    const double score = analysis.adapter_metric() != nullptr ? analysis.adapter_score(adapter) : analysis.worst_score(adapter);
+    const double score =
+        analysis.adapter_metric() != nullptr ? analysis.adapter_score(adapter) : analysis.worst_score(adapter);
     if (!std::isnan(score)) worst.push_back(score);
   }
   if (worst.empty()) return {};

@@ -31,7 +31,8 @@ TensorDigest pieces_that_end(const std::byte* data, base::DType dtype, const Sla
 
 void PairDigest::add(const Slab& slab, std::uint64_t row, std::uint64_t rows, std::uint64_t column_begin,
                      std::uint64_t column_end) noexcept {
-  if (slab.base != nullptr) base_.merge(pieces_that_end(slab.base, slab.base_dtype, slab, row, rows, column_begin, column_end));
+  if (slab.base != nullptr)
+    base_.merge(pieces_that_end(slab.base, slab.base_dtype, slab, row, rows, column_begin, column_end));
   aligned_.merge(pieces_that_end(slab.aligned, slab.aligned_dtype, slab, row, rows, column_begin, column_end));
   if (column_end == slab.columns) rows_.fetch_add(rows, std::memory_order_relaxed);
 }

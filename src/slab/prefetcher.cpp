@@ -63,12 +63,9 @@ void Slot::load(Reader& reader, const checkpoint::Catalogue& catalogue, bool ali
 
 Slab Slot::slab() const {
   const auto& task = *read_.task;
-  return {read_.rows.row_begin,
-          read_.rows.rows,
-          task.columns(),
-          task.has_base() ? base_.loaded.data : nullptr,
-          aligned_.loaded.data,
-          task.has_base() ? task.base.dtype : task.aligned.dtype,
+  return {read_.rows.row_begin, read_.rows.rows,
+          task.columns(),       task.has_base() ? base_.loaded.data : nullptr,
+          aligned_.loaded.data, task.has_base() ? task.base.dtype : task.aligned.dtype,
           task.aligned.dtype};
 }
 
@@ -131,8 +128,8 @@ void Prefetcher::run(std::size_t thread, const std::stop_token& stopped) {
     try {
       if (!reader) reader = make_reader_();
       const auto& source = sources_.at(slot->read_.task->source);
-      slot->load(*reader, aligned ? *source.aligned : *source.base, aligned,
-                 aligned ? largest_aligned_ : largest_base_, host_memory_);
+      slot->load(*reader, aligned ? *source.aligned : *source.base, aligned, aligned ? largest_aligned_ : largest_base_,
+                 host_memory_);
     } catch (...) {
       failure = std::current_exception();
     }

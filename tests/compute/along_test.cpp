@@ -50,7 +50,8 @@ TEST_P(AlongTest, EqualsDenseMatricesForEveryPairOfDTypes) {
 
 TEST_P(AlongTest, EqualsDenseMatricesForEveryShape) {
   std::mt19937_64 random(3);
-  // Tall, wide, square; a row, a column, one number; more than one block of rows and of columns; many columns of factors.
+  // Tall, wide, square; a row, a column, one number; more than one block of rows and of columns; many columns of
+  // factors.
   const std::vector<std::pair<Eigen::Index, Eigen::Index>> shapes{
       {64, 8}, {8, 64}, {32, 32}, {1, 40}, {40, 1}, {1, 1}, {3, 2}, {600, 33}, {33, 600}, {257, 513}, {1030, 1100}};
   for (const auto& [out, in] : shapes) {
@@ -136,9 +137,9 @@ TEST_P(AlongTest, ATeamGivesTheSumsOfTheWhole) {
           const auto begin = m == 0 ? 0 : cuts[m - 1], end = m + 1 < members ? cuts[m] : rows;
           const auto other_begin = columns * m / members, other_end = columns * (m + 1) / members;
           passes.push_back(make_alignment_pass(GetParam(), Device::cpu, 2));
-          passes[m]->begin(stack, {.stored_transposed = transposed, .along = true},
-                           transposed ? Share{other_begin, other_end, begin, end}
-                                      : Share{begin, end, other_begin, other_end});
+          passes[m]->begin(
+              stack, {.stored_transposed = transposed, .along = true},
+              transposed ? Share{other_begin, other_end, begin, end} : Share{begin, end, other_begin, other_end});
           std::size_t number = 0;
           module.for_each_slab(cuts, [&](const slab::Slab& slab) {
             if (number++ == m && slab.rows > 0) passes[m]->pass1(slab);

@@ -59,8 +59,7 @@ void expect_products(const Updates& probes, const Updates& adapters, int threads
     EXPECT_NEAR(std::ldexp(found.probe_norms[h], probes.stack.exponents[h]), size, tolerance * size);
     ASSERT_EQ(found.dots[h].size(), adapters.a.size());
     for (std::size_t j = 0; j < adapters.a.size(); ++j) {
-      const double dot =
-          std::ldexp(found.dots[h][j], probes.stack.exponents[h] + adapters.stack.exponents[j]);
+      const double dot = std::ldexp(found.dots[h][j], probes.stack.exponents[h] + adapters.stack.exponents[j]);
       EXPECT_NEAR(dot, probes.update(h).cwiseProduct(adapters.update(j)).sum(), tolerance * size * sizes[j])
           << "probe " << h << ", adapter " << j;
     }
@@ -88,7 +87,7 @@ TEST(CrossProducts, EqualDenseUpdatesForEveryRank) {
 
 TEST(CrossProducts, EqualDenseUpdatesForEveryShape) {
   std::mt19937_64 random(2);
-  const std::vector<std::pair<Eigen::Index, Eigen::Index>> shapes{{1, 1},    {1, 40},   {40, 1},     {3, 2},
+  const std::vector<std::pair<Eigen::Index, Eigen::Index>> shapes{{1, 1},     {1, 40},     {40, 1},    {3, 2},
                                                                   {512, 513}, {511, 1025}, {1300, 700}};
   for (const auto& [out, in] : shapes) {
     SCOPED_TRACE(testing::Message() << out << " x " << in);

@@ -100,8 +100,8 @@ TEST(Table, RanksByProbesWhereThereAreSome) {
   EXPECT_EQ(default_ranking(kUpdateSums | kProbeSums), "probe_dot");
   EXPECT_EQ(default_ranking(~std::uint32_t{0}), "probe_dot");
   EXPECT_EQ(default_ranking(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), "ediem");
-  EXPECT_THAT(rankable(kUpdateSums | kProbeSums), ElementsAre("update_norm", "probe_dot", "probe_cosine",
-                                                              "probe_cosine_max", "probe_coefficient"));
+  EXPECT_THAT(rankable(kUpdateSums | kProbeSums),
+              ElementsAre("update_norm", "probe_dot", "probe_cosine", "probe_cosine_max", "probe_coefficient"));
   EXPECT_THAT(rankable(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), Not(Contains("probe_dot")));
 }
 

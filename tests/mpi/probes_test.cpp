@@ -25,8 +25,8 @@ using test::error_of;
 using test::ProbeFamily;
 using test::world;
 
-/// The family as the coordinator has written it, known to all ranks. Every rank knows its numbers, which are made up the
-/// same everywhere.
+/// The family as the coordinator has written it, known to all ranks. Every rank knows its numbers, which are made up
+/// the same everywhere.
 class SharedFamily {
  public:
   ~SharedFamily() { world().barrier(); }
@@ -217,8 +217,9 @@ TEST(Probes, TheNormOfAnUpdateDoesNotDependOnWhoWasAskedFirst) {
   }
   const SharedFamily shared;
   pipeline::AuditOptions options;
-  options.probes = {{probes::Effect::harmful, probes::Form::direction, shared.family.write_direction("large", direction)},
-                    {probes::Effect::harmful, probes::Form::adapter, shared.family.write_adapter("probe", probe)}};
+  options.probes = {
+      {probes::Effect::harmful, probes::Form::direction, shared.family.write_direction("large", direction)},
+      {probes::Effect::harmful, probes::Form::adapter, shared.family.write_adapter("probe", probe)}};
   options.adapters = {shared.family.write_adapter("adapter", adapter)};
   for (auto* path : {&options.probes[0].path, &options.probes[1].path, &options.adapters[0]}) {
     world().broadcast(*path, comm::kCoordinator);

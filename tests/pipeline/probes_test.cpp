@@ -1,5 +1,5 @@
-// Audits with probes, on one rank: values against dense matrices, what is missing or wrong, journals, merges. Any number
-// of ranks: tests/mpi/probes_test.cpp.
+// Audits with probes, on one rank: values against dense matrices, what is missing or wrong, journals, merges. Any
+// number of ranks: tests/mpi/probes_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -355,7 +355,8 @@ TEST_F(Probes, AProbeThatCannotBeReadEndsTheRun) {
   class Failing final : public slab::Reader {
    public:
     explicit Failing(std::string what) : what_(std::move(what)) {}
-    void read(const std::string& path, std::uint64_t offset, std::span<std::byte> to, std::string_view tensor) override {
+    void read(const std::string& path, std::uint64_t offset, std::span<std::byte> to,
+              std::string_view tensor) override {
       if (path.find(what_) != std::string::npos) {
         throw Error(ErrorKind::runtime, "cannot read file").os_error(EIO).file(path);
       }
@@ -565,8 +566,9 @@ TEST_F(MergeWithProbes, PartsWithOtherProbesAreRefused) {
   const auto one = part(options, 0, 1);
   const auto refused = [&](const AuditOptions& other, const char* line) {
     const auto two = part(other, 1, 3);
-    expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("not parts of one audit: b.h5"), HasSubstr(line)),
-                 [&] { merge_reports({{"a.h5", one}, {"b.h5", two}}, {}); });
+    expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("not parts of one audit: b.h5"), HasSubstr(line)), [&] {
+      merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
+    });
   };
   auto other = options;
   other.probes[0].effect = Effect::safe;
@@ -592,8 +594,9 @@ TEST_F(MergeWithProbes, PartsOfOneBitOfAnotherDirectionAreRefusedWhereItShows) {
   auto two = part(options, 1, 3);
   for (std::size_t k = 0; k < two.probes.size(); ++k) two.probes[k].digest = one.probes[k].digest;
   expect_error(ErrorKind::invalid_input,
-               AllOf(HasSubstr("b.h5"), HasSubstr(TinyFamily::module(2)), HasSubstr("direction-0")),
-               [&] { merge_reports({{"a.h5", one}, {"b.h5", two}}, {}); });
+               AllOf(HasSubstr("b.h5"), HasSubstr(TinyFamily::module(2)), HasSubstr("direction-0")), [&] {
+                 merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
+               });
 }
 
 }  // namespace

@@ -435,8 +435,8 @@ TEST(Hdf5Report, DamagedProbesAreRefusedInOneLine) {
   refused("probes/name", H5T_C_S1, {hsize_t{1} << 40}, "claims more elements than are stored");
   refused("probes/name", H5T_C_S1, {0}, "effect has the wrong shape");
   refused("adapters/probe_cosine", H5T_NATIVE_DOUBLE, {3}, "probe_cosine has the wrong shape");
-  for (const char* name : {"probes/name", "probes/effect", "probes/form", "probes/path", "probes/digest", "probes/norm",
-                           "probes/dot"}) {
+  for (const char* name :
+       {"probes/name", "probes/effect", "probes/form", "probes/path", "probes/digest", "probes/norm", "probes/dot"}) {
     Edited edited(with_probes(sample(2, 2)));
     ASSERT_GE(H5Ldelete(edited.file(), name, H5P_DEFAULT), 0);
     const auto error = read_error(edited.close());

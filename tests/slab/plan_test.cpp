@@ -118,8 +118,8 @@ ModuleTask single_task(std::uint64_t out, std::uint64_t in, base::DType dtype) {
 TEST(Split, ASingleTensorsSlabsAreNoLargerThanAHalfOfAPairs) {
   std::mt19937_64 random(7);
   for (int round = 0; round < 500; ++round) {
-    auto task = single_task(1 + random() % 500, 1 + random() % 300,
-                            random() % 2 == 0 ? base::DType::f64 : base::DType::bf16);
+    auto task =
+        single_task(1 + random() % 500, 1 + random() % 300, random() % 2 == 0 ? base::DType::f64 : base::DType::bf16);
     task.stored_transposed = random() % 2 == 0;
     ASSERT_FALSE(task.has_base());
     const std::uint64_t target = random() % 20000, row = task.bytes() / task.rows();

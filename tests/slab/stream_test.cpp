@@ -259,7 +259,8 @@ TEST_F(SlabStreamTest, StreamsPairsAndSingleTensorsOfSeveralSources) {
           SlabStream stream(mixture.sources, mixture.modules, options(mode, memory, readers));
           for (const auto& operand : mixture.operands) {
             for (std::uint32_t sweep = 0; sweep < operand.task.sweeps; ++sweep) {
-              SCOPED_TRACE(testing::Message() << operand.task.name << " in sweep " << sweep << ", " << slots << " slots");
+              SCOPED_TRACE(testing::Message()
+                           << operand.task.name << " in sweep " << sweep << ", " << slots << " slots");
               expect_whole_sweep(stream, operand);
             }
           }
@@ -277,8 +278,7 @@ TEST_F(SlabStreamTest, ADirectionIsReadOnceHoweverLittleMemory) {
   expect_whole_sweep(stream, mixture.operands[0]);
   EXPECT_EQ(stream.counts().total(), mixture.operands[0].task.bytes());
   expect_error(ErrorKind::usage, HasSubstr("not enough memory"), [&] {
-    SlabStream(mixture.sources, mixture.modules,
-               options(IoMode::buffered, least_stream_memory(mixture.modules) - 1));
+    SlabStream(mixture.sources, mixture.modules, options(IoMode::buffered, least_stream_memory(mixture.modules) - 1));
   });
 }
 

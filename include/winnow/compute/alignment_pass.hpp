@@ -5,8 +5,9 @@
 //
 //     along    <V, dW> and f^2 alone, in one sweep: all that is asked of a direction
 //
-// with V = W_aligned - W_base, or a direction from a file, formed from the stored bits, slab by slab. Neither V*V^T (o x o) nor dW (o x i) is ever
-// formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops (src/methods/README.md).
+// with V = W_aligned - W_base, or a direction from a file, formed from the stored bits, slab by slab. Neither V*V^T (o
+// x o) nor dW (o x i) is ever formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops
+// (src/methods/README.md).
 #pragma once
 
 #include <cstdint>

@@ -69,7 +69,8 @@ struct Method {
   std::span<const Column> columns = {};
   LayerValues of_layer = nullptr;
   ZooValues over_zoo = nullptr;
-  std::span<const AdapterColumn> adapter_columns = {};  ///< the first ranks adapters if no method before has ranked them
+  std::span<const AdapterColumn> adapter_columns =
+      {};  ///< the first ranks adapters if no method before has ranked them
   AdapterValues of_adapters = nullptr;
 };
 

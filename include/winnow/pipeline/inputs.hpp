@@ -25,13 +25,14 @@ struct LayerRef {
   std::uint32_t adapter = 0, position = 0;
 };
 
-/// A task is one operand on one module (slab::ModuleTask). ModuleTask::source tells which: 0 is the pair of checkpoints,
-/// k + 1 the direction probes[k], probes.size() + 1 all probes at once that are adapters, of which nothing is streamed.
+/// A task is one operand on one module (slab::ModuleTask). ModuleTask::source tells which: 0 is the pair of
+/// checkpoints, k + 1 the direction probes[k], probes.size() + 1 all probes at once that are adapters, of which nothing
+/// is streamed.
 struct Inputs {
   checkpoint::Catalogue base, aligned;  ///< both without a shard if the run has no checkpoints
   checkpoint::ModelConfig model;
   std::vector<ProbeInput> probes;
-  std::vector<adapter::Adapter> adapters;     ///< quarantined ones too, in the order given
+  std::vector<adapter::Adapter> adapters;  ///< quarantined ones too, in the order given
   /// By module, those that any scored adapter touches, in layer order; within one by source.
   std::vector<slab::ModuleTask> tasks;
   std::vector<std::vector<LayerRef>> layers;  ///< [tasks]: the LoRA layers on its module, by adapter
@@ -63,8 +64,9 @@ struct Inputs {
 Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log);
 
 /// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers
-/// on each. Throws Error(invalid_input) for a direction that differs from a weight in shape. A module whose weights the two checkpoints do not have alike, or not in a dtype to compute on, is unjudged.
-/// Throws Error(invalid_input) if every scored adapter has that module and it is no output head: then they are no pair.
+/// on each. Throws Error(invalid_input) for a direction that differs from a weight in shape. A module whose weights the
+/// two checkpoints do not have alike, or not in a dtype to compute on, is unjudged. Throws Error(invalid_input) if
+/// every scored adapter has that module and it is no output head: then they are no pair.
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank);
 
 }  // namespace winnow::pipeline

@@ -37,12 +37,12 @@ struct AuditOptions {
   bool has_pair() const { return !base.empty() || !aligned.empty(); }
   bool repairs() const { return repair || probe_repair; }
 
-  std::string base, aligned;          ///< checkpoint directories; both empty with probes alone
+  std::string base, aligned;           ///< checkpoint directories; both empty with probes alone
   std::vector<probes::Source> probes;  ///< what adapters are compared with
-  std::vector<std::string> adapters;  ///< adapter directories
-  std::string zoo;                    ///< a directory searched for adapters, or a manifest; empty for none
-  bool strict = false;                ///< a quarantined adapter ends the run
-  bool slice = false;                 ///< of a zoo that is merged later: that nothing could be scored is no error
+  std::vector<std::string> adapters;   ///< adapter directories
+  std::string zoo;                     ///< a directory searched for adapters, or a manifest; empty for none
+  bool strict = false;                 ///< a quarantined adapter ends the run
+  bool slice = false;                  ///< of a zoo that is merged later: that nothing could be scored is no error
 
   std::string rank_by;  ///< empty: what methods::default_ranking() says
   select::Policy policy;
@@ -52,8 +52,8 @@ struct AuditOptions {
   bool element_statistics = false;
   adapter::AdapterOptions adapter;
 
-  std::string report;                     ///< HDF5 file to write; empty for none
-  std::optional<adapter::Repair> repair;  ///< write adapters without what is selected
+  std::string report;                       ///< HDF5 file to write; empty for none
+  std::optional<adapter::Repair> repair;    ///< write adapters without what is selected
   std::optional<ProbeRepair> probe_repair;  ///< or with the probes taken out; one of the two at most
   std::string repaired_dir;                 ///< below it, one directory an adapter
 

@@ -16,10 +16,11 @@ namespace winnow::pipeline {
 /// An update, or a direction of the weights, of which the effect is known.
 struct ProbeInput {
   probes::Source source;
-  std::string name;              ///< unique within a run: the last component of its path, or more of it
-  std::string digest;            ///< of what it was read from: a direction's headers and sample, an adapter's weights
-  checkpoint::Catalogue weights;  ///< of a direction: its tensors. Of an adapter: its modules as a model has them, no bytes
-  adapter::Adapter adapter;       ///< of an adapter: mapped on the names of the run
+  std::string name;    ///< unique within a run: the last component of its path, or more of it
+  std::string digest;  ///< of what it was read from: a direction's headers and sample, an adapter's weights
+  checkpoint::Catalogue
+      weights;               ///< of a direction: its tensors. Of an adapter: its modules as a model has them, no bytes
+  adapter::Adapter adapter;  ///< of an adapter: mapped on the names of the run
 
   bool is_direction() const { return source.form == probes::Form::direction; }
   void serialise(base::ByteWriter& out) const;

@@ -19,8 +19,8 @@ namespace winnow::pipeline {
 /// One task, scored.
 struct ModuleScore {
   std::uint64_t module = 0;  ///< index into Inputs::tasks
-  /// Of its operands: ||V||, or ||D|| of a direction, or ||dW|| of each probe of the run, NaN for those that are none of
-  /// the task's.
+  /// Of its operands: ||V||, or ||D|| of a direction, or ||dW|| of each probe of the run, NaN for those that are none
+  /// of the task's.
   std::vector<double> norms;
   stats::UnusableWeight unusable;
   checkpoint::TensorDigest base, aligned;  ///< of the weights it was computed from
@@ -33,8 +33,8 @@ struct LayerScore {
   /// On a pair those of the datasets of single layers, methods::layer_columns(). Along probes ||dW||, and <D, dW> for
   /// each of `norms`. Empty if not scored.
   std::vector<double> values;
-  std::string fault;           ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
-  bool unreadable = false;     ///< the latter, of which storage may think better: not journalled
+  std::string fault;        ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
+  bool unreadable = false;  ///< the latter, of which storage may think better: not journalled
 };
 
 struct Scores {

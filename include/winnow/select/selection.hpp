@@ -28,13 +28,15 @@ struct Policy {
   double value = 10;  ///< K, X, Q or C
 
   std::string text() const;  ///< as parse_policy takes it
-  /// none, keep-top, prune-top, quantile: how many are pruned does not depend on the scores, so it says nothing about them.
+  /// none, keep-top, prune-top, quantile: how many are pruned does not depend on the scores, so it says nothing about
+  /// them.
   bool prunes_by_count() const;
 };
 Policy parse_policy(std::string_view text);  ///< throws Error(usage) saying what is accepted
 
 /// How policies are spelled, for help texts and messages.
-inline constexpr std::string_view kPolicyForms = "none, keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]";
+inline constexpr std::string_view kPolicyForms =
+    "none, keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]";
 
 using methods::Sense;
 

@@ -12,11 +12,11 @@ namespace winnow::slab {
 /// One operand of a module, to be streamed, and the LoRA columns stacked on it. The operand is V = aligned - base, the
 /// weight in both checkpoints; or a direction, which is one tensor: `aligned`, without a base.
 struct ModuleTask {
-  std::string name;    ///< e.g. model.layers.0.self_attn.q_proj
-  std::string weight;  ///< the tensor's name
+  std::string name;                          ///< e.g. model.layers.0.self_attn.q_proj
+  std::string weight;                        ///< the tensor's name
   checkpoint::TensorLocation base, aligned;  ///< without a base that has no bytes
   std::uint32_t source = 0;                  ///< which of the stream's Sources holds the tensors
-  std::uint32_t sweeps = 2;                  ///< how often the operand goes by: once if only its product with dW is asked for
+  std::uint32_t sweeps = 2;        ///< how often the operand goes by: once if only its product with dW is asked for
   bool stored_transposed = false;  ///< stored [in, out]
   std::uint64_t out_features = 0, in_features = 0;
   std::uint64_t stacked_columns = 0;  ///< R: ranks of all adapters here plus the sketch
@@ -37,9 +37,9 @@ struct SlabRange {
   std::uint64_t row_begin = 0, rows = 0;
 };
 
-/// Splits a module into slabs of about `target_bytes` of the pair each (half as many of a single tensor), whole rows, at
-/// least one row. The split depends
-/// on the module alone, never on the number of ranks, so that sums are formed in the same order everywhere.
+/// Splits a module into slabs of about `target_bytes` of the pair each (half as many of a single tensor), whole rows,
+/// at least one row. The split depends on the module alone, never on the number of ranks, so that sums are formed in
+/// the same order everywhere.
 std::vector<SlabRange> split(const ModuleTask& task, std::uint64_t target_bytes = kSlabBytes);
 
 /// Owner of each module: longest processing time first over `ranks` (cost: bytes to read, and flops counted as the

@@ -1,5 +1,5 @@
-// Some columns of a skinny matrix in double, a block of rows at a time: what sums of products are formed from. Rows go in
-// fixed blocks, so that no result depends on the number of threads.
+// Some columns of a skinny matrix in double, a block of rows at a time: what sums of products are formed from. Rows go
+// in fixed blocks, so that no result depends on the number of threads.
 #pragma once
 
 #include <cstddef>

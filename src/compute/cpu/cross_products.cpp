@@ -112,8 +112,8 @@ ProbeFactors::Products ProbeFactors::with(const FactorStack& stack, std::size_t 
   const std::size_t rank = stack.ranks[j], first = stack.first_column(j);
   const auto b = grams_of(sides.out, sides.columns, rank,
                           [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); });
-  const auto a =
-      grams_of(sides.in, sides.columns, rank, [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
+  const auto a = grams_of(sides.in, sides.columns, rank,
+                          [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
   Products products{norm_of(b.own, a.own), {}};
   for (std::size_t h = 0; h < sides.ranks.size(); ++h) {
     products.dots.push_back(inner(b.cross, a.cross, sides.first_columns[h] * rank, sides.ranks[h] * rank));

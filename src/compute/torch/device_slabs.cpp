@@ -114,7 +114,8 @@ void DeviceSlabs::use_in(const SlabSlots::Taken& taken, const slab::Slab& slab, 
     if (!taken.resident) copy(slab, taken.slot);
     queue_.hold_back(taken.slot);
     const auto* const memory = room_in(taken.slot, layout.bytes);
-    use({memory + layout.aligned_at, slab.base == nullptr ? nullptr : memory, slab.aligned_dtype, slab.base_dtype, extent(layout.count)});
+    use({memory + layout.aligned_at, slab.base == nullptr ? nullptr : memory, slab.aligned_dtype, slab.base_dtype,
+         extent(layout.count)});
   } catch (...) {
     queue_.wait();  // copies read what the caller is about to reuse
     throw;

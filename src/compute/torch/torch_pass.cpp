@@ -231,8 +231,8 @@ class TorchPass final : public AlignmentPass {
       at::init_num_threads();  // a new thread would otherwise start its own pool
       const auto begin = static_cast<std::int64_t>(block) * kBlock;
       const auto difference = [&](std::int64_t dimension, std::int64_t first, std::int64_t count) {
-        return scratch_[static_cast<std::size_t>(thread)].difference(aligned.narrow(dimension, first, count),
-                                                                     base.defined() ? base.narrow(dimension, first, count) : base);
+        return scratch_[static_cast<std::size_t>(thread)].difference(
+            aligned.narrow(dimension, first, count), base.defined() ? base.narrow(dimension, first, count) : base);
       };
       const auto v = multiply(begin, std::min(kBlock, length - begin), difference);
       const auto& exact = scratch_[static_cast<std::size_t>(thread)].exact;
