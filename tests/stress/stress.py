@@ -71,7 +71,7 @@ class Stress:
         drawn = random.Random(f"{self.seed}/{number}")
         variant = drawn.choice(VARIANTS)
         if variant.command != "audit" and drawn.random() < 0.4:
-            variant = drawn.choice([v for v in VARIANTS if v.command == "audit"])
+            variant = drawn.choice([v for v in VARIANTS if v.command == "audit"] or VARIANTS)
         ranks = drawn.randint(0, variant.most_ranks)
         timeout = drawn.randint(1, 3) if variant.watches_peers and drawn.random() < 0.6 else 0
         events, problems = self.profile(variant, ranks)
@@ -126,12 +126,15 @@ def main():
     parser.add_argument("--cases", type=int, default=25)
     parser.add_argument("--first", type=int, default=0, help="number of the first case; for several of these at once")
     parser.add_argument("--case", type=int, help="this one alone")
+    parser.add_argument("--variant", action="append", help="these alone; their cases are others than without it")
     parser.add_argument("--limit", type=float, default=300, help="seconds after which a run hangs")
     parser.add_argument("--keep", type=pathlib.Path, help="where what failed cases have left is kept")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(100000) if arguments.seed is None else arguments.seed
     numbers = range(arguments.first, arguments.first + arguments.cases) if arguments.case is None else [arguments.case]
     launch = pathlib.Path(__file__).resolve().parent.parent / "mpi" / "launch.sh"
+    if arguments.variant:
+        VARIANTS[:] = [variant for variant in VARIANTS if variant.name in arguments.variant]
     print(f"seed: --seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="winnow-stress.") as folder:
         folder = pathlib.Path(folder).resolve()

@@ -62,6 +62,9 @@ def audit(name, *options, journal=False, repaired=False, source=ZOO, family=MODE
 
 DEEP = ["--base", "deep/base", "--aligned", "deep/aligned"]
 
+DIRECTION = ["--direction", "harmful=family/aligned"]
+PROBES = [*DIRECTION, "--direction", "safe=family/base", "--probe", "harmful=probe"]
+
 VARIANTS = [
     audit("audit", "--threads", "1"),
     audit("audit-journal", "--io", "buffered", journal=True),
@@ -74,6 +77,9 @@ VARIANTS = [
     audit("audit-elements", "--element-stats", "--strict", journal=True, source=THREE),
     audit("audit-deep", "--backend", "reference", "--threads", "1", journal=True, family=DEEP,
           source=["--zoo", "deep/adapters"]),
+    audit("audit-direction", "--threads", "1", journal=True, family=DIRECTION),
+    audit("audit-probes", "--io", "buffered", journal=True, family=PROBES, repaired="deflect"),
+    audit("audit-both", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),
     Variant("synth", ["synth", *FAMILY, "--output", "case/family"], {"family": "files"}, config=True),
     Variant("synth-over", ["synth", *FAMILY, "--output", "case/family"], {"family": "files"}, {"family": "family"}),
     Variant("prune", ["prune", "--report", "before/report.h5", "--adapter", "family/adapters/adapter-001", "--output",
@@ -81,6 +87,8 @@ VARIANTS = [
     Variant("prune-over", ["prune", "--report", "before/report.h5", "--adapter", "family/adapters/adapter-001", "--output",
                            "case/pruned", "--repair", "zero"], {"pruned": "tree"},
             {"pruned": "before/repaired/adapter-001"}, most_ranks=3),
+    Variant("prune-deflect", ["prune", "--repair", "deflect", "--probe", "harmful=probe", "--adapter",
+                              "family/adapters/adapter-001", "--output", "case/pruned"], {"pruned": "tree"}, most_ranks=3),
     Variant("merge", ["merge", "--report", "case/report.h5", "parts/0.h5", "parts/1.h5", "parts/2.h5"],
             {"report.h5": "report"}, most_ranks=3, config=True),
     Variant("report", ["report", "before/report.h5", "--html", "case/page.html", "--csv", "case/tables", "--json",
@@ -99,6 +107,7 @@ def prepare(folder, once):
     """What variants start from. `once(arguments)` runs the program, undisturbed, and wants it to succeed."""
     once(["synth", *FAMILY, "--output", "family"])
     once(["synth", "--layers", "24", "--adapters", "24", "--rank", "32", "--misaligned", "8", "--output", "deep"])
+    shutil.copytree(folder / "family/adapters/adapter-000", folder / "probe")
     (folder / "before").mkdir()
     once(["audit", *MODELS, *THREE, "--report", "before/report.h5", "--repair", "zero", "--repaired-dir", "before/repaired"])
     (folder / "parts").mkdir()

@@ -66,7 +66,7 @@ def error(variant, ranks, disturbance, outcome, errors):
             allowed = {1, 2, 3}
         elif disturbance.path == "case/options.conf":
             allowed = {2}
-        elif disturbance.call == "memory" or (variant.needs_its_adapters and "adapters/" in disturbance.path):
+        elif disturbance.call == "memory" or (variant.needs_its_adapters and is_adapter(variant, disturbance.path)):
             allowed = {1, 3}
         if outcome.code not in allowed:
             yield f"exit code {outcome.code}, expected {allowed}"
@@ -85,6 +85,11 @@ def error(variant, ranks, disturbance, outcome, errors):
         yield "another rank is named"
     if disturbance.call != "memory" and not names(text, disturbance.path):
         yield f"the file is not named: {disturbance.path}"
+
+
+def is_adapter(variant, path):
+    """To prune a probe is an adapter like the other; to an audit it is an input of the run, like a checkpoint."""
+    return "adapters/" in path or (variant.command == "prune" and path.startswith("probe/"))
 
 
 def names(text, path):
