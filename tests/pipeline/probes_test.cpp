@@ -183,6 +183,38 @@ TEST_F(Probes, AValueOfADirectionThatCannotBeComputedWithTakesThatModuleOnly) {
   }
 }
 
+// Below what float32 holds products lose their digits, on each backend others: no cosine is better than any.
+TEST_F(Probes, ADirectionTooSmallToComputeWithHasNoValueOnAnyBackend) {
+  for (const float size : {1e-42F, 1e-33F}) {
+    for (auto& value : family.directions[0][TinyFamily::weight(2)].values) value = value < 0 ? -size : size;
+    for (auto& value : family.directions[0][TinyFamily::weight(3)].values) value *= 1e-24F;  // within the range
+    for (const auto backend : test::built_backends()) {
+      auto options = family.probe_options(false, 1, 0);
+      options.backend = backend;
+      const auto report = run(options);
+      EXPECT_TRUE(std::isnan(report.probe_norms[2]));
+      EXPECT_TRUE(std::isnan(value(report, "probe_cosine", 0, 2)));
+      EXPECT_THAT(said, AllOf(HasSubstr("too small to compute with"), HasSubstr(TinyFamily::weight(2)),
+                              Not(HasSubstr(TinyFamily::weight(3)))));
+      const auto update = test::update_of(family.zoo[0], 3), direction = family.direction_of(0, 3);
+      const double cosine =
+          test::inner(update, direction) / std::sqrt(test::inner(update, update)) / std::sqrt(test::inner(direction, direction));
+      EXPECT_NEAR(value(report, "probe_cosine", 0, 3), cosine, 1e-6);
+    }
+    family.directions[0] = ProbeFamily().directions[0];
+  }
+}
+
+TEST_F(Probes, OneThatSaysNothingIsTold) {
+  for (auto& [name, matrix] : family.directions[0]) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
+  for (auto& [name, matrix] : family.directions[1]) std::fill(matrix.values.begin(), matrix.values.end(), std::nanf(""));
+  const auto report = run(family.probe_options(true, 2, 1));
+  EXPECT_THAT(said, AllOf(HasSubstr("probe direction-0 is zero in every module"),
+                          HasSubstr("probe direction-1 has nothing that can be compared in every module"),
+                          Not(HasSubstr("probe probe-0 "))));
+  EXPECT_EQ(report.probe_norms[0], 0);
+}
+
 TEST_F(Probes, WhatIsNoProbeIsRefusedInOneLine) {
   const auto options = family.probe_options(true, 1, 1);
   fs::create_directories(family.directory / "empty");
