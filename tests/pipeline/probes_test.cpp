@@ -126,15 +126,19 @@ TEST_F(Probes, ScalesOfAdaptersAndProbesAreTheirOwn) {
   family.directory.write("zoo-0/adapter_config.json",
                          R"({"peft_type": "LORA", "r": 2, "lora_alpha": -6, "target_modules": ["up_proj"]})");
   family.directory.write("probe-0/adapter_config.json",
-                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": 1, "target_modules": ["up_proj"]})");
+                         R"({"peft_type": "LORA", "r": 2, "lora_alpha": -1, "target_modules": ["up_proj"]})");
   const auto after = run(options);
   const auto modules = after.modules.size(), cells = modules * 3;
   for (std::size_t m = 0; m < modules; ++m) {
     EXPECT_NEAR(after.probe_dots[m], -1.5 * before.probe_dots[m], 1e-12);
-    EXPECT_NEAR(after.probe_dots[cells + m], -1.5 * 0.25 * before.probe_dots[cells + m], 1e-12);
+    EXPECT_NEAR(after.probe_dots[cells + m], 1.5 * 0.25 * before.probe_dots[cells + m], 1e-12);
     EXPECT_NEAR(after.probe_norms[modules + m], 0.25 * before.probe_norms[modules + m], 1e-12);
     EXPECT_NEAR(value(after, "update_norm", 0, m), 1.5 * value(before, "update_norm", 0, m), 1e-12);
-    EXPECT_NEAR(value(after, "probe_cosine", 0, m), -value(before, "probe_cosine", 0, m), 1e-12);
+    const auto along = [&](std::size_t k) {
+      return before.probe_dots[k * cells + m] / before.probe_norms[k * modules + m] / value(before, "update_norm", 0, m);
+    };
+    EXPECT_NEAR(value(before, "probe_cosine", 0, m), (along(0) + along(1)) / 2, 1e-12);
+    EXPECT_NEAR(value(after, "probe_cosine", 0, m), (-along(0) + along(1)) / 2, 1e-12);
   }
 }
 
