@@ -64,13 +64,18 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
 
 /// A direction says nothing where it holds what cannot be computed with.
 void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, const base::Log& log) {
-  if (!score.unusable.found) return;
   const auto& task = inputs.tasks[score.module];
-  log.warn(
-      fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
-                  "column {}",
-                  score.unusable.value, inputs.shard_of(task, true).path, task.weight,
-                  score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+  if (!score.unusable.found) {
+    if (!inputs.is_direction(task) || !std::isnan(score.norms.at(0))) return;
+    log.warn(fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; its norm "
+                         "is below {:.3g}",
+                         inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
+    return;
+  }
+  log.warn(fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
+                       "column {}",
+                       score.unusable.value, inputs.shard_of(task, true).path, task.weight,
+                       score.unusable.element / task.columns(), score.unusable.element % task.columns()));
 }
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
@@ -138,7 +143,7 @@ std::vector<report::ShardRow> shard_rows(const Inputs& inputs) {
 }
 
 /// The probes and what adapters have in common with them.
-void add_probes(report::Report& report, const Inputs& inputs, const Scores& scores) {
+void add_probes(report::Report& report, const Inputs& inputs, const Scores& scores, const base::Log& log) {
   const auto modules = report.modules.size(), cells = report.adapters.size() * modules, count = inputs.probes.size();
   for (const auto& probe : inputs.probes) {
     report.probes.push_back({probe.name, std::string(probes::name(probe.source.effect)),
@@ -156,6 +161,14 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
       if (std::isnan(score.norms[k])) continue;
       report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
     }
+  }
+  for (std::size_t k = 0; k < count; ++k) {
+    const auto first = report.probe_norms.begin() + static_cast<std::ptrdiff_t>(k * modules);
+    const auto last = first + static_cast<std::ptrdiff_t>(modules);
+    if (std::any_of(first, last, [](double norm) { return norm > 0; })) continue;
+    const bool zero = std::any_of(first, last, [](double norm) { return norm == 0; });
+    log.warn(fmt::format("probe {} {} in every module of the adapters: it says nothing about them",
+                         report.probes[k].name, zero ? "is zero" : "has nothing that can be compared"));
   }
   for (const auto& layer : scores.layers) {
     const auto& task = inputs.tasks[layer.module];
@@ -243,7 +256,7 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditO
       report.present[layer.adapter * report.modules.size() + m] = 1;
     }
   }
-  add_probes(report, inputs, scores);
+  add_probes(report, inputs, scores, log);
   judge(report, options, log);
   return report;
 }

@@ -165,8 +165,9 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   comm::step_together(team_, [&] {
     if (place_.member != 0) return;
     const auto& all = batch.statistics;
-    compute::CrossProducts products({all.unusable.found ? methods::kUndefined : std::sqrt(all.squared_norm)},
-                                    batch.count);
+    const double norm = std::sqrt(all.squared_norm);
+    const bool usable = !all.unusable.found && compute::direction_in_range(norm);
+    compute::CrossProducts products({usable ? norm : methods::kUndefined}, batch.count);
     for (std::size_t j = 0; j < batch.count; ++j) {
       const auto gram_a = compute::gram_a(batch.stack, j, threads_);
       const auto& layer = all.layers[j];

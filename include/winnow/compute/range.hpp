@@ -15,10 +15,15 @@ namespace winnow::compute {
 inline constexpr double kLargestDifference = 0x1p30;
 /// f = ||V|| below this, and not 0, is out of range: the module is not scored.
 inline constexpr double kSmallestStep = 0x1p-40;
+/// ||D|| of a direction below this, and not 0, is out of range: an entry of D that is typical of 2^31 is then above
+/// 2^-116, and its product with one of A or B above 2^-126, where float32 begins to lose digits.
+inline constexpr double kSmallestDirection = 0x1p-100;
 /// Factors whose largest entry is outside [1 / this, this] are brought to 1 by a power of two (factor_stack.hpp).
 inline constexpr double kLargestFactor = 0x1p10;
 
 inline bool step_in_range(double f) { return f == 0 || f >= kSmallestStep; }
+
+inline bool direction_in_range(double norm) { return norm == 0 || norm >= kSmallestDirection; }
 
 /// Whether weights with this sum of squares of V, however rounded, may hold one that cannot be computed with: to be
 /// looked at again. What holds one never passes.
