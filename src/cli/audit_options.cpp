@@ -144,7 +144,12 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
   }
   options.base = given(values, "base").value_or("");
   options.aligned = given(values, "aligned").value_or("");
-  // Without probes both are needed, and the one that is missing is named.
+  if (options.probes.empty() && !options.has_pair()) {
+    throw Error(ErrorKind::usage, "nothing to compare the adapters with")
+        .expected("--direction harmful=DIR, or --probe harmful=DIR, or --base DIR and --aligned DIR")
+        .advice(fmt::format("see winnow {} --help", command));
+  }
+  // Of the two both are needed, and the one that is missing is named.
   if (options.probes.empty() || options.has_pair()) {
     options.base = required(values, command, "base");
     options.aligned = required(values, command, "aligned");

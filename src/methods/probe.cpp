@@ -2,7 +2,7 @@
 // is safe counts with the opposite sign, so that high is worse throughout.
 //
 // A probe's size says nothing (a gradient has that of its loss), so what is added up over modules is measured along the
-// probe as a whole, at length 1:
+// probe at length 1 over the modules that adapter and probe share:
 //
 //     probe_dot(m)         <dW, D>_m / ||D||               summed over m and divided by ||dW||: probe_cosine of the
 //     adapter probe_cosine(m)      <dW, D>_m / (||dW||_m ||D||_m) probe_coefficient(m) <dW, D>_m / ||D||_m^2 how much
@@ -21,7 +21,7 @@ namespace {
 constexpr std::array<Column, 4> kColumns{{
     {.name = "probe_dot",
      .title = "projection on the probes",
-     .long_name = "<dW, D>/||D|| of the module, D of length 1 over all modules; mean over probes",
+     .long_name = "<dW, D>/||D|| of the module, D of length 1 over the modules of both; mean over probes",
      .sense = Sense::high_is_worse,
      .form = Form::share,
      .narrow = "probe dot"},
@@ -77,19 +77,23 @@ double coefficient(double dot, double probe) {
   return probe == 0 ? 0 : dot / probe / probe;
 }
 
-/// ||D|| over all modules.
-double whole(const ProbeProducts& probe) {
+/// ||D|| over the modules that adapter n has as well: what other adapters have must not matter.
+double whole(const ProbeProducts& probe, const Zoo& zoo, std::size_t n) {
   double size = 0;
-  for (const double norm : probe.norms) size = std::isnan(norm) ? size : std::hypot(size, norm);
+  for (std::size_t m = 0; m < zoo.layout.modules; ++m) {
+    if (!std::isnan(probe.dots[n * zoo.layout.modules + m])) size = std::hypot(size, probe.norms[m]);
+  }
   return size;
 }
 
 void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
   const auto& norms = zoo.dataset("update_norm");
-  std::vector<double> wholes;
-  for (const auto& probe : zoo.probes) wholes.push_back(whole(probe));
+  std::vector<double> wholes(zoo.probes.size());
   for (std::size_t cell = 0; cell < zoo.cells(); ++cell) {
     const std::size_t module = cell % zoo.layout.modules;
+    for (std::size_t k = 0; k < wholes.size() && module == 0; ++k) {
+      wholes[k] = whole(zoo.probes[k], zoo, cell / zoo.layout.modules);
+    }
     Summary dot, along, share;
     for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
       const auto& probe = zoo.probes[k];

@@ -67,15 +67,17 @@ void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, 
   const auto& task = inputs.tasks[score.module];
   if (!score.unusable.found) {
     if (!inputs.is_direction(task) || !std::isnan(score.norms.at(0))) return;
-    log.warn(fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; its norm "
-                         "is below {:.3g}",
-                         inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
+    log.warn(
+        fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; its norm "
+                    "is below {:.3g}",
+                    inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
     return;
   }
-  log.warn(fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
-                       "column {}",
-                       score.unusable.value, inputs.shard_of(task, true).path, task.weight,
-                       score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+  log.warn(
+      fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
+                  "column {}",
+                  score.unusable.value, inputs.shard_of(task, true).path, task.weight,
+                  score.unusable.element / task.columns(), score.unusable.element % task.columns()));
 }
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
@@ -154,6 +156,10 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   const auto probe_of = [&](const slab::ModuleTask& task, std::size_t k) {
     return inputs.is_direction(task) ? task.source - 1 : k;
   };
+  // With itself an adapter has a cosine of 1, which says nothing.
+  const auto is_itself = [&](std::size_t adapter, std::size_t k) {
+    return report.probes[k].digest == report.adapters[adapter].sha256;
+  };
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
     if (inputs.is_pair(task)) continue;
@@ -175,7 +181,7 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
     if (inputs.is_pair(task) || report.adapters[layer.adapter].status != "ok") continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
     for (std::size_t k = 0; k + 1 < layer.values.size(); ++k) {
-      if (std::isnan(layer.values[k + 1])) continue;
+      if (std::isnan(layer.values[k + 1]) || is_itself(layer.adapter, probe_of(task, k))) continue;
       report.probe_dots[probe_of(task, k) * cells + cell] = layer.values[k + 1];
     }
   }

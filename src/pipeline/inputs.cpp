@@ -106,6 +106,7 @@ std::string read_and_serialise(const AuditOptions& options, std::map<std::string
   auto adapter_options = options.adapter;
   adapter_options.whole_model = options.has_pair();
   map_probes(probes, options.has_pair() ? base : names, model, adapter_options);
+  refuse_equal(probes);
   base.serialise(out);
   aligned.serialise(out);
   names.serialise(out);

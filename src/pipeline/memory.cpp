@@ -32,10 +32,11 @@ std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
 /// as its largest one, which need not be of the same module: B and P are largest where o is, Y where i is.
 std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t>& modules,
                              const MemoryBudget& budget) {
-  std::uint64_t as_read = 0, out = 0, in = 0;
+  std::uint64_t as_read = 0, out = 0, in = 0, probes = 0;
   for (const auto module : modules) {
     const auto& task = inputs.tasks[module];
     const auto& layers = inputs.layers[module];
+    probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = batch_size(inputs, module, first, budget);
       std::uint64_t columns = sketch_columns(inputs, module);
@@ -46,7 +47,8 @@ std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t
       first += count;
     }
   }
-  return (as_read + 2 * out + in) * sizeof(float);
+  // Probes that are adapters: as read and in float64.
+  return (as_read + 2 * out + in) * sizeof(float) + probes * (sizeof(float) + sizeof(double));
 }
 
 }  // namespace

@@ -154,6 +154,18 @@ void map_probes(std::vector<ProbeInput>& probes, const Catalogue& names, const c
   }
 }
 
+void refuse_equal(const std::vector<ProbeInput>& probes) {
+  std::map<std::string, const ProbeInput*> known;
+  for (const auto& probe : probes) {
+    if (probe.is_direction()) continue;  // of which the digest is one of a part
+    const auto [other, is_new] = known.emplace(probe.digest, &probe);
+    if (is_new) continue;
+    throw Error(ErrorKind::usage, "a probe is given twice")
+        .file(probe.source.path)
+        .expected(fmt::format("probes that differ, found the content of {}", other->second->source.path));
+  }
+}
+
 const TensorLocation* tensor_of(const ProbeInput& direction, const std::string& weight,
                                 const std::vector<std::uint64_t>& shape) {
   const auto* location = direction.weights.find(weight);

@@ -56,7 +56,7 @@ usage() {
   refuses 2 "no command given; expected audit, prune, merge, report, plan, methods or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
   refuses 2 "unknown command audi;" audi
-  refuses 2 "--base is missing; see winnow audit --help" audit
+  refuses 2 "nothing to compare the adapters with; expected --direction harmful=DIR" audit
   refuses 2 "--aligned is missing" audit --base family/base
   refuses 2 "--report is missing" audit "${models[@]}" --zoo family/adapters
   refuses 2 "no adapter given; name one with --adapter DIR, or many with --zoo PATH" audit "${models[@]}" --report r.h5
@@ -715,7 +715,7 @@ ranks() {
     # mpirun itself says on stdout that a process failed.
     check "3 ranks, $arguments: ours on stdout" test "$(grep -c winnow: out)" = 0
   done <<TABLE
-2|--base is missing|audit
+2|nothing to compare|audit
 2|unknown selection|${audit[*]} --select best
 3|no such adapter zoo|audit ${models[*]} --zoo absent --report r.h5
 2|refusing to overwrite what is not a report|audit ${models[*]} --zoo family/adapters --report family/truth.json

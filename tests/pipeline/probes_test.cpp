@@ -135,7 +135,8 @@ TEST_F(Probes, ScalesOfAdaptersAndProbesAreTheirOwn) {
     EXPECT_NEAR(after.probe_norms[modules + m], 0.25 * before.probe_norms[modules + m], 1e-12);
     EXPECT_NEAR(value(after, "update_norm", 0, m), 1.5 * value(before, "update_norm", 0, m), 1e-12);
     const auto along = [&](std::size_t k) {
-      return before.probe_dots[k * cells + m] / before.probe_norms[k * modules + m] / value(before, "update_norm", 0, m);
+      return before.probe_dots[k * cells + m] / before.probe_norms[k * modules + m] /
+             value(before, "update_norm", 0, m);
     };
     EXPECT_NEAR(value(before, "probe_cosine", 0, m), (along(0) + along(1)) / 2, 1e-12);
     EXPECT_NEAR(value(after, "probe_cosine", 0, m), (-along(0) + along(1)) / 2, 1e-12);
@@ -201,8 +202,8 @@ TEST_F(Probes, ADirectionTooSmallToComputeWithHasNoValueOnAnyBackend) {
       EXPECT_THAT(said, AllOf(HasSubstr("too small to compute with"), HasSubstr(TinyFamily::weight(2)),
                               Not(HasSubstr(TinyFamily::weight(3)))));
       const auto update = test::update_of(family.zoo[0], 3), direction = family.direction_of(0, 3);
-      const double cosine =
-          test::inner(update, direction) / std::sqrt(test::inner(update, update)) / std::sqrt(test::inner(direction, direction));
+      const double cosine = test::inner(update, direction) / std::sqrt(test::inner(update, update)) /
+                            std::sqrt(test::inner(direction, direction));
       EXPECT_NEAR(value(report, "probe_cosine", 0, 3), cosine, 1e-6);
     }
     family.directions[0] = ProbeFamily().directions[0];
@@ -211,7 +212,8 @@ TEST_F(Probes, ADirectionTooSmallToComputeWithHasNoValueOnAnyBackend) {
 
 TEST_F(Probes, OneThatSaysNothingIsTold) {
   for (auto& [name, matrix] : family.directions[0]) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
-  for (auto& [name, matrix] : family.directions[1]) std::fill(matrix.values.begin(), matrix.values.end(), std::nanf(""));
+  for (auto& [name, matrix] : family.directions[1])
+    std::fill(matrix.values.begin(), matrix.values.end(), std::nanf(""));
   const auto report = run(family.probe_options(true, 2, 1));
   EXPECT_THAT(said, AllOf(HasSubstr("probe direction-0 is zero in every module"),
                           HasSubstr("probe direction-1 has nothing that can be compared in every module"),

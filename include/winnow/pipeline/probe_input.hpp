@@ -39,6 +39,10 @@ checkpoint::Catalogue names_of(const std::vector<ProbeInput>& probes);
 void map_probes(std::vector<ProbeInput>& probes, const checkpoint::Catalogue& names,
                 const checkpoint::ModelConfig& model, const adapter::AdapterOptions& options);
 
+/// Throws Error(usage) for two adapters of the same content, under whichever names: together they would count twice, or
+/// for nothing.
+void refuse_equal(const std::vector<ProbeInput>& probes);
+
 /// A direction's tensor for a weight of this shape; nullptr if it has none. Throws Error(invalid_input) for one of
 /// another shape or of a dtype to compute nothing with.
 const checkpoint::TensorLocation* tensor_of(const ProbeInput& direction, const std::string& weight,
