@@ -9,6 +9,20 @@
 #include "winnow/pipeline/journal.hpp"
 
 namespace winnow::pipeline {
+namespace {
+
+/// What is read for it: weights, or the factors of adapters if no weights are.
+std::uint64_t bytes_of(const Inputs& inputs, std::size_t module) {
+  const auto& task = inputs.tasks[module];
+  std::uint64_t bytes = task.bytes();
+  for (const auto& layer : inputs.layers[module]) {
+    const auto& lora = inputs.lora(layer);
+    if (task.sweeps == 0) bytes += lora.lora_a.bytes + lora.lora_b.bytes;
+  }
+  return bytes;
+}
+
+}  // namespace
 
 void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
                    ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
@@ -16,7 +30,7 @@ void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules
   if (modules.empty()) return;
   Progress progress;
   progress.modules = modules.size();
-  for (const auto module : modules) progress.bytes += inputs.tasks[module].bytes();
+  for (const auto module : modules) progress.bytes += bytes_of(inputs, module);
   const auto between_slabs = [&] {
     comm::stop_if_peer_failed(world);
     stop.leave_if_overdue();
@@ -35,7 +49,7 @@ void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules
       if (team.rank() == 0) journal.add(one);
       scores.append(std::move(one));
       ++progress.modules_done;
-      progress.bytes_done += inputs.tasks[module].bytes();
+      progress.bytes_done += bytes_of(inputs, module);
       if (options.progress) options.progress(progress);
     });
   }
