@@ -20,27 +20,10 @@ using base::Error;
 using base::ErrorKind;
 
 /// What open_adapter() looks for in a checkpoint. Empty where the file cannot be read: opening the adapter tells why.
-checkpoint::Catalogue own_modules(const std::string& directory) {
-  checkpoint::Catalogue catalogue, file;
-  try {
-    file = checkpoint::read_safetensors_file(existing_file(directory, kWeightsFile));
-  } catch (const Error&) {
-    return catalogue;
-  }
-  catalogue.shards.push_back({directory, 0, {}});
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shapes;  // outputs, inputs
-  for (const auto& [name, location] : file.tensors) {
-    if (location.shape.size() != 2) continue;
-    const auto key = parse_adapter_key(name);
-    if (key.kind == KeyKind::lora_b) shapes[key.module].first = location.shape[0];
-    if (key.kind == KeyKind::lora_a) shapes[key.module].second = location.shape[1];
-  }
-  for (const auto& [module, shape] : shapes) {
-    checkpoint::TensorLocation location;
-    location.shape = {shape.first, shape.second};
-    catalogue.tensors.emplace(module + ".weight", std::move(location));
-  }
-  return catalogue;
+checkpoint::Catalogue own_modules(const std::string& directory) try {
+  return modules_in(existing_file(directory, kWeightsFile), false);
+} catch (const Error&) {
+  return {};
 }
 
 std::vector<double> read_factor(const base::File& file, const checkpoint::TensorLocation& tensor, const char* factor,
@@ -59,6 +42,27 @@ std::vector<double> read_factor(const base::File& file, const checkpoint::Tensor
 }
 
 }  // namespace
+
+checkpoint::Catalogue modules_in(const std::string& weights_file, bool transposed) {
+  const auto file = checkpoint::read_safetensors_file(weights_file);
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shapes;  // outputs, inputs
+  for (const auto& [name, location] : file.tensors) {
+    if (location.shape.size() != 2) continue;  // opening the adapter tells why such a module is not judged
+    const auto key = parse_adapter_key(name);
+    if (key.kind == KeyKind::lora_b) shapes[key.module].first = location.shape[0];
+    if (key.kind == KeyKind::lora_a) shapes[key.module].second = location.shape[1];
+  }
+  checkpoint::Catalogue catalogue;
+  catalogue.shards.push_back({weights_file, 0, {}});
+  for (const auto& [module, shape] : shapes) {
+    const auto [out, in] = shape;
+    if (out == 0 || in == 0) continue;
+    checkpoint::TensorLocation location;
+    location.shape = transposed ? std::vector{in, out} : std::vector{out, in};
+    catalogue.tensors.emplace(module + ".weight", std::move(location));
+  }
+  return catalogue;
+}
 
 Adapter open_lone_adapter(const std::string& directory, const std::string& what, const base::Log& log) {
   auto adapter = open_adapter(directory, own_modules(directory), {}, {.whole_model = false}, log);

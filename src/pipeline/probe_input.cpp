@@ -9,7 +9,7 @@
 #include <map>
 #include <utility>
 
-#include "winnow/adapter/keys.hpp"
+#include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
@@ -25,31 +25,13 @@ using checkpoint::TensorLocation;
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-/// The modules of an adapter as a model without weights has them: what opening an adapter looks for.
+/// The modules of an adapter, stored as the model's weights are.
 Catalogue modules_of(const std::string& directory) {
   const auto config_file = (fs::path(directory) / "adapter_config.json").string();
   const auto weights_file = (fs::path(directory) / "adapter_model.safetensors").string();
-  const auto file = checkpoint::read_safetensors_file(weights_file);
   const auto config =
       adapter::parse_peft_config(base::read_text_file(config_file, adapter::kMaxConfigBytes), config_file, base::Log());
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> modules;  // outputs, inputs
-  for (const auto& [name, location] : file.tensors) {
-    if (location.shape.size() != 2) continue;  // opening it tells why such a module is not judged
-    const auto key = adapter::parse_adapter_key(name);
-    if (key.kind == adapter::KeyKind::lora_b) modules[key.module].first = location.shape[0];
-    if (key.kind == adapter::KeyKind::lora_a) modules[key.module].second = location.shape[1];
-  }
-  Catalogue catalogue;
-  catalogue.directory = directory;
-  catalogue.shards.push_back({weights_file, 0, {}});
-  for (const auto& [module, features] : modules) {
-    const auto [out, in] = features;
-    if (out == 0 || in == 0) continue;
-    TensorLocation location;
-    location.shape = config.fan_in_fan_out ? std::vector{in, out} : std::vector{out, in};
-    catalogue.tensors.emplace(module + ".weight", std::move(location));
-  }
-  return catalogue;
+  return adapter::modules_in(weights_file, config.fan_in_fan_out);
 }
 
 Error refused(const ProbeInput& probe, const Error& error) {

@@ -9,6 +9,10 @@
 
 namespace winnow::adapter {
 
+/// The modules of the adapter whose weights are in `weights_file`, as a model that has no others would store them:
+/// tensors of [out, in], or [in, out] if `transposed`, that lie nowhere. Throws as read_safetensors_file() does.
+checkpoint::Catalogue modules_in(const std::string& weights_file, bool transposed);
+
 /// Opens an adapter of which no checkpoint is at hand, by the rules of open_adapter(); its modules are named as it
 /// names them. Throws Error(invalid_input), `what` first, for one that an audit would quarantine: there is nothing left
 /// to do without it.
