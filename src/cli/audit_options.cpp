@@ -82,6 +82,8 @@ void add_audit_options(po::options_description& options) {
        "repeated, and needs no --base and --aligned")  //
       ("probe", po::value<std::vector<std::string>>()->value_name("EFFECT=DIR"),
        "the same with a PEFT adapter of known effect")  //
+      ("bank", text_value("REPORT.h5"),
+       "report of adapters known to be harmless, compared with the same probes: how unusual is each beside them")  //
       ("adapter", po::value<std::vector<std::string>>()->value_name("DIR"),
        "PEFT adapter directory; may be repeated")  //
       ("zoo", text_value("PATH"),
@@ -142,6 +144,7 @@ pipeline::AuditOptions audit_options(const po::variables_map& values, const std:
       options.probes.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));
     }
   }
+  options.bank = given(values, "bank").value_or("");
   options.base = given(values, "base").value_or("");
   options.aligned = given(values, "aligned").value_or("");
   if (options.probes.empty() && !options.has_pair()) {

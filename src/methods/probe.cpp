@@ -8,6 +8,9 @@
 //     adapter probe_cosine(m)      <dW, D>_m / (||dW||_m ||D||_m) probe_coefficient(m) <dW, D>_m / ||D||_m^2 how much
 //     of the probe is in the update
 //
+// With a bank of harmless adapters the cosines are calibrated: a probe that all of them run along a little says no more
+// than one that none does, and an update that avoids a probe is as unusual as one that follows it.
+//
 // Of an adapter only modules count that probe and adapter share. Several probes: mean, and for the cosine the maximum.
 #include <algorithm>
 #include <array>
@@ -42,11 +45,17 @@ constexpr std::array<Column, 4> kColumns{{
      .sense = Sense::high_is_worse},
 }};
 
-constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
+constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
+    {.name = "probe_deviation",
+     .long_name = "the largest |cosine - median|/spread over probes, median and spread (IQR/1.349) of the bank",
+     .of_bank = true},
     {.name = "probe_cosine",
      .long_name = "cosine between dW and the probe over all modules that both have; mean over probes"},
     {.name = "probe_cosine_max", .long_name = "the same, maximum over probes"},
     {.name = "probe_coefficient", .long_name = "<dW, D>/||D||^2 over all modules that both have; mean over probes"},
+    {.name = "probe_p",
+     .long_name = "(1 + adapters of the bank at least as deviant)/(1 + adapters of the bank), itself left out",
+     .of_bank = true},
 }};
 
 /// Mean and maximum of the values that are known; NaN of none.
@@ -112,9 +121,11 @@ void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
   const auto& norms = zoo.dataset("update_norm");
   const auto modules = zoo.layout.modules;
+  std::vector<std::vector<double>> cosines(zoo.probes.size(), std::vector<double>(zoo.layout.adapters, kUndefined));
   for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
     Summary along, share;
-    for (const auto& probe : zoo.probes) {
+    for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
+      const auto& probe = zoo.probes[k];
       double dot = 0, update = 0, size = 0;
       bool known = false;
       for (std::size_t m = 0; m < modules; ++m) {
@@ -126,12 +137,19 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
         size = std::hypot(size, probe.norms[m]);
       }
       if (!known) continue;
-      along.add(probe.sign * cosine(dot, update, size));
+      cosines[k][n] = cosine(dot, update, size);
+      along.add(probe.sign * cosines[k][n]);
       share.add(probe.sign * coefficient(dot, size));
     }
-    columns[0][n] = along.mean();
-    columns[1][n] = along.largest();
-    columns[2][n] = share.mean();
+    columns[1][n] = along.mean();
+    columns[2][n] = along.largest();
+    columns[3][n] = share.mean();
+  }
+  if (zoo.bank.ids.empty()) return;
+  const auto calibrated = metrics::calibrate(cosines, zoo.ids, zoo.bank);
+  for (std::size_t n = 0; n < calibrated.size(); ++n) {
+    columns[0][n] = calibrated[n].deviation;
+    columns[4][n] = calibrated[n].p;
   }
 }
 

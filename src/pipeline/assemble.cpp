@@ -249,6 +249,11 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
 }  // namespace
 
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log) {
+  return assemble(inputs, scores, {}, options, log);
+}
+
+report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines bank, const AuditOptions& options,
+                        const base::Log& log) {
   report::Report report;
   report.modules = module_rows(inputs, scores, options, log);
   report.shards = shard_rows(inputs);
@@ -263,6 +268,8 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditO
     }
   }
   add_probes(report, inputs, scores, log);
+  report.bank = std::move(bank.members);
+  report.bank_cosines = std::move(bank.cosines);
   judge(report, options, log);
   return report;
 }

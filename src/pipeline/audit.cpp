@@ -12,6 +12,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
+#include "winnow/pipeline/bank.hpp"
 #include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/journal.hpp"
@@ -124,8 +125,10 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     const auto timer = clock.time("headers");
     return read_inputs(options, world, log);
   }();
+  BankCosines bank;
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(inputs, options);
+    if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes);
     return std::string();
   });
   open_compute_place(where, options, world);
@@ -156,7 +159,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   }();
   comm::from_coordinator(world, [&] {
     quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
-    result.report = assemble(inputs, scores, options, log);
+    result.report = assemble(inputs, scores, std::move(bank), options, log);
     return std::string();
   });
 

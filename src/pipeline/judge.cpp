@@ -38,6 +38,12 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
     zoo.alignment_norms.push_back(module.alignment_norm);
   }
   zoo.probes = probe_products(report);
+  for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.sha256);
+  for (const auto& member : report.bank) zoo.bank.ids.push_back(member.sha256);
+  for (std::size_t k = 0; k < report.probes.size() && !report.bank.empty(); ++k) {
+    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k * report.bank.size());
+    zoo.bank.values.emplace_back(first, first + static_cast<std::ptrdiff_t>(report.bank.size()));
+  }
   zoo.population = options.population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
   for (const auto* method : methods::chosen(sums_of(options))) {
@@ -57,6 +63,7 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
     method->of_adapters(zoo, columns);
     for (std::size_t k = 0; k < columns.size(); ++k) {
       const auto& column = method->adapter_columns[k];
+      if (column.of_bank && report.bank.empty()) continue;
       report.of_adapters.push_back(
           {std::string(column.name), "1", std::string(column.long_name), std::move(columns[k])});
     }

@@ -254,11 +254,27 @@ void require_same_probes(const ReportPart& first, const ReportPart& other) {
   }
 }
 
+/// And with the same bank, whose cosines may differ by rounding only if it is another.
+void require_same_bank(const ReportPart& first, const ReportPart& other) {
+  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+  const auto &theirs = first.report, &mine = other.report;
+  if (theirs.bank == mine.bank && std::equal(theirs.bank_cosines.begin(), theirs.bank_cosines.end(),
+                                             mine.bank_cosines.begin(), mine.bank_cosines.end(), same)) {
+    return;
+  }
+  throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
+      .file(other.path)
+      .expected(fmt::format("the bank of {}", first.path))
+      .advice("audit that part again with the --bank of the others");
+}
+
 /// Products with probes, likewise. A module's norm is that of any part that has it. A digest is of a sample of a
 /// direction: where its norm differs it is another one.
 void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
                   const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
   merged.probes = parts.front().report.probes;
+  merged.bank = parts.front().report.bank;
+  merged.bank_cosines = parts.front().report.bank_cosines;
   const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
   merged.probe_norms.assign(count * modules, methods::kUndefined);
   merged.probe_dots.assign(count * all * modules, methods::kUndefined);
@@ -350,6 +366,7 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   if (parts.empty()) throw Error(ErrorKind::usage, "no reports to merge");
   for (const auto& part : parts) {
     require_same_probes(parts.front(), part);
+    require_same_bank(parts.front(), part);
     require_alike(parts.front(), part);
   }
   report::Report merged;

@@ -260,6 +260,15 @@ Metric adapter_scores(const Report& report) {
   return scores;
 }
 
+std::string bank_text(const Report& report) {
+  const auto members = report.bank.size();
+  auto text =
+      fmt::format("compared with a bank of {} harmless adapters: probe_p is at least 1/{}", members, members + 1);
+  constexpr std::size_t kForFivePercent = 39;  // two steps of p at least
+  if (members < kForFivePercent) text += ", so a rate of false alarms of 5 % cannot be claimed";
+  return text;
+}
+
 std::vector<double> probe_cosines(const Report& report) {
   const auto modules = report.modules.size(), adapters = report.adapters.size();
   const auto* norms = report.find_metric("update_norm");

@@ -117,8 +117,8 @@ class Analysis {
 /// N values by which adapters are ranked, high is worse: the metric's name, its values, what they are.
 Metric adapter_scores(const Report& report);
 
-/// K x N cosines between whole adapters and probes, over the modules that both have; NaN where there is none.
-std::vector<double> probe_cosines(const Report& report);
+/// What a bank of that many can tell; of a report that has one.
+std::string bank_text(const Report& report);
 
 /// The stages of a run over all ranks.
 struct StageSummary {

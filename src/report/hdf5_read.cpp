@@ -210,6 +210,16 @@ void read_probes(const Source& source, Report& report) {
   report.probe_dots = source.numbers<double>(group, "dot", {{probes, report.adapters.size(), modules}});
 }
 
+void read_bank(const Source& source, Report& report) {
+  if (!source.has_group("bank")) return;
+  const auto group = source.group("bank");
+  report.bank.resize(source.length(group, "name"));
+  const Columns<BankRow> columns(source, group, report.bank);
+  columns.text("name", &BankRow::name);
+  columns.text("sha256", &BankRow::sha256);
+  report.bank_cosines = source.numbers<double>(group, "cosine", {{report.probes.size(), report.bank.size()}});
+}
+
 void read_run(const Source& source, Report& report) {
   const auto group = source.group("run");
   report.run.resize(source.length(group, "stage"));
@@ -252,6 +262,7 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   read_metrics(source, report, shape);
   read_selection(source, report, shape);
   read_probes(source, report);
+  read_bank(source, report);
   read_shards(source, report);
   read_run(source, report);
   return report;

@@ -207,6 +207,20 @@ void write_probes(const Image& image, const Report& report, const Handle& adapte
                         "cosine between dW and the probe over all modules that both have", {&scale, &adapters});
 }
 
+void write_bank(const Image& image, const Report& report) {
+  if (report.bank.empty()) return;
+  const auto group = image.group("bank");
+  const auto scale =
+      numbered_scale(image, group, std::string(schema::kBankScale), report.bank.size(), "one harmless adapter");
+  const Columns<BankRow> columns(image, group, report.bank, scale);
+  columns.text("name", &BankRow::name, "name of a harmless adapter that others are compared with");
+  columns.text("sha256", &BankRow::sha256, "SHA-256 of its weights");
+  const auto probes =
+      numbered_scale(image, group, std::string(schema::kProbeScale), report.probes.size(), "one probe of /probes");
+  image.numbers<double>(group.get(), "cosine", {report.probes.size(), report.bank.size()}, report.bank_cosines, "1",
+                        "cosine between its update and the probe", {&probes, &scale});
+}
+
 void write_metrics(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
   const Shape shape{report.adapters.size(), report.modules.size()};
   const auto group = image.group("metrics");
@@ -282,6 +296,8 @@ void check_consistent(const Report& report, const std::string& path) {
   const auto probes = report.probes.size();
   require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
           fmt::format("products with {} probes", probes));
+  require(report.bank_cosines.size() == probes * report.bank.size(),
+          fmt::format("a bank of {} adapters", report.bank.size()));
   for (const auto& metric : report.of_adapters) {
     require(metric.values.size() == report.adapters.size(),
             fmt::format("{} of {} adapters", metric.name, metric.values.size()));
@@ -300,6 +316,7 @@ void fill(const Image& image, const Report& report) {
   write_metrics(image, report, adapters, modules);
   write_selection(image, report, adapters, modules);
   write_probes(image, report, adapters, modules);
+  write_bank(image, report);
   write_shards(image, report);
   write_run(image, report);
 }

@@ -50,6 +50,7 @@ std::string page_head(const Analysis& analysis) {
     out += fmt::format("<p class=\"soft\">{} {} <code>{}</code></p>\n", for_html(probe.effect), for_html(probe.form),
                        breakable(probe.path));
   }
+  if (!report.bank.empty()) out += "<p class=\"soft\">" + for_html(bank_text(report)) + "</p>\n";
   out +=
       fmt::format("<p>Selection: <strong>{}</strong></p>\n<dl class=\"tiles\">", for_html(analysis.selection_text()));
   out += tile("adapters scored", analysis.adapters().size(), false);

@@ -11,7 +11,7 @@ namespace winnow::report::schema {
 /// The dimension scales: datasets of names in the root group, linked into the groups that use them, so that a group
 /// opened on its own (xarray: group="metrics") has named dimensions and coordinates.
 inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record",
-                                  kShardScale = "shard", kProbeScale = "probe";
+                                  kShardScale = "shard", kProbeScale = "probe", kBankScale = "member";
 
 inline constexpr std::array<std::uint8_t, 3> kActionValues{0, 1, 2};
 inline constexpr std::string_view kActionMeanings = "none keep prune";

@@ -33,6 +33,7 @@ std::string head(const Analysis& analysis, std::size_t width) {
   for (const auto& probe : report.probes) {
     out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
   }
+  if (!report.bank.empty()) out += wrapped(bank_text(report), 0, width);
   auto counts =
       fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning", report.adapters.size(),
                   report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(), report.modules.size(), pruned);

@@ -536,7 +536,7 @@ documents() {
   accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings" --help
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
-    [audit]="--direction --probe --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
+    [audit]="--direction --probe --bank --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume --side --directions --lambda"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --side --directions --lambda"

@@ -80,6 +80,8 @@ TEST(Table, NamesEveryNumberOfAnAdapterOnceAndMakesItOfWhatItsMethodAsksFor) {
     zoo.elements.assign(5, 100);
     zoo.alignment_norms.assign(5, 1);
     zoo.probes.push_back({1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5)});
+    zoo.ids = {"a", "b"};
+    zoo.bank = {{"c", "d"}, {{0.1, 0.2}}};
     const std::vector<double> values(zoo.cells(), 0.5);
     std::uint32_t sums = 0;
     zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
@@ -93,7 +95,11 @@ TEST(Table, NamesEveryNumberOfAnAdapterOnceAndMakesItOfWhatItsMethodAsksFor) {
       for (const double value : column) EXPECT_FALSE(std::isnan(value)) << method->name;
     }
   }
-  EXPECT_EQ(adapter_columns(all()).front()->name, "probe_cosine") << "what ranks the adapters where there are probes";
+  const auto columns = adapter_columns(all());
+  EXPECT_EQ(columns[0]->name, "probe_deviation") << "what ranks the adapters if there is a bank";
+  EXPECT_TRUE(columns[0]->of_bank);
+  EXPECT_EQ(columns[1]->name, "probe_cosine") << "and if there are probes alone";
+  EXPECT_FALSE(columns[1]->of_bank);
 }
 
 TEST(Table, RanksByProbesWhereThereAreSome) {

@@ -16,6 +16,7 @@
 #include "pipeline/probe_family.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/metrics/calibration.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/merge.hpp"
@@ -635,6 +636,99 @@ TEST_F(MergeWithProbes, PartsOfOneBitOfAnotherDirectionAreRefusedWhereItShows) {
                AllOf(HasSubstr("b.h5"), HasSubstr(TinyFamily::module(2)), HasSubstr("direction-0")), [&] {
                  merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
                });
+}
+
+/// A report of `members` adapters, as if audited with the probes of `like`, whose cosines are spread around 0.
+report::Report bank_of(const report::Report& like, std::size_t members) {
+  report::Report bank;
+  bank.modules = like.modules;
+  bank.probes = like.probes;
+  bank.probe_norms = like.probe_norms;
+  bank.metrics = {{"update_norm", "1", "", std::vector<double>(members * like.modules.size(), 1.0), {}}};
+  bank.rank_by = "probe_dot";
+  for (std::size_t n = 0; n < members; ++n) {
+    bank.adapters.push_back({"m" + std::to_string(n), "", "ok", "", 4, 8, 2, std::string(63, '0') + std::to_string(n)});
+  }
+  for (std::size_t k = 0; k < like.probes.size(); ++k) {
+    for (std::size_t cell = 0; cell < members * like.modules.size(); ++cell) {
+      const auto norm = like.probe_norms[k * like.modules.size() + cell % like.modules.size()];
+      const auto member = static_cast<double>(cell / like.modules.size());
+      bank.probe_dots.push_back(norm * 0.01 * (member - 3.5 + 0.1 * static_cast<double>(k)));
+    }
+  }
+  return bank;
+}
+
+class Bank : public Probes {
+ protected:
+  Bank() : options(family.probe_options(false)) { plain = run(options); }
+  void write_bank(const report::Report& bank) {
+    options.bank = family.directory / "bank.h5";
+    report::write_hdf5(bank, options.bank);
+  }
+  AuditOptions options;
+  report::Report plain;
+};
+
+TEST_F(Bank, RanksByHowUnusualAnAdapterIsBesideIt) {
+  write_bank(bank_of(plain, 9));
+  const auto report = run(options);
+  ASSERT_EQ(report.bank.size(), 9U);
+  EXPECT_EQ(report.of_adapters.front().name, "probe_deviation");
+  const auto cosines = report::probe_cosines(report);
+  const auto adapters = report.adapters.size();
+  metrics::Bank bank;
+  for (const auto& member : report.bank) bank.ids.push_back(member.sha256);
+  std::vector<std::vector<double>> values;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto first = cosines.begin() + static_cast<std::ptrdiff_t>(k * adapters);
+    values.emplace_back(first, first + static_cast<std::ptrdiff_t>(adapters));
+    const auto of_bank = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k * 9);
+    bank.values.emplace_back(of_bank, of_bank + 9);
+  }
+  const auto expected = metrics::calibrate(values, {"a", "b", "c"}, bank);
+  for (std::size_t n = 0; n < adapters; ++n) {
+    EXPECT_NEAR(test::of_adapters(report, "probe_deviation").values[n], expected[n].deviation, 1e-9);
+    EXPECT_EQ(test::of_adapters(report, "probe_p").values[n], expected[n].p);
+    EXPECT_GT(expected[n].deviation, 0);
+  }
+  EXPECT_EQ(test::of_adapters(report, "probe_cosine").values, test::of_adapters(plain, "probe_cosine").values);
+}
+
+TEST_F(Bank, ThatCannotBeComparedWithIsRefused) {
+  auto bank = bank_of(plain, 9);
+  bank.probes[1].digest = std::string(64, '1');
+  write_bank(bank);
+  expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("bank.h5"), HasSubstr(options.probes[1].path)));
+  write_bank(bank_of(plain, 7));
+  expect_refused(options, ErrorKind::invalid_input, HasSubstr("8 harmless adapters at least, found 7"));
+  bank = bank_of(plain, 9);
+  bank.adapters[0].status = bank.adapters[1].status = "quarantined";
+  write_bank(bank);
+  expect_refused(options, ErrorKind::invalid_input, HasSubstr("found 7"));
+  options.bank = family.directory / "absent.h5";
+  expect_refused(options, ErrorKind::runtime, HasSubstr("absent.h5"));
+  options = family.probe_options(true);
+  options.probes.clear();
+  options.bank = family.directory / "bank.h5";
+  expect_refused(options, ErrorKind::usage, HasSubstr("--bank says nothing without a probe"));
+}
+
+TEST_F(Bank, PartsAreMergedIfTheyHaveTheSame) {
+  options.backend = compute::Backend::reference;
+  write_bank(bank_of(plain, 9));
+  auto first = options, second = options;
+  first.adapters.resize(1);
+  second.adapters.erase(second.adapters.begin());
+  const auto whole = run(options), one = run(first), two = run(second);
+  const auto merged = merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
+  EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
+  EXPECT_EQ(merged.bank, whole.bank);
+  write_bank(bank_of(plain, 10));
+  const auto other = run(second);
+  expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("b.h5"), HasSubstr("the bank of a.h5")), [&] {
+    merge_reports({{"a.h5", one}, {"b.h5", other}}, {});
+  });
 }
 
 }  // namespace

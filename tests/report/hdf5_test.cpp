@@ -90,6 +90,8 @@ void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.probes, b.probes);
   expect_same_bits(a.probe_norms, b.probe_norms, "norm");
   expect_same_bits(a.probe_dots, b.probe_dots, "dot");
+  EXPECT_EQ(a.bank, b.bank);
+  expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
   EXPECT_EQ(a.present, b.present);
   EXPECT_EQ(a.action, b.action);
   EXPECT_EQ(a.policy, b.policy);
@@ -145,6 +147,20 @@ TEST(Hdf5Report, RoundTripWithProbes) {
   one.probe_dots.resize(2 * one.modules.size());
   one.probes[0].path = "with \xC3\xA4 and \"quotes\"\nand a line";
   expect_round_trip(one);
+}
+
+TEST(Hdf5Report, RoundTripWithABank) {
+  auto report = with_probes(sample(3, 4));
+  report.bank = {{"harmless", std::string(64, 'c')}, {"plain", std::string(64, 'd')}, {"mild", std::string(64, 'e')}};
+  report.bank_cosines = {0.01, 0.02, kNaN, -0.01, 0.0, 0.5};
+  for (const char* name : {"probe_p", "probe_deviation"}) {
+    Metric metric{name, "1", "of the bank", {0.5, kNaN, 1}, {}};
+    const bool first = report.of_adapters.front().name == "probe_cosine" && std::string_view(name) == "probe_deviation";
+    report.of_adapters.insert(first ? report.of_adapters.begin() : report.of_adapters.begin() + 3, std::move(metric));
+  }
+  expect_round_trip(report);
+  report.bank_cosines.pop_back();
+  EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
 }
 
 TEST(Hdf5Report, WhatRanksAdaptersIsNamed) {

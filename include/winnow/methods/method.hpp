@@ -53,6 +53,7 @@ using LayerValues = void (*)(const Layer& layer, std::span<double> values);
 struct AdapterColumn {
   std::string_view name = {};       ///< e.g. probe_cosine; not that of a dataset of layers
   std::string_view long_name = {};  ///< one line
+  bool of_bank = false;             ///< only with a bank of harmless adapters
 };
 
 /// Datasets of a whole zoo, one for each column, each of Zoo::cells() values that are NaN before.

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "winnow/metrics/calibration.hpp"
 #include "winnow/metrics/population_metrics.hpp"
 
 namespace winnow::methods {
@@ -24,6 +26,8 @@ struct Zoo {
   std::vector<std::uint64_t> elements;  ///< [modules]: out_features * in_features
   std::vector<double> alignment_norms;  ///< [modules]: ||V||, NaN if unknown
   std::vector<ProbeProducts> probes;    ///< none without --direction and --probe
+  std::vector<std::string> ids;         ///< [adapters]: by content
+  metrics::Bank bank;                   ///< of harmless adapters their cosines with each probe; none without --bank
   /// A dataset made before. Throws Error(runtime) for one that is not there.
   std::function<const std::vector<double>&(std::string_view)> dataset;
 

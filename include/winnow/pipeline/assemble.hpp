@@ -2,6 +2,7 @@
 #pragma once
 
 #include "winnow/base/log.hpp"
+#include "winnow/pipeline/bank.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/score.hpp"
@@ -13,5 +14,8 @@ namespace winnow::pipeline {
 /// (with options.strict: throws Error(invalid_input)). Throws Error(invalid_input) where the two checkpoints do not
 /// differ in any module: there is no alignment to judge by. The order of `scores` does not matter.
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log);
+/// With a bank to compare with.
+report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines bank, const AuditOptions& options,
+                        const base::Log& log);
 
 }  // namespace winnow::pipeline

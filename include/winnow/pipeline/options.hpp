@@ -39,6 +39,7 @@ struct AuditOptions {
 
   std::string base, aligned;           ///< checkpoint directories; both empty with probes alone
   std::vector<probes::Source> probes;  ///< what adapters are compared with
+  std::string bank;                    ///< report of harmless adapters, compared with the same probes; empty for none
   std::vector<std::string> adapters;   ///< adapter directories
   std::string zoo;                     ///< a directory searched for adapters, or a manifest; empty for none
   bool strict = false;                 ///< a quarantined adapter ends the run

@@ -62,6 +62,12 @@ struct ProbeRow {
   bool operator==(const ProbeRow&) const = default;
 };
 
+/// A row of /bank: a harmless adapter that others are compared with.
+struct BankRow {
+  std::string name, sha256;
+  bool operator==(const BankRow&) const = default;
+};
+
 /// A dataset of /metrics: values[n * M + m], NaN where adapter n has no LoRA on module m.
 struct Metric {
   std::string name, units, long_name;
@@ -94,6 +100,8 @@ struct Report {
   std::vector<ProbeRow> probes;       ///< K of them, mostly none
   std::vector<double> probe_norms;    ///< K x M: ||D||, NaN where a probe has nothing
   std::vector<double> probe_dots;     ///< K x N x M: <D, dW>, NaN where not known
+  std::vector<BankRow> bank;          ///< mostly none
+  std::vector<double> bank_cosines;   ///< K x bank: with each probe, NaN where not known
   std::vector<Metric> of_adapters;    ///< N values each; the first one ranks the adapters, high is worse. Derived
   std::vector<std::uint8_t> present;  ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
   std::vector<Action> action;         ///< N x M; empty is the same as all none
@@ -108,5 +116,8 @@ struct Report {
 
   bool operator==(const Report&) const = default;  ///< NaN differs from NaN, as everywhere
 };
+
+/// K x N cosines between whole adapters and probes, over the modules that both have; NaN where there is none.
+std::vector<double> probe_cosines(const Report& report);
 
 }  // namespace winnow::report
