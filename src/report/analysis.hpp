@@ -21,7 +21,7 @@ inline constexpr double kRemovedFlag = 0.1;
 /// What is said of a ranking without a probe; the figures are those of jobs/lab/README.md.
 inline constexpr std::string_view kWithoutProbe =
     "No probe was given. On adapters that were really trained none of these scores says much about harm (in the "
-    "laboratory E-DIEM has an AUROC of 0.41 to 0.57, where 0.50 is guessing, and a probe 0.86 to 0.97): add "
+    "laboratory E-DIEM has an AUROC of 0.41 to 0.57, where 0.50 is guessing, a direction 0.86 to 0.97): add "
     "--direction or --probe.";
 
 /// One adapter, its scored modules worst first.
