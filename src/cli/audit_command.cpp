@@ -58,7 +58,8 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
                                  options.probe_repair ? "as they were" : "kept", adapter.pruned,
                                  options.probe_repair ? "repaired" : "pruned"));
       } else {
-        print_result(fmt::format("repaired: {}: every module is pruned, no adapter written\n", adapter.name));
+        print_result(fmt::format("repaired: {}: {}, no adapter written\n", adapter.name,
+                                 options.probe_repair ? "it cannot be" : "every module is pruned"));
       }
     }
     print_result(fmt::format("report: {}\n", options.report));

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "destinations.hpp"
+#include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 
 namespace winnow::pipeline {
@@ -33,6 +36,18 @@ std::string serialise_orders(const report::Report& report, const Inputs& inputs)
   return std::move(out).bytes();
 }
 
+/// Nothing for an adapter that cannot be repaired: the others can.
+std::optional<adapter::WrittenReplacements> repaired_by_probes(const adapter::Adapter& source, const std::string& path,
+                                                               const ProbeRepair& repair, const base::Log& log) {
+  try {
+    return repair_by_probes(source.path, path, repair, log);
+  } catch (const base::Error& error) {
+    if (error.kind() != base::ErrorKind::invalid_input) throw;
+    log.warn(fmt::format("adapter {} is not repaired: {}", source.name, error.what()));
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const Inputs& inputs,
@@ -60,8 +75,11 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
       if (options.probe_repair) {
-        const auto written = repair_by_probes(source.path, path, *options.probe_repair, log);
-        note(n, true, written.kept, written.replaced);
+        if (const auto written = repaired_by_probes(source, path, *options.probe_repair, log)) {
+          note(n, true, written->kept, written->replaced);
+        } else {
+          note(n, false, 0, 0);
+        }
         continue;
       }
       const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair);

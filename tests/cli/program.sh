@@ -642,6 +642,14 @@ probes() {
   accepts 0 "rank 8 to 12" "${deflect[@]}" --probe harmful=$other --probe harmful=$other  # the same directions twice
   # An adapter may be its own probe: nothing is left of it, and it still loads.
   accepts 0 "56 modules repaired, 0 as they were; rank 8" "${subtract[@]}" --probe harmful=$one
+  local zoo=(audit --probe harmful=$other --report r.h5 --repair deflect --directions 2)
+  refuses 2 "--repair needs a place to write to" "${zoo[@]}" --adapter $one
+  refuses 2 "this repair needs a probe that is an adapter; expected --probe harmful=DIR" \
+    audit --direction harmful=family/aligned --report r.h5 --repair deflect --repaired-dir all --adapter $one
+  refuses 2 "--lambda says nothing with --repair none" audit --probe harmful=$other --report r.h5 --lambda 2 --adapter $one
+  accepts 0 "rank 8 to 10" "${deflect[@]}" --probe harmful=$other --directions 2
+  accepts 0 "repaired: all/adapter-000 (0 modules as they were, 56 repaired)" "${zoo[@]}" --repaired-dir all --adapter $one
+  check "a repair in an audit differs" cmp -s p/adapter_model.safetensors all/adapter-000/adapter_model.safetensors
   cp -r $one zero
   local header; header=$((8 + $(od -An -t u8 -N 8 zero/adapter_model.safetensors)))
   local size; size=$(stat -c %s zero/adapter_model.safetensors)
