@@ -133,7 +133,8 @@ SlabStream::SlabStream(const checkpoint::Catalogue& base, const checkpoint::Cata
                        std::vector<StreamedModule> modules, const StreamOptions& options)
     : SlabStream({{&base, &aligned}}, std::move(modules), options) {}
 
-SlabStream::SlabStream(std::vector<Source> sources, std::vector<StreamedModule> modules, const StreamOptions& options) {
+SlabStream::SlabStream(const std::vector<Source>& sources, std::vector<StreamedModule> modules,
+                       const StreamOptions& options) {
   const auto least = least_stream_memory(modules);
   if (options.memory_bytes < least) {
     throw base::Error(base::ErrorKind::usage, "not enough memory to stream the weights")

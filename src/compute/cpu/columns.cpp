@@ -53,7 +53,7 @@ Columns columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& bl
 void columns_of_a(const FactorStack& stack, std::size_t j, const RowBlock& block, Columns& columns) {
   columns.reset(block.count, stack.ranks[j]);
   for (std::size_t c = 0; c < columns.used; ++c) {
-    const float* const a = &stack.a[j][c * stack.in_features + block.first];
+    const float* const a = stack.a[j].data() + c * stack.in_features + block.first;
     for (std::size_t k = 0; k < block.count; ++k) columns.values[k * columns.width + c] = static_cast<double>(a[k]);
   }
 }

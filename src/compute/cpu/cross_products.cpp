@@ -17,7 +17,8 @@ void some_of_b(const FactorStack& stack, std::size_t first, std::size_t count, c
   columns.reset(rows.count, count);
   const std::size_t stride = stack.columns();
   for (std::size_t row = 0; row < rows.count; ++row) {
-    const float* const from = &stack.b[(rows.first + row) * stride + first];
+    const float* const from =
+        stack.b.data() + (rows.first + row) * stride + first;  // of no columns there is no element
     std::copy_n(from, count, columns.values + row * columns.width);
   }
 }
@@ -27,7 +28,7 @@ Columns all_of_a(const FactorStack& stack, const RowBlock& block) {
   Columns columns(block.count, stack.columns());
   for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
     for (std::size_t c = 0; c < stack.ranks[j]; ++c) {
-      const float* const a = &stack.a[j][c * stack.in_features + block.first];
+      const float* const a = stack.a[j].data() + c * stack.in_features + block.first;
       double* const to = columns.values + stack.first_column(j) + c;
       for (std::size_t k = 0; k < block.count; ++k) to[k * columns.width] = static_cast<double>(a[k]);
     }
