@@ -59,7 +59,7 @@ void prune_by_probes(const po::variables_map& values, pipeline::ProbeRepair::Kin
   const auto repair = probe_repair(values, kind, std::move(sources));
   base::require_not_an_input(output, source, "--output");
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
-  const auto written = pipeline::repair_by_probes(source, output, repair, log);
+  const auto written = pipeline::ProbeRepairer(repair, log).write(source, output, log);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   const auto ranks = written.rank_after == written.rank_before
                          ? fmt::format("rank {}", written.rank_after)

@@ -38,9 +38,9 @@ std::string serialise_orders(const report::Report& report, const Inputs& inputs)
 
 /// Nothing for an adapter that cannot be repaired: the others can.
 std::optional<adapter::WrittenReplacements> repaired_by_probes(const adapter::Adapter& source, const std::string& path,
-                                                               const ProbeRepair& repair, const base::Log& log) {
+                                                               ProbeRepairer& repairer, const base::Log& log) {
   try {
-    return repair_by_probes(source.path, path, repair, log);
+    return repairer.write(source.path, path, log);
   } catch (const base::Error& error) {
     if (error.kind() != base::ErrorKind::invalid_input) throw;
     log.warn(fmt::format("adapter {} is not repaired: {}", source.name, error.what()));
@@ -65,6 +65,8 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
   };
   comm::run_together(world, [&] {
     base::ByteReader in(bytes);
+    std::optional<ProbeRepairer> repairer;
+    if (options.probe_repair) repairer.emplace(*options.probe_repair, log);
     for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
       Order order{in.get<bool>(), {}};
       for (auto count = in.get<std::uint64_t>(); count > 0; --count) order.pruned.push_back(in.get_string());
@@ -75,7 +77,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
       if (options.probe_repair) {
-        if (const auto written = repaired_by_probes(source, path, *options.probe_repair, log)) {
+        if (const auto written = repaired_by_probes(source, path, *repairer, log)) {
           note(n, true, written->kept, written->replaced);
         } else {
           note(n, false, 0, 0);

@@ -60,38 +60,6 @@ repair::Factors read(const Adapter& adapter, const LoraModule& module) {
   return {module.out_features, module.in_features, module.rank, module.scale, std::move(values.b), std::move(values.a)};
 }
 
-repair::Factors repaired(const repair::Factors& update, const std::vector<ProbeModule>& probes,
-                         const ProbeRepair& repair) {
-  if (repair.kind == ProbeRepair::Kind::subtract) {
-    std::vector<repair::Factors> all;
-    for (const auto& [probe, module] : probes) all.push_back(read(*probe, *module));
-    return repair::subtract(update, all, repair.lambda);
-  }
-  std::vector<repair::Subspace> along;
-  for (const auto& [probe, module] : probes) {
-    along.push_back(repair::leading_directions(read(*probe, *module), repair.directions));
-  }
-  return repair::deflect(update, repair::joined(along), repair.side, repair.lambda);
-}
-
-/// Nothing where the module stays as it is.
-std::optional<adapter::Replacement> replacement(const Adapter& adapter, const LoraModule& module,
-                                                const std::vector<ProbeModule>& probes, const ProbeRepair& repair) {
-  const auto update = read(adapter, module);
-  try {
-    const auto result = repaired(update, probes, repair);
-    if (result == update) return std::nullopt;
-    const auto& name = module.adapter_module;
-    return adapter::Replacement{name, result.rank,
-                                adapter::encoded(module.lora_a.dtype, result.a, fmt::format("lora_A of {}", name)),
-                                adapter::encoded(module.lora_b.dtype, result.b, fmt::format("lora_B of {}", name))};
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::invalid_input || !error.file().empty()) throw;
-    throw Error(error.kind(), fmt::format("cannot repair {}: {}", module.adapter_module, error.what()))
-        .file(adapter.weights_file);
-  }
-}
-
 adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Adapter>& probes) {
   const bool deflects = repair.kind == ProbeRepair::Kind::deflect;
   adapter::RepairNote note{deflects ? "deflect" : "subtract", {}};
@@ -131,26 +99,83 @@ void check(const ProbeRepair& repair) {
   }
 }
 
-adapter::WrittenReplacements repair_by_probes(const std::string& source, const std::string& destination,
-                                              const ProbeRepair& repair, const base::Log& log) {
-  check(repair);
-  const auto adapter = adapter::open_lone_adapter(source, "the adapter cannot be repaired", log);
-  std::vector<Adapter> probes;
-  for (const auto& probe : repair.probes) {
-    probes.push_back(adapter::open_lone_adapter(probe.path, "the probe cannot be used", log));
+class ProbeRepairer::Implementation {
+ public:
+  Implementation(const ProbeRepair& repair, const base::Log& log) : repair_(repair) {
+    check(repair);
+    for (const auto& probe : repair.probes) {
+      probes_.push_back(adapter::open_lone_adapter(probe.path, "the probe cannot be used", log));
+    }
   }
-  if (!adapter.unjudged.empty()) {
-    log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
-                         adapter.unjudged.front().module, adapter.unjudged.front().reason));
+
+  adapter::WrittenReplacements write(const std::string& source, const std::string& destination, const base::Log& log) {
+    const auto adapter = adapter::open_lone_adapter(source, "the adapter cannot be repaired", log);
+    if (!adapter.unjudged.empty()) {
+      log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
+                           adapter.unjudged.front().module, adapter.unjudged.front().reason));
+    }
+    const auto counterparts = match(adapter, probes_);
+    std::vector<adapter::Replacement> replacements;
+    for (const auto& module : adapter.modules) {
+      const auto found = counterparts.find(&module);
+      if (found == counterparts.end()) continue;
+      if (auto made = replacement(adapter, module, found->second)) replacements.push_back(*std::move(made));
+    }
+    return adapter::write_replaced_adapter(source, destination, replacements, note_of(repair_, probes_));
   }
-  const auto counterparts = match(adapter, probes);
-  std::vector<adapter::Replacement> replacements;
-  for (const auto& module : adapter.modules) {
-    const auto found = counterparts.find(&module);
-    if (found == counterparts.end()) continue;
-    if (auto made = replacement(adapter, module, found->second, repair)) replacements.push_back(*std::move(made));
+
+ private:
+  /// Nothing where the module stays as it is.
+  std::optional<adapter::Replacement> replacement(const Adapter& adapter, const LoraModule& module,
+                                                  const std::vector<ProbeModule>& probes) {
+    const auto update = read(adapter, module);
+    try {
+      const auto result = repaired(update, probes);
+      if (result == update) return std::nullopt;
+      const auto& name = module.adapter_module;
+      return adapter::Replacement{name, result.rank,
+                                  adapter::encoded(module.lora_a.dtype, result.a, fmt::format("lora_A of {}", name)),
+                                  adapter::encoded(module.lora_b.dtype, result.b, fmt::format("lora_B of {}", name))};
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::invalid_input || !error.file().empty()) throw;
+      throw Error(error.kind(), fmt::format("cannot repair {}: {}", module.adapter_module, error.what()))
+          .file(adapter.weights_file);
+    }
   }
-  return adapter::write_replaced_adapter(source, destination, replacements, note_of(repair, probes));
+
+  repair::Factors repaired(const repair::Factors& update, const std::vector<ProbeModule>& probes) {
+    if (repair_.kind == ProbeRepair::Kind::subtract) {
+      std::vector<repair::Factors> all;
+      for (const auto& [probe, module] : probes) all.push_back(read(*probe, *module));
+      return repair::subtract(update, all, repair_.lambda);
+    }
+    // One, or what lies in several of them.
+    if (probes.size() == 1) return repair::deflect(update, directions(probes.front()), repair_.side, repair_.lambda);
+    std::vector<repair::Subspace> along;
+    for (const auto& probe : probes) along.push_back(directions(probe));
+    return repair::deflect(update, repair::joined(along), repair_.side, repair_.lambda);
+  }
+
+  const repair::Subspace& directions(const ProbeModule& of) {
+    const auto known = directions_.find(of.module);
+    if (known != directions_.end()) return known->second;
+    return directions_.emplace(of.module, repair::leading_directions(read(*of.probe, *of.module), repair_.directions))
+        .first->second;
+  }
+
+  ProbeRepair repair_;
+  std::vector<Adapter> probes_;
+  std::map<const LoraModule*, repair::Subspace> directions_;  // of the probes' modules that were met
+};
+
+ProbeRepairer::ProbeRepairer(const ProbeRepair& repair, const base::Log& log)
+    : implementation_(std::make_unique<Implementation>(repair, log)) {}
+
+ProbeRepairer::~ProbeRepairer() = default;
+
+adapter::WrittenReplacements ProbeRepairer::write(const std::string& source, const std::string& destination,
+                                                  const base::Log& log) {
+  return implementation_->write(source, destination, log);
 }
 
 }  // namespace winnow::pipeline

@@ -82,7 +82,7 @@ class RepairByProbes : public testing::Test {
     return {probes::Effect::harmful, probes::Form::adapter, path};
   }
   adapter::WrittenReplacements repair(const std::string& source, const ProbeRepair& how) {
-    return repair_by_probes(source, output(), how, base::Log());
+    return ProbeRepairer(how, base::Log()).write(source, output(), base::Log());
   }
   std::string output() const { return directory_ / "repaired"; }
   static std::string bytes(const std::string& path) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,25 @@ struct ProbeRepair {
 /// (0, 100].
 void check(const ProbeRepair& repair);
 
-/// Writes the adapter in `source` to `destination` (adapter::write_replaced_adapter()) with the probes taken out of
-/// every module that one of them has. Modules that none has, or that have nothing along any, stay bit for bit.
-/// Throws as check() does; Error(invalid_input) for an adapter or a probe that an audit would quarantine, factors that
-/// are not finite, a probe module of another shape, probes without a module in common with the adapter, and a result
-/// that the adapter's dtype cannot hold.
-adapter::WrittenReplacements repair_by_probes(const std::string& source, const std::string& destination,
-                                              const ProbeRepair& repair, const base::Log& log);
+/// Repairs one adapter after the other: probes are opened, hashed and taken apart once for all of them.
+class ProbeRepairer {
+ public:
+  /// Throws as check() does, and Error(invalid_input) for a probe that an audit would quarantine. `repair` is copied.
+  ProbeRepairer(const ProbeRepair& repair, const base::Log& log);
+  ~ProbeRepairer();
+  ProbeRepairer(const ProbeRepairer&) = delete;
+  ProbeRepairer& operator=(const ProbeRepairer&) = delete;
+
+  /// Writes the adapter in `source` to `destination` (adapter::write_replaced_adapter()) with the probes taken out of
+  /// every module that one of them has. Modules that none has, or that have nothing along any, stay bit for bit.
+  /// Throws Error(invalid_input) for an adapter that an audit would quarantine, factors that are not finite, a probe
+  /// module of another shape, probes without a module in common with the adapter, and a result that the adapter's dtype
+  /// cannot hold.
+  adapter::WrittenReplacements write(const std::string& source, const std::string& destination, const base::Log& log);
+
+ private:
+  class Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
 
 }  // namespace winnow::pipeline
