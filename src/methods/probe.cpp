@@ -4,9 +4,9 @@
 // A probe's size says nothing (a gradient has that of its loss), so what is added up over modules is measured along the
 // probe at length 1 over the modules that adapter and probe share:
 //
-//     probe_dot(m)         <dW, D>_m / ||D||               summed over m and divided by ||dW||: probe_cosine of the
-//     adapter probe_cosine(m)      <dW, D>_m / (||dW||_m ||D||_m) probe_coefficient(m) <dW, D>_m / ||D||_m^2 how much
-//     of the probe is in the update
+//     probe_dot            <dW, D> of the module / ||D||; their sum over ||dW|| is the adapter's probe_cosine
+//     probe_cosine         <dW, D>/(||dW||*||D||), all of the module
+//     probe_coefficient    <dW, D>/||D||^2, all of the module: how much of the probe is in the update
 //
 // With a bank of harmless adapters the cosines are calibrated: a probe that all of them run along a little says no more
 // than one that none does, and an update that avoids a probe is as unusual as one that follows it.
@@ -17,6 +17,7 @@
 #include <cmath>
 
 #include "methods.hpp"
+#include "winnow/metrics/alongside.hpp"
 
 namespace winnow::methods {
 namespace {
@@ -75,75 +76,53 @@ class Summary {
   int count_ = 0;
 };
 
-double cosine(double dot, double update, double probe) {
-  if (std::isnan(dot)) return kUndefined;
-  if (update == 0 || probe == 0) return 0;  // nothing runs along nothing
-  return std::clamp(dot / update / probe, -1.0, 1.0);
-}
-
-double coefficient(double dot, double probe) {
-  if (std::isnan(dot)) return kUndefined;
-  return probe == 0 ? 0 : dot / probe / probe;
-}
-
-/// ||D|| over the modules that adapter n has as well: what other adapters have must not matter.
-double whole(const ProbeProducts& probe, const Zoo& zoo, std::size_t n) {
-  double size = 0;
-  for (std::size_t m = 0; m < zoo.layout.modules; ++m) {
-    if (!std::isnan(probe.dots[n * zoo.layout.modules + m])) size = std::hypot(size, probe.norms[m]);
-  }
-  return size;
+/// What an adapter has in common with a probe, over modules [first, first + count).
+metrics::Alongside along_probe(const Zoo& zoo, const ProbeProducts& probe, std::size_t adapter, std::size_t first,
+                               std::size_t count) {
+  const auto cell = adapter * zoo.layout.modules + first;
+  return metrics::alongside(std::span(probe.dots).subspan(cell, count),
+                            std::span(zoo.dataset("update_norm")).subspan(cell, count),
+                            std::span(probe.norms).subspan(first, count));
 }
 
 void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
-  const auto& norms = zoo.dataset("update_norm");
-  std::vector<double> wholes(zoo.probes.size());
-  for (std::size_t cell = 0; cell < zoo.cells(); ++cell) {
-    const std::size_t module = cell % zoo.layout.modules;
-    for (std::size_t k = 0; k < wholes.size() && module == 0; ++k) {
-      wholes[k] = whole(zoo.probes[k], zoo, cell / zoo.layout.modules);
+  const auto modules = zoo.layout.modules;
+  for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
+    std::vector<metrics::Alongside> wholes;
+    for (const auto& probe : zoo.probes) wholes.push_back(along_probe(zoo, probe, n, 0, modules));
+    for (std::size_t m = 0; m < modules; ++m) {
+      Summary dot, cosine, coefficient;
+      for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
+        const auto& probe = zoo.probes[k];
+        const auto here = along_probe(zoo, probe, n, m, 1);
+        if (!here.known) continue;
+        dot.add(wholes[k].other == 0 ? 0 : probe.sign * here.dot / wholes[k].other);
+        cosine.add(probe.sign * here.cosine());
+        coefficient.add(probe.sign * here.coefficient());
+      }
+      const auto cell = n * modules + m;
+      columns[0][cell] = dot.mean();
+      columns[1][cell] = cosine.mean();
+      columns[2][cell] = cosine.largest();
+      columns[3][cell] = coefficient.mean();
     }
-    Summary dot, along, share;
-    for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
-      const auto& probe = zoo.probes[k];
-      const double found = probe.sign * probe.dots[cell];
-      dot.add(wholes[k] == 0 && !std::isnan(found) ? 0 : found / wholes[k]);
-      along.add(cosine(found, norms[cell], probe.norms[module]));
-      share.add(coefficient(found, probe.norms[module]));
-    }
-    columns[0][cell] = dot.mean();
-    columns[1][cell] = along.mean();
-    columns[2][cell] = along.largest();
-    columns[3][cell] = share.mean();
   }
 }
 
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
-  const auto& norms = zoo.dataset("update_norm");
-  const auto modules = zoo.layout.modules;
   std::vector<std::vector<double>> cosines(zoo.probes.size(), std::vector<double>(zoo.layout.adapters, kUndefined));
   for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
-    Summary along, share;
+    Summary cosine, coefficient;
     for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
       const auto& probe = zoo.probes[k];
-      double dot = 0, update = 0, size = 0;
-      bool known = false;
-      for (std::size_t m = 0; m < modules; ++m) {
-        const double found = probe.dots[n * modules + m], norm = norms[n * modules + m];
-        if (std::isnan(found) || std::isnan(norm)) continue;
-        known = true;
-        dot += found;
-        update = std::hypot(update, norm);  // the square of a norm may not be a number
-        size = std::hypot(size, probe.norms[m]);
-      }
-      if (!known) continue;
-      cosines[k][n] = cosine(dot, update, size);
-      along.add(probe.sign * cosines[k][n]);
-      share.add(probe.sign * coefficient(dot, size));
+      const auto whole = along_probe(zoo, probe, n, 0, zoo.layout.modules);
+      cosines[k][n] = whole.cosine();
+      cosine.add(probe.sign * cosines[k][n]);
+      coefficient.add(probe.sign * whole.coefficient());
     }
-    columns[1][n] = along.mean();
-    columns[2][n] = along.largest();
-    columns[3][n] = share.mean();
+    columns[1][n] = cosine.mean();
+    columns[2][n] = cosine.largest();
+    columns[3][n] = coefficient.mean();
   }
   if (zoo.bank.ids.empty()) return;
   const auto calibrated = metrics::calibrate(cosines, zoo.ids, zoo.bank);

@@ -8,9 +8,11 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <span>
 #include <sstream>
 
 #include "winnow/methods/table.hpp"
+#include "winnow/metrics/alongside.hpp"
 
 namespace winnow::report {
 
@@ -274,19 +276,11 @@ std::vector<double> probe_cosines(const Report& report) {
   const auto* norms = report.find_metric("update_norm");
   std::vector<double> cosines(report.probes.size() * adapters, std::numeric_limits<double>::quiet_NaN());
   for (std::size_t k = 0; norms != nullptr && k < report.probes.size(); ++k) {
+    const auto of_probe = std::span(report.probe_norms).subspan(k * modules, modules);
     for (std::size_t n = 0; n < adapters; ++n) {
-      double dot = 0, update = 0, probe = 0;
-      bool known = false;
-      for (std::size_t m = 0; m < modules; ++m) {
-        const double found = report.probe_dots[(k * adapters + n) * modules + m], norm = norms->values[n * modules + m];
-        if (std::isnan(found) || std::isnan(norm)) continue;
-        known = true;
-        dot += found;
-        update = std::hypot(update, norm);
-        probe = std::hypot(probe, report.probe_norms[k * modules + m]);
-      }
-      const bool nothing = update == 0 || probe == 0;
-      if (known) cosines[k * adapters + n] = nothing ? 0 : std::clamp(dot / update / probe, -1.0, 1.0);
+      const auto dots = std::span(report.probe_dots).subspan((k * adapters + n) * modules, modules);
+      const auto of_adapter = std::span(norms->values).subspan(n * modules, modules);
+      cosines[k * adapters + n] = metrics::alongside(dots, of_adapter, of_probe).cosine();
     }
   }
   return cosines;

@@ -30,8 +30,8 @@ enum Sum : std::uint32_t {
   kAlongSums = 4,       ///< <Y, A^T>, f: one sweep over V
   kCrossCheckSums = 8,  ///< Y^T Y: one sweep over V
   kSubspaceSums = 16,   ///< M^T B, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
-  kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
   kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
+  kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
 };
 
 /// A dataset of /metrics.
@@ -49,6 +49,7 @@ struct Column {
 
 /// Values of one layer, one for each column.
 using LayerValues = void (*)(const Layer& layer, std::span<double> values);
+
 /// One number an adapter: a dataset of /adapters, made of all its modules.
 struct AdapterColumn {
   std::string_view name = {};       ///< e.g. probe_cosine; not that of a dataset of layers
@@ -70,8 +71,8 @@ struct Method {
   std::span<const Column> columns = {};
   LayerValues of_layer = nullptr;
   ZooValues over_zoo = nullptr;
-  std::span<const AdapterColumn> adapter_columns =
-      {};  ///< the first ranks adapters if no method before has ranked them
+  /// Of the first method that has some, the first ranks adapters if there are probes.
+  std::span<const AdapterColumn> adapter_columns = {};
   AdapterValues of_adapters = nullptr;
 };
 

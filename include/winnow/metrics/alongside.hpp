@@ -1,0 +1,24 @@
+// How far one thing runs along another, over parts of which each is known or not: an update along a probe, module by
+// module.
+#pragma once
+
+#include <span>
+
+namespace winnow::metrics {
+
+/// Over the parts that both have.
+struct Alongside {
+  bool known = false;  ///< whether there is such a part
+  double dot = 0;
+  double size = 0, other = 0;  ///< norms, without a square that may not be a number
+
+  /// Within [-1, 1]; 0 if one of the two is nothing. NaN if not known.
+  double cosine() const;
+  /// How much of the other is in the first: dot/other^2; 0 if the other is nothing. NaN if not known.
+  double coefficient() const;
+};
+
+/// `dots`, `sizes` and `others` of one length, NaN where not known.
+Alongside alongside(std::span<const double> dots, std::span<const double> sizes, std::span<const double> others);
+
+}  // namespace winnow::metrics
