@@ -11,6 +11,7 @@
 
 #include "destinations.hpp"
 #include "judge.hpp"
+#include "merge_probes.hpp"
 #include "repeated_adapters.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
@@ -38,9 +39,6 @@ constexpr const char* kSameAttributes[] = {"base_fingerprint",
                                            "scaling",
                                            "dora",
                                            "repair"};
-/// What a stack of other adapters, or a team, may change of a sum.
-constexpr double kSameNorm = 1e-6;
-
 std::string text_of(const report::Report& report, const std::string& attribute) {
   const auto found = report.attributes.find(attribute);
   if (found == report.attributes.end()) return "nothing";
@@ -67,17 +65,6 @@ void require_alike(const ReportPart& first, const ReportPart& other) {
   require("select", first.report.policy, other.report.policy);
   require("population", first.report.population, other.report.population);
   require("metrics", layer_metrics(first.report), layer_metrics(other.report));
-}
-
-bool about_equal(double a, double b) {
-  return (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= kSameNorm * std::max(std::fabs(a), std::fabs(b));
-}
-
-Error of_different_weights(const ReportPart& part, const report::ModuleRow& module, const std::string& expected) {
-  return Error(ErrorKind::invalid_input, "the reports are of different weights")
-      .file(part.path)
-      .tensor(module.name)
-      .expected(expected);
 }
 
 /// That passes disagree is of a run and of its adapters, not of the weights.
@@ -135,11 +122,6 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
   }
   return places;
 }
-
-/// An adapter of one of the parts.
-struct PartAdapter {
-  std::size_t part = 0, row = 0;
-};
 
 /// Whether two adapters with the same weights have been scored with the same scales: on the same modules the same
 /// norms.
@@ -236,75 +218,6 @@ void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<PartA
   }
 }
 
-std::string text_of(const report::ProbeRow& probe) {
-  return fmt::format("{} {} with digest {}", probe.effect, probe.form, probe.digest);
-}
-
-/// Parts are of one audit only if they were compared with the same probes, in the same order.
-void require_same_probes(const ReportPart& first, const ReportPart& other) {
-  const auto &theirs = first.report.probes, &mine = other.report.probes;
-  for (std::size_t k = 0; k < std::max(theirs.size(), mine.size()); ++k) {
-    const auto expected = k < theirs.size() ? text_of(theirs[k]) : "no further probe";
-    const auto found = k < mine.size() ? text_of(mine[k]) : "none";
-    if (expected == found) continue;
-    throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
-        .file(other.path)
-        .expected(fmt::format("probe {}: {} as in {}, found {}", k + 1, expected, first.path, found))
-        .advice("audit that part again with the probes of the others");
-  }
-}
-
-/// And with the same bank, whose cosines may differ by rounding only if it is another.
-void require_same_bank(const ReportPart& first, const ReportPart& other) {
-  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
-  const auto &theirs = first.report, &mine = other.report;
-  if (theirs.bank == mine.bank && std::equal(theirs.bank_cosines.begin(), theirs.bank_cosines.end(),
-                                             mine.bank_cosines.begin(), mine.bank_cosines.end(), same)) {
-    return;
-  }
-  throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
-      .file(other.path)
-      .expected(fmt::format("the bank of {}", first.path))
-      .advice("audit that part again with the --bank of the others");
-}
-
-/// Products with probes, likewise. A module's norm is that of any part that has it. A digest is of a sample of a
-/// direction: where its norm differs it is another one.
-void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
-                  const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
-  merged.probes = parts.front().report.probes;
-  merged.bank = parts.front().report.bank;
-  merged.bank_cosines = parts.front().report.bank_cosines;
-  const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
-  merged.probe_norms.assign(count * modules, methods::kUndefined);
-  merged.probe_dots.assign(count * all * modules, methods::kUndefined);
-  for (std::size_t k = 0; k < count; ++k) {
-    std::vector<bool> seen(modules, false);
-    for (std::size_t p = 0; p < parts.size(); ++p) {
-      const auto& part = parts[p].report;
-      for (std::size_t m = 0; m < part.modules.size(); ++m) {
-        const auto norm = part.probe_norms[k * part.modules.size() + m];
-        auto& known = merged.probe_norms[k * modules + places[p][m]];
-        if (seen[places[p][m]] && !about_equal(known, norm)) {
-          throw of_different_weights(
-              parts[p], part.modules[m],
-              fmt::format("norm {} of probe {} as in an earlier part, found {}", known, merged.probes[k].name, norm));
-        }
-        seen[places[p][m]] = true;
-        if (std::isnan(known)) known = norm;
-      }
-    }
-    for (std::size_t n = 0; n < all; ++n) {
-      const auto& [p, row] = adapters[n];
-      const auto& part = parts[p].report;
-      for (std::size_t m = 0; m < part.modules.size(); ++m) {
-        merged.probe_dots[(k * all + n) * modules + places[p][m]] =
-            part.probe_dots[(k * part.adapters.size() + row) * part.modules.size() + m];
-      }
-    }
-  }
-}
-
 /// One file given twice, by whichever names, is one part.
 void drop_repeated_files(std::vector<std::string>& parts, const base::Log& log) {
   std::vector<std::string> kept;
@@ -366,7 +279,6 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   if (parts.empty()) throw Error(ErrorKind::usage, "no reports to merge");
   for (const auto& part : parts) {
     require_same_probes(parts.front(), part);
-    require_same_bank(parts.front(), part);
     require_alike(parts.front(), part);
   }
   report::Report merged;

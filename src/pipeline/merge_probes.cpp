@@ -1,0 +1,98 @@
+#include "merge_probes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "winnow/methods/layer.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+constexpr double kSameNorm = 1e-6;
+
+std::string text_of(const report::ProbeRow& probe) {
+  return fmt::format("{} {} with digest {}", probe.effect, probe.form, probe.digest);
+}
+
+/// Bit for bit: cosines of a bank are copied from it.
+void require_same_bank(const ReportPart& first, const ReportPart& other) {
+  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+  const auto &theirs = first.report, &mine = other.report;
+  if (theirs.bank == mine.bank && std::equal(theirs.bank_cosines.begin(), theirs.bank_cosines.end(),
+                                             mine.bank_cosines.begin(), mine.bank_cosines.end(), same)) {
+    return;
+  }
+  throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
+      .file(other.path)
+      .expected(fmt::format("the bank of {}", first.path))
+      .advice("audit that part again with the --bank of the others");
+}
+
+}  // namespace
+
+bool about_equal(double a, double b) {
+  return (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= kSameNorm * std::max(std::fabs(a), std::fabs(b));
+}
+
+Error of_different_weights(const ReportPart& part, const report::ModuleRow& module, const std::string& expected) {
+  return Error(ErrorKind::invalid_input, "the reports are of different weights")
+      .file(part.path)
+      .tensor(module.name)
+      .expected(expected);
+}
+
+void require_same_probes(const ReportPart& first, const ReportPart& other) {
+  const auto &theirs = first.report.probes, &mine = other.report.probes;
+  for (std::size_t k = 0; k < std::max(theirs.size(), mine.size()); ++k) {
+    const auto expected = k < theirs.size() ? text_of(theirs[k]) : "no further probe";
+    const auto found = k < mine.size() ? text_of(mine[k]) : "none";
+    if (expected == found) continue;
+    throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
+        .file(other.path)
+        .expected(fmt::format("probe {}: {} as in {}, found {}", k + 1, expected, first.path, found))
+        .advice("audit that part again with the probes of the others");
+  }
+  require_same_bank(first, other);
+}
+
+void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
+                  const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
+  merged.probes = parts.front().report.probes;
+  merged.bank = parts.front().report.bank;
+  merged.bank_cosines = parts.front().report.bank_cosines;
+  const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
+  merged.probe_norms.assign(count * modules, methods::kUndefined);
+  merged.probe_dots.assign(count * all * modules, methods::kUndefined);
+  for (std::size_t k = 0; k < count; ++k) {
+    std::vector<bool> seen(modules, false);
+    for (std::size_t p = 0; p < parts.size(); ++p) {
+      const auto& part = parts[p].report;
+      for (std::size_t m = 0; m < part.modules.size(); ++m) {
+        const auto norm = part.probe_norms[k * part.modules.size() + m];
+        auto& known = merged.probe_norms[k * modules + places[p][m]];
+        if (seen[places[p][m]] && !about_equal(known, norm)) {
+          throw of_different_weights(
+              parts[p], part.modules[m],
+              fmt::format("norm {} of probe {} as in an earlier part, found {}", known, merged.probes[k].name, norm));
+        }
+        seen[places[p][m]] = true;
+        if (std::isnan(known)) known = norm;
+      }
+    }
+    for (std::size_t n = 0; n < all; ++n) {
+      const auto& [p, row] = adapters[n];
+      const auto& part = parts[p].report;
+      for (std::size_t m = 0; m < part.modules.size(); ++m) {
+        merged.probe_dots[(k * all + n) * modules + places[p][m]] =
+            part.probe_dots[(k * part.adapters.size() + row) * part.modules.size() + m];
+      }
+    }
+  }
+}
+
+}  // namespace winnow::pipeline
