@@ -10,9 +10,22 @@
 #include <vector>
 
 #include "compute/dense_module.hpp"
+#include "winnow/base/parallel.hpp"
 
 namespace winnow::compute {
 namespace {
+
+/// Of all adapters of a stack, by several threads at once, as an audit does it.
+CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads = 1) {
+  const ProbeFactors factors(probes);
+  CrossProducts result(factors.norms(), adapters.ranks.size());
+  base::parallel_blocks(adapters.ranks.size(), threads, [&](std::size_t j, int) {
+    const auto products = factors.with(adapters, j);
+    result.norms[j] = products.norm;
+    for (std::size_t h = 0; h < products.dots.size(); ++h) result.dots[h][j] = products.dots[h];
+  });
+  return result;
+}
 
 using test::Matrix;
 

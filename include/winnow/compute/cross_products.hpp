@@ -35,7 +35,7 @@ class ProbeFactors {
   std::unique_ptr<Sides> sides_;
 };
 
-/// Of all adapters of a stack.
+/// Of several adapters.
 struct CrossProducts {
   std::vector<double> probe_norms;        ///< [probes]
   std::vector<double> norms;              ///< [adapters]
@@ -44,8 +44,5 @@ struct CrossProducts {
   /// Room for so many, all NaN.
   CrossProducts(std::vector<double> norms_of_probes, std::size_t adapters);
 };
-
-/// The same bits whatever the number of threads.
-CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads = 1);
 
 }  // namespace winnow::compute

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "columns.hpp"
-#include "winnow/base/parallel.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -126,16 +125,5 @@ CrossProducts::CrossProducts(std::vector<double> norms_of_probes, std::size_t ad
     : probe_norms(std::move(norms_of_probes)),
       norms(adapters, std::numeric_limits<double>::quiet_NaN()),
       dots(probe_norms.size(), norms) {}
-
-CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads) {
-  const ProbeFactors factors(probes);
-  CrossProducts result(factors.norms(), adapters.ranks.size());
-  base::parallel_blocks(adapters.ranks.size(), threads, [&](std::size_t j, int) {
-    const auto products = factors.with(adapters, j);
-    result.norms[j] = products.norm;
-    for (std::size_t h = 0; h < products.dots.size(); ++h) result.dots[h][j] = products.dots[h];
-  });
-  return result;
-}
 
 }  // namespace winnow::compute
