@@ -93,11 +93,16 @@ def is_adapter(variant, path):
 
 
 def names(text, path):
-    """Itself, a temporary file by the name of what it becomes, or else the folder it is in."""
-    parts = path.split("/")
-    becomes = "/".join(re.sub(r"^\.(.*)\.\*\.partial$", r"\1", part) for part in parts)
-    return becomes in text or re.search(re.escape(path).replace(r"\*", r"\d+-\d+"), text) or (
-        len(parts) > 1 and "/".join(parts[:-1]) in text)
+    """Itself or the folder it is in; what is temporary, be it the file or its folder, by its own name or by that of what it
+    becomes."""
+    def spelled(part):
+        becomes = re.fullmatch(r"\.(.*)\.\*\.partial", part)
+        itself = re.escape(part).replace(r"\*", r"\d+-\d+")
+        return f"(?:{itself}|{re.escape(becomes[1])})" if becomes else itself
+
+    parts = [spelled(part) for part in path.split("/")]
+    folder = "/".join(parts[:-1])
+    return re.search("/".join(parts), text) or (folder and re.search(folder, text))
 
 
 def death(_variant, ranks, disturbance, outcome, errors):
