@@ -6,10 +6,13 @@
 namespace winnow::methods {
 
 extern const Method kUpdateNorm;
+extern const Method kSpectral;
 extern const Method kProbe;
 extern const Method kSafeLora;
 extern const Method kAlignment;
 extern const Method kSubspaceEnergy;
+extern const Method kSubspaceRemoved;
+extern const Method kLox;
 extern const Method kPassDiscrepancy;
 extern const Method kEntries;
 extern const Method kEdiem;

@@ -3,7 +3,6 @@
 // The k leading left singular directions of V come from a random sketch (metrics/subspace.hpp), so the value has the
 // sketch's own error, which is told beside it; a sketch of as many columns as V has outputs or inputs has none.
 // Undefined without a sketch and if V = 0.
-#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -28,10 +27,14 @@ void values_of(const Layer& layer, std::span<double> values) {
   const auto& module = layer.module();
   if (module.f == 0 || module.subspace == nullptr) return;
   const auto& sums = layer.sums();
-  values[0] = module.subspace->energy(sums.mtb, layer.gram(), sums.rank, layer.update_norm());
+  const auto energy = [&](const metrics::SafetySubspace& subspace,
+                          const metrics::SafetySubspace::ColumnRange& columns) {
+    return subspace.energy(metrics::Side::output, columns.rows_of(sums.mtb, sums.rank), layer.gram(), sums.rank,
+                           layer.update_norm());
+  };
+  values[0] = energy(*module.subspace, {0, module.subspace->columns()});
   if (std::isnan(values[0])) return;
-  const bool exact = module.subspace->columns() == std::min(module.out_features, module.in_features);
-  values[1] = exact ? 0 : module.subspace->energy_error(sums.mtb, layer.gram(), sums.rank, layer.update_norm());
+  values[1] = module.sketch_is_exact() ? 0 : module.subspace->error_of(energy);
 }
 
 }  // namespace

@@ -104,24 +104,42 @@ void SafetySubspace::find(std::span<const double> ztz, std::span<const double> m
   }
 }
 
-double SafetySubspace::energy(std::span<const double> mtb, std::span<const double> gram, std::uint64_t rank,
-                              double update_norm) const {
+std::vector<double> SafetySubspace::projected(Side side, std::span<const double> sketched, std::uint64_t rank) const {
+  std::vector<double> result(directions_ * rank);
+  Eigen::Map<Matrix> inside(result.data(), static_cast<Eigen::Index>(directions_), static_cast<Eigen::Index>(rank));
+  inside = view(projector_, directions_, columns_) * view(sketched, columns_, rank);
+  if (side == Side::output) return result;
+  for (std::uint64_t j = 0; j < directions_; ++j) inside.row(static_cast<Eigen::Index>(j)) *= singular_values_[j];
+  return result;
+}
+
+double SafetySubspace::energy(Side side, std::span<const double> sketched, std::span<const double> gram,
+                              std::uint64_t rank, double update_norm) const {
   if (directions_ == 0) return std::numeric_limits<double>::quiet_NaN();
   if (update_norm == 0) return 0;
-  const Matrix inside = view(projector_, directions_, columns_) * view(mtb, columns_, rank);  // U^T B
-  const double squared = (inside * view(gram, rank, rank)).cwiseProduct(inside).sum();        // tr(U^T B G B^T U)
+  const auto values = projected(side, sketched, rank);
+  const auto inside = view(values, directions_, rank);
+  const double squared = (inside * view(gram, rank, rank)).cwiseProduct(inside).sum();  // tr(X gram X^T)
   const double share = std::sqrt(squared < 0 ? 0 : squared) / update_norm;
   return share > 1 ? 1 : share;  // rounding; a NaN stays a NaN
 }
 
-double SafetySubspace::energy_error(std::span<const double> mtb, std::span<const double> gram, std::uint64_t rank,
-                                    double update_norm) const {
-  const double whole = energy(mtb, gram, rank, update_norm);
+std::vector<double> SafetySubspace::projections(std::span<const double> mtb, std::span<const double> zta,
+                                                std::uint64_t rank) const {
+  if (directions_ == 0) return {};
+  const auto left = projected(Side::output, mtb, rank), right = projected(Side::input, zta, rank);
+  const Eigen::VectorXd all =
+      view(left, directions_, rank).cwiseProduct(view(right, directions_, rank)).rowwise().sum();
+  return {all.begin(), all.end()};
+}
+
+double SafetySubspace::error_of(
+    const std::function<double(const SafetySubspace& subspace, const ColumnRange& columns)>& value) const {
+  const double whole = value(*this, {0, columns_});
   double error = halves_.empty() ? std::numeric_limits<double>::quiet_NaN() : 0;
-  const std::uint64_t rows = columns_ / 2;
-  for (std::size_t half = 0; half < halves_.size(); ++half) {
-    const double found = halves_[half].energy(mtb.subspan(half * rows * rank, rows * rank), gram, rank, update_norm);
-    const double difference = std::abs(found - whole);
+  const std::uint64_t half = columns_ / 2;
+  for (std::size_t k = 0; k < halves_.size(); ++k) {
+    const double difference = std::abs(value(halves_[k], {k * half, half}) - whole);
     if (!(difference <= error)) error = difference;  // a NaN stays
     if (std::isnan(error)) break;
   }

@@ -180,9 +180,9 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
     const auto& task = inputs.tasks[layer.module];
     if (inputs.is_pair(task) || report.adapters[layer.adapter].status != "ok") continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
-    for (std::size_t k = 0; k + 1 < layer.values.size(); ++k) {
-      if (std::isnan(layer.values[k + 1]) || is_itself(layer.adapter, probe_of(task, k))) continue;
-      report.probe_dots[probe_of(task, k) * cells + cell] = layer.values[k + 1];
+    for (std::size_t k = 0; k < layer.dots.size(); ++k) {
+      if (std::isnan(layer.dots[k]) || is_itself(layer.adapter, probe_of(task, k))) continue;
+      report.probe_dots[probe_of(task, k) * cells + cell] = layer.dots[k];
     }
   }
 }
@@ -232,16 +232,21 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
 void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& scores,
                         const std::vector<report::AdapterRow>& adapters, std::size_t modules, std::uint32_t sums) {
   const auto columns = methods::layer_columns(methods::chosen(sums));
-  const auto update_norm = position_of("update_norm", sums);
-  std::vector<std::vector<double>*> datasets;
+  std::vector<std::vector<double>*> datasets, of_updates;
   for (const auto* column : columns) datasets.push_back(&table.add(*column));
+  for (const auto* column : methods::layer_columns(methods::chosen(methods::kUpdateSums))) {
+    of_updates.push_back(datasets.at(position_of(column->name, sums)));
+  }
   for (const auto& layer : scores.layers) {
     if (adapters[layer.adapter].status != "ok" || layer.values.empty()) continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
     if (inputs.is_pair(inputs.tasks[layer.module])) {
       for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
-    } else if (std::isnan((*datasets[update_norm])[cell])) {
-      (*datasets[update_norm])[cell] = layer.values.front();
+      continue;
+    }
+    // Of several probes the first: without a pair there is nothing else to tell the update by.
+    for (std::size_t k = 0; k < of_updates.size(); ++k) {
+      if (auto& value = (*of_updates[k])[cell]; std::isnan(value)) value = layer.values.at(k);
     }
   }
 }

@@ -150,7 +150,8 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   }
   const auto out = static_cast<double>(stack.out_features), in = static_cast<double>(stack.in_features);
   const double layers = static_cast<double>(ranks.size());
-  const double gram_units = layers * (out * kRank * (4.0 * kRank + static_cast<double>(sketch)) + in * kRank * kRank);
+  const double gram_units =
+      layers * kRank * (out * (4.0 * kRank + static_cast<double>(sketch)) + in * (kRank + static_cast<double>(sketch)));
   return {undisturbed(sums) / gram_units, undisturbed(scores) / (layers * in * kRank * kRank)};
 }
 

@@ -55,7 +55,8 @@ class ModuleScorer {
   void score_updates(Batch& batch, Scores& scores);
   void reduce_statistics(Batch& batch);
   void add_pair_scores(const Batch& batch, Scores& scores) const;
-  void add_probe_scores(const Batch& batch, const compute::CrossProducts& products, Scores& scores) const;
+  void add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
+                        const std::vector<compute::UpdateProducts>& updates, Scores& scores) const;
 
   const Inputs& inputs_;
   const AuditOptions& options_;

@@ -1,9 +1,7 @@
 // The part of ModuleScorer that compares with probes: along a direction, and with adapters.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,7 +11,7 @@
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/cross_products.hpp"
 #include "winnow/compute/range.hpp"
-#include "winnow/methods/layer.hpp"
+#include "winnow/methods/table.hpp"
 
 namespace winnow::pipeline {
 
@@ -45,15 +43,11 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     const auto& all = batch.statistics;
     const double norm = std::sqrt(all.squared_norm);
     const bool usable = !all.unusable.found && compute::direction_in_range(norm);
-    compute::CrossProducts products({usable ? norm : methods::kUndefined}, batch.count);
+    std::vector<compute::UpdateProducts> updates;
     for (std::size_t j = 0; j < batch.count; ++j) {
-      const auto gram_a = compute::gram_a(batch.stack, j, threads_);
-      const auto& layer = all.layers[j];
-      const double squares = std::inner_product(gram_a.begin(), gram_a.end(), layer.btb.begin(), 0.0);
-      products.norms[j] = std::sqrt(std::max(squares, 0.0));
-      products.dots.front()[j] = layer.y_a;
+      updates.push_back({all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}});
     }
-    add_probe_scores(batch, products, scores);
+    add_probe_scores(batch, {usable ? norm : methods::kUndefined}, updates, scores);
   });
 }
 
@@ -107,36 +101,40 @@ void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
     const auto& task = inputs_.tasks[batch.module];
     const auto found = probes_of(task);
     const compute::ProbeFactors factors(found.stack);
-    compute::CrossProducts products(std::vector<double>(probes_.size(), methods::kUndefined), batch.count);
-    std::vector<double> scales;
+    std::vector<double> probe_norms(probes_.size(), methods::kUndefined), scales;
     for (std::size_t k = 0; k < found.refs.size(); ++k) {
       const auto& ref = found.refs[k];
       scales.push_back(std::ldexp(probes_[ref.adapter].modules[ref.position].scale, found.stack.exponents[k]));
-      products.probe_norms[ref.adapter] = std::abs(scales[k]) * factors.norms()[k];
+      probe_norms[ref.adapter] = std::abs(scales[k]) * factors.norms()[k];
     }
     const auto before = factors_.bytes_read();
     batch.stack.exponents.resize(batch.count);
+    std::vector<compute::UpdateProducts> updates(batch.count);
     factors_.each(batch.layers, task.out_features, task.in_features, batch.faults,
                   [&](std::size_t j, const compute::FactorStack& one) {
-                    const auto with = factors.with(one, 0);
+                    auto& update = updates[j] = factors.with(one, 0);
                     batch.stack.exponents[j] = one.exponents[0];
-                    products.norms[j] = with.norm;
-                    for (std::size_t k = 0; k < with.dots.size(); ++k) {
-                      products.dots[found.refs[k].adapter][j] = scales[k] * with.dots[k];
+                    std::vector<double> dots(probes_.size(), methods::kUndefined);
+                    for (std::size_t k = 0; k < update.dots.size(); ++k) {
+                      dots[found.refs[k].adapter] = scales[k] * update.dots[k];
                     }
+                    update.dots = std::move(dots);
                   });
     for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
     clock_.add("factors", 0, factors_.bytes_read() - before);
-    add_probe_scores(batch, products, scores);
+    add_probe_scores(batch, probe_norms, updates, scores);
   });
 }
 
-/// Products are with the factors without their scale.
-void ModuleScorer::add_probe_scores(const Batch& batch, const compute::CrossProducts& products, Scores& scores) const {
+/// `updates` are without their scale.
+void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
+                                    const std::vector<compute::UpdateProducts>& updates, Scores& scores) const {
   if (batch.first == 0) {
-    scores.modules.push_back(
-        {batch.module, products.probe_norms, batch.statistics.unusable, batch.base, batch.aligned});
+    scores.modules.push_back({batch.module, probe_norms, batch.statistics.unusable, batch.base, batch.aligned});
   }
+  const auto& task = inputs_.tasks[batch.module];
+  const methods::ModuleFacts facts{task.out_features, task.in_features};
+  const auto methods = methods::chosen(methods::kUpdateSums);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
     layer.module = batch.module;
@@ -144,11 +142,15 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const compute::CrossProd
     layer.fault = batch.faults[j];
     layer.unreadable = batch.unreadable[j];
     if (layer.fault.empty()) {
-      const double scale = std::ldexp(inputs_.lora(batch.layers[j]).scale, batch.stack.exponents[j]);
-      layer.values.push_back(std::abs(scale) * products.norms[j]);
-      for (std::size_t k = 0; k < products.dots.size(); ++k) {
-        const bool known = !std::isnan(products.probe_norms[k]);
-        layer.values.push_back(known ? scale * products.dots[k][j] : methods::kUndefined);
+      const auto& update = updates[j];
+      const methods::Scale scale(inputs_.lora(batch.layers[j]).scale, batch.stack.exponents[j]);
+      stats::LayerStatistics sums;
+      sums.rank = inputs_.lora(batch.layers[j]).rank;
+      sums.btb = update.btb;
+      layer.values = methods::layer_values(methods, methods::Layer(facts, sums, update.gram_a, scale, nullptr));
+      const double whole = std::ldexp(scale.factor, scale.exponent);
+      for (std::size_t k = 0; k < probe_norms.size(); ++k) {
+        layer.dots.push_back(std::isnan(probe_norms[k]) ? methods::kUndefined : whole * update.dots[k]);
       }
     }
     scores.layers.push_back(std::move(layer));

@@ -20,7 +20,7 @@ LayerStatistics LayerStatistics::identity(std::uint64_t rank, std::uint64_t sket
   LayerStatistics layer;
   layer.rank = rank;
   for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty}) matrix->assign(rank * rank, 0.0);
-  layer.mtb.assign(sketch_columns * rank, 0.0);
+  for (auto* matrix : {&layer.mtb, &layer.zta}) matrix->assign(sketch_columns * rank, 0.0);
   return layer;
 }
 
@@ -31,6 +31,7 @@ void LayerStatistics::merge(const LayerStatistics& other) {
   add(dtd, other.dtd);
   add(yty, other.yty);
   add(mtb, other.mtb);
+  add(zta, other.zta);
   y_a += other.y_a;
 }
 
@@ -71,7 +72,7 @@ void ModuleStatistics::serialise(base::ByteWriter& out) const {
   out.put<std::uint64_t>(layers.size());
   for (const auto& layer : layers) {
     out.put(layer.rank);
-    for (const auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb}) {
+    for (const auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta}) {
       out.put(*matrix);
     }
     out.put(layer.y_a);
@@ -92,7 +93,7 @@ ModuleStatistics ModuleStatistics::deserialise(base::ByteReader& in) {
   for (std::uint64_t j = 0; j < count; ++j) {
     LayerStatistics layer;
     layer.rank = in.get<std::uint64_t>();
-    for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb}) {
+    for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta}) {
       *matrix = in.get_vector<double>();
     }
     layer.y_a = in.get<double>();

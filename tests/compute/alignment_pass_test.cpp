@@ -99,6 +99,7 @@ TEST_P(AlignmentPassTest, StackedAdaptersScoreAsEachAlone) {
     same("dtd", found.dtd, expected.dtd);
     same("yty", found.yty, expected.yty);
     same("mtb", found.mtb, expected.mtb);
+    same("zta", found.zta, expected.zta);
     same("ztz", together.ztz, single.ztz);
     same("mtm", together.mtm, single.mtm);
     EXPECT_NEAR(found.y_a, expected.y_a, 1e-6 * all.v().norm() * (all.b[j] * all.a[j]).norm());
@@ -134,8 +135,8 @@ TEST_P(AlignmentPassTest, MetricsEqualThoseOfDenseUpdates) {
         EXPECT_NEAR(metric["alignment_cosine"], along / (truth.f * norm), tolerance);
         EXPECT_NEAR(metric["alignment_removed"], -along / (truth.f * truth.f), tolerance * norm / truth.f);
         const Matrix dense_gram = scale * scale * module.a[j] * module.a[j].transpose();
-        const double energy = dense_subspace.energy(values(truth.m.transpose() * module.b[j]), values(dense_gram),
-                                                    found.layers[j].rank, norm);
+        const double energy = dense_subspace.energy(metrics::Side::output, values(truth.m.transpose() * module.b[j]),
+                                                    values(dense_gram), found.layers[j].rank, norm);
         EXPECT_GT(energy, 0.1);
         EXPECT_NEAR(metric["subspace_energy"], energy, GetParam() == Backend::reference ? 1e-6 : 1e-3);
       }
@@ -184,6 +185,7 @@ TEST_P(AlignmentPassTest, WithoutAnAlignmentStepTheProjectionIsNothing) {
     EXPECT_EQ(layer.ptb, std::vector<double>(9, 0.0));
     EXPECT_EQ(layer.yty, std::vector<double>(9, 0.0));
     EXPECT_EQ(layer.mtb, std::vector<double>(12, 0.0));
+    EXPECT_EQ(layer.zta, std::vector<double>(12, 0.0));
     EXPECT_EQ(layer.y_a, 0);
     EXPECT_EQ(layer.dtd, layer.btb);  // D = -B
     test::expect_product("btb", layer.btb, module.b[0], module.b[0], tolerance());

@@ -15,13 +15,19 @@
 namespace winnow::compute {
 namespace {
 
+struct CrossProducts {
+  std::vector<double> probe_norms, norms;  ///< [probes], [adapters]
+  std::vector<std::vector<double>> dots;   ///< [probes][adapters]
+};
+
 /// Of all adapters of a stack, by several threads at once, as an audit does it.
 CrossProducts cross_products(const FactorStack& probes, const FactorStack& adapters, int threads = 1) {
   const ProbeFactors factors(probes);
-  CrossProducts result(factors.norms(), adapters.ranks.size());
+  const std::vector<double> none(adapters.ranks.size());
+  CrossProducts result{factors.norms(), none, {factors.norms().size(), none}};
   base::parallel_blocks(adapters.ranks.size(), threads, [&](std::size_t j, int) {
     const auto products = factors.with(adapters, j);
-    result.norms[j] = products.norm;
+    result.norms[j] = products.norm();
     for (std::size_t h = 0; h < products.dots.size(); ++h) result.dots[h][j] = products.dots[h];
   });
   return result;

@@ -236,6 +236,7 @@ inline void expect_statistics(const stats::ModuleStatistics& found, const DenseM
     expect_product("dtd", layer.dtd, d, d, tolerance);
     expect_product("yty", layer.yty, y, y, tolerance);
     expect_product("mtb", layer.mtb, truth.m, b, tolerance);
+    expect_product("zta", layer.zta, truth.z, module.a[j].transpose(), tolerance);
     const Matrix update = b * module.a[j];
     EXPECT_NEAR(layer.y_a, truth.v.cwiseProduct(update).sum(), tolerance * truth.f * update.norm());
   }

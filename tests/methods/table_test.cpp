@@ -107,7 +107,8 @@ TEST(Table, RanksByProbesWhereThereAreSome) {
   EXPECT_EQ(default_ranking(~std::uint32_t{0}), "probe_dot");
   EXPECT_EQ(default_ranking(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), "ediem");
   EXPECT_THAT(rankable(kUpdateSums | kProbeSums),
-              ElementsAre("update_norm", "probe_dot", "probe_cosine", "probe_cosine_max", "probe_coefficient"));
+              ElementsAre("update_norm", "spectral_norm", "spectral_sharpness", "probe_dot", "probe_cosine",
+                          "probe_cosine_max", "probe_coefficient"));
   EXPECT_THAT(rankable(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), Not(Contains("probe_dot")));
 }
 
@@ -122,6 +123,7 @@ stats::LayerStatistics layer_with(std::uint32_t sums) {
   layer.dtd = {value(kProjectionSums, 1)};
   layer.yty = {value(kCrossCheckSums, 5)};
   layer.mtb = {value(kSubspaceSums, 0.5), value(kSubspaceSums, 0.25)};
+  layer.zta = {value(kSubspaceSums, 0.3), value(kSubspaceSums, 0.1)};
   layer.y_a = value(kAlongSums, 0.25);
   return layer;
 }
@@ -159,7 +161,7 @@ TEST(Table, RanksOnlyByWhatARunHas) {
   EXPECT_THAT(rankable(kAll), Contains("diem"));
   EXPECT_THAT(rankable(kAll & ~kEntrySums), Not(Contains("diem")));
   EXPECT_THAT(rankable(kAll), Not(Contains("pass_discrepancy")));
-  EXPECT_THAT(rankable(kUpdateSums), ElementsAre("update_norm"));
+  EXPECT_THAT(rankable(kUpdateSums), ElementsAre("update_norm", "spectral_norm", "spectral_sharpness"));
 }
 
 TEST(Nearest, NamesWhatIsMeant) {

@@ -43,7 +43,8 @@ inline std::vector<double> row_major(const Matrix& matrix) {
 }
 
 /// The statistics of one layer, straight from their definitions; `image` is M = V V^T Omega.
-inline stats::LayerStatistics statistics_of(const Matrix& v, const Matrix& a, const Matrix& b, const Matrix& image) {
+inline stats::LayerStatistics statistics_of(const Matrix& v, const Matrix& a, const Matrix& b, const Matrix& image,
+                                            const Matrix& sketch = Matrix()) {
   const double f = v.norm();
   const Matrix y = v.transpose() * b;
   const Matrix p = f == 0 ? Matrix(Matrix::Zero(b.rows(), b.cols())) : Matrix(v * y / f);
@@ -56,6 +57,8 @@ inline stats::LayerStatistics statistics_of(const Matrix& v, const Matrix& a, co
   layer.dtd = row_major(d.transpose() * d);
   layer.yty = row_major(y.transpose() * y);
   layer.mtb = row_major(image.transpose() * b);
+  layer.zta = row_major((sketch.size() == 0 ? Matrix(Matrix::Zero(v.cols(), image.cols())) : sketch).transpose() *
+                        a.transpose());
   layer.y_a = y.cwiseProduct(a.transpose()).sum();
   return layer;
 }

@@ -36,7 +36,7 @@ struct Sketch {
 };
 
 double energy(const Sketch& sketch, const Matrix& a, const Matrix& b) {
-  return sketch.subspace.energy(row_major(sketch.image.transpose() * b), row_major(a * a.transpose()),
+  return sketch.subspace.energy(Side::output, row_major(sketch.image.transpose() * b), row_major(a * a.transpose()),
                                 static_cast<std::uint64_t>(b.cols()), (b * a).norm());
 }
 
@@ -54,8 +54,11 @@ struct ExactSvd {
 };
 
 double energy_error(const Sketch& sketch, const Matrix& a, const Matrix& b) {
-  return sketch.subspace.energy_error(row_major(sketch.image.transpose() * b), row_major(a * a.transpose()),
-                                      static_cast<std::uint64_t>(b.cols()), (b * a).norm());
+  const auto mtb = row_major(sketch.image.transpose() * b), gram = row_major(a * a.transpose());
+  const auto rank = static_cast<std::uint64_t>(b.cols());
+  return sketch.subspace.error_of([&](const SafetySubspace& some, const SafetySubspace::ColumnRange& columns) {
+    return some.energy(Side::output, columns.rows_of(mtb, rank), gram, rank, (b * a).norm());
+  });
 }
 
 double median_of(std::vector<double> values) {
@@ -239,7 +242,7 @@ TEST(SafetySubspace, RaisesTheShiftWhereRoundingMadeTheSumsIndefinite) {
   ASSERT_EQ(subspace.directions(), 2U);
   const Matrix a = gaussian(random, 2, 30), b = gaussian(random, 40, 2);
   const double found =
-      subspace.energy(row_major(image.transpose() * b), row_major(a * a.transpose()), 2, (b * a).norm());
+      subspace.energy(Side::output, row_major(image.transpose() * b), row_major(a * a.transpose()), 2, (b * a).norm());
   EXPECT_NEAR(found, dense_energy(v, 2, a, b), 0.02);
 }
 
@@ -250,8 +253,8 @@ TEST(SafetySubspace, IsEmptyWhereThereIsNothingToFind) {
     const SafetySubspace subspace(bad, bad, 2, 1);
     EXPECT_EQ(subspace.directions(), 0U);
     EXPECT_TRUE(subspace.singular_values().empty());
-    EXPECT_TRUE(std::isnan(subspace.energy(one, gram, 1, 1)));
-    EXPECT_TRUE(std::isnan(subspace.energy(one, gram, 1, 0)));
+    EXPECT_TRUE(std::isnan(subspace.energy(Side::output, one, gram, 1, 1)));
+    EXPECT_TRUE(std::isnan(subspace.energy(Side::output, one, gram, 1, 0)));
   }
   EXPECT_EQ(SafetySubspace({}, {}, 0, 0).directions(), 0U);
   EXPECT_EQ(SafetySubspace(std::vector<double>{1}, std::vector<double>{1}, 1, 0).directions(), 0U);
@@ -261,10 +264,10 @@ TEST(SafetySubspace, EnergyOfNoUpdateIsZeroAndOfNaNIsNaN) {
   const SafetySubspace subspace(std::vector<double>{1}, std::vector<double>{1}, 1, 1);
   const std::vector<double> one{1}, nan{std::nan("")};
   ASSERT_EQ(subspace.directions(), 1U);
-  EXPECT_NEAR(subspace.energy(one, one, 1, 1), 1, 1e-6);
-  EXPECT_EQ(subspace.energy(one, one, 1, 0.5), 1);  // rounding never leaves the range
-  EXPECT_EQ(subspace.energy(std::vector<double>{0}, one, 1, 0), 0);
-  EXPECT_TRUE(std::isnan(subspace.energy(nan, one, 1, 1)));
+  EXPECT_NEAR(subspace.energy(Side::output, one, one, 1, 1), 1, 1e-6);
+  EXPECT_EQ(subspace.energy(Side::output, one, one, 1, 0.5), 1);  // rounding never leaves the range
+  EXPECT_EQ(subspace.energy(Side::output, std::vector<double>{0}, one, 1, 0), 0);
+  EXPECT_TRUE(std::isnan(subspace.energy(Side::output, nan, one, 1, 1)));
 }
 
 TEST(SafetySubspace, RefusesSizesThatDoNotFit) {
@@ -272,7 +275,7 @@ TEST(SafetySubspace, RefusesSizesThatDoNotFit) {
   EXPECT_THROW(SafetySubspace(three, four, 2, 1), base::Error);
   EXPECT_THROW(SafetySubspace(four, three, 2, 1), base::Error);
   const SafetySubspace subspace(std::vector<double>{1}, std::vector<double>{1}, 1, 1);
-  EXPECT_THROW(subspace.energy(three, std::vector<double>{1}, 1, 1), base::Error);
+  EXPECT_THROW(subspace.energy(Side::output, three, std::vector<double>{1}, 1, 1), base::Error);
 }
 
 }  // namespace

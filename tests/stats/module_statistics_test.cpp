@@ -27,7 +27,7 @@ ModuleStatistics random_statistics(std::mt19937_64& random, const std::vector<st
   }
   if (random() % 3 == 0) module.unusable = {true, random() % 2 == 0, random() % 50, 0.5};
   for (auto& layer : module.layers) {
-    for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb}) {
+    for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta}) {
       for (auto& x : *matrix) x = whole(random);
     }
     layer.y_a = whole(random);
@@ -96,6 +96,7 @@ TEST(ModuleStatistics, MergeAddsEverySum) {
   expect_sum(p.dtd, q.dtd, s.dtd);
   expect_sum(p.yty, q.yty, s.yty);
   expect_sum(p.mtb, q.mtb, s.mtb);
+  expect_sum(p.zta, q.zta, s.zta);
   EXPECT_EQ(s.y_a, p.y_a + q.y_a);
   EXPECT_EQ(s.rank, 2u);
 }
@@ -155,6 +156,7 @@ TEST(ModuleStatistics, SurviveSerialisation) {
         EXPECT_EQ(back.layers[j].dtd, module.layers[j].dtd);
         EXPECT_EQ(back.layers[j].yty, module.layers[j].yty);
         EXPECT_EQ(back.layers[j].mtb, module.layers[j].mtb);
+        EXPECT_EQ(back.layers[j].zta, module.layers[j].zta);
         EXPECT_EQ(back.layers[j].y_a, module.layers[j].y_a);
       }
     }

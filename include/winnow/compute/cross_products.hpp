@@ -12,6 +12,14 @@
 
 namespace winnow::compute {
 
+/// What is known of one update beside others.
+struct UpdateProducts {
+  std::vector<double> btb, gram_a;  ///< its own B^T*B and A*A^T, r x r
+  std::vector<double> dots;         ///< [probes]: <B_x*A_x, B_h*A_h>
+
+  double norm() const;  ///< ||B_x*A_x||
+};
+
 /// The probes of one module, ready to be compared with any number of updates.
 class ProbeFactors {
  public:
@@ -23,26 +31,12 @@ class ProbeFactors {
 
   const std::vector<double>& norms() const;  ///< [probes]: ||B_h*A_h||
 
-  struct Products {
-    double norm = 0;           ///< ||B_x*A_x||
-    std::vector<double> dots;  ///< [probes]
-  };
   /// Of adapter j of a stack on the same module. May be called by several threads at once.
-  Products with(const FactorStack& stack, std::size_t j) const;
+  UpdateProducts with(const FactorStack& stack, std::size_t j) const;
 
  private:
   struct Sides;
   std::unique_ptr<Sides> sides_;
-};
-
-/// Of several adapters.
-struct CrossProducts {
-  std::vector<double> probe_norms;        ///< [probes]
-  std::vector<double> norms;              ///< [adapters]
-  std::vector<std::vector<double>> dots;  ///< [probes][adapters]
-
-  /// Room for so many, all NaN.
-  CrossProducts(std::vector<double> norms_of_probes, std::size_t adapters);
 };
 
 }  // namespace winnow::compute

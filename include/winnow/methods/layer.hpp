@@ -3,6 +3,7 @@
 // Notation (src/methods/README.md): dW = s*B*A, G = s^2*A*A^T, V = W_aligned - W_base, f = ||V||_F.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -25,6 +26,9 @@ struct ModuleFacts {
   double f = 0;                                       ///< ||V||_F
   const metrics::SafetySubspace* subspace = nullptr;  ///< null without a sketch
   double roundoff = kFloat32;                         ///< of the products
+
+  /// A sketch of as many columns as V has outputs or inputs has no error.
+  bool sketch_is_exact() const { return subspace->columns() == std::min(out_features, in_features); }
 };
 
 /// dW = factor * 2^exponent * B * A (compute::FactorStack).

@@ -29,7 +29,7 @@ enum Sum : std::uint32_t {
   kProjectionSums = 2,  ///< P^T P, P^T B, D^T D: two sweeps over V
   kAlongSums = 4,       ///< <Y, A^T>, f: one sweep over V
   kCrossCheckSums = 8,  ///< Y^T Y: one sweep over V
-  kSubspaceSums = 16,   ///< M^T B, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
+  kSubspaceSums = 16,   ///< M^T B, Z^T A^T, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
   kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
   kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
 };

@@ -1,16 +1,22 @@
-// The safety subspace: leading left singular directions of V from a random sketch (Nystrom on V*V^T, float64).
+// The safety subspace: leading singular directions of V from a random sketch (Nystrom on V*V^T, float64).
 //
 //     K = Z^T Z,  K + eps*tr(K)/c*I = L*L^T,  L^-1 (M^T M) L^-T = R diag(w) R^T, k largest
-//     sigma_j(V) ~ sqrt(w_j),  U_k^T B = diag(w)^(-1/2) R_k^T L^-1 (M^T B)
+//     sigma_j(V) ~ sqrt(w_j)
+//     outputs, the left ones    U_k = M L^-T R_k diag(w)^(-1/2),   U_k^T B = diag(w)^(-1/2) R_k^T L^-1 (M^T B)
+//     inputs, the right ones    V_k = Z L^-T R_k,                  V_k^T A^T = R_k^T L^-1 (Z^T A^T)
 //
 // with Z = V^T*Omega (i x c), M = V*Z (o x c), Omega standard normal (o x c); eps = 1e-7 for float32 data.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 namespace winnow::metrics {
+
+/// Of an update: its output directions are those of B, its input directions those of A^T.
+enum class Side : std::uint8_t { output, input };
 
 /// Row-major square matrices; `columns` is c.
 class SafetySubspace {
@@ -26,23 +32,36 @@ class SafetySubspace {
   /// percent low where V has no clear gap after k; the energy stays within a few 1e-2 all the same.
   const std::vector<double>& singular_values() const noexcept { return singular_values_; }
 
-  /// Share of an update inside the subspace: sqrt(<G, (U^T B)^T (U^T B)>) / update_norm, in [0, 1].
-  /// `mtb` is c x r, `gram` the r x r matrix G = s^2 A A^T. NaN where there is no subspace; 0 where update_norm is 0.
-  double energy(std::span<const double> mtb, std::span<const double> gram, std::uint64_t rank,
+  /// Share of an update inside the subspace: sqrt(<gram, X^T X>) / update_norm in [0, 1], with X = U^T B or V^T A^T.
+  /// `sketched` is M^T B or Z^T A^T (c x r), `gram` that of the other factor (r x r): s^2 A A^T or s^2 B^T B. NaN where
+  /// there is no subspace; 0 where update_norm is 0.
+  double energy(Side side, std::span<const double> sketched, std::span<const double> gram, std::uint64_t rank,
                 double update_norm) const;
 
-  /// The larger difference between energy() and what either half of the columns gives, which are two independent
-  /// sketches. Where V's singular values fall behind the k-th, as they do where alignment has leading directions, it is
-  /// above the true error of the energy for nine updates of ten, and some four times as large. Where they hardly do, no
-  /// k directions lead: it is then of the size of the error, 0.1 and more, and says that the energy means little. NaN
-  /// where a half has fewer columns than k, or where the energy is NaN.
-  double energy_error(std::span<const double> mtb, std::span<const double> gram, std::uint64_t rank,
-                      double update_norm) const;
+  /// p_j = u_j^T (B*A) v_j for each direction: how much of it is in the update, with its sign.
+  std::vector<double> projections(std::span<const double> mtb, std::span<const double> zta, std::uint64_t rank) const;
+
+  /// What the sketch may have a number off by: the larger difference between `value` of this subspace and of either
+  /// half of its columns, which are two independent sketches. `value` is given a subspace and the columns of this one
+  /// that it is made of. Where V's singular values fall behind the k-th, as they do where alignment has leading
+  /// directions, it is above the true error of energy() for nine updates of ten, and some four times as large. Where
+  /// they hardly do, no k directions lead: it is then of the size of the error, 0.1 and more, and says that the energy
+  /// means little. NaN where a half has fewer columns than k, or where a value is NaN.
+  struct ColumnRange {
+    std::uint64_t first = 0, count = 0;
+    /// These rows of a c x r matrix.
+    std::span<const double> rows_of(std::span<const double> sketched, std::uint64_t rank) const {
+      return sketched.subspan(first * rank, count * rank);
+    }
+  };
+  double error_of(const std::function<double(const SafetySubspace& subspace, const ColumnRange& columns)>& value) const;
 
  private:
   SafetySubspace() = default;
   static SafetySubspace without_error(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns,
                                       std::uint64_t k);  ///< without halves
+  std::vector<double> projected(Side side, std::span<const double> sketched,
+                                std::uint64_t rank) const;  ///< U^T B or V^T A^T, k x r
   void find(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns, std::uint64_t k);
 
   std::uint64_t columns_ = 0, directions_ = 0;

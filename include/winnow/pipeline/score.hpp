@@ -30,11 +30,11 @@ struct ModuleScore {
 struct LayerScore {
   std::uint64_t module = 0;
   std::uint32_t adapter = 0;
-  /// On a pair those of the datasets of single layers, methods::layer_columns(). Along probes ||dW||, and <D, dW> for
-  /// each of `norms`. Empty if not scored.
+  /// Of the datasets of single layers that the task has the sums for, methods::layer_columns(). Empty if not scored.
   std::vector<double> values;
-  std::string fault;        ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
-  bool unreadable = false;  ///< the latter, of which storage may think better: not journalled
+  std::vector<double> dots;  ///< along probes <D, dW> for each of `norms`, NaN if not known
+  std::string fault;         ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
+  bool unreadable = false;   ///< the latter, of which storage may think better: not journalled
 };
 
 struct Scores {

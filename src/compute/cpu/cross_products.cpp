@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -107,23 +106,20 @@ ProbeFactors& ProbeFactors::operator=(ProbeFactors&&) noexcept = default;
 
 const std::vector<double>& ProbeFactors::norms() const { return sides_->norms; }
 
-ProbeFactors::Products ProbeFactors::with(const FactorStack& stack, std::size_t j) const {
+double UpdateProducts::norm() const { return norm_of(btb, gram_a); }
+
+UpdateProducts ProbeFactors::with(const FactorStack& stack, std::size_t j) const {
   const auto& sides = *sides_;
   const std::size_t rank = stack.ranks[j], first = stack.first_column(j);
-  const auto b = grams_of(sides.out, sides.columns, rank,
-                          [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); });
-  const auto a = grams_of(sides.in, sides.columns, rank,
-                          [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
-  Products products{norm_of(b.own, a.own), {}};
+  auto b = grams_of(sides.out, sides.columns, rank,
+                    [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); });
+  auto a = grams_of(sides.in, sides.columns, rank,
+                    [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
+  UpdateProducts products{std::move(b.own), std::move(a.own), {}};
   for (std::size_t h = 0; h < sides.ranks.size(); ++h) {
     products.dots.push_back(inner(b.cross, a.cross, sides.first_columns[h] * rank, sides.ranks[h] * rank));
   }
   return products;
 }
-
-CrossProducts::CrossProducts(std::vector<double> norms_of_probes, std::size_t adapters)
-    : probe_norms(std::move(norms_of_probes)),
-      norms(adapters, std::numeric_limits<double>::quiet_NaN()),
-      dots(probe_norms.size(), norms) {}
 
 }  // namespace winnow::compute

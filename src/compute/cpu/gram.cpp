@@ -42,7 +42,11 @@ void add_in_rows(const Kernel& kernel, const FactorStack& stack, std::size_t j, 
   const auto [first, count] = block;
   const Columns rows(y, first, count, stack.first_column(j), rank);
   add_product(kernel, layer.yty, rows, rows);
-  layer.y_a += dot(rows, columns_of_a(stack, j, block));
+  const Columns a_rows = columns_of_a(stack, j, block);
+  layer.y_a += dot(rows, a_rows);
+  if (stack.sketch_columns == 0) return;
+  const Columns z_rows(y, first, count, stack.columns() - stack.sketch_columns, stack.sketch_columns);
+  add_product(kernel, layer.zta, z_rows, a_rows);
 }
 
 /// sum += X^T * X for the sketch's columns of X.

@@ -86,6 +86,14 @@ class ReferencePass final : public AlignmentPass {
       add_products(layer.dtd, d, first, rank, d, first, rank, outputs());
       add_products(layer.yty, y_, first, rank, y_, first, rank, inputs());
       add_products(layer.mtb, p_, adapter_columns, sketch, b, first, rank, outputs());
+      for (std::uint64_t i = share_.in_begin; i < share_.in_end; ++i) {
+        for (std::uint64_t p = 0; p < sketch; ++p) {
+          for (std::uint64_t c = 0; c < rank; ++c) {
+            layer.zta[p * rank + c] +=
+                y_[i * columns_ + adapter_columns + p] * static_cast<double>(stack_->a[j][c * stack_->in_features + i]);
+          }
+        }
+      }
     }
     return statistics_;
   }

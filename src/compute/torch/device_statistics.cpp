@@ -73,7 +73,7 @@ std::uint64_t statistics_memory(const FactorStack& stack, const std::vector<Rank
   for (const auto& group : groups) most_scratch = std::max(most_scratch, scratch(stack, group.adapters * group.rank));
   const auto sketch = stack.sketch_columns;
   std::uint64_t sums = 2 * sketch * sketch;
-  for (const auto rank : stack.ranks) sums += 5 * rank * rank + sketch * rank + 1;
+  for (const auto rank : stack.ranks) sums += 5 * rank * rank + 2 * sketch * rank + 1;
   // Z and M; the sums one by one, and in a row.
   return most_scratch + (sketch * (stack.out_features + stack.in_features) + 2 * sums) * sizeof(double);
 }
@@ -85,7 +85,7 @@ at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup
   const auto m = part(p, share.out_begin, share.out_end, sketch_begin, sketch);
   const auto z = part(y, share.in_begin, share.in_end, sketch_begin, sketch);
   using Rows = std::vector<at::Tensor>;
-  Rows btb, ptp, ptb, dtd, mtb, yty, y_a;
+  Rows btb, ptp, ptb, dtd, mtb, yty, zta, y_a;
   const auto put = [](Rows& kind, const at::Tensor& values) { kind.push_back(values.reshape({-1})); };
   for (const auto& group : groups) {
     const auto first = extent(stack.first_column(group.first_adapter));
@@ -109,10 +109,13 @@ at::Tensor pack_statistics(const FactorStack& stack, const std::vector<RankGroup
                        .to(y.device())
                        .t()
                        .to(at::kDouble);
+    if (sketch > 0) put(zta, by_adapter(z.t().mm(a), group));
     put(y_a, (y_part * a).sum(0).view({extent(group.adapters), extent(group.rank)}).sum(1));
   }
   Rows all;
-  for (const auto* kind : {&btb, &ptp, &ptb, &dtd, &mtb, &yty, &y_a}) all.insert(all.end(), kind->begin(), kind->end());
+  for (const auto* kind : {&btb, &ptp, &ptb, &dtd, &mtb, &yty, &zta, &y_a}) {
+    all.insert(all.end(), kind->begin(), kind->end());
+  }
   if (sketch > 0) {
     put(all, z.t().mm(z));
     put(all, m.t().mm(m));
@@ -134,6 +137,9 @@ void unpack_statistics(const at::Tensor& packed, const FactorStack& stack, stats
     for (std::size_t j = 0; j < layers.size(); ++j) layers[j].mtb = values.take(sketch * stack.ranks[j]);
   }
   for (std::size_t j = 0; j < layers.size(); ++j) layers[j].yty = values.take(stack.ranks[j] * stack.ranks[j]);
+  if (sketch > 0) {
+    for (std::size_t j = 0; j < layers.size(); ++j) layers[j].zta = values.take(sketch * stack.ranks[j]);
+  }
   for (auto& layer : layers) layer.y_a = values.take(1).front();
   if (sketch > 0) {
     statistics.ztz = values.take(sketch * sketch);

@@ -156,7 +156,8 @@ class TorchPass final : public AlignmentPass {
       const auto b = outputs(b_, first, rank);
       const auto y = inputs(y_, first, rank);
       layer.btb = to_vector(b.t().mm(b));
-      layer.y_a = (y * rows(a(j).t(), share_.in_begin, share_.in_end).to(at::kDouble)).sum().item<double>();
+      const auto a_rows = rows(a(j).t(), share_.in_begin, share_.in_end).to(at::kDouble);
+      layer.y_a = (y * a_rows).sum().item<double>();
       if (along_) return;
       const auto p = outputs(p_, first, rank);
       const auto d = p - b;
@@ -164,7 +165,10 @@ class TorchPass final : public AlignmentPass {
       layer.ptb = to_vector(p.t().mm(b));
       layer.dtd = to_vector(d.t().mm(d));
       layer.yty = to_vector(y.t().mm(y));
-      if (sketch > 0) layer.mtb = to_vector(m.t().mm(b));
+      if (sketch > 0) {
+        layer.mtb = to_vector(m.t().mm(b));
+        layer.zta = to_vector(z.t().mm(a_rows));
+      }
     });
     return statistics_;
   }
