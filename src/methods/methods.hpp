@@ -11,6 +11,7 @@ extern const Method kProbe;
 extern const Method kSafeLora;
 extern const Method kAlignment;
 extern const Method kSubspaceEnergy;
+extern const Method kInputEnergy;
 extern const Method kSubspaceRemoved;
 extern const Method kLox;
 extern const Method kPassDiscrepancy;

@@ -13,22 +13,11 @@ namespace winnow::methods {
 namespace {
 
 /// A dataset is made before those that read it, and reports list datasets in this order.
-constexpr std::array<const Method*, 16> kTable{
-    &kUpdateNorm,
-    &kSpectral,
-    &kProbe,
-    &kSafeLora,
-    &kAlignment,
-    &kSubspaceEnergy,
-    &kSubspaceRemoved,
-    &kLox,
-    &kPassDiscrepancy,
-    &kEntries,
-    &kEdiem,
-    &kMisalignment,
-    &kEdiemPublishedStd,
-    &kDiemTheoretical,
-    &kEdiemPublishedIqr,
+constexpr std::array<const Method*, 17> kTable{
+    &kUpdateNorm,   &kSpectral,          &kProbe,           &kSafeLora,
+    &kAlignment,    &kSubspaceEnergy,    &kInputEnergy,     &kSubspaceRemoved,
+    &kLox,          &kPassDiscrepancy,   &kEntries,         &kEdiem,
+    &kMisalignment, &kEdiemPublishedStd, &kDiemTheoretical, &kEdiemPublishedIqr,
     &kDiem,
 };
 
