@@ -13,13 +13,13 @@ namespace winnow::methods {
 namespace {
 
 /// A dataset is made before those that read it, and reports list datasets in this order.
-constexpr std::array<const Method*, 17> kTable{
+constexpr auto kTable = std::to_array<const Method*>({
     &kUpdateNorm,   &kSpectral,          &kProbe,           &kSafeLora,
     &kAlignment,    &kSubspaceEnergy,    &kInputEnergy,     &kSubspaceRemoved,
     &kLox,          &kPassDiscrepancy,   &kEntries,         &kEdiem,
     &kMisalignment, &kEdiemPublishedStd, &kDiemTheoretical, &kEdiemPublishedIqr,
     &kDiem,
-};
+});
 
 /// What stands beside the dataset that ranks, as a reader compares them.
 constexpr std::array<std::string_view, 8> kShown{"probe_dot",         "probe_cosine",       "ediem",
