@@ -83,7 +83,9 @@ void add_audit_options(po::options_description& options) {
       ("probe", po::value<std::vector<std::string>>()->value_name("EFFECT=DIR"),
        "the same with a PEFT adapter of known effect")  //
       ("bank", text_value("REPORT.h5"),
-       "report of adapters known to be harmless, compared with the same probes: how unusual is each beside them")  //
+       "report of adapters known to be harmless, compared with the same probes or checkpoints: how unusual is each "
+       "beside "
+       "them")  //
       ("adapter", po::value<std::vector<std::string>>()->value_name("DIR"),
        "PEFT adapter directory; may be repeated")  //
       ("zoo", text_value("PATH"),

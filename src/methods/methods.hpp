@@ -8,6 +8,7 @@ namespace winnow::methods {
 extern const Method kUpdateNorm;
 extern const Method kSpectral;
 extern const Method kProbe;
+extern const Method kBank;
 extern const Method kSafeLora;
 extern const Method kAlignment;
 extern const Method kSubspaceEnergy;

@@ -46,17 +46,11 @@ constexpr std::array<Column, 4> kColumns{{
      .sense = Sense::high_is_worse},
 }};
 
-constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
-    {.name = "probe_deviation",
-     .long_name = "the largest |cosine - median|/spread over probes, median and spread (IQR/1.349) of the bank",
-     .of_bank = true},
+constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
     {.name = "probe_cosine",
      .long_name = "cosine between dW and the probe over all modules that both have; mean over probes"},
     {.name = "probe_cosine_max", .long_name = "the same, maximum over probes"},
     {.name = "probe_coefficient", .long_name = "<dW, D>/||D||^2 over all modules that both have; mean over probes"},
-    {.name = "probe_p",
-     .long_name = "(1 + adapters of the bank at least as deviant)/(1 + adapters of the bank), itself left out",
-     .of_bank = true},
 }};
 
 /// Mean and maximum of the values that are known; NaN of none.
@@ -110,25 +104,16 @@ void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
 }
 
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
-  std::vector<std::vector<double>> cosines(zoo.probes.size(), std::vector<double>(zoo.layout.adapters, kUndefined));
   for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
     Summary cosine, coefficient;
-    for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
-      const auto& probe = zoo.probes[k];
+    for (const auto& probe : zoo.probes) {
       const auto whole = along_probe(zoo, probe, n, 0, zoo.layout.modules);
-      cosines[k][n] = whole.cosine();
-      cosine.add(probe.sign * cosines[k][n]);
+      cosine.add(probe.sign * whole.cosine());
       coefficient.add(probe.sign * whole.coefficient());
     }
-    columns[1][n] = cosine.mean();
-    columns[2][n] = cosine.largest();
-    columns[3][n] = coefficient.mean();
-  }
-  if (zoo.bank.ids.empty()) return;
-  const auto calibrated = metrics::calibrate(cosines, zoo.ids, zoo.bank);
-  for (std::size_t n = 0; n < calibrated.size(); ++n) {
-    columns[0][n] = calibrated[n].deviation;
-    columns[4][n] = calibrated[n].p;
+    columns[0][n] = cosine.mean();
+    columns[1][n] = cosine.largest();
+    columns[2][n] = coefficient.mean();
   }
 }
 

@@ -29,4 +29,12 @@ Alongside alongside(std::span<const double> dots, std::span<const double> sizes,
   return sum;
 }
 
+double log_norm(std::span<const double> norms) {
+  double whole = 0;
+  for (const double norm : norms) {
+    if (!std::isnan(norm)) whole = std::hypot(whole, norm);
+  }
+  return whole > 0 ? std::log(whole) : std::numeric_limits<double>::quiet_NaN();
+}
+
 }  // namespace winnow::metrics

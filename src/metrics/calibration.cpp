@@ -14,23 +14,25 @@ constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 /// Inter-quartile range of a normal distribution over its standard deviation.
 constexpr double kNormalRange = 1.349;
 
-/// A cosine is known to 1e-9 or so: a smaller spread would make findings of rounding.
-constexpr double kLeastSpread = 1e-9;
-
-/// Of one thing, given by its values, against the members that are not it.
-double deviation(const std::vector<double>& values, const std::string& id, const Bank& bank) {
-  double largest = kUndefined;
+/// Of one thing, given by its values, against the members that are not it; without its p.
+Calibrated deviation(const std::vector<double>& values, const std::string& id, const Bank& bank) {
+  Calibrated found{kUndefined, 0, kUndefined};
   for (std::size_t k = 0; k < values.size(); ++k) {
+    const auto& statistic = bank.statistics[k];
     std::vector<double> peers;
     for (std::size_t m = 0; m < bank.ids.size(); ++m) {
-      if (bank.ids[m] != id && !std::isnan(bank.values[k][m])) peers.push_back(bank.values[k][m]);
+      if (bank.ids[m] != id && !std::isnan(statistic.values[m])) peers.push_back(statistic.values[m]);
     }
     if (peers.empty() || std::isnan(values[k])) continue;
     const auto of_peers = spread(peers);
-    const double size = std::max(of_peers.iqr() / kNormalRange, kLeastSpread);
-    largest = std::fmax(largest, std::abs(values[k] - of_peers.median) / size);
+    const double size = std::max(of_peers.iqr() / kNormalRange, statistic.least_spread);
+    const double above = (values[k] - of_peers.median) / size;
+    const double unusual = statistic.tail == Tail::upper ? above : std::abs(above);
+    if (unusual <= found.deviation) continue;  // not so for the first
+    found.deviation = unusual;
+    found.statistic = k;
   }
-  return largest;
+  return found;
 }
 
 std::vector<double> values_of(const std::vector<std::vector<double>>& values, std::size_t thing) {
@@ -45,11 +47,13 @@ std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values
                                   const Bank& bank) {
   std::vector<double> of_members;
   for (std::size_t m = 0; m < bank.ids.size(); ++m) {
-    of_members.push_back(deviation(values_of(bank.values, m), bank.ids[m], bank));
+    std::vector<double> of_member;
+    for (const auto& statistic : bank.statistics) of_member.push_back(statistic.values[m]);
+    of_members.push_back(deviation(of_member, bank.ids[m], bank).deviation);
   }
   std::vector<Calibrated> all;
   for (std::size_t n = 0; n < ids.size(); ++n) {
-    Calibrated one{deviation(values_of(values, n), ids[n], bank), kUndefined};
+    auto one = deviation(values_of(values, n), ids[n], bank);
     std::size_t members = 0, beyond = 0;
     for (std::size_t m = 0; m < of_members.size(); ++m) {
       if (bank.ids[m] == ids[n] || std::isnan(of_members[m])) continue;

@@ -257,7 +257,7 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditO
   return assemble(inputs, scores, {}, options, log);
 }
 
-report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines bank, const AuditOptions& options,
+report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, const AuditOptions& options,
                         const base::Log& log) {
   report::Report report;
   report.modules = module_rows(inputs, scores, options, log);
@@ -273,8 +273,11 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines 
     }
   }
   add_probes(report, inputs, scores, log);
+  require_same_weights(bank, report);
   report.bank = std::move(bank.members);
   report.bank_cosines = std::move(bank.cosines);
+  report.bank_log_norms = std::move(bank.log_norms);
+  report.bank_oppositions = std::move(bank.oppositions);
   judge(report, options, log);
   return report;
 }

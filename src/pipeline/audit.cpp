@@ -125,10 +125,10 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     const auto timer = clock.time("headers");
     return read_inputs(options, world, log);
   }();
-  BankCosines bank;
+  Bank bank;
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(inputs, options);
-    if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes);
+    if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes, inputs.has_pair());
     return std::string();
   });
   open_compute_place(where, options, world);

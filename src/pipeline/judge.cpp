@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numbers>
 #include <span>
 
 #include "metric_table.hpp"
@@ -28,6 +29,30 @@ std::vector<methods::ProbeProducts> probe_products(const report::Report& report)
   return all;
 }
 
+/// In the order of the method that reads them (methods/bank.cpp).
+std::vector<metrics::BankStatistic> bank_statistics(const report::Report& report) {
+  // An update twice as large is not unusual, however alike a bank was made.
+  constexpr double kLeastLogNorm = std::numbers::ln2, kLeastCosine = 1e-6;
+  std::vector<metrics::BankStatistic> all;
+  if (report.bank.empty()) return all;
+  const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
+    all.push_back({{first, first + members}});
+  }
+  all.push_back({report.bank_log_norms, metrics::Tail::upper, kLeastLogNorm});
+  if (!report.bank_oppositions.empty()) {
+    all.push_back({report.bank_oppositions, metrics::Tail::upper, kLeastCosine});
+  }
+  return all;
+}
+
+const std::vector<double>* find_of_adapters(const report::Report& report, std::string_view name) {
+  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
+                                  [&](const report::Metric& metric) { return metric.name == name; });
+  return found == report.of_adapters.end() ? nullptr : &found->values;
+}
+
 /// Datasets that need peers or probes, from those of single layers; and the numbers of adapters.
 void add_population_datasets(MetricTable& table, report::Report& report, const AuditOptions& options) {
   methods::Zoo zoo;
@@ -40,10 +65,8 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
   zoo.probes = probe_products(report);
   for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.sha256);
   for (const auto& member : report.bank) zoo.bank.ids.push_back(member.sha256);
-  for (std::size_t k = 0; k < report.probes.size() && !report.bank.empty(); ++k) {
-    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k * report.bank.size());
-    zoo.bank.values.emplace_back(first, first + static_cast<std::ptrdiff_t>(report.bank.size()));
-  }
+  zoo.bank.statistics = bank_statistics(report);
+  zoo.of_adapters = [&](std::string_view name) { return find_of_adapters(report, name); };
   zoo.population = options.population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
   for (const auto* method : methods::chosen(sums_of(options))) {

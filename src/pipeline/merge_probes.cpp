@@ -23,8 +23,11 @@ std::string text_of(const report::ProbeRow& probe) {
 void require_same_bank(const ReportPart& first, const ReportPart& other) {
   const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
   const auto &theirs = first.report, &mine = other.report;
-  if (theirs.bank == mine.bank && std::equal(theirs.bank_cosines.begin(), theirs.bank_cosines.end(),
-                                             mine.bank_cosines.begin(), mine.bank_cosines.end(), same)) {
+  const auto equal = [&](const std::vector<double>& x, const std::vector<double>& y) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end(), same);
+  };
+  if (theirs.bank == mine.bank && equal(theirs.bank_cosines, mine.bank_cosines) &&
+      equal(theirs.bank_log_norms, mine.bank_log_norms) && equal(theirs.bank_oppositions, mine.bank_oppositions)) {
     return;
   }
   throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
@@ -65,6 +68,8 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
   merged.probes = parts.front().report.probes;
   merged.bank = parts.front().report.bank;
   merged.bank_cosines = parts.front().report.bank_cosines;
+  merged.bank_log_norms = parts.front().report.bank_log_norms;
+  merged.bank_oppositions = parts.front().report.bank_oppositions;
   const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
   merged.probe_norms.assign(count * modules, methods::kUndefined);
   merged.probe_dots.assign(count * all * modules, methods::kUndefined);

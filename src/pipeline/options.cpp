@@ -73,9 +73,6 @@ void validate(const AuditOptions& options) {
   if (!options.has_pair() && options.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");
   }
-  if (!options.bank.empty() && options.probes.empty()) {
-    throw Error(ErrorKind::usage, "--bank says nothing without a probe").advice("add --direction or --probe");
-  }
   require_rankable(options);
   if (options.rank_by == "subspace_energy" && options.subspace_rank == 0) {
     throw Error(ErrorKind::usage, "--rank-by subspace_energy needs the sketch").advice("leave out --subspace-rank 0");

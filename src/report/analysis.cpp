@@ -16,13 +16,26 @@
 
 namespace winnow::report {
 
+namespace {
+
+/// Null if the worst of an adapter's modules ranks it.
+const Metric* adapter_ranking(const Report& report) {
+  if (report.probes.empty() && report.bank.empty()) return nullptr;
+  const auto name = report.bank.empty() ? methods::kProbeAdapterRanking : methods::kBankRanking;
+  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
+                                  [&](const Metric& metric) { return metric.name == name; });
+  return found == report.of_adapters.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
 Analysis::Analysis(const Report& report)
     : report_(report),
       rank_by_(report.rank_by.empty() ? std::string(methods::kDefaultRanking) : report.rank_by),
       low_is_worse_(methods::sense_of(rank_by_) == methods::Sense::low_is_worse),
       score_(report.find_metric(rank_by_)),
       removed_(report.find_metric("alignment_removed")),
-      adapter_metric_(report.probes.empty() || report.of_adapters.empty() ? nullptr : &report.of_adapters.front()) {
+      adapter_metric_(adapter_ranking(report)) {
   for (const auto& metric : report.metrics) {
     if (!metric.categories.empty()) categories_.emplace(&metric, category_names(metric));
   }
@@ -265,7 +278,7 @@ Metric adapter_scores(const Report& report) {
 std::string bank_text(const Report& report) {
   const auto members = report.bank.size();
   auto text =
-      fmt::format("compared with a bank of {} harmless adapters: probe_p is at least 1/{}", members, members + 1);
+      fmt::format("compared with a bank of {} harmless adapters: bank_p is at least 1/{}", members, members + 1);
   constexpr std::size_t kForFivePercent = 39;  // two steps of p at least
   if (members < kForFivePercent) text += ", so a rate of false alarms of 5 % cannot be claimed";
   return text;

@@ -217,6 +217,11 @@ void read_bank(const Source& source, Report& report) {
   const Columns<BankRow> columns(source, group, report.bank);
   columns.text("name", &BankRow::name);
   columns.text("sha256", &BankRow::sha256);
+  report.bank_log_norms = source.numbers<double>(group, "log_norm", {{report.bank.size()}});
+  if (has(source.members(group, "bank"), "alignment_opposition")) {
+    report.bank_oppositions = source.numbers<double>(group, "alignment_opposition", {{report.bank.size()}});
+  }
+  if (report.probes.empty()) return;
   report.bank_cosines = source.numbers<double>(group, "cosine", {{report.probes.size(), report.bank.size()}});
 }
 

@@ -215,6 +215,13 @@ void write_bank(const Image& image, const Report& report) {
   const Columns<BankRow> columns(image, group, report.bank, scale);
   columns.text("name", &BankRow::name, "name of a harmless adapter that others are compared with");
   columns.text("sha256", &BankRow::sha256, "SHA-256 of its weights");
+  image.numbers<double>(group.get(), "log_norm", {report.bank.size()}, report.bank_log_norms, "1",
+                        "logarithm of ||dW|| over all modules", {&scale});
+  if (!report.bank_oppositions.empty()) {
+    image.numbers<double>(group.get(), "alignment_opposition", {report.bank.size()}, report.bank_oppositions, "1",
+                          "-cosine between V and dW over all modules", {&scale});
+  }
+  if (report.probes.empty()) return;
   const auto probes =
       numbered_scale(image, group, std::string(schema::kProbeScale), report.probes.size(), "one probe of /probes");
   image.numbers<double>(group.get(), "cosine", {report.probes.size(), report.bank.size()}, report.bank_cosines, "1",
@@ -296,8 +303,10 @@ void check_consistent(const Report& report, const std::string& path) {
   const auto probes = report.probes.size();
   require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
           fmt::format("products with {} probes", probes));
-  require(report.bank_cosines.size() == probes * report.bank.size(),
-          fmt::format("a bank of {} adapters", report.bank.size()));
+  const auto members = report.bank.size(), oppositions = report.bank_oppositions.size();
+  require(report.bank_cosines.size() == probes * members && report.bank_log_norms.size() == members &&
+              (oppositions == 0 || oppositions == members),
+          fmt::format("a bank of {} adapters", members));
   for (const auto& metric : report.of_adapters) {
     require(metric.values.size() == report.adapters.size(),
             fmt::format("{} of {} adapters", metric.name, metric.values.size()));

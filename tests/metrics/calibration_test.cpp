@@ -10,10 +10,10 @@ namespace {
 
 Bank numbers(std::size_t members) {
   Bank bank;
-  bank.values.resize(1);
+  bank.statistics.resize(1);
   for (std::size_t m = 0; m < members; ++m) {
     bank.ids.push_back("m" + std::to_string(m));
-    bank.values[0].push_back(static_cast<double>(m));
+    bank.statistics[0].values.push_back(static_cast<double>(m));
   }
   return bank;
 }
@@ -30,15 +30,29 @@ TEST(Calibration, MeasuresInSpreadsOfTheBank) {
 
 TEST(Calibration, TakesTheWorstOfSeveralStatisticsWhicheverWayItLies) {
   Bank bank = numbers(9);
-  bank.values.push_back(bank.values[0]);
+  bank.statistics.push_back(bank.statistics[0]);
   const auto found = calibrate({{5, 4}, {-20, 30}}, {"a", "b"}, bank);
   EXPECT_NEAR(found[0].deviation, 24 * 1.349 / 4, 1e-12);
   EXPECT_NEAR(found[1].deviation, 26 * 1.349 / 4, 1e-12);
 }
 
+TEST(Calibration, OnlyTheUpperTailCountsIfThatAloneIsUnusual) {
+  Bank bank = numbers(9);
+  bank.statistics.push_back(bank.statistics[0]);
+  bank.statistics[1].tail = Tail::upper;
+  const auto found = calibrate({{5, 4, 4}, {-1000, 30, 4}}, {"a", "b", "c"}, bank);
+  EXPECT_NEAR(found[0].deviation, 1 * 1.349 / 4, 1e-12);
+  EXPECT_EQ(found[0].statistic, 0U);
+  EXPECT_NEAR(found[1].deviation, 26 * 1.349 / 4, 1e-12);
+  EXPECT_EQ(found[1].statistic, 1U);
+  bank.statistics.erase(bank.statistics.begin());
+  EXPECT_NEAR(calibrate({{0}}, {"a"}, bank)[0].deviation, -4 * 1.349 / 4, 1e-12) << "below the median";
+  EXPECT_DOUBLE_EQ(calibrate({{-1000}}, {"a"}, bank)[0].p, 1);
+}
+
 TEST(Calibration, AMemberIsComparedWithTheOthers) {
   Bank bank = numbers(9);
-  bank.values[0][8] = 1000;
+  bank.statistics[0].values[8] = 1000;
   const auto member = calibrate({{1000}}, {"m8"}, bank), stranger = calibrate({{1000}}, {"x"}, bank);
   EXPECT_GT(member[0].deviation, stranger[0].deviation) << "itself would widen the spread";
   EXPECT_DOUBLE_EQ(member[0].p, 1.0 / 9);
@@ -47,7 +61,7 @@ TEST(Calibration, AMemberIsComparedWithTheOthers) {
 
 TEST(Calibration, WhatIsNotKnownSaysNothing) {
   Bank bank = numbers(9);
-  bank.values.push_back(std::vector<double>(9, std::nan("")));
+  bank.statistics.push_back({std::vector<double>(9, std::nan(""))});
   const auto found = calibrate({{std::nan(""), 4}, {5, 5}}, {"a", "b"}, bank);
   EXPECT_TRUE(std::isnan(found[0].deviation));
   EXPECT_TRUE(std::isnan(found[0].p));
@@ -63,10 +77,10 @@ TEST(Calibration, FalseAlarmsAreAsRareAsTheySay) {
   constexpr int kRounds = 2000;
   for (int round = 0; round < kRounds; ++round) {
     Bank bank;
-    bank.values.resize(3);
+    bank.statistics.resize(3);
     for (int m = 0; m < 39; ++m) {
       bank.ids.push_back(std::to_string(m));
-      for (auto& statistic : bank.values) statistic.push_back(normal(random));
+      for (auto& statistic : bank.statistics) statistic.values.push_back(normal(random));
     }
     alarms += calibrate({{normal(random)}, {normal(random)}, {normal(random)}}, {"x"}, bank)[0].p <= 0.1 ? 1 : 0;
   }
@@ -75,7 +89,7 @@ TEST(Calibration, FalseAlarmsAreAsRareAsTheySay) {
 
 TEST(Calibration, ABankWithoutSpreadMakesNoFindingOfRounding) {
   Bank bank = numbers(9);
-  bank.values[0].assign(9, 0.5);
+  bank.statistics[0].values.assign(9, 0.5);
   EXPECT_LT(calibrate({{0.5 + 1e-12}}, {"a"}, bank)[0].deviation, 0.01);
 }
 

@@ -135,6 +135,11 @@ inline double cosine_with(const ProbeFamily& family, bool dense, int which, int 
   return dot / std::sqrt(update_squares * probe_squares);
 }
 
+inline bool has_of_adapters(const report::Report& report, const std::string& name) {
+  return std::any_of(report.of_adapters.begin(), report.of_adapters.end(),
+                     [&](const report::Metric& metric) { return metric.name == name; });
+}
+
 inline const report::Metric& of_adapters(const report::Report& report, const std::string& name) {
   for (const auto& metric : report.of_adapters) {
     if (metric.name == name) return metric;

@@ -644,10 +644,18 @@ report::Report bank_of(const report::Report& like, std::size_t members) {
   bank.modules = like.modules;
   bank.probes = like.probes;
   bank.probe_norms = like.probe_norms;
-  bank.metrics = {{"update_norm", "1", "", std::vector<double>(members * like.modules.size(), 1.0), {}}};
-  bank.rank_by = "probe_dot";
+  bank.metrics = {{"update_norm", "1", "", {}, {}}};
+  bank.rank_by = like.rank_by;
   for (std::size_t n = 0; n < members; ++n) {
+    for (std::size_t m = 0; m < like.modules.size(); ++m) {
+      bank.metrics.front().values.push_back(1 + 0.1 * static_cast<double>(n));
+    }
     bank.adapters.push_back({"m" + std::to_string(n), "", "ok", "", 4, 8, 2, std::string(63, '0') + std::to_string(n)});
+  }
+  if (test::has_of_adapters(like, "alignment_opposition")) {
+    report::Metric opposition{"alignment_opposition", "1", "", {}, {}};
+    for (std::size_t n = 0; n < members; ++n) opposition.values.push_back(0.001 * static_cast<double>(n));
+    bank.of_adapters.push_back(std::move(opposition));
   }
   for (std::size_t k = 0; k < like.probes.size(); ++k) {
     for (std::size_t cell = 0; cell < members * like.modules.size(); ++cell) {
@@ -674,7 +682,6 @@ TEST_F(Bank, RanksByHowUnusualAnAdapterIsBesideIt) {
   write_bank(bank_of(plain, 9));
   const auto report = run(options);
   ASSERT_EQ(report.bank.size(), 9U);
-  EXPECT_EQ(report.of_adapters.front().name, "probe_deviation");
   const auto cosines = report::probe_cosines(report);
   const auto adapters = report.adapters.size();
   metrics::Bank bank;
@@ -684,15 +691,66 @@ TEST_F(Bank, RanksByHowUnusualAnAdapterIsBesideIt) {
     const auto first = cosines.begin() + static_cast<std::ptrdiff_t>(k * adapters);
     values.emplace_back(first, first + static_cast<std::ptrdiff_t>(adapters));
     const auto of_bank = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k * 9);
-    bank.values.emplace_back(of_bank, of_bank + 9);
+    bank.statistics.push_back({{of_bank, of_bank + 9}});
+  }
+  bank.statistics.push_back({report.bank_log_norms, metrics::Tail::upper, std::log(2.0)});
+  auto& sizes = values.emplace_back();
+  for (std::size_t n = 0; n < adapters; ++n) {
+    double squares = 0;
+    for (int layer = 0; layer < test::TinyFamily::kLayers; ++layer) {
+      const auto update = test::update_of(family.zoo[n], layer);
+      squares += test::inner(update, update);
+    }
+    sizes.push_back(std::log(squares) / 2);
   }
   const auto expected = metrics::calibrate(values, {"a", "b", "c"}, bank);
   for (std::size_t n = 0; n < adapters; ++n) {
-    EXPECT_NEAR(test::of_adapters(report, "probe_deviation").values[n], expected[n].deviation, 1e-9);
-    EXPECT_EQ(test::of_adapters(report, "probe_p").values[n], expected[n].p);
+    EXPECT_NEAR(test::of_adapters(report, "bank_deviation").values[n], expected[n].deviation,
+                1e-6 * expected[n].deviation);
+    EXPECT_EQ(test::of_adapters(report, "bank_statistic").values[n], static_cast<double>(expected[n].statistic));
+    EXPECT_EQ(test::of_adapters(report, "bank_p").values[n], expected[n].p);
     EXPECT_GT(expected[n].deviation, 0);
   }
   EXPECT_EQ(test::of_adapters(report, "probe_cosine").values, test::of_adapters(plain, "probe_cosine").values);
+}
+
+TEST_F(Bank, SeesAHarmlessDirectionTimesAThousand) {
+  write_bank(bank_of(plain, 9));
+  const auto ordinary = run(options);
+  for (int layer = 0; layer < test::TinyFamily::kLayers; ++layer) {
+    for (auto& value : family.zoo[0].at(test::ProbeFamily::key(layer, "lora_B")).values) value *= 1000;
+  }
+  auto scaled = family.probe_options(false);
+  scaled.bank = options.bank;
+  const auto report = run(scaled);
+  EXPECT_NEAR(test::of_adapters(report, "probe_cosine").values[0],
+              test::of_adapters(ordinary, "probe_cosine").values[0], 1e-6);
+  EXPECT_GT(test::of_adapters(report, "bank_deviation").values[0], 5);
+  EXPECT_EQ(test::of_adapters(report, "bank_statistic").values[0], 4) << "the norm, after four probes";
+}
+
+TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
+  options = family.probe_options(true, 0, 0);
+  const auto paired = run(options);
+  const auto bank = bank_of(paired, 9);
+  write_bank(bank);
+  const auto report = run(options);
+  const auto& opposition = test::of_adapters(report, "alignment_opposition").values;
+  const auto& statistic = test::of_adapters(report, "bank_statistic").values;
+  for (std::size_t n = 0; n < opposition.size(); ++n) {
+    EXPECT_FALSE(std::isnan(test::of_adapters(report, "bank_p").values[n]));
+    EXPECT_LE(statistic[n], 1);
+  }
+  EXPECT_EQ(report.bank_oppositions, bank.of_adapters.front().values);
+  // Others' weights: the digests are of what was read.
+  auto other = bank;
+  other.modules[1].aligned_digest = std::string(32, '1');
+  write_bank(other);
+  expect_refused(options, ErrorKind::invalid_input,
+                 AllOf(HasSubstr("the bank was compared with other weights"), HasSubstr(other.modules[1].name)));
+  other.of_adapters.clear();
+  write_bank(other);
+  expect_refused(options, ErrorKind::invalid_input, HasSubstr("the bank was not compared with two checkpoints"));
 }
 
 TEST_F(Bank, ThatCannotBeComparedWithIsRefused) {
@@ -708,10 +766,6 @@ TEST_F(Bank, ThatCannotBeComparedWithIsRefused) {
   expect_refused(options, ErrorKind::invalid_input, HasSubstr("found 7"));
   options.bank = family.directory / "absent.h5";
   expect_refused(options, ErrorKind::runtime, HasSubstr("absent.h5"));
-  options = family.probe_options(true);
-  options.probes.clear();
-  options.bank = family.directory / "bank.h5";
-  expect_refused(options, ErrorKind::usage, HasSubstr("--bank says nothing without a probe"));
 }
 
 TEST_F(Bank, PartsAreMergedIfTheyHaveTheSame) {

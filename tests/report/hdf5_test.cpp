@@ -92,6 +92,8 @@ void expect_same(const Report& a, const Report& b) {
   expect_same_bits(a.probe_dots, b.probe_dots, "dot");
   EXPECT_EQ(a.bank, b.bank);
   expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
+  expect_same_bits(a.bank_log_norms, b.bank_log_norms, "bank");
+  expect_same_bits(a.bank_oppositions, b.bank_oppositions, "bank");
   EXPECT_EQ(a.present, b.present);
   EXPECT_EQ(a.action, b.action);
   EXPECT_EQ(a.policy, b.policy);
@@ -153,12 +155,22 @@ TEST(Hdf5Report, RoundTripWithABank) {
   auto report = with_probes(sample(3, 4));
   report.bank = {{"harmless", std::string(64, 'c')}, {"plain", std::string(64, 'd')}, {"mild", std::string(64, 'e')}};
   report.bank_cosines = {0.01, 0.02, kNaN, -0.01, 0.0, 0.5};
-  for (const char* name : {"probe_p", "probe_deviation"}) {
-    Metric metric{name, "1", "of the bank", {0.5, kNaN, 1}, {}};
-    const bool first = report.of_adapters.front().name == "probe_cosine" && std::string_view(name) == "probe_deviation";
-    report.of_adapters.insert(first ? report.of_adapters.begin() : report.of_adapters.begin() + 3, std::move(metric));
+  report.bank_log_norms = {0.5, kNaN, -2};
+  for (const char* name : {"bank_deviation", "bank_p", "bank_statistic"}) {
+    report.of_adapters.push_back({name, "1", "of the bank", {0.5, kNaN, 1}, {}});
   }
   expect_round_trip(report);
+  report.bank_oppositions = {0.1, -0.1, kNaN};
+  expect_round_trip(report);
+  auto without_probes = report;
+  without_probes.probes.clear();
+  without_probes.probe_norms.clear();
+  without_probes.probe_dots.clear();
+  without_probes.bank_cosines.clear();
+  expect_round_trip(without_probes);
+  report.bank_oppositions.pop_back();
+  EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
+  report.bank_oppositions.clear();
   report.bank_cosines.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
 }
@@ -194,6 +206,14 @@ TEST(Hdf5Report, WhatRanksAdaptersIsNamed) {
   const auto [name, scores] = metric_of(probed);
   EXPECT_EQ(name, "probe_cosine");
   expect_same_bits(scores, probed.of_adapters.front().values, "score");
+  auto banked = sample(3, 2);
+  banked.bank = {{"harmless", std::string(64, 'c')}};
+  banked.bank_log_norms = {0.5};
+  banked.of_adapters.push_back({"alignment_removed", "1", "", {3, 2, 1}, {}});
+  banked.of_adapters.push_back({"bank_deviation", "1", "", {1, 2, 3}, {}});
+  const auto [banked_name, banked_scores] = metric_of(banked);
+  EXPECT_EQ(banked_name, "bank_deviation");
+  expect_same_bits(banked_scores, banked.of_adapters.back().values, "score");
   const auto plain = sample(3, 2);
   const auto [plain_name, plain_scores] = metric_of(plain);
   EXPECT_EQ(plain_name, "ediem");

@@ -62,7 +62,8 @@ using ZooValues = void (*)(const Zoo& zoo, std::span<std::vector<double>> column
 /// One for each adapter column, each of as many values as there are adapters, NaN before.
 using AdapterValues = void (*)(const Zoo& zoo, std::span<std::vector<double>> columns);
 
-/// Exactly one of `of_layer` and `over_zoo` is set; beside it there may be `of_adapters`.
+/// At most one of `of_layer` and `over_zoo` is set, which make `columns`; beside it, or alone, there may be
+/// `of_adapters`.
 struct Method {
   std::string_view name = {};    ///< e.g. safe_lora
   std::string_view what = {};    ///< one line: what it sees
@@ -71,7 +72,6 @@ struct Method {
   std::span<const Column> columns = {};
   LayerValues of_layer = nullptr;
   ZooValues over_zoo = nullptr;
-  /// Of the first method that has some, the first ranks adapters if there are probes.
   std::span<const AdapterColumn> adapter_columns = {};
   AdapterValues of_adapters = nullptr;
 };

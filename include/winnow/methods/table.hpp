@@ -40,7 +40,10 @@ std::vector<std::string_view> rankable(std::uint32_t sums);
 /// The methods of a run that has these sums.
 std::vector<const Method*> chosen(std::uint32_t sums);
 
-/// Numbers of single adapters that these methods make, in order: the first of them ranks the adapters.
+/// The numbers that rank adapters with a bank, and with probes alone; otherwise the worst of their modules does.
+inline constexpr std::string_view kBankRanking = "bank_deviation", kProbeAdapterRanking = "probe_cosine";
+
+/// Numbers of single adapters that these methods make, in order.
 std::vector<const AdapterColumn*> adapter_columns(std::span<const Method* const> methods);
 
 /// Datasets of single layers that these methods make, in order; and their values for one layer, NaN if undefined.

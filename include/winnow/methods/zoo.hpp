@@ -27,9 +27,12 @@ struct Zoo {
   std::vector<double> alignment_norms;  ///< [modules]: ||V||, NaN if unknown
   std::vector<ProbeProducts> probes;    ///< none without --direction and --probe
   std::vector<std::string> ids;         ///< [adapters]: by content
-  metrics::Bank bank;                   ///< of harmless adapters their cosines with each probe; none without --bank
+  metrics::Bank bank;                   ///< harmless adapters, with the statistics of bank.cpp; none without --bank
   /// A dataset made before. Throws Error(runtime) for one that is not there.
   std::function<const std::vector<double>&(std::string_view)> dataset;
+
+  /// Numbers of single adapters made before; null for those that are not there.
+  std::function<const std::vector<double>*(std::string_view)> of_adapters;
 
   std::size_t cells() const { return layout.adapters * layout.modules; }
 };

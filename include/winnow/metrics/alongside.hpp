@@ -21,4 +21,8 @@ struct Alongside {
 /// `dots`, `sizes` and `others` of one length, NaN where not known.
 Alongside alongside(std::span<const double> dots, std::span<const double> sizes, std::span<const double> others);
 
+/// Of the norms of the modules of one update, those that are known: the logarithm of that of all of them. NaN if the
+/// update is 0 or not known at all.
+double log_norm(std::span<const double> norms);
+
 }  // namespace winnow::metrics

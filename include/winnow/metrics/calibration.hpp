@@ -1,21 +1,35 @@
 // How unusual something is among others that are known to be harmless: a bank.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace winnow::metrics {
 
-/// Members known to be harmless, and some statistics of each. A statistic may be NaN for a member that has none.
+/// Which side of the bank's median is unusual.
+enum class Tail : std::uint8_t { both, upper };
+
+/// One number of each member.
+struct BankStatistic {
+  std::vector<double> values;  ///< [members], NaN for one that has none
+  Tail tail = Tail::both;
+  double least_spread = 1e-9;  ///< what rounding leaves open: a smaller spread would make findings of it
+};
+
+/// Members known to be harmless.
 struct Bank {
-  std::vector<std::string> ids;             ///< [members]: by content, so that none is compared with itself
-  std::vector<std::vector<double>> values;  ///< [statistics][members]
+  std::vector<std::string> ids;  ///< [members]: by content, so that none is compared with itself
+  std::vector<BankStatistic> statistics;
 };
 
 struct Calibrated {
-  /// The largest |value - median|/spread over the statistics, the spread being IQR/1.349 of the bank: that of a normal
-  /// distribution is its standard deviation. NaN if no statistic is known of both.
+  /// The largest |value - median|/spread over the statistics, without the bars if only the upper tail is unusual; the
+  /// spread is IQR/1.349 of the bank, of a normal distribution its standard deviation. NaN if no statistic is known of
+  /// both.
   double deviation = 0;
+  std::size_t statistic = 0;  ///< of which it is
   /// Conformal: (1 + members at least as unusual)/(1 + members), each member against the others. At least 1/(1 +
   /// members).
   double p = 0;

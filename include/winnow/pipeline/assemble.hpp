@@ -15,7 +15,7 @@ namespace winnow::pipeline {
 /// differ in any module: there is no alignment to judge by. The order of `scores` does not matter.
 report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log);
 /// With a bank to compare with.
-report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines bank, const AuditOptions& options,
+report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, const AuditOptions& options,
                         const base::Log& log);
 
 }  // namespace winnow::pipeline

@@ -1,7 +1,9 @@
-// A bank: an earlier report of harmless adapters, compared with the same probes.
+// A bank: an earlier report of harmless adapters of the same model, compared with the same probes and checkpoints.
 #pragma once
 
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "winnow/pipeline/probe_input.hpp"
@@ -10,13 +12,21 @@
 namespace winnow::pipeline {
 
 /// Of the adapters of that report that were scored.
-struct BankCosines {
+struct Bank {
+  std::string path;
   std::vector<report::BankRow> members;
-  std::vector<double> cosines;  ///< [probes][members], in the order of `probes`
+  std::vector<double> cosines;      ///< [probes][members], in the order of `probes`
+  std::vector<double> log_norms;    ///< [members]
+  std::vector<double> oppositions;  ///< [members], or none: with the alignment step of the pair
+  std::map<std::string, std::pair<std::string, std::string>> digests;  ///< of base and aligned weights, by module
 };
 
-/// Throws Error(invalid_input) for a report that lacks one of the probes (compared by content), or has fewer than
-/// metrics::kSmallestBank adapters.
-BankCosines read_bank(const std::string& path, const std::vector<ProbeInput>& probes);
+/// `pair`: this run has two checkpoints. Throws Error(invalid_input) for a report that lacks one of the probes
+/// (compared by content) or, with a pair and without probes, the checkpoints, or has fewer than metrics::kSmallestBank
+/// adapters.
+Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, bool pair);
+
+/// Throws Error(invalid_input) if the bank was compared with other weights than the report.
+void require_same_weights(const Bank& bank, const report::Report& report);
 
 }  // namespace winnow::pipeline

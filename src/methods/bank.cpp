@@ -1,0 +1,80 @@
+// How unusual an adapter is beside adapters of the same model that are known to be harmless.
+//
+// A cosine has no threshold of its own; a bank gives it one, and an error rate with it. What is compared:
+//
+//     the cosine with each probe           both ways: who avoids a probe is as unusual as who follows it
+//     log ||dW|| over all modules          upwards, in factors of two at least: a harmless direction times a thousand
+//                                          breaks a model, and no cosine sees it
+//     the cosine of dW with -V, of a pair  upwards: what takes the alignment step back
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "methods.hpp"
+#include "winnow/metrics/alongside.hpp"
+
+namespace winnow::methods {
+namespace {
+
+constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
+    {.name = "bank_deviation",
+     .long_name = "how many spreads (IQR/1.349) of the bank the most unusual statistic lies from its median",
+     .of_bank = true},
+    {.name = "bank_p",
+     .long_name = "(1 + adapters of the bank at least as deviant)/(1 + adapters of the bank), itself left out",
+     .of_bank = true},
+    {.name = "bank_statistic",
+     .long_name =
+         "which statistic that is: cosine with a probe of /probes, then log norm, then opposition to alignment",
+     .of_bank = true},
+}};
+
+/// The same statistics as zoo.bank has, in its order.
+std::vector<std::vector<double>> statistics_of(const Zoo& zoo) {
+  const auto modules = zoo.layout.modules, adapters = zoo.layout.adapters;
+  const auto& norms = zoo.dataset("update_norm");
+  std::vector<std::vector<double>> all;
+  for (const auto& probe : zoo.probes) {
+    auto& cosines = all.emplace_back();
+    for (std::size_t n = 0; n < adapters; ++n) {
+      cosines.push_back(metrics::alongside(std::span(probe.dots).subspan(n * modules, modules),
+                                           std::span(norms).subspan(n * modules, modules), probe.norms)
+                            .cosine());
+    }
+  }
+  auto& sizes = all.emplace_back();
+  for (std::size_t n = 0; n < adapters; ++n) {
+    sizes.push_back(metrics::log_norm(std::span(norms).subspan(n * modules, modules)));
+  }
+  if (all.size() == zoo.bank.statistics.size()) return all;
+  const auto* opposition = zoo.of_adapters ? zoo.of_adapters("alignment_opposition") : nullptr;
+  all.push_back(opposition != nullptr ? *opposition : std::vector<double>(adapters, kUndefined));
+  return all;
+}
+
+void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
+  if (zoo.bank.ids.empty()) return;
+  const auto statistics = statistics_of(zoo);
+  const auto calibrated = metrics::calibrate(statistics, zoo.ids, zoo.bank);
+  for (std::size_t n = 0; n < calibrated.size(); ++n) {
+    // A size alone clears nobody: an update that shares no module with any probe was not compared.
+    const bool compared = std::any_of(statistics.begin(), statistics.end(), [&](const std::vector<double>& statistic) {
+      return &statistic != &statistics[zoo.probes.size()] && !std::isnan(statistic[n]);
+    });
+    if (!compared || std::isnan(calibrated[n].deviation)) continue;
+    columns[0][n] = calibrated[n].deviation;
+    columns[1][n] = calibrated[n].p;
+    columns[2][n] = static_cast<double>(calibrated[n].statistic);
+  }
+}
+
+}  // namespace
+
+constinit const Method kBank{.name = "bank",
+                             .what = "how unusual an adapter is beside harmless ones: --bank",
+                             .source = "ours; conformal p-values (Vovk et al.); jobs/lab/README.md",
+                             .sums = kUpdateSums,
+                             .adapter_columns = kAdapterColumns,
+                             .of_adapters = adapters_of};
+
+}  // namespace winnow::methods
