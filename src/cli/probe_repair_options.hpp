@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "command_line.hpp"
-#include "winnow/pipeline/repair_by_probes.hpp"
+#include "winnow/pipeline/probe_repair.hpp"
 
 namespace winnow::cli {
 

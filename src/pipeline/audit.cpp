@@ -6,7 +6,6 @@
 
 #include "destinations.hpp"
 #include "judge.hpp"
-#include "repair.hpp"
 #include "stop_request.hpp"
 #include "unchanged.hpp"
 #include "winnow/base/error.hpp"

@@ -14,7 +14,7 @@
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/options.hpp"
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/scores.hpp"
 #include "winnow/pipeline/stage_clock.hpp"
 #include "winnow/pipeline/team_plan.hpp"
 #include "winnow/slab/stream.hpp"

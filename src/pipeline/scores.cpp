@@ -2,7 +2,7 @@
 #include <iterator>
 #include <utility>
 
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/scores.hpp"
 
 namespace winnow::pipeline {
 void Scores::serialise(base::ByteWriter& out) const {

@@ -16,7 +16,7 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/journal_file.hpp"
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/scores.hpp"
 
 namespace winnow {
 namespace {

@@ -5,7 +5,7 @@
 #include "winnow/pipeline/bank.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/options.hpp"
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/scores.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::pipeline {

@@ -5,13 +5,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/comm/nccl.hpp"
 #include "winnow/compute/alignment_pass.hpp"
-#include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/options.hpp"
 #include "winnow/report/report.hpp"
 

@@ -15,7 +15,7 @@
 #include "winnow/pipeline/journal_file.hpp"
 #include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/options.hpp"
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/scores.hpp"
 
 namespace winnow::pipeline {
 

@@ -16,7 +16,7 @@
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/population_metrics.hpp"
-#include "winnow/pipeline/repair_by_probes.hpp"
+#include "winnow/pipeline/probe_repair.hpp"
 #include "winnow/probes/source.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/select/selection.hpp"

@@ -1,31 +1,14 @@
 // Repairs an adapter by probes: no checkpoint is read, and no report is needed.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "winnow/adapter/replaced_adapter.hpp"
 #include "winnow/base/log.hpp"
-#include "winnow/probes/source.hpp"
-#include "winnow/repair/deflect.hpp"
+#include "winnow/pipeline/probe_repair.hpp"
 
 namespace winnow::pipeline {
-
-struct ProbeRepair {
-  enum class Kind : std::uint8_t { deflect, subtract };
-  Kind kind = Kind::deflect;
-  std::vector<probes::Source> probes;  ///< adapters of effect harmful, one at least
-  repair::Side side = repair::Side::block;
-  std::uint64_t directions = 4;  ///< k, of each probe
-  double lambda = 1;
-};
-
-/// Throws Error(usage) for a repair that cannot be meant: no probe or a safe one, k = 0 or above 64, lambda outside
-/// (0, 100].
-void check(const ProbeRepair& repair);
 
 /// Repairs one adapter after the other: probes are opened, hashed and taken apart once for all of them.
 class ProbeRepairer {

@@ -1,12 +1,24 @@
 // Writes the repaired adapters, each by one rank.
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
-#include "winnow/pipeline/audit.hpp"
+#include "winnow/base/log.hpp"
+#include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/inputs.hpp"
+#include "winnow/pipeline/options.hpp"
+#include "winnow/report/report.hpp"
 
 namespace winnow::pipeline {
+
+/// A pruned copy of an adapter that was written, or was not because nothing would be left of it.
+struct RepairedAdapter {
+  std::string name, path;
+  bool written = false;
+  std::uint64_t kept = 0, pruned = 0;
+};
 
 /// Collective. `report` is the coordinator's. Adapters go to ranks in turn; quarantined ones are left out. Returns all
 /// of them on the coordinator.

@@ -1,4 +1,4 @@
-#include "repair.hpp"
+#include "winnow/pipeline/repaired_adapters.hpp"
 
 #include <fmt/format.h>
 
@@ -7,6 +7,7 @@
 #include "destinations.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/pipeline/repair_by_probes.hpp"
 
 namespace winnow::pipeline {
 namespace {
