@@ -74,7 +74,7 @@ pipeline::Site site(const po::variables_map& values, int threads) {
 }
 
 /// Measures them first where that is asked for.
-void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan, const pipeline::AuditOptions& options,
+void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan, const run::AuditOptions& options,
                double start_up_seconds, comm::Communicator& world) {
   const auto file = comm::from_coordinator(world, [&] {
     auto path = given(values, "constants").value_or(pipeline::default_constants_path());
@@ -89,8 +89,8 @@ void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan,
 }
 
 /// What goes to standard output.
-std::string results(const po::variables_map& values, const pipeline::AuditPlan& plan,
-                    const pipeline::AuditOptions& options, pipeline::Site where) {
+std::string results(const po::variables_map& values, const pipeline::AuditPlan& plan, const run::AuditOptions& options,
+                    pipeline::Site where) {
   const auto known = pipeline::known_constants(given(values, "constants").value_or(""));
   if (where.ranks_per_node == 0) where.ranks_per_node = known.constants.cores;
   if (const auto json = given(values, "json")) {
@@ -113,7 +113,7 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
 }
 
 struct Planned {
-  pipeline::AuditOptions options;
+  run::AuditOptions options;
   int ranks = 1;
   pipeline::Site where;
 };

@@ -45,7 +45,7 @@ CommandLine command_line() {
   return line;
 }
 
-void prune_by_probes(const po::variables_map& values, pipeline::ProbeRepair::Kind kind, const base::Log& log) {
+void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kind, const base::Log& log) {
   const auto how = values["repair"].as<std::string>();
   refuse_with(values, how, {"report", "select", "rank-by"}, "drop or zero");
   const auto source = required(values, "prune", "adapter");

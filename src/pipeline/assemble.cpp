@@ -22,6 +22,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 using methods::kUndefined;
+using run::AuditOptions;
 
 /// Position of a dataset of single layers among the values of a layer.
 std::size_t position_of(std::string_view dataset, std::uint32_t sums) {
@@ -122,7 +123,7 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
     }
   }
   if (!inputs.has_pair()) return rows;
-  flag_disagreements(inputs, scores, sums_of(options), rows, log);
+  flag_disagreements(inputs, scores, run::sums_of(options), rows, log);
   const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
                         return (row.flags & report::kNoAlignmentSignal) == 0;
                       });
@@ -259,7 +260,7 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines 
   report.shards = shard_rows(inputs);
   report.adapters = adapter_rows(inputs, scores, options, log);
   MetricTable table(report.adapters.size() * report.modules.size());
-  add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), sums_of(options));
+  add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), run::sums_of(options));
   report.metrics = std::move(table).take();
   report.present.assign(report.adapters.size() * report.modules.size(), 0);
   for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {

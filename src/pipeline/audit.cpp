@@ -6,25 +6,29 @@
 
 #include "destinations.hpp"
 #include "judge.hpp"
-#include "stop_request.hpp"
 #include "unchanged.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/assemble.hpp"
 #include "winnow/pipeline/bank.hpp"
-#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/journal.hpp"
 #include "winnow/pipeline/score.hpp"
-#include "winnow/pipeline/stage_clock.hpp"
 #include "winnow/pipeline/team_plan.hpp"
 #include "winnow/report/hdf5_report.hpp"
+#include "winnow/run/compute_place.hpp"
+#include "winnow/run/stage_clock.hpp"
+#include "winnow/run/stop_request.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
+using run::ProbeRepair;
+using run::StageClock;
+using run::StopRequest;
 
 /// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had
 /// them.
@@ -44,11 +48,11 @@ Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communica
 
 std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Communicator& world) {
   base::ByteWriter out;
-  serialise(clock.rows(world.rank()), out);
+  run::serialise(clock.rows(world.rank()), out);
   std::vector<report::StageRow> all;
   for (const auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
     base::ByteReader in(part);
-    append_rows(in, all);
+    run::append_rows(in, all);
   }
   return all;
 }
@@ -111,12 +115,12 @@ void require_all_finished(const Inputs& inputs, const Journal& journal, const Sc
 }  // namespace
 
 AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
-  comm::run_together(world, [&] { validate(options); });
+  comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
     check_destinations(options);
     return std::string();
   });
-  auto where = choose_compute_place(options, world, log);
+  auto where = run::choose_compute_place(options, world, log);
   StageClock clock;
 
   // checkpoint files and adapters -> catalogue, tasks
@@ -130,7 +134,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes);
     return std::string();
   });
-  open_compute_place(where, options, world);
+  run::open_compute_place(where, options, world);
   // what an earlier incarnation of this run has finished
   Journal journal(inputs, options, where, team_members(options, world.size(), inputs.tasks.size()), world, log);
   // the other modules -> teams of ranks, most of one rank
@@ -140,10 +144,10 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
-  choose_sums(where, *team, world, log);
+  run::choose_sums(where, *team, world, log);
   const bool stopped = stopping_when_asked(options, world, [&](StopRequest& stop) {
     comm::run_together(world, [&] {
-      connect(where, options, *team, world);
+      run::connect(where, options, *team, world);
       score_modules(inputs, modules, options, where, *team, world, journal, stop, clock, mine);
     });
     comm::run_together(world, [&] { journal.finish(); });
@@ -164,7 +168,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
 
   // report, then repaired adapters: what was found is kept even where repairing fails
   auto stages = gather_stages(clock, world);
-  const auto place_attributes = place_facts(where, world);
+  const auto place_attributes = run::place_facts(where, world);
   comm::from_coordinator(world, [&] {
     add_facts(result.report, inputs, options, world, journal, assignment.members, place_attributes);
     result.report.run = std::move(stages);

@@ -20,6 +20,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 constexpr std::uint64_t kFactorBytes = 128ULL << 20U;
 constexpr double kFactorSeconds = 0.5;
 constexpr int kMessages = 200;

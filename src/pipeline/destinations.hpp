@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "winnow/pipeline/inputs.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
 
@@ -14,10 +14,10 @@ void check_report(const std::string& path);
 
 /// Whether --report, --journal and --repaired-dir can be written to. Throws Error(usage) for a place that cannot be
 /// meant, Error(runtime) for one that cannot be written.
-void check_destinations(const AuditOptions& options);
+void check_destinations(const run::AuditOptions& options);
 
 /// Whether every repaired adapter has its place below --repaired-dir. Throws Error(usage).
-void check_repaired_adapters(const Inputs& inputs, const AuditOptions& options);
+void check_repaired_adapters(const Inputs& inputs, const run::AuditOptions& options);
 
 /// Where repaired adapters go, in adapter order: one directory each, directly below --repaired-dir. A name that is part
 /// of a path (a, a/checkpoint-500) must not put one adapter inside another.

@@ -24,6 +24,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 
 struct ModuleOrder {
   bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }

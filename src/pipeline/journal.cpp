@@ -20,6 +20,8 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
+using run::ComputePlace;
 
 /// What a crash of the machine may cost; a crash of the program alone costs nothing that was added.
 constexpr std::chrono::seconds kFlushInterval{5};

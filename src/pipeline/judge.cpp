@@ -13,6 +13,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 
 std::vector<methods::ProbeProducts> probe_products(const report::Report& report) {
   const auto modules = report.modules.size(), cells = report.adapters.size() * modules;
@@ -46,7 +47,7 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
   }
   zoo.population = options.population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
-  for (const auto* method : methods::chosen(sums_of(options))) {
+  for (const auto* method : methods::chosen(run::sums_of(options))) {
     if (method->over_zoo == nullptr) continue;
     std::vector<std::vector<double>> columns(method->columns.size(),
                                              std::vector<double>(zoo.cells(), methods::kUndefined));
@@ -56,7 +57,7 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
     }
   }
   report.of_adapters.clear();
-  for (const auto* method : methods::chosen(sums_of(options))) {
+  for (const auto* method : methods::chosen(run::sums_of(options))) {
     if (method->of_adapters == nullptr) continue;
     std::vector<std::vector<double>> columns(method->adapter_columns.size(),
                                              std::vector<double>(report.adapters.size(), methods::kUndefined));
@@ -101,7 +102,7 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
 
 void judge(report::Report& report, const AuditOptions& options, const base::Log& log) {
   report.policy = options.policy.text();
-  report.rank_by = ranking_of(options);
+  report.rank_by = run::ranking_of(options);
   report.population = std::string(metrics::name(options.population));
   MetricTable table(report.adapters.size() * report.modules.size(), std::move(report.metrics));
   add_population_datasets(table, report, options);

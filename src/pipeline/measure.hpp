@@ -30,16 +30,16 @@ inline double undisturbed(std::vector<double> seconds) {
 }
 
 /// Sets one_thread and all_threads, of CostConstants::cores.
-void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& effort, CostConstants& constants);
+void measure_arithmetic(const run::AuditOptions& options, const CalibrationEffort& effort, CostConstants& constants);
 
 /// CostConstants::gram_seconds and metric_seconds.
-std::pair<double, double> measure_statistics(const AuditOptions& options, const CalibrationEffort& effort);
+std::pair<double, double> measure_statistics(const run::AuditOptions& options, const CalibrationEffort& effort);
 
 /// Sets cold, warm and streams, but for the overlap of cold.
 void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
 
 /// Sets the overlap of cold, once all rates are known: reads and multiplies at the same time, with all cores.
-void measure_overlap(const Inputs& inputs, const AuditOptions& options, const CalibrationEffort& effort,
+void measure_overlap(const Inputs& inputs, const run::AuditOptions& options, const CalibrationEffort& effort,
                      CostConstants& constants);
 
 /// Calls `work` while a thread reads weights as the audit does: what it allocates then waits for the locks that reading

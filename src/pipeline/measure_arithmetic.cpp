@@ -11,6 +11,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 /// One adapter's columns, the default run's, and up to what many adapters stack.
 constexpr std::array<std::uint64_t, 5> kColumns{8, kDefaultColumns, 64, 256, 1600};
 
@@ -131,7 +133,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   const auto stack = synthetic_factors(weights, ranks, sketch);
   const auto pass = compute::make_alignment_pass(options.backend, options.device, 1);
   std::vector<double> sums, scores;
-  const auto methods = methods::chosen(sums_of(options));
+  const auto methods = methods::chosen(run::sums_of(options));
   for (std::size_t sample = 0; sample < kLeastSamples; ++sample) {
     pass->begin(stack, {});
     pass->pass1(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));

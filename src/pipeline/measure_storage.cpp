@@ -11,6 +11,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
 using slab::IoMode;
 
 constexpr int kMostStreams = 8;

@@ -26,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 
 /// Options that a report tells as attributes and that scores depend on.
 constexpr const char* kSameAttributes[] = {"base_fingerprint",

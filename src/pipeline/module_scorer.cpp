@@ -18,6 +18,10 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+using run::ComputePlace;
+using run::StageClock;
+
 std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
                                                    const MemoryBudget& budget, const TeamPlace& place) {
   std::vector<slab::StreamedModule> result;
@@ -225,7 +229,7 @@ void ModuleScorer::add_pair_scores(const Batch& batch, Scores& scores) const {
   const methods::ModuleFacts facts{task.out_features, task.in_features, f,
                                    statistics.sketch_columns > 0 ? &subspace : nullptr,
                                    options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32};
-  const auto methods = methods::chosen(sums_of(options_));
+  const auto methods = methods::chosen(run::sums_of(options_));
   if (batch.first == 0) {
     scores.modules.push_back({batch.module, {f}, statistics.unusable, batch.base, batch.aligned});
   }

@@ -10,13 +10,13 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/compute/cross_products.hpp"
-#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/memory.hpp"
-#include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/scores.hpp"
-#include "winnow/pipeline/stage_clock.hpp"
 #include "winnow/pipeline/team_plan.hpp"
+#include "winnow/run/compute_place.hpp"
+#include "winnow/run/options.hpp"
+#include "winnow/run/stage_clock.hpp"
 #include "winnow/slab/stream.hpp"
 
 namespace winnow::pipeline {
@@ -25,9 +25,9 @@ class ModuleScorer {
  public:
   /// Begins to read the slabs of `modules` at once. `between_slabs` is called before each slab and while waiting for
   /// one; it may throw to stop.
-  ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-               ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
-               std::function<void()> between_slabs, StageClock& clock);
+  ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const run::AuditOptions& options,
+               run::ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
+               std::function<void()> between_slabs, run::StageClock& clock);
   ~ModuleScorer();  ///< what a device still copies is done before its source goes
   ModuleScorer(const ModuleScorer&) = delete;
   ModuleScorer& operator=(const ModuleScorer&) = delete;
@@ -58,16 +58,16 @@ class ModuleScorer {
   void add_probe_scores(const Batch& batch, const compute::CrossProducts& products, Scores& scores) const;
 
   const Inputs& inputs_;
-  const AuditOptions& options_;
+  const run::AuditOptions& options_;
   comm::Communicator& team_;
   comm::Communicator& world_;
   std::function<void()> between_slabs_;
-  StageClock& clock_;
+  run::StageClock& clock_;
   TeamPlace place_;
   MemoryBudget budget_;
   int threads_;
   compute::AlignmentPass& pass_;  // of the where
-  PlaceSums sums_;
+  run::PlaceSums sums_;
   FactorLoader factors_;
   std::vector<adapter::Adapter> probes_;  // those that are adapters
   FactorLoader probe_factors_;

@@ -11,6 +11,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 /// Opening an adapter is waiting, for the metadata of a parallel file system above all.
 constexpr int kLeastThreads = 8;
 

@@ -11,14 +11,14 @@
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/inputs.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
 
 /// Collective. Opens `directories`, the same on all ranks, against the checkpoint in `inputs`. Returns them on the
 /// coordinator, in that order, and nothing elsewhere; what is worth a message is logged there.
 std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& directories, const Inputs& inputs,
-                                            const AuditOptions& options, comm::Communicator& world,
+                                            const run::AuditOptions& options, comm::Communicator& world,
                                             const base::Log& log);
 
 }  // namespace winnow::pipeline

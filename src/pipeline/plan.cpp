@@ -17,6 +17,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
   std::uint64_t bytes = 0;
   for (const auto& layer : inputs.layers[module]) {
@@ -151,7 +153,7 @@ void divide(AuditPlan& plan, const AuditOptions& options, int ranks) {
 }  // namespace
 
 AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log) {
-  comm::run_together(world, [&] { validate(options); });
+  comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
     check_destinations(options);
     return std::string();

@@ -17,6 +17,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 
 /// Shorter than this, a stage is not worth a percentage.
 constexpr double kShortestStage = 1e-3;

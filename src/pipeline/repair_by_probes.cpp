@@ -16,6 +16,7 @@ using adapter::Adapter;
 using adapter::LoraModule;
 using base::Error;
 using base::ErrorKind;
+using run::ProbeRepair;
 
 /// One module of a probe.
 struct ProbeModule {
@@ -81,7 +82,7 @@ adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Adapter
 class ProbeRepairer::Implementation {
  public:
   Implementation(const ProbeRepair& repair, const base::Log& log) : repair_(repair) {
-    check(repair);
+    run::check(repair);
     for (const auto& probe : repair.probes) {
       probes_.push_back(adapter::open_lone_adapter(probe.path, "the probe cannot be used", log));
     }

@@ -12,6 +12,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 /// Per adapter: whether it is scored, and the modules to prune, as the adapter names them.
 struct Order {
   bool scored = false;

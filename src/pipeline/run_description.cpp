@@ -11,6 +11,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
 using json = nlohmann::ordered_json;
 
 /// Entries of one list that are told; more say nothing more.

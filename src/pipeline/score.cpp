@@ -4,12 +4,17 @@
 #include <utility>
 
 #include "module_scorer.hpp"
-#include "stop_request.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/journal.hpp"
 
 namespace winnow::pipeline {
 namespace {
+
+using run::AuditOptions;
+using run::ComputePlace;
+using run::Progress;
+using run::StageClock;
+using run::StopRequest;
 
 /// What is read for it: weights, or the factors of adapters if no weights are.
 std::uint64_t bytes_of(const Inputs& inputs, std::size_t module) {

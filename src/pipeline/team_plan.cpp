@@ -7,6 +7,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 /// The first of `count` things that belong to `member`; for member = members, `count`.
 std::uint64_t first_of(std::uint64_t count, int member, int members) {
   return count * static_cast<std::uint64_t>(member) / static_cast<std::uint64_t>(members);

@@ -161,7 +161,7 @@ class Zoo : public ::testing::Test {
     manifest_ = family_.directory.write("manifest", manifest);
   }
 
-  report::Report run(const pipeline::AuditOptions& options) const {
+  report::Report run(const run::AuditOptions& options) const {
     const auto world = comm::make_self();
     return pipeline::audit(options, *world, {}).report;
   }

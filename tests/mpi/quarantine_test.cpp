@@ -53,9 +53,7 @@ class Quarantine : public ::testing::Test {
   }
   ~Quarantine() override { world().barrier(); }
 
-  pipeline::AuditOptions options(std::vector<std::string> adapters) const {
-    return family_.options(std::move(adapters));
-  }
+  run::AuditOptions options(std::vector<std::string> adapters) const { return family_.options(std::move(adapters)); }
 
   /// Good, bad..., good.
   std::vector<std::string> among_good(const std::vector<std::string>& bad) const {

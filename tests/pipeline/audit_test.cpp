@@ -23,6 +23,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 using test::TinyFamily;
 using ::testing::AllOf;
 using ::testing::HasSubstr;

@@ -16,6 +16,7 @@ namespace winnow::pipeline {
 namespace {
 
 using base::ErrorKind;
+using run::AuditOptions;
 using test::expect_error;
 using test::TinyFamily;
 using ::testing::AllOf;

@@ -18,6 +18,7 @@ namespace winnow::pipeline {
 namespace {
 
 using base::ErrorKind;
+using run::AuditOptions;
 using test::TinyFamily;
 using ::testing::AllOf;
 using ::testing::HasSubstr;

@@ -64,7 +64,7 @@ class ProbeFamily : public TinyFamily {
   }
 
   /// Everything as it is now, written; which of the checkpoints, directions and probe adapters the run has.
-  pipeline::AuditOptions probe_options(bool pair, int of_directions = 2, int of_adapters = 2) const {
+  run::AuditOptions probe_options(bool pair, int of_directions = 2, int of_adapters = 2) const {
     std::vector<std::string> paths;
     for (int n = 0; n < 3; ++n) paths.push_back(write_adapter("zoo-" + std::to_string(n), zoo[n]));
     auto options = TinyFamily::options(paths);

@@ -30,6 +30,8 @@ using base::Error;
 using base::ErrorKind;
 using probes::Effect;
 using probes::Form;
+using run::AuditOptions;
+using run::Progress;
 using test::expect_error;
 using test::ProbeFamily;
 using test::TinyFamily;

@@ -13,6 +13,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 using test::TinyFamily;
 using ::testing::HasSubstr;
 

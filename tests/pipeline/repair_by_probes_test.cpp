@@ -18,6 +18,7 @@ namespace {
 
 using base::DType;
 using base::ErrorKind;
+using run::ProbeRepair;
 using Matrix = Eigen::MatrixXd;
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using testing::HasSubstr;

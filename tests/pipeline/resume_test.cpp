@@ -21,6 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
+using run::Progress;
 using test::TinyFamily;
 using ::testing::AllOf;
 using ::testing::HasSubstr;

@@ -7,6 +7,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using run::AuditOptions;
+
 AuditOptions with_team(int team, bool element_statistics = false) {
   AuditOptions options;
   options.team = team;

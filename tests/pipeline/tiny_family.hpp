@@ -10,7 +10,7 @@
 
 #include "base/temporary_directory.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::test {
 
@@ -77,12 +77,12 @@ class TinyFamily {
   }
 
   /// Writes the checkpoints as they are now.
-  pipeline::AuditOptions options(std::vector<std::string> adapters) const {
+  run::AuditOptions options(std::vector<std::string> adapters) const {
     for (const auto& [name, tensors] : {std::pair{"base", &base}, std::pair{"aligned", &aligned}}) {
       std::filesystem::create_directories(directory / name);
       write_tensors(directory / (std::string(name) + "/model.safetensors"), *tensors);
     }
-    pipeline::AuditOptions options;
+    run::AuditOptions options;
     options.base = directory / "base";
     options.aligned = directory / "aligned";
     options.adapters = std::move(adapters);

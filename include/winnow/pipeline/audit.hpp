@@ -5,9 +5,9 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/repaired_adapters.hpp"
 #include "winnow/report/report.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
 
@@ -17,6 +17,6 @@ struct AuditResult {
 };
 
 /// Collective over `world`. Where any rank fails, every rank throws the same Error and no rank hangs.
-AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log);
+AuditResult audit(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log);
 
 }  // namespace winnow::pipeline

@@ -13,8 +13,8 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/probe_input.hpp"
+#include "winnow/run/options.hpp"
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/stream.hpp"
 
@@ -61,7 +61,7 @@ struct Inputs {
 };
 
 /// Collective. Throws Error(invalid_input) for a checkpoint that cannot be used, and with `strict` for an adapter.
-Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log);
+Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log);
 
 /// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers
 /// on each. Throws Error(invalid_input) for a direction that differs from a weight in shape. A module whose weights the

@@ -9,7 +9,7 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/cost_model.hpp"
 #include "winnow/pipeline/inputs.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
 
@@ -32,7 +32,7 @@ struct AuditPlan {
 };
 
 /// Collective; `ranks` is how many ranks to plan for, whatever the number of those that plan. Throws as audit() does.
-AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log);
+AuditPlan plan_audit(const run::AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log);
 
 /// What render_plan() lists one by one, whatever their number.
 struct PlanDetail {

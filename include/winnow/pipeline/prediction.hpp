@@ -29,6 +29,6 @@ std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, 
 /// `site`: reports do not tell. Throws Error(invalid_input) where the report is of other checkpoints, adapters or
 /// options that change the work. `path` names it in errors.
 std::string render_check(const AuditPlan& plan, const report::Report& report, const std::string& path,
-                         const KnownConstants& known, const AuditOptions& options, const Site& site);
+                         const KnownConstants& known, const run::AuditOptions& options, const Site& site);
 
 }  // namespace winnow::pipeline

@@ -6,7 +6,7 @@
 
 #include "winnow/adapter/replaced_adapter.hpp"
 #include "winnow/base/log.hpp"
-#include "winnow/pipeline/probe_repair.hpp"
+#include "winnow/run/probe_repair.hpp"
 
 namespace winnow::pipeline {
 
@@ -14,7 +14,7 @@ namespace winnow::pipeline {
 class ProbeRepairer {
  public:
   /// Throws as check() does, and Error(invalid_input) for a probe that an audit would quarantine. `repair` is copied.
-  ProbeRepairer(const ProbeRepair& repair, const base::Log& log);
+  ProbeRepairer(const run::ProbeRepair& repair, const base::Log& log);
   ~ProbeRepairer();
   ProbeRepairer(const ProbeRepairer&) = delete;
   ProbeRepairer& operator=(const ProbeRepairer&) = delete;

@@ -8,8 +8,8 @@
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/inputs.hpp"
-#include "winnow/pipeline/options.hpp"
 #include "winnow/report/report.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
 
@@ -23,7 +23,7 @@ struct RepairedAdapter {
 /// Collective. `report` is the coordinator's. Adapters go to ranks in turn; quarantined ones are left out. Returns all
 /// of them on the coordinator.
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const Inputs& inputs,
-                                                     const AuditOptions& options, comm::Communicator& world,
+                                                     const run::AuditOptions& options, comm::Communicator& world,
                                                      const base::Log& log);
 
 }  // namespace winnow::pipeline

@@ -5,23 +5,23 @@
 #include <vector>
 
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/compute_place.hpp"
 #include "winnow/pipeline/inputs.hpp"
-#include "winnow/pipeline/options.hpp"
 #include "winnow/pipeline/scores.hpp"
-#include "winnow/pipeline/stage_clock.hpp"
+#include "winnow/run/compute_place.hpp"
+#include "winnow/run/options.hpp"
+#include "winnow/run/stage_clock.hpp"
+#include "winnow/run/stop_request.hpp"
 
 namespace winnow::pipeline {
 
 class Journal;
-class StopRequest;
 
 /// Adds the scores of these modules (indices into Inputs::tasks), with the rest of the team where it has several ranks:
 /// all of them must be given the same modules, and the first of them gets the scores and journals each module when it
 /// is finished. To be called inside run_together(world). Stops early where a peer has failed and where that is
 /// requested: what is in `scores` then is finished.
-void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                   ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
-                   StopRequest& stop, StageClock& clock, Scores& scores);
+void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const run::AuditOptions& options,
+                   run::ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
+                   run::StopRequest& stop, run::StageClock& clock, Scores& scores);
 
 }  // namespace winnow::pipeline

@@ -9,7 +9,7 @@
 #include "winnow/base/bytes.hpp"
 #include "winnow/report/report.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 std::uint64_t peak_memory_bytes();  ///< largest resident size of this process so far
 
@@ -44,4 +44,4 @@ class StageClock {
 void serialise(const std::vector<report::StageRow>& rows, base::ByteWriter& out);
 void append_rows(base::ByteReader& in, std::vector<report::StageRow>& rows);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

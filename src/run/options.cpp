@@ -1,4 +1,4 @@
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,7 +8,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/methods/table.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 namespace {
 
 using base::Error;
@@ -100,4 +100,4 @@ void validate(const AuditOptions& options) {
   }
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

@@ -1,10 +1,10 @@
-#include "winnow/pipeline/stage_clock.hpp"
+#include "winnow/run/stage_clock.hpp"
 
 #include <sys/resource.h>
 
 #include <algorithm>
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 std::uint64_t peak_memory_bytes() {
   rusage usage{};
@@ -53,4 +53,4 @@ void append_rows(base::ByteReader& in, std::vector<report::StageRow>& rows) {
   }
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

@@ -1,11 +1,11 @@
-#include "winnow/pipeline/probe_repair.hpp"
+#include "winnow/run/probe_repair.hpp"
 
 #include <fmt/format.h>
 
 #include "winnow/base/error.hpp"
 #include "winnow/repair/subtract.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 using base::Error;
 using base::ErrorKind;
@@ -31,4 +31,4 @@ void check(const ProbeRepair& repair) {
   }
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

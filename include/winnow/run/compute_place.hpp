@@ -12,10 +12,10 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/comm/nccl.hpp"
 #include "winnow/compute/alignment_pass.hpp"
-#include "winnow/pipeline/options.hpp"
 #include "winnow/report/report.hpp"
+#include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 struct ComputePlace {
   compute::Target target;
@@ -62,4 +62,4 @@ class PlaceSums final : public compute::TeamSums {
 /// For the report: device, versions, NCCL_* variables, and the largest of what differs by rank. Collective.
 std::map<std::string, report::Attribute> place_facts(const ComputePlace& where, comm::Communicator& world);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

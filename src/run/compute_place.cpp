@@ -1,4 +1,4 @@
-#include "winnow/pipeline/compute_place.hpp"
+#include "winnow/run/compute_place.hpp"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 namespace {
 
 /// What all ranks can do: a node without a GPU must not compute other roundings than its peers.
@@ -132,4 +132,4 @@ std::map<std::string, report::Attribute> place_facts(const ComputePlace& where, 
   return facts;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

@@ -16,13 +16,13 @@
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/population_metrics.hpp"
-#include "winnow/pipeline/probe_repair.hpp"
 #include "winnow/probes/source.hpp"
 #include "winnow/report/report.hpp"
+#include "winnow/run/probe_repair.hpp"
 #include "winnow/select/selection.hpp"
 #include "winnow/slab/reader.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 /// Default of `--memory-budget`. Libraries and the program itself come on top.
 inline constexpr std::uint64_t kDefaultMemoryBudget = 4ULL << 30;
@@ -100,4 +100,4 @@ std::string ranking_of(const AuditOptions& options);
 /// Throws Error(usage) for options that contradict each other, before anything is read.
 void validate(const AuditOptions& options);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

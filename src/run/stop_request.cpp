@@ -1,8 +1,8 @@
-#include "stop_request.hpp"
+#include "winnow/run/stop_request.hpp"
 
 #include "winnow/comm/together.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 StopRequest::StopRequest(const AuditOptions& options, comm::Communicator& world) : options_(options), world_(world) {
   world_.while_waiting([this] { made(); });
@@ -25,4 +25,4 @@ bool StopRequest::settle() {
   return world_.forget_stop();
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 /// Looks out for one while it lives, also while this rank waits for others.
 class StopRequest {
@@ -31,4 +31,4 @@ class StopRequest {
   std::optional<std::chrono::steady_clock::time_point> since_;
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run

@@ -7,7 +7,7 @@
 #include "winnow/probes/source.hpp"
 #include "winnow/repair/deflect.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::run {
 
 struct ProbeRepair {
   enum class Kind : std::uint8_t { deflect, subtract };
@@ -22,4 +22,4 @@ struct ProbeRepair {
 /// (0, 100].
 void check(const ProbeRepair& repair);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::run
