@@ -14,13 +14,14 @@
 #include "metric_table.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/range.hpp"
-#include "winnow/pipeline/module_names.hpp"
+#include "winnow/input/module_names.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
 using base::Error;
 using base::ErrorKind;
+using input::Inputs;
 using methods::kUndefined;
 using run::AuditOptions;
 
@@ -85,11 +86,11 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
                                            const base::Log& log) {
   std::vector<std::string> names;
   for (const auto first : inputs.first_task) names.push_back(inputs.tasks[first].name);
-  const auto roles = roles_of(names);
+  const auto roles = input::roles_of(names);
   std::vector<report::ModuleRow> rows(names.size());
   for (std::size_t m = 0; m < rows.size(); ++m) {
     const auto& task = inputs.tasks[inputs.first_task[m]];
-    rows[m] = {names[m], roles[m], layer_of(names[m]), task.out_features, task.in_features, kUndefined, 0};
+    rows[m] = {names[m], roles[m], input::layer_of(names[m]), task.out_features, task.in_features, kUndefined, 0};
   }
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];

@@ -6,12 +6,12 @@
 
 #include "destinations.hpp"
 #include "judge.hpp"
-#include "unchanged.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/input/inputs.hpp"
+#include "winnow/input/unchanged.hpp"
 #include "winnow/pipeline/assemble.hpp"
 #include "winnow/pipeline/bank.hpp"
-#include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/journal.hpp"
 #include "winnow/pipeline/score.hpp"
 #include "winnow/pipeline/team_plan.hpp"
@@ -25,6 +25,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using input::Inputs;
 using run::AuditOptions;
 using run::ProbeRepair;
 using run::StageClock;
@@ -126,7 +127,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   // checkpoint files and adapters -> catalogue, tasks
   auto inputs = [&] {
     const auto timer = clock.time("headers");
-    return read_inputs(options, world, log);
+    return input::read_inputs(options, world, log);
   }();
   BankCosines bank;
   comm::from_coordinator(world, [&] {
@@ -161,7 +162,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
-    quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
+    input::quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
     result.report = assemble(inputs, scores, std::move(bank), options, log);
     return std::string();
   });

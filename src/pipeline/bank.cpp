@@ -12,6 +12,7 @@ namespace winnow::pipeline {
 
 using base::Error;
 using base::ErrorKind;
+using input::ProbeInput;
 
 BankCosines read_bank(const std::string& path, const std::vector<ProbeInput>& probes) {
   const auto bank = report::read_hdf5(path);

@@ -20,6 +20,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+using input::LayerRef;
 using run::AuditOptions;
 
 constexpr std::uint64_t kFactorBytes = 128ULL << 20U;

@@ -9,6 +9,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+
 constexpr std::uint64_t kMostAdapters = 1'000'000;
 
 /// Seconds one thread takes for a weight in one pass: piecewise linear in R between the measured points, as a cost of

@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using input::Inputs;
 using run::AuditOptions;
 
 /// A mistyped --report must not cost a checkpoint: only an earlier report is replaced. An empty file is what mktemp

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
@@ -17,7 +17,7 @@ void check_report(const std::string& path);
 void check_destinations(const run::AuditOptions& options);
 
 /// Whether every repaired adapter has its place below --repaired-dir. Throws Error(usage).
-void check_repaired_adapters(const Inputs& inputs, const run::AuditOptions& options);
+void check_repaired_adapters(const input::Inputs& inputs, const run::AuditOptions& options);
 
 /// Where repaired adapters go, in adapter order: one directory each, directly below --repaired-dir. A name that is part
 /// of a path (a, a/checkpoint-500) must not put one adapter inside another.

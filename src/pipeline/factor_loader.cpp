@@ -14,6 +14,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::LayerRef;
+
 constexpr std::size_t kBlock = 1U << 16U;  ///< elements that one thread converts at a time
 
 /// As stored, what several adapters may take at once: a part of the memory that is set aside for little things.

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "winnow/compute/factor_stack.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/slab/reader.hpp"
 
 namespace winnow::pipeline {
@@ -29,11 +29,11 @@ class FactorLoader {
   /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
   /// that is not finite, or why the adapter's file cannot be read, which is not tried again then: its columns are zero,
   /// as they must not spoil their neighbours'. Throws where the error is the machine's, not one adapter's.
-  void load(const std::vector<LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
+  void load(const std::vector<input::LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
 
   /// Reads the factors of each layer of `batch`, all on one module, into a stack of their own, and calls use(position,
   /// stack) with it: on several threads at once. Not of a layer with a fault.
-  void each(const std::vector<LayerRef>& batch, std::uint64_t out_features, std::uint64_t in_features,
+  void each(const std::vector<input::LayerRef>& batch, std::uint64_t out_features, std::uint64_t in_features,
             std::vector<std::string>& faults, const std::function<void(std::size_t, const compute::FactorStack&)>& use);
 
   /// Whether that is why an adapter has a fault.
@@ -42,12 +42,14 @@ class FactorLoader {
   std::uint64_t bytes_read() const;
 
  private:
-  void load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+  void load_layer(slab::Reader& reader, const input::LayerRef& ref, std::size_t position, compute::FactorStack& stack,
                   std::vector<std::byte>& memory, std::string& fault);
-  bool fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack, int threads,
-            std::vector<std::byte>& memory, std::string& fault);
+  bool fill(slab::Reader& reader, const input::LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+            int threads, std::vector<std::byte>& memory, std::string& fault);
 
-  const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters_[ref.adapter].modules[ref.position]; }
+  const adapter::LoraModule& lora(const input::LayerRef& ref) const {
+    return adapters_[ref.adapter].modules[ref.position];
+  }
 
   const std::vector<adapter::Adapter>& adapters_;
   int threads_;

@@ -5,6 +5,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
 using json = nlohmann::ordered_json;
 
 std::vector<base::FileState> states(const json& shards) {

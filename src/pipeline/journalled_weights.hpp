@@ -10,7 +10,7 @@
 
 #include "winnow/base/file_state.hpp"
 #include "winnow/checkpoint/tensor_digest.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 
 namespace winnow::pipeline {
 
@@ -27,12 +27,12 @@ struct JournalledWeights {
   std::map<std::uint64_t, PairDigests> taken_over;  ///< by task
 };
 
-std::string to_text(const JournalledWeights& weights, const Inputs& inputs);
+std::string to_text(const JournalledWeights& weights, const input::Inputs& inputs);
 
 /// std::nullopt for what is damaged: then nothing is known.
 std::optional<JournalledWeights> parse_weights(std::string_view text);
 
 /// The files as this run found them.
-JournalledWeights weights_of(const Inputs& inputs);
+JournalledWeights weights_of(const input::Inputs& inputs);
 
 }  // namespace winnow::pipeline

@@ -36,14 +36,14 @@ void measure_arithmetic(const run::AuditOptions& options, const CalibrationEffor
 std::pair<double, double> measure_statistics(const run::AuditOptions& options, const CalibrationEffort& effort);
 
 /// Sets cold, warm and streams, but for the overlap of cold.
-void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
+void measure_storage(const input::Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
 
 /// Sets the overlap of cold, once all rates are known: reads and multiplies at the same time, with all cores.
-void measure_overlap(const Inputs& inputs, const run::AuditOptions& options, const CalibrationEffort& effort,
+void measure_overlap(const input::Inputs& inputs, const run::AuditOptions& options, const CalibrationEffort& effort,
                      CostConstants& constants);
 
 /// Calls `work` while a thread reads weights as the audit does: what it allocates then waits for the locks that reading
 /// holds on the memory of the process.
-void while_reading(const Inputs& inputs, const CalibrationEffort& effort, const std::function<void()>& work);
+void while_reading(const input::Inputs& inputs, const CalibrationEffort& effort, const std::function<void()>& work);
 
 }  // namespace winnow::pipeline

@@ -11,6 +11,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
 using run::AuditOptions;
 using slab::IoMode;
 

@@ -9,6 +9,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+
 /// Packed tiles, factors on their way from file to float, small matrices.
 constexpr std::uint64_t kLittle = 48ULL << 20;
 

@@ -15,7 +15,7 @@ namespace winnow::pipeline {
 /// Empty until a step of the team fills it: what can throw, such as for want of memory, belongs there.
 struct ModuleScorer::Batch {
   std::size_t module = 0, first = 0, count = 0;  ///< layers first to first + count of the module
-  std::vector<LayerRef> layers;
+  std::vector<input::LayerRef> layers;
   std::vector<std::string> faults;  ///< [layers]
   std::vector<bool> unreadable;     ///< [layers]: a fault of the file
   compute::FactorStack stack;

@@ -18,6 +18,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+using input::ProbeInput;
 using run::AuditOptions;
 using run::ComputePlace;
 using run::StageClock;

@@ -10,7 +10,7 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/compute/cross_products.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/scores.hpp"
 #include "winnow/pipeline/team_plan.hpp"
@@ -25,7 +25,7 @@ class ModuleScorer {
  public:
   /// Begins to read the slabs of `modules` at once. `between_slabs` is called before each slab and while waiting for
   /// one; it may throw to stop.
-  ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const run::AuditOptions& options,
+  ModuleScorer(const input::Inputs& inputs, const std::vector<std::size_t>& modules, const run::AuditOptions& options,
                run::ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
                std::function<void()> between_slabs, run::StageClock& clock);
   ~ModuleScorer();  ///< what a device still copies is done before its source goes
@@ -57,7 +57,7 @@ class ModuleScorer {
   void add_pair_scores(const Batch& batch, Scores& scores) const;
   void add_probe_scores(const Batch& batch, const compute::CrossProducts& products, Scores& scores) const;
 
-  const Inputs& inputs_;
+  const input::Inputs& inputs_;
   const run::AuditOptions& options_;
   comm::Communicator& team_;
   comm::Communicator& world_;

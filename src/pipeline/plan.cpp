@@ -17,6 +17,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
 using run::AuditOptions;
 
 std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
@@ -160,7 +161,7 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
   });
   AuditPlan plan;
   const auto start = std::chrono::steady_clock::now();
-  plan.inputs = read_inputs(options, world, log);
+  plan.inputs = input::read_inputs(options, world, log);
   const std::chrono::duration<double> header_time = std::chrono::steady_clock::now() - start;
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(plan.inputs, options);

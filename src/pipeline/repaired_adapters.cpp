@@ -12,6 +12,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
 using run::AuditOptions;
 
 /// Per adapter: whether it is scored, and the modules to prune, as the adapter names them.

@@ -11,6 +11,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+using input::ProbeInput;
 using run::AuditOptions;
 using json = nlohmann::ordered_json;
 

@@ -10,6 +10,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
 using run::AuditOptions;
 using run::ComputePlace;
 using run::Progress;

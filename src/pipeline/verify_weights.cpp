@@ -22,6 +22,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 using checkpoint::TensorDigest;
+using input::Inputs;
 using run::AuditOptions;
 
 constexpr std::uint64_t kChunkBytes = 8ULL << 20;

@@ -6,7 +6,7 @@
 
 #include "winnow/checkpoint/tensor_digest.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
@@ -20,7 +20,7 @@ struct ScoredWeight {
 
 /// Collective, with the same `weights` on all ranks, which share the reading. Throws Error(invalid_input), naming the
 /// first tensor that is not what it was and its file; Error(stopped) where that is asked for meanwhile.
-void verify_weights(const std::vector<ScoredWeight>& weights, const Inputs& inputs, const run::AuditOptions& options,
-                    comm::Communicator& world);
+void verify_weights(const std::vector<ScoredWeight>& weights, const input::Inputs& inputs,
+                    const run::AuditOptions& options, comm::Communicator& world);
 
 }  // namespace winnow::pipeline

@@ -8,7 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/base/dtype.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/audit.hpp"

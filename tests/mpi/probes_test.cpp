@@ -9,11 +9,11 @@
 #include <string>
 
 #include "compute/built_backend.hpp"
+#include "input/probe_family.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/mpi_main.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
-#include "pipeline/probe_family.hpp"
 
 namespace winnow {
 namespace {

@@ -9,9 +9,9 @@
 #include <fstream>
 #include <mutex>
 
+#include "input/tiny_family.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/shared_directory.hpp"
-#include "pipeline/tiny_family.hpp"
 
 namespace winnow {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "base/expect_error.hpp"
 #include "compute/built_backend.hpp"
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/plan.hpp"

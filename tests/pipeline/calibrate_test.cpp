@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/expect_error.hpp"
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/pipeline/prediction.hpp"
 

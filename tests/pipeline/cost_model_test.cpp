@@ -7,7 +7,7 @@
 #include <limits>
 #include <map>
 
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/pipeline/plan.hpp"
 #include "winnow/slab/plan.hpp"
 

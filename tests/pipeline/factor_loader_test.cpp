@@ -14,6 +14,9 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+using input::LayerRef;
+
 constexpr std::uint64_t kOut = 5000, kIn = 70;
 
 /// Counts reads.

@@ -6,6 +6,8 @@
 namespace winnow::pipeline {
 namespace {
 
+using input::Inputs;
+
 constexpr std::uint64_t kOut = 1000, kIn = 600, kRank = 16, kSketch = 8;
 constexpr std::size_t kAdapters = 40;
 constexpr std::uint64_t kPlenty = 1ULL << 40;

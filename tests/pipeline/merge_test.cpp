@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "base/expect_error.hpp"
+#include "input/tiny_family.hpp"
 #include "mpi/report_fingerprint.hpp"
-#include "pipeline/tiny_family.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/hdf5_report.hpp"

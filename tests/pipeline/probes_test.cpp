@@ -12,8 +12,8 @@
 
 #include "base/expect_error.hpp"
 #include "compute/built_backend.hpp"
+#include "input/probe_family.hpp"
 #include "mpi/report_fingerprint.hpp"
-#include "pipeline/probe_family.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/metrics/calibration.hpp"

@@ -9,8 +9,8 @@
 #include <fstream>
 
 #include "base/expect_error.hpp"
+#include "input/tiny_family.hpp"
 #include "mpi/report_fingerprint.hpp"
-#include "pipeline/tiny_family.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/pipeline/incarnation.hpp"

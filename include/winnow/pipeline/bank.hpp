@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "winnow/pipeline/probe_input.hpp"
+#include "winnow/input/probe_input.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::pipeline {
@@ -17,6 +17,6 @@ struct BankCosines {
 
 /// Throws Error(invalid_input) for a report that lacks one of the probes (compared by content), or has fewer than
 /// metrics::kSmallestBank adapters.
-BankCosines read_bank(const std::string& path, const std::vector<ProbeInput>& probes);
+BankCosines read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes);
 
 }  // namespace winnow::pipeline

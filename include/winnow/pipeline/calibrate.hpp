@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "winnow/comm/communicator.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/cost_constants.hpp"
-#include "winnow/pipeline/inputs.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/slab/plan.hpp"
 
@@ -26,7 +26,7 @@ double process_age_seconds();
 /// Collective; the result is the coordinator's. Arithmetic, statistics: on synthetic weights in memory. Storage: reads
 /// a part of the weights of `inputs` past the page cache, then a smaller part from it, which stays in it. Factors: from
 /// the adapters of `inputs`. Throws Error(usage) where two ranks share a node: they would disturb each other.
-CostConstants calibrate(const Inputs& inputs, const run::AuditOptions& options, double start_up_seconds,
+CostConstants calibrate(const input::Inputs& inputs, const run::AuditOptions& options, double start_up_seconds,
                         comm::Communicator& world, const CalibrationEffort& effort = {});
 
 }  // namespace winnow::pipeline

@@ -9,8 +9,8 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/incarnation.hpp"
-#include "winnow/pipeline/inputs.hpp"
 #include "winnow/pipeline/journal_file.hpp"
 #include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/scores.hpp"
@@ -26,7 +26,7 @@ class Journal {
   /// share a module. Throws Error(usage) where the journal is of other inputs or options, saying what differs, and
   /// Error(invalid_input) where a weight that has been scored is not what it was, naming it: weights are read again for
   /// that where size, time or number of their file differ from what the journal notes.
-  Journal(const Inputs& inputs, const run::AuditOptions& options, const run::ComputePlace& where, int team,
+  Journal(const input::Inputs& inputs, const run::AuditOptions& options, const run::ComputePlace& where, int team,
           comm::Communicator& world, const base::Log& log);
 
   /// Per task whether it is finished; the same on every rank.
@@ -52,11 +52,11 @@ class Journal {
  private:
   struct Earlier;
 
-  std::string recover(const Inputs& inputs, const run::AuditOptions& options, const MemoryBudget& budget,
+  std::string recover(const input::Inputs& inputs, const run::AuditOptions& options, const MemoryBudget& budget,
                       const std::string& arithmetic, const base::Log& log);
-  void recover_file(const std::string& path, std::size_t incarnation, const Inputs& inputs, Earlier& earlier,
+  void recover_file(const std::string& path, std::size_t incarnation, const input::Inputs& inputs, Earlier& earlier,
                     const base::Log& log);
-  std::string begin(const Inputs& inputs, const run::AuditOptions& options);
+  std::string begin(const input::Inputs& inputs, const run::AuditOptions& options);
 
   std::string path_;  // of the whole journal; empty for none
   Incarnation incarnation_;

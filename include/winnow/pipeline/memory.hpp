@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/team_plan.hpp"
 #include "winnow/slab/stream.hpp"
 
@@ -35,20 +35,20 @@ struct MemoryShare {
 /// How many of a module's layers, from `first` on, are stacked at once: as many as keep the stacked matrices below a
 /// quarter of the host's budget, at least one, and below half of the device's. So memory does not grow with the number
 /// of adapters.
-std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget);
+std::size_t batch_size(const input::Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget);
 
 /// A module as a member of a team streams it: the sweeps of its task over its slabs for each batch of
 /// layers.
-slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
+slab::StreamedModule streamed(const input::Inputs& inputs, std::size_t module, const MemoryBudget& budget,
                               const TeamPlace& place);
 
 /// Divides the budget for a rank that holds these modules (indices into Inputs::tasks), or its part of them. Throws
 /// Error(usage) where it is too small for one of them, saying what is needed.
-MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
-                         const TeamPlace& place);
+MemoryShare share_memory(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
+                         const MemoryBudget& budget, const TeamPlace& place);
 
 /// What of the budget such a rank will use: less where all its slabs fit a part of it.
-std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
-                              const TeamPlace& place);
+std::uint64_t expected_memory(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
+                              const MemoryBudget& budget, const TeamPlace& place);
 
 }  // namespace winnow::pipeline

@@ -7,8 +7,8 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/cost_model.hpp"
-#include "winnow/pipeline/inputs.hpp"
 #include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
@@ -23,7 +23,7 @@ struct RankLoad {
 };
 
 struct AuditPlan {
-  Inputs inputs;
+  input::Inputs inputs;
   int team = 1;                 ///< ranks that share a module
   std::vector<int> owner;       ///< [tasks]: the team, which is the rank where teams are of one
   std::vector<RankLoad> ranks;  ///< [ranks]

@@ -7,7 +7,7 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/run/options.hpp"
 
@@ -22,7 +22,7 @@ struct RepairedAdapter {
 
 /// Collective. `report` is the coordinator's. Adapters go to ranks in turn; quarantined ones are left out. Returns all
 /// of them on the coordinator.
-std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const Inputs& inputs,
+std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const input::Inputs& inputs,
                                                      const run::AuditOptions& options, comm::Communicator& world,
                                                      const base::Log& log);
 

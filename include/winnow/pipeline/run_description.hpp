@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/memory.hpp"
 #include "winnow/run/options.hpp"
 
@@ -14,7 +14,7 @@ namespace winnow::pipeline {
 /// As JSON, the same text for the same run: both checkpoints, adapters with what their configurations make of them,
 /// modules, options and program, as far as bits of the scores depend on them. Not how they are selected and written.
 /// `arithmetic`: the backend with its kernels and libraries; `team`: ranks that share a module.
-std::string describe_run(const Inputs& inputs, const run::AuditOptions& options, const MemoryBudget& budget,
+std::string describe_run(const input::Inputs& inputs, const run::AuditOptions& options, const MemoryBudget& budget,
                          std::string_view arithmetic, int team);
 
 /// Ranks that share a module, of a description. Throws Error(invalid_input) where that is damaged; `path` names it.

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/scores.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
@@ -20,8 +20,9 @@ class Journal;
 /// all of them must be given the same modules, and the first of them gets the scores and journals each module when it
 /// is finished. To be called inside run_together(world). Stops early where a peer has failed and where that is
 /// requested: what is in `scores` then is finished.
-void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules, const run::AuditOptions& options,
-                   run::ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
-                   run::StopRequest& stop, run::StageClock& clock, Scores& scores);
+void score_modules(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
+                   const run::AuditOptions& options, run::ComputePlace& where, comm::Communicator& team,
+                   comm::Communicator& world, Journal& journal, run::StopRequest& stop, run::StageClock& clock,
+                   Scores& scores);
 
 }  // namespace winnow::pipeline

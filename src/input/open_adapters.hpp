@@ -10,10 +10,10 @@
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 
 /// Collective. Opens `directories`, the same on all ranks, against the checkpoint in `inputs`. Returns them on the
 /// coordinator, in that order, and nothing elsewhere; what is worth a message is logged there.
@@ -21,4 +21,4 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
                                             const run::AuditOptions& options, comm::Communicator& world,
                                             const base::Log& log);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

@@ -6,7 +6,7 @@
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/log.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 
 /// Whether two directories are points of a training run that are both to be seen: checkpoints-N that do not lead to
 /// one place. Such are kept though they hold the same.
@@ -16,4 +16,4 @@ bool are_separate_checkpoints(const std::string& path, const std::string& other)
 /// is a checkpoint-N, which says more. They would weigh twice in a population. One warning tells of all.
 void drop_repeated(std::vector<adapter::Adapter>& adapters, const base::Log& log);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

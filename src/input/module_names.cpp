@@ -1,4 +1,4 @@
-#include "winnow/pipeline/module_names.hpp"
+#include "winnow/input/module_names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 std::vector<std::string_view> components(std::string_view name) {
@@ -95,4 +95,4 @@ bool comes_before(std::string_view a, std::string_view b) {
                                       });
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

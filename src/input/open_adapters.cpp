@@ -8,7 +8,7 @@
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 using run::AuditOptions;
@@ -108,4 +108,4 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
   return adapters;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

@@ -1,4 +1,4 @@
-#include "repeated_adapters.hpp"
+#include "winnow/input/repeated_adapters.hpp"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 
 #include "winnow/base/training_checkpoint.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 namespace fs = std::filesystem;
@@ -65,4 +65,4 @@ void drop_repeated(std::vector<adapter::Adapter>& adapters, const base::Log& log
   std::erase_if(adapters, [&](const adapter::Adapter&) { return dropped[n++]; });
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

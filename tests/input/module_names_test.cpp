@@ -1,10 +1,10 @@
-#include "winnow/pipeline/module_names.hpp"
+#include "winnow/input/module_names.hpp"
 
 #include <gmock/gmock.h>
 
 #include <algorithm>
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 using ::testing::ElementsAre;
@@ -62,4 +62,4 @@ TEST(ComesBefore, ComparesNumbersAsNumbersAndIsAStrictOrder) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

@@ -11,7 +11,7 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/probes/source.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 
 /// An update, or a direction of the weights, of which the effect is known.
 struct ProbeInput {
@@ -48,4 +48,4 @@ void refuse_equal(const std::vector<ProbeInput>& probes);
 const checkpoint::TensorLocation* tensor_of(const ProbeInput& direction, const std::string& weight,
                                             const std::vector<std::uint64_t>& shape);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

@@ -11,9 +11,9 @@
 
 #include "winnow/base/file_state.hpp"
 #include "winnow/base/log.hpp"
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 
 /// Of the weights and the configuration of each adapter, by path. `between` is called with each of many, on this
 /// thread.
@@ -24,4 +24,4 @@ std::map<std::string, base::FileState> states_of_adapters(const std::vector<std:
 /// Throws Error(runtime) for a shard or a probe.
 void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const std::function<void()>& between);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

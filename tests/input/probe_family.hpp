@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::test {

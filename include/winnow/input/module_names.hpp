@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace winnow::pipeline {
+namespace winnow::input {
 
 /// The first number among the name's components: 3 for model.layers.3.mlp.up_proj. -1 where there is none.
 std::int64_t layer_of(std::string_view module);
@@ -19,4 +19,4 @@ std::vector<std::string> roles_of(const std::vector<std::string>& modules);
 /// flows through a block (q, k, v, o, gate, up, down), then by name with numbers compared as numbers.
 bool comes_before(std::string_view a, std::string_view b);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

@@ -1,4 +1,4 @@
-#include "unchanged.hpp"
+#include "winnow/input/unchanged.hpp"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 namespace fs = std::filesystem;
@@ -95,4 +95,4 @@ void quarantine_changed(Inputs& inputs, bool strict, const base::Log& log, const
   }
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

@@ -13,12 +13,12 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/probe_input.hpp"
+#include "winnow/input/probe_input.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/stream.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 
 /// Where an adapter's LoRA layer sits: adapters[adapter].modules[position] is on the module of this entry's list.
 struct LayerRef {
@@ -69,4 +69,4 @@ Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, 
 /// every scored adapter has that module and it is no output head: then they are no pair.
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

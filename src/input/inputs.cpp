@@ -1,4 +1,4 @@
-#include "winnow/pipeline/inputs.hpp"
+#include "winnow/input/inputs.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -11,15 +11,15 @@
 #include <utility>
 
 #include "open_adapters.hpp"
-#include "repeated_adapters.hpp"
-#include "unchanged.hpp"
 #include "winnow/adapter/mapping.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
-#include "winnow/pipeline/module_names.hpp"
+#include "winnow/input/module_names.hpp"
+#include "winnow/input/repeated_adapters.hpp"
+#include "winnow/input/unchanged.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 using base::Error;
@@ -398,4 +398,4 @@ void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
   }
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input

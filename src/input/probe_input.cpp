@@ -1,4 +1,4 @@
-#include "winnow/pipeline/probe_input.hpp"
+#include "winnow/input/probe_input.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,7 +14,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::input {
 namespace {
 
 namespace fs = std::filesystem;
@@ -169,4 +169,4 @@ const TensorLocation* tensor_of(const ProbeInput& direction, const std::string& 
   return location;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::input
