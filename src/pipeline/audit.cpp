@@ -8,13 +8,13 @@
 #include "judge.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/input/unchanged.hpp"
 #include "winnow/pipeline/assemble.hpp"
 #include "winnow/pipeline/bank.hpp"
 #include "winnow/pipeline/journal.hpp"
 #include "winnow/pipeline/score.hpp"
-#include "winnow/pipeline/team_plan.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/stage_clock.hpp"
@@ -137,9 +137,10 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   });
   run::open_compute_place(where, options, world);
   // what an earlier incarnation of this run has finished
-  Journal journal(inputs, options, where, team_members(options, world.size(), inputs.tasks.size()), world, log);
+  Journal journal(inputs, options, where, division::team_members(options, world.size(), inputs.tasks.size()), world,
+                  log);
   // the other modules -> teams of ranks, most of one rank
-  const auto assignment = assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
+  const auto assignment = division::assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
   const auto team = world.team(assignment.members);
   const auto& modules = assignment.modules_of(world.rank());
 

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "winnow/pipeline/memory.hpp"
+#include "winnow/division/memory.hpp"
 #include "winnow/slab/stream.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
+using division::Assignment;
+using division::TeamPlace;
 using input::Inputs;
 
 constexpr std::uint64_t kMostAdapters = 1'000'000;
@@ -122,7 +124,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
   for (const auto m : modules) {
     const auto& task = inputs.tasks[m];
     const auto& layers = inputs.layers[m];
-    stream.push_back(streamed(inputs, m, memory_budget, place));
+    stream.push_back(division::streamed(inputs, m, memory_budget, place));
     std::uint64_t rows = 0;
     for (const auto& slab : stream.back().slabs) rows += slab.rows;
     if (task.rows() == 0) continue;
@@ -132,7 +134,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
     for (const auto& layer : layers) sketch -= inputs.lora(layer).rank;
     const auto out = static_cast<double>(task.out_features), in = static_cast<double>(task.in_features);
     for (std::size_t first = 0; first < layers.size();) {
-      const auto count = batch_size(inputs, m, first, memory_budget);
+      const auto count = division::batch_size(inputs, m, first, memory_budget);
       BatchWork batch{rows * task.columns(), sketch, sketch};
       for (std::size_t k = first; k < first + count; ++k) {
         const auto& lora = inputs.lora(layers[k]);
@@ -148,7 +150,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
     }
   }
   if (!modules.empty()) {
-    rank.read_bytes = slab::bytes_to_read(stream, share_memory(inputs, modules, memory_budget, place).slabs);
+    rank.read_bytes = slab::bytes_to_read(stream, division::share_memory(inputs, modules, memory_budget, place).slabs);
   }
   return rank;
 }

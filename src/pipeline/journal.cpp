@@ -20,6 +20,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using division::MemoryBudget;
 using input::Inputs;
 using run::AuditOptions;
 using run::ComputePlace;

@@ -12,12 +12,14 @@
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/range.hpp"
+#include "winnow/division/memory.hpp"
 #include "winnow/methods/table.hpp"
-#include "winnow/pipeline/memory.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
+using division::MemoryBudget;
+using division::TeamPlace;
 using input::Inputs;
 using input::ProbeInput;
 using run::AuditOptions;
@@ -28,7 +30,7 @@ std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const s
                                                    const MemoryBudget& budget, const TeamPlace& place) {
   std::vector<slab::StreamedModule> result;
   for (const auto module : modules) {
-    if (inputs.tasks[module].sweeps != 0) result.push_back(streamed(inputs, module, budget, place));
+    if (inputs.tasks[module].sweeps != 0) result.push_back(division::streamed(inputs, module, budget, place));
   }
   return result;
 }
@@ -37,7 +39,7 @@ slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::
                                    const AuditOptions& options, const MemoryBudget& budget, const ComputePlace& where,
                                    const TeamPlace& place) {
   slab::StreamOptions result;
-  result.memory_bytes = share_memory(inputs, modules, budget, place).slabs;
+  result.memory_bytes = division::share_memory(inputs, modules, budget, place).slabs;
   result.make_reader = where.reader_of(options);
   if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
   return result;
@@ -79,7 +81,7 @@ void ModuleScorer::score(std::size_t module, Scores& scores) {
     Batch batch;
     batch.module = module;
     batch.first = first;
-    batch.count = batch_size(inputs_, module, first, budget_);
+    batch.count = division::batch_size(inputs_, module, first, budget_);
     score_batch(batch, scores);
     first += batch.count;
   }
@@ -97,7 +99,7 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   if (!alone) share_faults(batch);
   if (task.sweeps == 1) return score_along(batch, scores);
   comm::step_together(team_, [&] {
-    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed}, member_share(task, place_));
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed}, division::member_share(task, place_));
     pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
     sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
     if (!alone) pass_.complete();

@@ -10,10 +10,10 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/compute/cross_products.hpp"
+#include "winnow/division/memory.hpp"
+#include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/scores.hpp"
-#include "winnow/pipeline/team_plan.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/run/stage_clock.hpp"
@@ -63,8 +63,8 @@ class ModuleScorer {
   comm::Communicator& world_;
   std::function<void()> between_slabs_;
   run::StageClock& clock_;
-  TeamPlace place_;
-  MemoryBudget budget_;
+  division::TeamPlace place_;
+  division::MemoryBudget budget_;
   int threads_;
   compute::AlignmentPass& pass_;  // of the where
   run::PlaceSums sums_;

@@ -11,12 +11,13 @@
 
 #include "destinations.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/division/memory.hpp"
 #include "winnow/metrics/quantile.hpp"
-#include "winnow/pipeline/memory.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
+using division::TeamPlace;
 using input::Inputs;
 using run::AuditOptions;
 
@@ -35,14 +36,14 @@ RankLoad load_of(const Inputs& inputs, const std::vector<std::size_t>& modules, 
   for (const auto m : modules) {
     const auto& task = inputs.tasks[m];
     std::uint64_t rows = 0;
-    for (const auto& slab : member_slabs(task, place)) rows += slab.rows;
+    for (const auto& slab : division::member_slabs(task, place)) rows += slab.rows;
     const std::uint64_t row_bytes = task.rows() == 0 ? 0 : task.bytes() / task.rows();
     ++load.modules;
     load.weight_bytes += rows * row_bytes;
     load.adapter_bytes += adapter_bytes(inputs, m);
     load.flops += task.rows() == 0 ? 0 : task.flops() * static_cast<double>(rows) / static_cast<double>(task.rows());
   }
-  load.memory_bytes = expected_memory(inputs, modules, budget, place);
+  load.memory_bytes = division::expected_memory(inputs, modules, budget, place);
   return load;
 }
 
@@ -140,7 +141,7 @@ void render_ranks(std::string& text, const std::vector<RankLoad>& ranks, bool ev
 
 /// Who does what, and what that takes.
 void divide(AuditPlan& plan, const AuditOptions& options, int ranks) {
-  const auto assignment = assign_modules(options, plan.inputs.tasks, ranks);
+  const auto assignment = division::assign_modules(options, plan.inputs.tasks, ranks);
   plan.team = assignment.members;
   plan.owner = assignment.team_of_module;
   plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, static_cast<int>(assignment.modules.size()));

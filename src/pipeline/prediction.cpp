@@ -182,7 +182,8 @@ std::string render_check(const AuditPlan& plan, const report::Report& report, co
   if (report.attributes.count("merged_from") != 0) refuse(path, "one of a single audit, not a merged one");
   if (report.attributes.count("resumed_modules") != 0) refuse(path, "one of an audit that was not resumed");
   const int ranks = static_cast<int>(*count);
-  auto work = audit_work(plan.inputs, assign_modules(options, plan.inputs.tasks, ranks), options.memory_budget);
+  auto work =
+      audit_work(plan.inputs, division::assign_modules(options, plan.inputs.tasks, ranks), options.memory_budget);
   work.header_seconds = plan.work.header_seconds;
   const auto prediction = predict(work, known.constants, site);
   auto recorded = recorded_stages(report, ranks);

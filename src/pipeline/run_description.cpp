@@ -11,6 +11,7 @@
 namespace winnow::pipeline {
 namespace {
 
+using division::MemoryBudget;
 using input::Inputs;
 using input::ProbeInput;
 using run::AuditOptions;
@@ -52,7 +53,7 @@ json describe(const adapter::Adapter& adapter) {
 /// The memory budget decides which layers are stacked, where they are not all stacked at once.
 std::string stacking(const Inputs& inputs, const MemoryBudget& budget) {
   for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
-    if (batch_size(inputs, m, 0, budget) < inputs.layers[m].size()) {
+    if (division::batch_size(inputs, m, 0, budget) < inputs.layers[m].size()) {
       return fmt::format("as fits a memory budget of {} bytes, {} of a GPU", budget.host, budget.device);
     }
   }

@@ -24,7 +24,8 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
   comm::step_together(team_, [&] {
-    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed, .along = true}, member_share(task, place_));
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed, .along = true},
+                division::member_share(task, place_));
     pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
     std::uint64_t rows = 0;
     sweep("pass1", [&](const slab::Slab& slab) {

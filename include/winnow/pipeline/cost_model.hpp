@@ -16,9 +16,9 @@
 #include <string>
 #include <vector>
 
+#include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/cost_constants.hpp"
-#include "winnow/pipeline/team_plan.hpp"
 
 namespace winnow::pipeline {
 
@@ -46,7 +46,7 @@ struct AuditWork {
 };
 
 /// What each rank does. The all-reduces of a team are not counted.
-AuditWork audit_work(const input::Inputs& inputs, const Assignment& assignment, std::uint64_t memory_budget);
+AuditWork audit_work(const input::Inputs& inputs, const division::Assignment& assignment, std::uint64_t memory_budget);
 
 /// Where the audit would run. Ranks fill one node after the other.
 struct Site {

@@ -9,10 +9,10 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/division/memory.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/journal_file.hpp"
-#include "winnow/pipeline/memory.hpp"
 #include "winnow/pipeline/scores.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
@@ -52,8 +52,8 @@ class Journal {
  private:
   struct Earlier;
 
-  std::string recover(const input::Inputs& inputs, const run::AuditOptions& options, const MemoryBudget& budget,
-                      const std::string& arithmetic, const base::Log& log);
+  std::string recover(const input::Inputs& inputs, const run::AuditOptions& options,
+                      const division::MemoryBudget& budget, const std::string& arithmetic, const base::Log& log);
   void recover_file(const std::string& path, std::size_t incarnation, const input::Inputs& inputs, Earlier& earlier,
                     const base::Log& log);
   std::string begin(const input::Inputs& inputs, const run::AuditOptions& options);

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "winnow/division/memory.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/memory.hpp"
 #include "winnow/run/options.hpp"
 
 namespace winnow::pipeline {
@@ -14,8 +14,8 @@ namespace winnow::pipeline {
 /// As JSON, the same text for the same run: both checkpoints, adapters with what their configurations make of them,
 /// modules, options and program, as far as bits of the scores depend on them. Not how they are selected and written.
 /// `arithmetic`: the backend with its kernels and libraries; `team`: ranks that share a module.
-std::string describe_run(const input::Inputs& inputs, const run::AuditOptions& options, const MemoryBudget& budget,
-                         std::string_view arithmetic, int team);
+std::string describe_run(const input::Inputs& inputs, const run::AuditOptions& options,
+                         const division::MemoryBudget& budget, std::string_view arithmetic, int team);
 
 /// Ranks that share a module, of a description. Throws Error(invalid_input) where that is damaged; `path` names it.
 int described_team(std::string_view description, const std::string& path);

@@ -8,7 +8,7 @@
 #include "winnow/run/options.hpp"
 #include "winnow/slab/plan.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::division {
 
 /// A rank's place in its team.
 struct TeamPlace {
@@ -44,4 +44,4 @@ std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const Te
 /// The rows that count towards this member's statistics: those of its slabs, and an even part of the other dimension.
 compute::Share member_share(const slab::ModuleTask& task, const TeamPlace& place);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::division

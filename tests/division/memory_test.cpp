@@ -1,9 +1,9 @@
 // Column batches: how many adapters are stacked at once within the host's memory and a GPU's.
-#include "winnow/pipeline/memory.hpp"
+#include "winnow/division/memory.hpp"
 
 #include <gtest/gtest.h>
 
-namespace winnow::pipeline {
+namespace winnow::division {
 namespace {
 
 using input::Inputs;
@@ -77,4 +77,4 @@ TEST(Memory, EveryBatchIsTwoSweepsOverTheSlabs) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::division

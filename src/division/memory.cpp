@@ -1,4 +1,4 @@
-#include "winnow/pipeline/memory.hpp"
+#include "winnow/division/memory.hpp"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "winnow/base/error.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::division {
 namespace {
 
 using input::Inputs;
@@ -106,4 +106,4 @@ std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_
   return share.stacks + kLittle + slab::stream_memory(stream, share.slabs);
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::division

@@ -1,10 +1,10 @@
-#include "winnow/pipeline/team_plan.hpp"
+#include "winnow/division/team_plan.hpp"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
-namespace winnow::pipeline {
+namespace winnow::division {
 namespace {
 
 using run::AuditOptions;
@@ -68,4 +68,4 @@ TEST(TeamPlan, EveryMemberHasWorkWhereThereAreRowsEnough) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::division

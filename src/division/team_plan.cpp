@@ -1,10 +1,10 @@
-#include "winnow/pipeline/team_plan.hpp"
+#include "winnow/division/team_plan.hpp"
 
 #include <algorithm>
 
 #include "winnow/comm/communicator.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::division {
 namespace {
 
 using run::AuditOptions;
@@ -79,4 +79,4 @@ compute::Share member_share(const slab::ModuleTask& task, const TeamPlace& place
   return {stored_begin, stored_end, other_begin, other_end};
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::division

@@ -13,11 +13,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/team_plan.hpp"
 #include "winnow/slab/stream.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::division {
 
 /// `--memory-budget`, and on a GPU `--device-memory`, which is 0 elsewhere.
 struct MemoryBudget {
@@ -51,4 +51,4 @@ MemoryShare share_memory(const input::Inputs& inputs, const std::vector<std::siz
 std::uint64_t expected_memory(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
                               const MemoryBudget& budget, const TeamPlace& place);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::division
