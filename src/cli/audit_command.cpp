@@ -43,7 +43,7 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
   });
   const auto log = console_log(log_level(values), world.rank());
   ProgressMeter meter(style, world.size());
-  if (world.is_coordinator()) options.progress = [&](const pipeline::Progress& progress) { meter.update(progress); };
+  if (world.is_coordinator()) options.progress = [&](const run::Progress& progress) { meter.update(progress); };
 
   if (!options.journal.empty()) options.stop_requested = note_stop_signals();
 

@@ -137,8 +137,8 @@ void add_output_options(po::options_description& options) {
   add_probe_repair_options(options);
 }
 
-pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
-  pipeline::AuditOptions options;
+run::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
+  run::AuditOptions options;
   for (const auto& [option, form] :
        {std::pair{"direction", probes::Form::direction}, {"probe", probes::Form::adapter}}) {
     if (values.count(option) == 0) continue;

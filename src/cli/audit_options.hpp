@@ -2,7 +2,7 @@
 #pragma once
 
 #include "command_line.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::cli {
 
@@ -12,7 +12,7 @@ void add_audit_options(po::options_description& options);
 /// Where results go. A plan takes them as well, so that a command line can be tried out as it is.
 void add_output_options(po::options_description& options);
 
-/// Fills pipeline options from parsed values. Throws Error(usage).
-pipeline::AuditOptions audit_options(const po::variables_map& values, const std::string& command);
+/// Fills the options of a run from parsed values. Throws Error(usage).
+run::AuditOptions audit_options(const po::variables_map& values, const std::string& command);
 
 }  // namespace winnow::cli

@@ -80,7 +80,7 @@ ProgressMeter::Style ProgressMeter::parse_style(std::string_view text) {
       .expected("auto, bar, lines or none");
 }
 
-void ProgressMeter::update(const pipeline::Progress& progress) {
+void ProgressMeter::update(const run::Progress& progress) {
   if (style_ == Style::none || progress.modules == 0) return;
   const auto now = Clock::now();
   const bool last = progress.modules_done == progress.modules;

@@ -7,7 +7,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/base/log.hpp"
-#include "winnow/pipeline/options.hpp"
+#include "winnow/run/options.hpp"
 
 namespace winnow::cli {
 
@@ -32,7 +32,7 @@ class ProgressMeter {
   ~ProgressMeter() { finish(); }  ///< an error gets a line of its own
   ProgressMeter(const ProgressMeter&) = delete;
   ProgressMeter& operator=(const ProgressMeter&) = delete;
-  void update(const pipeline::Progress& progress);
+  void update(const run::Progress& progress);
   void finish();  ///< ends the bar's line
 
  private:

@@ -90,7 +90,7 @@ int end_all(base::Error error, comm::Communicator* world) {
   return static_cast<int>(kind);
 }
 
-int run(const Command& command, int& argc, char**& argv) {
+int run_command(const Command& command, int& argc, char**& argv) {
   std::unique_ptr<comm::Communicator> world;
   try {
     world = comm::make_world(argc, argv);
@@ -139,7 +139,7 @@ int main(int argc, char** argv) {
   if (name == "--version") return say(cli::version_text());
   if (name == "--help" || name == "-h" || name == "help") return say(help_text());
   for (const auto& command : kCommands) {
-    if (command.name == name) return run(command, argc, argv);
+    if (command.name == name) return run_command(command, argc, argv);
   }
   cli::print_error(
       base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))

@@ -32,18 +32,18 @@ void add_probe_repair_options(po::options_description& options) {
       ("lambda", text_value("X"), "deflect, subtract: how much of it is taken out, above 0 to 100; default 1");
 }
 
-std::optional<pipeline::ProbeRepair::Kind> probe_repair_kind(const std::string& repair) {
-  if (repair == "deflect") return pipeline::ProbeRepair::Kind::deflect;
-  if (repair == "subtract") return pipeline::ProbeRepair::Kind::subtract;
+std::optional<run::ProbeRepair::Kind> probe_repair_kind(const std::string& repair) {
+  if (repair == "deflect") return run::ProbeRepair::Kind::deflect;
+  if (repair == "subtract") return run::ProbeRepair::Kind::subtract;
   return std::nullopt;
 }
 
-pipeline::ProbeRepair probe_repair(const po::variables_map& values, pipeline::ProbeRepair::Kind kind,
-                                   std::vector<probes::Source> probes) {
-  pipeline::ProbeRepair repair;
+run::ProbeRepair probe_repair(const po::variables_map& values, run::ProbeRepair::Kind kind,
+                              std::vector<probes::Source> probes) {
+  run::ProbeRepair repair;
   repair.kind = kind;
   repair.probes = std::move(probes);
-  if (kind == pipeline::ProbeRepair::Kind::subtract) refuse_with(values, "subtract", {"side", "directions"}, "deflect");
+  if (kind == run::ProbeRepair::Kind::subtract) refuse_with(values, "subtract", {"side", "directions"}, "deflect");
   if (const auto side = given(values, "side")) {
     const auto parsed = repair::parse_side(*side);
     if (!parsed)
@@ -52,7 +52,7 @@ pipeline::ProbeRepair probe_repair(const po::variables_map& values, pipeline::Pr
   }
   if (values.count("directions") != 0) repair.directions = count(values, "directions");
   if (const auto lambda = given(values, "lambda")) repair.lambda = parse_lambda(*lambda);
-  pipeline::check(repair);
+  run::check(repair);
   return repair;
 }
 

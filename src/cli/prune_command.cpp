@@ -10,8 +10,8 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/output/repair_by_probes.hpp"
 #include "winnow/pipeline/prune.hpp"
-#include "winnow/pipeline/repair_by_probes.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::cli {
@@ -45,7 +45,7 @@ CommandLine command_line() {
   return line;
 }
 
-void prune_by_probes(const po::variables_map& values, pipeline::ProbeRepair::Kind kind, const base::Log& log) {
+void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kind, const base::Log& log) {
   const auto how = values["repair"].as<std::string>();
   refuse_with(values, how, {"report", "select", "rank-by"}, "drop or zero");
   const auto source = required(values, "prune", "adapter");
@@ -59,7 +59,7 @@ void prune_by_probes(const po::variables_map& values, pipeline::ProbeRepair::Kin
   const auto repair = probe_repair(values, kind, std::move(sources));
   base::require_not_an_input(output, source, "--output");
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
-  const auto written = pipeline::ProbeRepairer(repair, log).write(source, output, log);
+  const auto written = output::ProbeRepairer(repair, log).write(source, output, log);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   const auto ranks = written.rank_after == written.rank_before
                          ? fmt::format("rank {}", written.rank_after)

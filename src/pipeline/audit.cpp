@@ -4,28 +4,35 @@
 
 #include <algorithm>
 
-#include "destinations.hpp"
-#include "judge.hpp"
-#include "repair.hpp"
-#include "stop_request.hpp"
-#include "unchanged.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/pipeline/assemble.hpp"
-#include "winnow/pipeline/bank.hpp"
-#include "winnow/pipeline/compute_place.hpp"
-#include "winnow/pipeline/inputs.hpp"
-#include "winnow/pipeline/journal.hpp"
-#include "winnow/pipeline/score.hpp"
-#include "winnow/pipeline/stage_clock.hpp"
-#include "winnow/pipeline/team_plan.hpp"
+#include "winnow/division/team_plan.hpp"
+#include "winnow/input/inputs.hpp"
+#include "winnow/input/unchanged.hpp"
+#include "winnow/journal/journal.hpp"
+#include "winnow/judge/assemble.hpp"
+#include "winnow/judge/bank.hpp"
+#include "winnow/judge/judge.hpp"
+#include "winnow/output/destinations.hpp"
+#include "winnow/pipeline/score_modules.hpp"
 #include "winnow/report/hdf5_report.hpp"
+#include "winnow/run/compute_place.hpp"
+#include "winnow/run/stage_clock.hpp"
+#include "winnow/run/stop_request.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
 using base::Error;
 using base::ErrorKind;
+using input::Inputs;
+using journal::Journal;
+using judge::Bank;
+using run::AuditOptions;
+using run::ProbeRepair;
+using run::StageClock;
+using run::StopRequest;
+using score::Scores;
 
 /// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had
 /// them.
@@ -45,11 +52,11 @@ Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communica
 
 std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Communicator& world) {
   base::ByteWriter out;
-  serialise(clock.rows(world.rank()), out);
+  run::serialise(clock.rows(world.rank()), out);
   std::vector<report::StageRow> all;
   for (const auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
     base::ByteReader in(part);
-    append_rows(in, all);
+    run::append_rows(in, all);
   }
   return all;
 }
@@ -112,39 +119,40 @@ void require_all_finished(const Inputs& inputs, const Journal& journal, const Sc
 }  // namespace
 
 AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
-  comm::run_together(world, [&] { validate(options); });
+  comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
-    check_destinations(options);
+    output::check_destinations(options);
     return std::string();
   });
-  auto where = choose_compute_place(options, world, log);
+  auto where = run::choose_compute_place(options, world, log);
   StageClock clock;
 
   // checkpoint files and adapters -> catalogue, tasks
   auto inputs = [&] {
     const auto timer = clock.time("headers");
-    return read_inputs(options, world, log);
+    return input::read_inputs(options, world, log);
   }();
   Bank bank;
   comm::from_coordinator(world, [&] {
-    check_repaired_adapters(inputs, options);
-    if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes, inputs.has_pair());
+    output::check_repaired_adapters(inputs, options);
+    if (!options.bank.empty()) bank = judge::read_bank(options.bank, inputs.probes, inputs.has_pair());
     return std::string();
   });
-  open_compute_place(where, options, world);
+  run::open_compute_place(where, options, world);
   // what an earlier incarnation of this run has finished
-  Journal journal(inputs, options, where, team_members(options, world.size(), inputs.tasks.size()), world, log);
+  Journal journal(inputs, options, where, division::team_members(options, world.size(), inputs.tasks.size()), world,
+                  log);
   // the other modules -> teams of ranks, most of one rank
-  const auto assignment = assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
+  const auto assignment = division::assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
   const auto team = world.team(assignment.members);
   const auto& modules = assignment.modules_of(world.rank());
 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
-  choose_sums(where, *team, world, log);
+  run::choose_sums(where, *team, world, log);
   const bool stopped = stopping_when_asked(options, world, [&](StopRequest& stop) {
     comm::run_together(world, [&] {
-      connect(where, options, *team, world);
+      run::connect(where, options, *team, world);
       score_modules(inputs, modules, options, where, *team, world, journal, stop, clock, mine);
     });
     comm::run_together(world, [&] { journal.finish(); });
@@ -158,23 +166,23 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return gather_scores(mine, journal, world);
   }();
   comm::from_coordinator(world, [&] {
-    quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
-    result.report = assemble(inputs, scores, std::move(bank), options, log);
+    input::quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
+    result.report = judge::assemble(inputs, scores, std::move(bank), options, log);
     return std::string();
   });
 
   // report, then repaired adapters: what was found is kept even where repairing fails
   auto stages = gather_stages(clock, world);
-  const auto place_attributes = place_facts(where, world);
+  const auto place_attributes = run::place_facts(where, world);
   comm::from_coordinator(world, [&] {
     add_facts(result.report, inputs, options, world, journal, assignment.members, place_attributes);
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
-    if (!options.slice) require_scores(result.report);  // the report is there to tell why
+    if (!options.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
-  if (options.repairs()) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);
+  if (options.repairs()) result.repaired = output::write_repaired_adapters(result.report, inputs, options, world, log);
   return result;
 }
 

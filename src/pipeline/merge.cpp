@@ -9,15 +9,15 @@
 #include <string_view>
 #include <utility>
 
-#include "destinations.hpp"
-#include "judge.hpp"
 #include "merge_probes.hpp"
-#include "repeated_adapters.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/same_file.hpp"
+#include "winnow/input/module_names.hpp"
+#include "winnow/input/repeated_adapters.hpp"
+#include "winnow/judge/judge.hpp"
 #include "winnow/methods/table.hpp"
-#include "winnow/pipeline/module_names.hpp"
+#include "winnow/output/destinations.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
@@ -26,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 
 /// Options that a report tells as attributes and that scores depend on.
 constexpr const char* kSameAttributes[] = {"base_fingerprint",
@@ -95,7 +96,7 @@ void require_same_weights(const report::ModuleRow& known, const report::ModuleRo
 /// The modules of all parts in the order of an audit; [parts][modules of the part]: where each has gone.
 std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart>& parts, report::Report& merged) {
   struct Order {
-    bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
+    bool operator()(const std::string& a, const std::string& b) const { return input::comes_before(a, b); }
   };
   std::map<std::string, report::ModuleRow, Order> rows;
   for (const auto& part : parts) {
@@ -113,7 +114,7 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
     merged.modules.push_back(row);
   }
   // Whether two kinds of module share a name's end depends on which there are.
-  const auto roles = roles_of(names);
+  const auto roles = input::roles_of(names);
   for (std::size_t m = 0; m < roles.size(); ++m) merged.modules[m].role = roles[m];
   std::vector<std::vector<std::size_t>> places;
   for (const auto& part : parts) {
@@ -144,7 +145,8 @@ bool have_same_norms(const ReportPart& a, std::size_t row_a, const ReportPart& b
 bool is_same_adapter(const std::vector<ReportPart>& parts, const PartAdapter& a, const PartAdapter& b) {
   const auto &one = parts[a.part].report.adapters[a.row], &other = parts[b.part].report.adapters[b.row];
   return one.sha256 == other.sha256 && one.status == other.status && one.rank == other.rank &&
-         one.alpha == other.alpha && one.scaling == other.scaling && !are_separate_checkpoints(one.path, other.path) &&
+         one.alpha == other.alpha && one.scaling == other.scaling &&
+         !input::are_separate_checkpoints(one.path, other.path) &&
          have_same_norms(parts[a.part], a.row, parts[b.part], b.row);
 }
 
@@ -297,13 +299,13 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
       merged.run.push_back(std::move(row));
     }
   }
-  judge(merged, options_of(parts.front().report), log);
+  judge::judge(merged, options_of(parts.front().report), log);
   return merged;
 }
 
 report::Report merge_report_files(std::vector<std::string> parts, const std::string& path,
                                   const std::map<std::string, report::Attribute>& facts, const base::Log& log) {
-  check_report(path);
+  output::check_report(path);
   drop_repeated_files(parts, log);
   std::vector<ReportPart> read;
   for (const auto& part : parts) {
@@ -317,7 +319,7 @@ report::Report merge_report_files(std::vector<std::string> parts, const std::str
   auto merged = merge_reports(std::move(read), log);
   for (const auto& [name, value] : facts) merged.attributes[name] = value;
   report::write_hdf5(merged, path);
-  require_scores(merged);  // of single slices it was not required
+  judge::require_scores(merged);  // of single slices it was not required
   return merged;
 }
 

@@ -26,7 +26,7 @@ class PlantedTest : public testing::TestWithParam<std::uint64_t> {
     family.output = directory_.path();
     synth::synthesise(family, 0, 1, base::Log());
 
-    pipeline::AuditOptions options;
+    run::AuditOptions options;
     options.base = directory_ / "base";
     options.aligned = directory_ / "aligned";
     options.zoo = directory_ / "adapters";

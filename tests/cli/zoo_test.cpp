@@ -8,7 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/base/dtype.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/audit.hpp"
@@ -161,7 +161,7 @@ class Zoo : public ::testing::Test {
     manifest_ = family_.directory.write("manifest", manifest);
   }
 
-  report::Report run(const pipeline::AuditOptions& options) const {
+  report::Report run(const run::AuditOptions& options) const {
     const auto world = comm::make_self();
     return pipeline::audit(options, *world, {}).report;
   }

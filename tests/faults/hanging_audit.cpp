@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "winnow: error: %s\n", what.c_str());
     world->abort(1);
   });
-  pipeline::AuditOptions options;
+  run::AuditOptions options;
   options.base = golden + "/base";
   options.aligned = golden + "/aligned";
   options.zoo = golden + "/adapters";

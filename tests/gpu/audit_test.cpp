@@ -12,7 +12,7 @@ namespace {
 using test::text;
 using test::world;
 
-pipeline::AuditOptions options(compute::Backend backend, compute::Device device, int team) {
+run::AuditOptions options(compute::Backend backend, compute::Device device, int team) {
   auto options = test::golden_options(backend);
   options.device = device;
   options.team = team;

@@ -64,11 +64,11 @@ class Damaged {
     return std::nullopt;
   }
   const report::Report& report() const { return report_; }
-  pipeline::AuditOptions& options() { return options_; }
+  run::AuditOptions& options() { return options_; }
 
  private:
   SharedDirectory directory_;
-  pipeline::AuditOptions options_;
+  run::AuditOptions options_;
   std::once_flag once_;
   report::Report report_;
 };

@@ -68,7 +68,7 @@ struct NcclOverMpi {
 };
 
 struct Case {
-  pipeline::AuditOptions options = golden_options();
+  run::AuditOptions options = golden_options();
   std::shared_ptr<test::QueueLog> queue = std::make_shared<test::QueueLog>();
   NcclOverMpi nccl;
   comm::NcclApi api = nccl.api();
@@ -130,7 +130,7 @@ TEST(Device, AnAuditBrokenOffEndsCopiesBeforeTheirSourceGoes) {
   for (int turn = 0; turn < 100 && !broken_off; ++turn) {
     Case alone("gpu " + std::to_string(world().rank()));
     alone.queue->computing = [=] { std::this_thread::sleep_for(std::chrono::milliseconds(5 * (turn + 1))); };
-    alone.options.progress = [queue = alone.queue.get()](const pipeline::Progress&) {
+    alone.options.progress = [queue = alone.queue.get()](const run::Progress&) {
       if (!queue->copies_awaited()) throw base::Error(base::ErrorKind::runtime, "broken off between modules");
     };
     try {

@@ -15,8 +15,8 @@ namespace winnow::test {
 
 inline const std::string kGolden = WINNOW_TEST_DATA "/golden";
 
-inline pipeline::AuditOptions golden_options(compute::Backend backend = compute::Backend::cpu) {
-  pipeline::AuditOptions options;
+inline run::AuditOptions golden_options(compute::Backend backend = compute::Backend::cpu) {
+  run::AuditOptions options;
   options.base = kGolden + "/base";
   options.aligned = kGolden + "/aligned";
   options.zoo = kGolden + "/adapters";
@@ -26,7 +26,7 @@ inline pipeline::AuditOptions golden_options(compute::Backend backend = compute:
 }
 
 /// What audit() throws on this rank; fails the test where it does not.
-inline base::Error error_of(const pipeline::AuditOptions& options, const base::Log& log = {}) {
+inline base::Error error_of(const run::AuditOptions& options, const base::Log& log = {}) {
   try {
     pipeline::audit(options, world(), log);
   } catch (const base::Error& error) {

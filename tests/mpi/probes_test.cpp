@@ -9,11 +9,11 @@
 #include <string>
 
 #include "compute/built_backend.hpp"
+#include "input/probe_family.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/mpi_main.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
-#include "pipeline/probe_family.hpp"
 
 namespace winnow {
 namespace {
@@ -31,7 +31,7 @@ class SharedFamily {
  public:
   ~SharedFamily() { world().barrier(); }
 
-  pipeline::AuditOptions options(bool pair, int directions = 2, int adapters = 2) const {
+  run::AuditOptions options(bool pair, int directions = 2, int adapters = 2) const {
     auto options = family.probe_options(pair, directions, adapters);  // in a place of this rank's own
     share(options.base);
     share(options.aligned);
@@ -46,7 +46,7 @@ class SharedFamily {
   static void share(std::string& path) { world().broadcast(path, comm::kCoordinator); }
 };
 
-std::string alone(const pipeline::AuditOptions& options) {
+std::string alone(const run::AuditOptions& options) {
   return test::report_fingerprint(pipeline::audit(options, *comm::make_self(), {}).report);
 }
 
@@ -132,7 +132,7 @@ TEST(Probes, AnInterruptedRunGoesOnWithTheSameReport) {
           auto failing = options;
           failing.resume = after > 1;
           const bool fails = world().rank() == world().size() - 1;
-          failing.progress = [=](const pipeline::Progress& progress) {
+          failing.progress = [=](const run::Progress& progress) {
             if (fails && progress.modules_done >= after) throw Error(ErrorKind::runtime, "failed on purpose");
           };
           bool failed = false;
@@ -216,7 +216,7 @@ TEST(Probes, TheNormOfAnUpdateDoesNotDependOnWhoWasAskedFirst) {
     }
   }
   const SharedFamily shared;
-  pipeline::AuditOptions options;
+  run::AuditOptions options;
   options.probes = {
       {probes::Effect::harmful, probes::Form::direction, shared.family.write_direction("large", direction)},
       {probes::Effect::harmful, probes::Form::adapter, shared.family.write_adapter("probe", probe)}};

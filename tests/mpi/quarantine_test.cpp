@@ -9,9 +9,9 @@
 #include <fstream>
 #include <mutex>
 
+#include "input/tiny_family.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/shared_directory.hpp"
-#include "pipeline/tiny_family.hpp"
 
 namespace winnow {
 namespace {
@@ -53,9 +53,7 @@ class Quarantine : public ::testing::Test {
   }
   ~Quarantine() override { world().barrier(); }
 
-  pipeline::AuditOptions options(std::vector<std::string> adapters) const {
-    return family_.options(std::move(adapters));
-  }
+  run::AuditOptions options(std::vector<std::string> adapters) const { return family_.options(std::move(adapters)); }
 
   /// Good, bad..., good.
   std::vector<std::string> among_good(const std::vector<std::string>& bad) const {

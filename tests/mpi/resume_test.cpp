@@ -14,9 +14,9 @@
 #include "mpi/shared_directory.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
-#include "winnow/pipeline/incarnation.hpp"
-#include "winnow/pipeline/journal_file.hpp"
-#include "winnow/pipeline/score.hpp"
+#include "winnow/journal/incarnation.hpp"
+#include "winnow/journal/journal_file.hpp"
+#include "winnow/score/scores.hpp"
 
 namespace winnow {
 namespace {
@@ -41,15 +41,15 @@ void on_ranks(int ranks, Work work) {
 }
 
 /// Fails on the last rank once that has finished `modules`.
-void fail_after(std::uint64_t modules, pipeline::AuditOptions options, comm::Communicator& part) {
+void fail_after(std::uint64_t modules, run::AuditOptions options, comm::Communicator& part) {
   const bool fails = part.rank() == part.size() - 1;
-  options.progress = [&](const pipeline::Progress& progress) {
+  options.progress = [&](const run::Progress& progress) {
     if (fails && progress.modules_done >= modules) throw Error(ErrorKind::runtime, "failed on purpose");
   };
   EXPECT_THROW(pipeline::audit(options, part, {}), Error);
 }
 
-std::string uninterrupted(const pipeline::AuditOptions& options) {
+std::string uninterrupted(const run::AuditOptions& options) {
   const auto alone = comm::make_self();
   return test::report_fingerprint(pipeline::audit(options, *alone, {}).report);
 }
@@ -65,9 +65,9 @@ TEST(Resume, OnOtherNumbersOfRanksIsBitIdentical) {
     on_ranks(world().size(), [&](auto& all) { fail_after(1, options, all); });
     options.resume = true;
     on_ranks(resumed_on, [&](auto& part) { fail_after(2, options, part); });
-    EXPECT_EQ(pipeline::find_incarnations(options.journal).size(), 2U);
+    EXPECT_EQ(journal::find_incarnations(options.journal).size(), 2U);
     std::uint64_t share = 0;
-    options.progress = [&](const pipeline::Progress& progress) { share = progress.modules; };
+    options.progress = [&](const run::Progress& progress) { share = progress.modules; };
     const auto report = pipeline::audit(options, world(), {}).report;
     if (world().is_coordinator()) {
       EXPECT_EQ(test::report_fingerprint(report), whole);
@@ -95,17 +95,17 @@ class Weights {
     options_.resume = true;
   }
 
-  pipeline::AuditOptions& options() { return options_; }
+  run::AuditOptions& options() { return options_; }
 
   /// A weight that is journalled, or one that is not; the same on all ranks.
   std::string weight(bool scored) const {
-    const auto incarnation = pipeline::find_incarnations(options_.journal).at(0);
-    const auto description = pipeline::read_description(incarnation).value();
+    const auto incarnation = journal::find_incarnations(options_.journal).at(0);
+    const auto description = journal::read_description(incarnation).value();
     const auto modules = nlohmann::json::parse(description).at("modules").get<std::vector<std::string>>();
     std::set<std::uint64_t> known;
-    for (const auto& file : pipeline::rank_files(incarnation)) {
-      for (const auto& payload : pipeline::read_journal(file, base::sha256_hex(description)).payloads) {
-        pipeline::Scores scores;
+    for (const auto& file : journal::rank_files(incarnation)) {
+      for (const auto& payload : journal::read_journal(file, base::sha256_hex(description)).payloads) {
+        score::Scores scores;
         base::ByteReader in(payload);
         scores.append(in);
         known.insert(scores.modules.at(0).module);
@@ -144,7 +144,7 @@ class Weights {
 
  private:
   SharedDirectory directory_;
-  pipeline::AuditOptions options_;
+  run::AuditOptions options_;
 };
 
 TEST(OtherWeights, OneBitOfAWeightThatWasScoredIsRefusedByAll) {
@@ -157,7 +157,7 @@ TEST(OtherWeights, OneBitOfAWeightThatWasScoredIsRefusedByAll) {
     EXPECT_THAT(error.what(),
                 ::testing::StartsWith("the journal is of other weights: " + shard + ", tensor " + weight));
     world().barrier();
-    EXPECT_EQ(pipeline::find_incarnations(weights.options().journal).size(), 1U);
+    EXPECT_EQ(journal::find_incarnations(weights.options().journal).size(), 1U);
   }
 }
 
@@ -265,7 +265,7 @@ TEST(Resume, OnRanksOfWhichTheTeamAskedForCannotBe) {
 }
 
 /// What a run says that was asked to stop.
-std::string stopped(const pipeline::AuditOptions& options) {
+std::string stopped(const run::AuditOptions& options) {
   try {
     pipeline::audit(options, world(), {});
   } catch (const Error& error) {
@@ -276,8 +276,8 @@ std::string stopped(const pipeline::AuditOptions& options) {
 }
 
 /// That a rank makes once it has finished `modules`.
-void ask_to_stop(pipeline::AuditOptions& options, std::shared_ptr<std::uint64_t> finished, std::uint64_t modules) {
-  options.progress = [=](const pipeline::Progress& progress) { *finished = progress.modules_done; };
+void ask_to_stop(run::AuditOptions& options, std::shared_ptr<std::uint64_t> finished, std::uint64_t modules) {
+  options.progress = [=](const run::Progress& progress) { *finished = progress.modules_done; };
   options.stop_requested = [=] { return *finished >= modules; };
 }
 
@@ -364,7 +364,7 @@ TEST(Stop, ARequestAfterTheLastModuleStopsNothing) {
   auto options = golden_options();
   options.journal = directory / "journal";
   const auto finished = std::make_shared<bool>(false);
-  options.progress = [=](const pipeline::Progress& progress) { *finished = progress.modules_done == progress.modules; };
+  options.progress = [=](const run::Progress& progress) { *finished = progress.modules_done == progress.modules; };
   // Of a single rank only: elsewhere others may still have modules to do.
   options.stop_requested = [=] { return world().size() == 1 && *finished; };
   EXPECT_EQ(stopped(options), "done");

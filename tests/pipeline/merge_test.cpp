@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "base/expect_error.hpp"
+#include "input/tiny_family.hpp"
 #include "mpi/report_fingerprint.hpp"
-#include "pipeline/tiny_family.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/hdf5_report.hpp"
@@ -18,6 +18,7 @@ namespace winnow::pipeline {
 namespace {
 
 using base::ErrorKind;
+using run::AuditOptions;
 using test::TinyFamily;
 using ::testing::AllOf;
 using ::testing::HasSubstr;

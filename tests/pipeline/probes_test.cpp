@@ -12,13 +12,13 @@
 
 #include "base/expect_error.hpp"
 #include "compute/built_backend.hpp"
+#include "input/probe_family.hpp"
 #include "mpi/report_fingerprint.hpp"
-#include "pipeline/probe_family.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/journal/incarnation.hpp"
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/pipeline/audit.hpp"
-#include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/merge.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
@@ -30,6 +30,8 @@ using base::Error;
 using base::ErrorKind;
 using probes::Effect;
 using probes::Form;
+using run::AuditOptions;
+using run::Progress;
 using test::expect_error;
 using test::ProbeFamily;
 using test::TinyFamily;

@@ -2,17 +2,18 @@
 // adapter that contradicts another.
 #include <gmock/gmock.h>
 
-#include "pipeline/tiny_family.hpp"
+#include "input/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/forecast/plan.hpp"
 #include "winnow/pipeline/audit.hpp"
-#include "winnow/pipeline/plan.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
 using base::Error;
 using base::ErrorKind;
+using run::AuditOptions;
 using test::TinyFamily;
 using ::testing::HasSubstr;
 
@@ -26,7 +27,7 @@ class Refusals : public ::testing::Test {
     for (const bool dry : {false, true}) {
       try {
         if (dry) {
-          plan_audit(options, 1, *world, base::Log());
+          forecast::plan_audit(options, 1, *world, base::Log());
         } else {
           audit(options, *world, base::Log());
         }

@@ -1,0 +1,72 @@
+// The inputs of an audit: each header read once, those of checkpoints by the coordinator, and broadcast.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/file_state.hpp"
+#include "winnow/base/log.hpp"
+#include "winnow/checkpoint/catalogue.hpp"
+#include "winnow/checkpoint/model_config.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/input/probe_input.hpp"
+#include "winnow/run/options.hpp"
+#include "winnow/slab/plan.hpp"
+#include "winnow/slab/stream.hpp"
+
+namespace winnow::input {
+
+/// Where an adapter's LoRA layer sits: adapters[adapter].modules[position] is on the module of this entry's list.
+struct LayerRef {
+  std::uint32_t adapter = 0, position = 0;
+};
+
+/// A task is one operand on one module (slab::ModuleTask). ModuleTask::source tells which: 0 is the pair of
+/// checkpoints, k + 1 the direction probes[k], probes.size() + 1 all probes at once that are adapters, of which nothing
+/// is streamed.
+struct Inputs {
+  checkpoint::Catalogue base, aligned;  ///< both without a shard if the run has no checkpoints
+  checkpoint::ModelConfig model;
+  std::vector<ProbeInput> probes;
+  std::vector<adapter::Adapter> adapters;  ///< quarantined ones too, in the order given
+  /// By module, those that any scored adapter touches, in layer order; within one by source.
+  std::vector<slab::ModuleTask> tasks;
+  std::vector<std::vector<LayerRef>> layers;  ///< [tasks]: the LoRA layers on its module, by adapter
+  std::vector<std::size_t> module_of;         ///< [tasks]: the module, counted from 0
+  std::vector<std::size_t> first_task;        ///< [modules]
+
+  /// Of the adapters' files and of those of probes that are adapters, by path, from before the first byte of them was
+  /// read. On the coordinator.
+  std::map<std::string, base::FileState> adapter_files;
+
+  bool has_pair() const { return !aligned.shards.empty(); }
+  bool is_pair(const slab::ModuleTask& task) const { return task.source == 0; }
+  bool is_direction(const slab::ModuleTask& task) const { return task.source >= 1 && task.source <= probes.size(); }
+  /// The file that holds a task's tensor, `aligned` or its base.
+  const checkpoint::Shard& shard_of(const slab::ModuleTask& task, bool aligned) const;
+  /// For slab::SlabStream.
+  std::vector<slab::Source> sources() const;
+  /// Every file of weights that is read, with what it is: base, aligned, or which direction.
+  std::vector<std::pair<std::string, const checkpoint::Shard*>> all_shards() const;
+  std::size_t shard_number(const slab::ModuleTask& task, bool aligned) const;  ///< among all_shards()
+  /// What adapters are mapped on.
+  const checkpoint::Catalogue& names() const { return has_pair() ? base : probe_names; }
+  checkpoint::Catalogue probe_names;  ///< of a run without checkpoints
+
+  const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters[ref.adapter].modules[ref.position]; }
+};
+
+/// Collective. Throws Error(invalid_input) for a checkpoint that cannot be used, and with `strict` for an adapter.
+Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log);
+
+/// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers
+/// on each. Throws Error(invalid_input) for a direction that differs from a weight in shape. A module whose weights the
+/// two checkpoints do not have alike, or not in a dtype to compute on, is unjudged. Throws Error(invalid_input) if
+/// every scored adapter has that module and it is no output head: then they are no pair.
+void map_modules(Inputs& inputs, std::uint64_t subspace_rank);
+
+}  // namespace winnow::input

@@ -1,0 +1,32 @@
+// A bank: an earlier report of harmless adapters of the same model, compared with the same probes and checkpoints.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "winnow/input/probe_input.hpp"
+#include "winnow/report/report.hpp"
+
+namespace winnow::judge {
+
+/// Of the adapters of that report that were scored.
+struct Bank {
+  std::string path;
+  std::vector<report::BankRow> members;
+  std::vector<double> cosines;      ///< [probes][members], in the order of `probes`
+  std::vector<double> log_norms;    ///< [members]
+  std::vector<double> oppositions;  ///< [members], or none: with the alignment step of the pair
+  std::map<std::string, std::pair<std::string, std::string>> digests;  ///< of base and aligned weights, by module
+};
+
+/// `pair`: this run has two checkpoints. Throws Error(invalid_input) for a report that lacks one of the probes
+/// (compared by content) or, with a pair and without probes, the checkpoints, or has fewer than metrics::kSmallestBank
+/// adapters.
+Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, bool pair);
+
+/// Throws Error(invalid_input) if the bank was compared with other weights than the report.
+void require_same_weights(const Bank& bank, const report::Report& report);
+
+}  // namespace winnow::judge

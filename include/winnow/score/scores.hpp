@@ -1,0 +1,44 @@
+// What a run finds out about its modules and layers, on its way from where it is computed to the report.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "winnow/base/bytes.hpp"
+#include "winnow/checkpoint/tensor_digest.hpp"
+#include "winnow/stats/module_statistics.hpp"
+
+namespace winnow::score {
+
+/// One task, scored.
+struct ModuleScore {
+  std::uint64_t module = 0;  ///< index into Inputs::tasks
+  /// Of its operands: ||V||, or ||D|| of a direction, or ||dW|| of each probe of the run, NaN for those that are none
+  /// of the task's.
+  std::vector<double> norms;
+  stats::UnusableWeight unusable;
+  checkpoint::TensorDigest base, aligned;  ///< of the weights it was computed from
+};
+
+/// One LoRA layer, scored.
+struct LayerScore {
+  std::uint64_t module = 0;
+  std::uint32_t adapter = 0;
+  /// Of the datasets of single layers that the task has the sums for, methods::layer_columns(). Empty if not scored.
+  std::vector<double> values;
+  std::vector<double> dots;  ///< along probes <D, dW> for each of `norms`, NaN if not known
+  std::string fault;         ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
+  bool unreadable = false;   ///< the latter, of which storage may think better: not journalled
+};
+
+struct Scores {
+  std::vector<ModuleScore> modules;
+  std::vector<LayerScore> layers;
+
+  void serialise(base::ByteWriter& out) const;
+  void append(base::ByteReader& in);  ///< adds what another rank serialised
+  void append(Scores&& other);
+};
+
+}  // namespace winnow::score

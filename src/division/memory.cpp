@@ -1,0 +1,109 @@
+#include "winnow/division/memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "winnow/base/error.hpp"
+
+namespace winnow::division {
+namespace {
+
+using input::Inputs;
+
+/// Packed tiles, factors on their way from file to float, small matrices.
+constexpr std::uint64_t kLittle = 48ULL << 20;
+
+/// In float32: B as read, B as the kernel wants it and P (o x R); Y and the A factors (i x R).
+std::uint64_t stack_bytes(const slab::ModuleTask& task, std::uint64_t columns) {
+  return columns * (3 * task.out_features + 2 * task.in_features) * sizeof(float);
+}
+
+/// B and P (o x R) and Y (i x R) in float32 on a GPU.
+std::uint64_t device_stack_bytes(const slab::ModuleTask& task, std::uint64_t columns) {
+  return columns * (2 * task.out_features + task.in_features) * sizeof(float);
+}
+
+std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
+  std::uint64_t columns = inputs.tasks[module].stacked_columns;
+  for (const auto& layer : inputs.layers[module]) columns -= inputs.lora(layer).rank;
+  return columns;
+}
+
+/// What all batches of these modules take at most. B, Y and P stay allocated from one module to the next, each as large
+/// as its largest one, which need not be of the same module: B and P are largest where o is, Y where i is.
+std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t>& modules,
+                             const MemoryBudget& budget) {
+  std::uint64_t as_read = 0, out = 0, in = 0, probes = 0;
+  for (const auto module : modules) {
+    const auto& task = inputs.tasks[module];
+    const auto& layers = inputs.layers[module];
+    probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
+    for (std::size_t first = 0; first < layers.size();) {
+      const auto count = batch_size(inputs, module, first, budget);
+      std::uint64_t columns = sketch_columns(inputs, module);
+      for (std::size_t k = first; k < first + count; ++k) columns += inputs.lora(layers[k]).rank;
+      as_read = std::max(as_read, columns * (task.out_features + task.in_features));
+      out = std::max(out, columns * task.out_features);
+      in = std::max(in, columns * task.in_features);
+      first += count;
+    }
+  }
+  // Probes that are adapters: as read and in float64.
+  return (as_read + 2 * out + in) * sizeof(float) + probes * (sizeof(float) + sizeof(double));
+}
+
+}  // namespace
+
+std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget) {
+  const auto& layers = inputs.layers[module];
+  std::uint64_t columns = sketch_columns(inputs, module);
+  std::size_t count = 0;
+  for (; first + count < layers.size(); ++count) {
+    columns += inputs.lora(layers[first + count]).rank;
+    if (count == 0) continue;
+    if (stack_bytes(inputs.tasks[module], columns) > budget.host / 4) break;
+    if (budget.device != 0 && device_stack_bytes(inputs.tasks[module], columns) > budget.device / 2) break;
+  }
+  return count;
+}
+
+slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
+                              const TeamPlace& place) {
+  slab::StreamedModule result{&inputs.tasks[module], member_slabs(inputs.tasks[module], place), 0};
+  for (std::size_t first = 0; first < inputs.layers[module].size();) {
+    first += batch_size(inputs, module, first, budget);
+    result.sweeps += inputs.tasks[module].sweeps;
+  }
+  return result;
+}
+
+MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
+                         const TeamPlace& place) {
+  MemoryShare share;
+  std::vector<slab::StreamedModule> stream;
+  share.stacks = largest_stacks(inputs, modules, budget);
+  for (const auto module : modules) {
+    if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
+  }
+  const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
+  if (budget.host < needed) {
+    throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
+        .expected(fmt::format("at least {}MiB", (needed + (1ULL << 20) - 1) >> 20U));
+  }
+  share.slabs = budget.host - share.stacks - kLittle;
+  return share;
+}
+
+std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
+                              const TeamPlace& place) {
+  if (modules.empty()) return 0;
+  const auto share = share_memory(inputs, modules, budget, place);
+  std::vector<slab::StreamedModule> stream;
+  for (const auto module : modules) {
+    if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
+  }
+  return share.stacks + kLittle + slab::stream_memory(stream, share.slabs);
+}
+
+}  // namespace winnow::division

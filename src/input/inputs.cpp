@@ -1,0 +1,401 @@
+#include "winnow/input/inputs.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "open_adapters.hpp"
+#include "winnow/adapter/mapping.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/compute/factor_stack.hpp"
+#include "winnow/input/module_names.hpp"
+#include "winnow/input/repeated_adapters.hpp"
+#include "winnow/input/unchanged.hpp"
+
+namespace winnow::input {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using run::AuditOptions;
+
+struct ModuleOrder {
+  bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
+};
+
+std::vector<std::string> adapter_directories(const AuditOptions& options, const base::Log& log,
+                                             const std::function<void()>& between) {
+  auto directories = options.adapters;
+  if (!options.zoo.empty()) {
+    const auto found = adapter::find_adapters(options.zoo, options.strict, log, between);
+    directories.insert(directories.end(), found.begin(), found.end());
+  }
+  return directories;
+}
+
+Error refused_adapter(const adapter::Adapter& adapter) {
+  const bool named = adapter.reason.find(adapter.path) != std::string::npos;
+  return Error(ErrorKind::invalid_input, adapter.reason)
+      .file(named ? "" : adapter.path)
+      .advice("leave out --strict to quarantine it and score the rest");
+}
+
+Error refused_module(const adapter::Adapter& adapter, const adapter::UnjudgedModule& module) {
+  return Error(ErrorKind::invalid_input, fmt::format("module {} cannot be judged: {}", module.module, module.reason))
+      .file(adapter.path)
+      .advice("leave out --strict to score the rest");
+}
+
+/// With --strict, for an adapter that cannot be scored or one of which a part cannot.
+void require_whole(const adapter::Adapter& adapter) {
+  if (adapter.status == adapter::AdapterStatus::quarantined) throw refused_adapter(adapter);
+  for (const auto& module : adapter.unjudged) {
+    if (module.mismatch) throw refused_module(adapter, module);
+  }
+}
+
+/// Every module of a model is as aligned as it was: scores would be noise.
+void refuse_same_checkpoint(const AuditOptions& options) {
+  std::error_code ignored;
+  if (!std::filesystem::equivalent(options.base, options.aligned, ignored)) return;
+  throw Error(ErrorKind::usage, "--base and --aligned are the same checkpoint")
+      .file(options.aligned)
+      .expected("a model before and after its alignment");
+}
+
+/// Shapes may agree all the same, and every module would be scored against a difference that no alignment made.
+void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint::ModelConfig& aligned,
+                          const AuditOptions& options) {
+  if (base.model_type.empty() || aligned.model_type.empty() || base.model_type == aligned.model_type) return;
+  throw Error(ErrorKind::invalid_input, "the two checkpoints are of different models")
+      .file((std::filesystem::path(options.aligned) / "config.json").string())
+      .expected(fmt::format("model_type {} as in {}, found {}", base.model_type, options.base, aligned.model_type))
+      .advice("give one model before and after its alignment");
+}
+
+/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are. `between` is called with
+/// each of many directories and files that are looked at.
+std::string read_and_serialise(const AuditOptions& options, std::map<std::string, base::FileState>& adapter_files,
+                               const base::Log& log, const std::function<void()>& between) {
+  base::ByteWriter out;
+  checkpoint::Catalogue base, aligned;
+  checkpoint::ModelConfig model;
+  if (options.has_pair()) {
+    refuse_same_checkpoint(options);
+    base = checkpoint::read_checkpoint(options.base, log);
+    aligned = checkpoint::read_checkpoint(options.aligned, log);
+    model = checkpoint::read_model_config(options.base);
+    refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
+  }
+  std::vector<std::string> probe_adapters;
+  for (const auto& source : options.probes) {
+    if (source.form == probes::Form::adapter) probe_adapters.push_back(source.path);
+  }
+  adapter_files = states_of_adapters(probe_adapters, between);
+  auto probes = open_probes(options.probes, log);
+  for (const auto& probe : probes) {
+    if (model.model_type.empty() && probe.is_direction()) model = checkpoint::read_model_config(probe.source.path);
+  }
+  const auto names = options.has_pair() ? checkpoint::Catalogue{} : names_of(probes);
+  auto adapter_options = options.adapter;
+  adapter_options.whole_model = options.has_pair();
+  map_probes(probes, options.has_pair() ? base : names, model, adapter_options);
+  refuse_equal(probes);
+  base.serialise(out);
+  aligned.serialise(out);
+  names.serialise(out);
+  out.put<std::uint64_t>(probes.size());
+  for (const auto& probe : probes) probe.serialise(out);
+  model.serialise(out);
+  const auto directories = adapter_directories(options, log, between);
+  adapter_files.merge(states_of_adapters(directories, between));
+  out.put<std::uint64_t>(directories.size());
+  for (const auto& directory : directories) out.put(directory);
+  return std::move(out).bytes();
+}
+
+void tell_about(const adapter::Adapter& adapter, const base::Log& log) {
+  if (adapter.status == adapter::AdapterStatus::quarantined) {
+    log.warn(fmt::format("adapter {} is quarantined: {}", adapter.name, adapter.reason));
+  }
+  if (!adapter.warnings.empty()) log.warn(fmt::format("adapter {}: {}", adapter.name, adapter.warnings));
+  if (!adapter.skipped.empty()) {
+    // One line an adapter: the same reason holds for most of its skipped tensors.
+    const auto& first = adapter.skipped.front();
+    log.info(fmt::format("adapter {}: {} tensor{} not scored, the first {}: {}", adapter.name, adapter.skipped.size(),
+                         adapter.skipped.size() == 1 ? "" : "s", first.key, first.reason));
+  }
+}
+
+struct Standing {
+  adapter::AdapterStatus status;
+  std::vector<adapter::UnjudgedModule> unjudged;
+};
+
+/// What pairing the checkpoints made of an adapter.
+void tell_of_change(const Standing& before, const adapter::Adapter& now, const base::Log& log) {
+  if (now.status != before.status) {
+    log.warn(fmt::format("adapter {} is quarantined: {}", now.name, now.reason));
+  } else if (now.unjudged.size() > before.unjudged.size()) {
+    const auto is_new = [&](const auto& module) {
+      return std::none_of(before.unjudged.begin(), before.unjudged.end(),
+                          [&](const auto& known) { return known.module == module.module; });
+    };
+    const auto first = std::find_if(now.unjudged.begin(), now.unjudged.end(), is_new);
+    const auto count = now.unjudged.size() - before.unjudged.size();
+    log.warn(fmt::format("adapter {}: {} module{} not judged, the first {}: {}", now.name, count,
+                         count == 1 ? " is" : "s are", first->module, first->reason));
+  }
+}
+
+/// On the coordinator: named apart, talked about, ready to be sent to all.
+std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict, const base::Log& log) {
+  if (strict) std::for_each(adapters.begin(), adapters.end(), require_whole);
+  drop_repeated(adapters, log);
+  adapter::assign_unique_names(adapters);
+  base::ByteWriter out;
+  out.put<std::uint64_t>(adapters.size());
+  for (const auto& adapter : adapters) {
+    tell_about(adapter, log);
+    adapter.serialise(out);
+  }
+  return std::move(out).bytes();
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+/// Why the two checkpoints have no pair under this name to be compared; nothing where they have one.
+std::optional<Error> pair_fault(const Inputs& inputs, const std::string& weight) {
+  const auto& base = *inputs.base.find(weight);  // the mapping found it there
+  const auto* aligned = inputs.aligned.find(weight);
+  if (aligned == nullptr) {
+    return Error(ErrorKind::invalid_input, "the aligned checkpoint lacks a tensor of the base checkpoint")
+        .file(inputs.aligned.directory)
+        .tensor(weight)
+        .expected("two checkpoints of one architecture");
+  }
+  if (aligned->shape != base.shape) {
+    return Error(ErrorKind::invalid_input, "the two checkpoints differ in the shape of a tensor")
+        .file(inputs.aligned.shards.at(aligned->shard).path)
+        .tensor(weight)
+        .expected(
+            fmt::format("{} as in the base checkpoint, found {}", shape_text(base.shape), shape_text(aligned->shape)));
+  }
+  for (const auto* pair : {&base, aligned}) {
+    if (!base::is_computable(pair->dtype)) {
+      const auto& catalogue = pair == &base ? inputs.base : inputs.aligned;
+      return Error(ErrorKind::invalid_input,
+                   fmt::format("weights of dtype {} cannot be audited", base::name(pair->dtype)))
+          .file(catalogue.shards.at(pair->shard).path)
+          .tensor(weight)
+          .expected("BF16, F16, F32 or F64");
+    }
+  }
+  return std::nullopt;
+}
+
+/// The weights that cannot be compared, and why. One that every adapter needs is a fault of the checkpoints, and
+/// thrown: they are no pair. Otherwise the adapters that need it lose that module, and the others nothing. Nor is it
+/// the pair's fault where the aligned model has a larger vocabulary, which many have.
+std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
+  std::map<std::string, std::size_t> users;
+  std::map<std::string, Error> faults;
+  std::set<std::string> heads;
+  std::size_t scored = 0;
+  for (const auto& adapter : inputs.adapters) {
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    ++scored;
+    for (const auto& lora : adapter.modules) {
+      ++users[lora.weight];
+      if (adapter::is_output_head(lora.adapter_module)) heads.insert(lora.weight);
+    }
+  }
+  for (const auto& [weight, count] : users) {
+    auto fault = pair_fault(inputs, weight);
+    if (!fault) continue;
+    if (count == scored && !heads.contains(weight)) throw *std::move(fault);
+    faults.emplace(weight, *std::move(fault));
+  }
+  return faults;
+}
+
+/// Takes modules that cannot be compared out of their adapters. An adapter of which nothing is left is quarantined.
+void leave_out_unpaired(Inputs& inputs) {
+  const auto faults = unpaired_weights(inputs);
+  if (faults.empty()) return;
+  for (auto& adapter : inputs.adapters) {
+    const auto first = std::find_if(adapter.modules.begin(), adapter.modules.end(),
+                                    [&](const auto& lora) { return faults.contains(lora.weight); });
+    if (first == adapter.modules.end()) continue;
+    const auto& reason = faults.at(first->weight);
+    for (auto lora = first; lora != adapter.modules.end(); ++lora) {
+      const auto fault = faults.find(lora->weight);
+      if (fault != faults.end()) adapter.unjudged.push_back({lora->adapter_module, fault->second.summary(), true});
+    }
+    std::sort(adapter.unjudged.begin(), adapter.unjudged.end(),
+              [](const auto& a, const auto& b) { return a.module < b.module; });
+    std::erase_if(adapter.modules, [&](const auto& lora) { return faults.contains(lora.weight); });
+    if (!adapter.modules.empty()) continue;
+    adapter.status = adapter::AdapterStatus::quarantined;
+    adapter.reason = reason.what();
+    adapter.unjudged.clear();
+  }
+}
+
+/// A square weight shows its orientation only by an adapter's fan_in_fan_out. Where adapters contradict each other, the
+/// later ones are set aside: scored against the transposed weight they would get plausible, wrong numbers.
+void quarantine_contradicting_orientation(Inputs& inputs) {
+  std::map<std::string_view, std::pair<bool, std::string_view>> seen;  // module -> stored_transposed, first adapter
+  for (auto& adapter : inputs.adapters) {
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    for (const auto& lora : adapter.modules) {
+      const auto& [transposed, first] =
+          seen.try_emplace(lora.module, lora.stored_transposed, adapter.name).first->second;
+      if (transposed == lora.stored_transposed) continue;
+      adapter.status = adapter::AdapterStatus::quarantined;
+      adapter.reason =
+          fmt::format("fan_in_fan_out contradicts that of adapter {} for the square weight {}", first, lora.weight);
+      break;
+    }
+  }
+}
+
+/// The columns of the probes that are adapters and have this module.
+std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
+  std::uint64_t columns = 0;
+  for (const auto& probe : inputs.probes) {
+    for (const auto& lora : probe.adapter.modules) columns += lora.module == module ? lora.rank : 0;
+  }
+  return columns;
+}
+
+/// One for each operand that has the module.
+void add_tasks(Inputs& inputs, const std::string& module, const std::vector<LayerRef>& layers,
+               std::uint64_t subspace_rank) {
+  const auto& lora = inputs.lora(layers.front());
+  slab::ModuleTask task;
+  task.name = module;
+  task.weight = lora.weight;
+  task.stored_transposed = lora.stored_transposed;
+  task.out_features = lora.out_features;
+  task.in_features = lora.in_features;
+  for (const auto& layer : layers) task.stacked_columns += inputs.lora(layer).rank;
+  if (inputs.has_pair()) {
+    auto pair = task;
+    pair.base = *inputs.base.find(lora.weight);  // the mapping found it there
+    pair.aligned = *inputs.aligned.find(lora.weight);
+    pair.stacked_columns += compute::sketch_columns(subspace_rank, lora.out_features, lora.in_features);
+    inputs.tasks.push_back(std::move(pair));
+  }
+  for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {
+    if (!inputs.probes[k].is_direction()) continue;
+    const auto* tensor = tensor_of(inputs.probes[k], lora.weight, inputs.names().find(lora.weight)->shape);
+    if (tensor == nullptr) continue;
+    auto along = task;
+    along.aligned = *tensor;
+    along.source = k + 1;
+    along.sweeps = 1;
+    inputs.tasks.push_back(std::move(along));
+  }
+  if (const auto columns = probe_columns(inputs, module); columns > 0) {
+    task.source = static_cast<std::uint32_t>(inputs.probes.size()) + 1;
+    task.sweeps = 0;
+    task.probe_columns = columns;
+    inputs.tasks.push_back(std::move(task));
+  }
+}
+
+}  // namespace
+
+Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
+  Inputs inputs;
+  const auto headers = comm::from_coordinator(
+      world, [&] { return read_and_serialise(options, inputs.adapter_files, log, [&] { world.keep_alive(); }); });
+  std::vector<std::string> directories;
+  comm::run_together(world, [&] {
+    base::ByteReader in(headers);
+    inputs.base = checkpoint::Catalogue::deserialise(in);
+    inputs.aligned = checkpoint::Catalogue::deserialise(in);
+    inputs.probe_names = checkpoint::Catalogue::deserialise(in);
+    for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+      inputs.probes.push_back(ProbeInput::deserialise(in));
+    }
+    inputs.model = checkpoint::ModelConfig::deserialise(in);
+    directories.resize(in.get<std::uint64_t>());
+    for (auto& directory : directories) directory = in.get_string();
+  });
+  auto opened = open_adapters(directories, inputs, options, world, log);
+  const auto adapters =
+      comm::from_coordinator(world, [&] { return settle_adapters(std::move(opened), options.strict, log); });
+  comm::run_together(world, [&] {
+    base::ByteReader in(adapters);
+    for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+      inputs.adapters.push_back(adapter::Adapter::deserialise(in));
+    }
+    std::vector<Standing> before;
+    for (const auto& adapter : inputs.adapters) before.push_back({adapter.status, adapter.unjudged});
+    map_modules(inputs, options.subspace_rank);
+    for (std::size_t n = 0; n < before.size(); ++n) {
+      const auto& adapter = inputs.adapters[n];
+      if (options.strict) require_whole(adapter);
+      if (world.is_coordinator()) tell_of_change(before[n], adapter, log);
+    }
+  });
+  return inputs;
+}
+
+const checkpoint::Shard& Inputs::shard_of(const slab::ModuleTask& task, bool of_aligned) const {
+  const auto& location = of_aligned ? task.aligned : task.base;
+  const auto& catalogue = is_direction(task) ? probes[task.source - 1].weights : of_aligned ? aligned : base;
+  return catalogue.shards.at(location.shard);
+}
+
+std::vector<slab::Source> Inputs::sources() const {
+  std::vector<slab::Source> all{{&base, &aligned}};
+  for (const auto& probe : probes) all.push_back({nullptr, &probe.weights});
+  return all;
+}
+
+std::vector<std::pair<std::string, const checkpoint::Shard*>> Inputs::all_shards() const {
+  std::vector<std::pair<std::string, const checkpoint::Shard*>> all;
+  for (const auto& shard : base.shards) all.emplace_back("base", &shard);
+  for (const auto& shard : aligned.shards) all.emplace_back("aligned", &shard);
+  for (const auto& probe : probes) {
+    if (!probe.is_direction()) continue;
+    for (const auto& shard : probe.weights.shards) all.emplace_back("direction " + probe.name, &shard);
+  }
+  return all;
+}
+
+std::size_t Inputs::shard_number(const slab::ModuleTask& task, bool of_aligned) const {
+  const auto all = all_shards();
+  const auto* const wanted = &shard_of(task, of_aligned);
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.second == wanted; });
+  return static_cast<std::size_t>(found - all.begin());
+}
+
+void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
+  if (inputs.has_pair()) leave_out_unpaired(inputs);
+  quarantine_contradicting_orientation(inputs);
+  std::map<std::string, std::vector<LayerRef>, ModuleOrder> by_module;
+  for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
+    const auto& adapter = inputs.adapters[n];
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    for (std::uint32_t k = 0; k < adapter.modules.size(); ++k) by_module[adapter.modules[k].module].push_back({n, k});
+  }
+  for (const auto& [name, layers] : by_module) {
+    inputs.first_task.push_back(inputs.tasks.size());
+    add_tasks(inputs, name, layers, subspace_rank);
+    inputs.module_of.resize(inputs.tasks.size(), inputs.first_task.size() - 1);
+    inputs.layers.resize(inputs.tasks.size(), layers);
+  }
+}
+
+}  // namespace winnow::input

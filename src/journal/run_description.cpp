@@ -1,0 +1,150 @@
+#include "winnow/journal/run_description.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/sha256.hpp"
+
+namespace winnow::journal {
+namespace {
+
+using division::MemoryBudget;
+using input::Inputs;
+using input::ProbeInput;
+using run::AuditOptions;
+using json = nlohmann::ordered_json;
+
+/// Entries of one list that are told; more say nothing more.
+constexpr std::size_t kMostTold = 3;
+
+/// What the adapter's configuration and keys make of it, beyond the bytes of its weights.
+std::string mapping_digest(const adapter::Adapter& adapter) {
+  base::ByteWriter out;
+  for (const auto& lora : adapter.modules) {
+    for (const auto& name : {lora.module, lora.adapter_module, lora.weight}) out.put(name);
+    out.put(lora.rank);
+    out.put(lora.scale);
+    out.put(lora.stored_transposed);
+    out.put(lora.lora_a.offset);
+    out.put(lora.lora_b.offset);
+  }
+  return base::sha256_hex(out.bytes());
+}
+
+json describe(const ProbeInput& probe) {
+  return {{"name", probe.name},
+          {"effect", std::string(probes::name(probe.source.effect))},
+          {"form", std::string(probes::name(probe.source.form))},
+          // Of a direction that of its headers, as of the checkpoints: the journal knows which of its weights count.
+          {"digest", probe.is_direction() ? probe.weights.fingerprint : probe.digest},
+          {"layers", mapping_digest(probe.adapter)}};
+}
+
+json describe(const adapter::Adapter& adapter) {
+  const bool ok = adapter.status == adapter::AdapterStatus::ok;
+  return {{"name", adapter.name},     {"status", ok ? "ok" : "quarantined"},
+          {"sha256", adapter.sha256}, {"alpha", adapter.alpha},
+          {"scaling", adapter.scale}, {"layers", mapping_digest(adapter)}};
+}
+
+/// The memory budget decides which layers are stacked, where they are not all stacked at once.
+std::string stacking(const Inputs& inputs, const MemoryBudget& budget) {
+  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
+    if (division::batch_size(inputs, m, 0, budget) < inputs.layers[m].size()) {
+      return fmt::format("as fits a memory budget of {} bytes, {} of a GPU", budget.host, budget.device);
+    }
+  }
+  return "all adapters at once";
+}
+
+std::string fact(const AuditOptions& options, const char* name) {
+  const auto found = options.facts.find(name);
+  const auto* text = found == options.facts.end() ? nullptr : std::get_if<std::string>(&found->second);
+  return text == nullptr ? "" : *text;
+}
+
+json parse(std::string_view text, const std::string& path) {
+  auto parsed = json::parse(text, nullptr, false);
+  if (parsed.is_object()) return parsed;
+  throw base::Error(base::ErrorKind::invalid_input, "the journal's description is damaged")
+      .file(path)
+      .advice("give another --journal: this one cannot be resumed");
+}
+
+std::string shown(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+void compare(const std::string& where, const json& then, const json& now, std::vector<std::string>& found);
+
+void compare_lists(const std::string& where, const json& then, const json& now, std::vector<std::string>& found) {
+  if (then.size() != now.size()) found.push_back(fmt::format("{}: {} then, {} now", where, then.size(), now.size()));
+  std::vector<std::string> entries;
+  for (std::size_t k = 0; k < std::min(then.size(), now.size()); ++k) {
+    const auto& entry = now[k];
+    const auto name = entry.is_object() && entry.contains("name") ? shown(entry["name"]) : std::to_string(k);
+    compare(fmt::format("{} {}", where, name), then[k], entry, entries);
+  }
+  const auto told = std::min(entries.size(), kMostTold);
+  found.insert(found.end(), entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(told));
+  if (told < entries.size()) found.push_back(fmt::format("{}: {} more", where, entries.size() - told));
+}
+
+void compare(const std::string& where, const json& then, const json& now, std::vector<std::string>& found) {
+  if (then == now) return;
+  if (then.is_array() && now.is_array()) return compare_lists(where, then, now, found);
+  if (!then.is_object() || !now.is_object()) {
+    found.push_back(fmt::format("{}: {} then, {} now", where, shown(then), shown(now)));
+    return;
+  }
+  const auto below = [&](const std::string& key) { return where.empty() ? key : where + " " + key; };
+  for (const auto& [key, value] : now.items()) compare(below(key), then.value(key, json("nothing")), value, found);
+  for (const auto& [key, value] : then.items()) {
+    if (!now.contains(key)) compare(below(key), value, json("nothing"), found);
+  }
+}
+
+}  // namespace
+
+std::string describe_run(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
+                         std::string_view arithmetic, int team) {
+  json run{{"winnow", fmt::format("{} {}", fact(options, "winnow_version"), fact(options, "git_sha"))},
+           {"base", inputs.base.fingerprint},
+           {"aligned", inputs.aligned.fingerprint},
+           {"arithmetic", arithmetic},
+           {"subspace_rank", options.subspace_rank},
+           {"seed", options.seed},
+           {"scaling", options.adapter.unit_scale ? "none" : "peft"},
+           {"element_stats", options.element_statistics},
+           {"team", team},
+           {"stacking", stacking(inputs, budget)},
+           {"adapters", json::array()},
+           {"probes", json::array()},
+           {"modules", json::array()}};
+  for (const auto& adapter : inputs.adapters) run["adapters"].push_back(describe(adapter));
+  for (const auto& probe : inputs.probes) run["probes"].push_back(describe(probe));
+  for (const auto& task : inputs.tasks) {
+    const auto* const of = inputs.is_pair(task)        ? ""
+                           : inputs.is_direction(task) ? " along direction "
+                                                       : " along adapters ";
+    run["modules"].push_back(task.name + of + (inputs.is_pair(task) ? "" : std::to_string(task.source)));
+  }
+  // A name that is not UTF-8 must not end the run.
+  return run.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+int described_team(std::string_view description, const std::string& path) {
+  const auto run = parse(description, path);
+  const auto team = run.find("team");
+  return team != run.end() && team->is_number_integer() ? std::max(team->get<int>(), 1) : 1;
+}
+
+std::vector<std::string> differences(std::string_view then, std::string_view now, const std::string& path) {
+  std::vector<std::string> found;
+  if (then == now) return found;
+  compare("", parse(then, path), parse(now, path), found);
+  return found;
+}
+
+}  // namespace winnow::journal

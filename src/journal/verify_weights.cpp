@@ -1,0 +1,151 @@
+#include "verify_weights.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+
+#include "winnow/base/error.hpp"
+#include "winnow/base/narrow.hpp"
+#include "winnow/base/parallel.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/slab/aligned_buffer.hpp"
+#include "winnow/slab/reader.hpp"
+
+namespace winnow::journal {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using checkpoint::TensorDigest;
+using input::Inputs;
+using run::AuditOptions;
+
+constexpr std::uint64_t kChunkBytes = 8ULL << 20;
+
+/// Whole rows of one of the tensors.
+struct Chunk {
+  std::size_t weight = 0;
+  std::uint64_t row = 0, rows = 0;
+};
+
+struct Place {
+  const checkpoint::TensorLocation* tensor;
+  const std::string *path, *name;
+};
+
+Place place_of(const ScoredWeight& weight, const Inputs& inputs) {
+  const auto& task = inputs.tasks.at(weight.module);
+  const auto& tensor = weight.aligned ? task.aligned : task.base;
+  return {&tensor, &inputs.shard_of(task, weight.aligned).path, &task.weight};
+}
+
+std::vector<Chunk> chunks_of(const std::vector<ScoredWeight>& weights, const Inputs& inputs,
+                             const comm::Communicator& world) {
+  std::vector<Chunk> mine;
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    if (k % static_cast<std::size_t>(world.size()) != static_cast<std::size_t>(world.rank())) continue;
+    const auto rows = inputs.tasks.at(weights[k].module).rows();
+    const auto row_bytes = std::max<std::uint64_t>(place_of(weights[k], inputs).tensor->bytes / rows, 1);
+    const auto step = std::max<std::uint64_t>(kChunkBytes / row_bytes, 1);
+    for (std::uint64_t row = 0; row < rows; row += step) mine.push_back({k, row, std::min(step, rows - row)});
+  }
+  return mine;
+}
+
+/// What one thread reads with.
+class ChunkReader {
+ public:
+  explicit ChunkReader(std::unique_ptr<slab::Reader> reader) : reader_(std::move(reader)) {}
+
+  TensorDigest digest(const Chunk& chunk, const Place& place, std::uint64_t all_rows) {
+    const auto row_bytes = place.tensor->bytes / all_rows;
+    const auto bytes = base::narrow<std::size_t>(row_bytes * chunk.rows, "rows of a weight");
+    memory_.reserve(slab::room_for(bytes));
+    const auto loaded = reader_->load(*place.path, place.tensor->offset + chunk.row * row_bytes, bytes,
+                                      {memory_.data(), slab::room_for(bytes)}, *place.name);
+    TensorDigest digest;
+    digest.add_rows(chunk.row, chunk.rows, row_bytes, loaded.data);
+    if (loaded.mapping.broken()) {
+      throw Error(ErrorKind::runtime, "mapped file cannot be read").file(*place.path).tensor(*place.name);
+    }
+    return digest;
+  }
+
+ private:
+  std::unique_ptr<slab::Reader> reader_;
+  slab::AlignedBuffer memory_;
+};
+
+void leave_if_asked_to_stop(const AuditOptions& options) {
+  if (!options.stop_requested || !options.stop_requested()) return;
+  throw Error(ErrorKind::stopped, "stopped at a signal while weights that are journalled were read again")
+      .advice("run again with --resume");
+}
+
+Error other_weights(const std::vector<ScoredWeight>& weights, const std::map<std::size_t, TensorDigest>& differing,
+                    const Inputs& inputs) {
+  const auto& [first, found] = *differing.begin();
+  const auto place = place_of(weights[first], inputs);
+  const auto more = differing.size() - 1;
+  return Error(ErrorKind::invalid_input, "the journal is of other weights")
+      .file(*place.path)
+      .tensor(*place.name)
+      .expected(fmt::format("the weights that were scored, with digest {}, found {}{}", weights[first].digest.text(),
+                            found.text(), more == 0 ? "" : fmt::format("; {} more differ", more)))
+      .advice("give the checkpoint of then, or another --journal");
+}
+
+}  // namespace
+
+void verify_weights(const std::vector<ScoredWeight>& weights, const Inputs& inputs, const AuditOptions& options,
+                    comm::Communicator& world) {
+  if (weights.empty()) return;
+  std::string bytes;
+  comm::run_together(world, [&] {
+    const auto chunks = chunks_of(weights, inputs, world);
+    const int threads = options.threads > 0 ? options.threads : base::default_threads(world.node_size());
+    std::vector<std::unique_ptr<ChunkReader>> readers(static_cast<std::size_t>(threads));
+    std::map<std::size_t, TensorDigest> found;
+    std::mutex mutex;
+    base::parallel_blocks(chunks.size(), threads, [&](std::size_t c, int thread) {
+      if (thread == 0) {  // that which MPI knows
+        comm::stop_if_peer_failed(world);
+        world.keep_alive();
+        leave_if_asked_to_stop(options);
+      }
+      auto& reader = readers[static_cast<std::size_t>(thread)];
+      if (!reader) reader = std::make_unique<ChunkReader>(options.make_reader());
+      const auto& weight = weights[chunks[c].weight];
+      const auto digest = reader->digest(chunks[c], place_of(weight, inputs), inputs.tasks.at(weight.module).rows());
+      const std::lock_guard lock(mutex);
+      found[chunks[c].weight].merge(digest);
+    });
+    base::ByteWriter out;
+    for (const auto& [k, digest] : found) {
+      if (digest == weights[k].digest) continue;
+      out.put<std::uint64_t>(k);
+      out.put(digest);
+    }
+    bytes = std::move(out).bytes();
+  });
+  const auto parts = world.gather(bytes, comm::kCoordinator);
+  comm::from_coordinator(world, [&] {
+    std::map<std::size_t, TensorDigest> differing;
+    for (const auto& part : parts) {
+      base::ByteReader in(part);
+      while (!in.at_end()) {
+        const auto k = in.get<std::uint64_t>();
+        differing[k] = in.get<TensorDigest>();
+      }
+    }
+    if (!differing.empty()) throw other_weights(weights, differing, inputs);
+    return std::string();
+  });
+}
+
+}  // namespace winnow::journal

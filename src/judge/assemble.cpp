@@ -1,0 +1,290 @@
+#include "winnow/judge/assemble.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "metric_table.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/compute/range.hpp"
+#include "winnow/input/module_names.hpp"
+#include "winnow/judge/judge.hpp"
+
+namespace winnow::judge {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using input::Inputs;
+using methods::kUndefined;
+using run::AuditOptions;
+using score::LayerScore;
+using score::ModuleScore;
+using score::Scores;
+
+/// Position of a dataset of single layers among the values of a layer.
+std::size_t position_of(std::string_view dataset, std::uint32_t sums) {
+  const auto columns = methods::layer_columns(methods::chosen(sums));
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const auto* column) { return column->name == dataset; });
+  return static_cast<std::size_t>(found - columns.begin());
+}
+
+/// A warning for each module whose passes contradict each other, naming the adapter that shows it most.
+void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
+                        std::vector<report::ModuleRow>& rows, const base::Log& log) {
+  struct Disagreement {
+    double found = 0, bound = 0;
+    std::uint32_t adapter = 0;
+    double times() const {
+      const double excess = found / bound;
+      return std::isnan(excess) ? std::numeric_limits<double>::infinity() : excess;
+    }
+  };
+  const auto found = position_of("pass_discrepancy", sums), bound = position_of("pass_discrepancy_bound", sums);
+  std::map<std::size_t, std::vector<Disagreement>> by_module;
+  for (const auto& layer : scores.layers) {
+    if (!inputs.is_pair(inputs.tasks[layer.module])) continue;
+    if (bound >= layer.values.size() || layer.values[found] <= layer.values[bound]) continue;  // not so for a NaN
+    by_module[layer.module].push_back({layer.values[found], layer.values[bound], layer.adapter});
+  }
+  for (const auto& [module, all] : by_module) {
+    rows.at(inputs.module_of[module]).flags |= report::kPassesDisagree;
+    const auto& worst = *std::max_element(all.begin(), all.end(), [](const auto& a, const auto& b) {
+      return std::pair(a.times(), b.adapter) < std::pair(b.times(), a.adapter);  // of equals the first adapter
+    });
+    log.warn(fmt::format(
+        "the two passes over {} disagree by {:.3g}, rounding explains {:.3g}, for {} of its adapters, "
+        "most of all {}: do not trust their scores there; run again on another node or device, and "
+        "report it if it comes back",
+        inputs.tasks[module].weight, worst.found, worst.bound, all.size(), inputs.adapters[worst.adapter].name));
+  }
+}
+
+/// A direction says nothing where it holds what cannot be computed with.
+void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, const base::Log& log) {
+  const auto& task = inputs.tasks[score.module];
+  if (!score.unusable.found) {
+    if (!inputs.is_direction(task) || !std::isnan(score.norms.at(0))) return;
+    log.warn(
+        fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; its norm "
+                    "is below {:.3g}",
+                    inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
+    return;
+  }
+  log.warn(
+      fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
+                  "column {}",
+                  score.unusable.value, inputs.shard_of(task, true).path, task.weight,
+                  score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+}
+
+std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
+                                           const base::Log& log) {
+  std::vector<std::string> names;
+  for (const auto first : inputs.first_task) names.push_back(inputs.tasks[first].name);
+  const auto roles = input::roles_of(names);
+  std::vector<report::ModuleRow> rows(names.size());
+  for (std::size_t m = 0; m < rows.size(); ++m) {
+    const auto& task = inputs.tasks[inputs.first_task[m]];
+    rows[m] = {names[m], roles[m], input::layer_of(names[m]), task.out_features, task.in_features, kUndefined, 0};
+  }
+  for (const auto& score : scores.modules) {
+    const auto& task = inputs.tasks[score.module];
+    if (!inputs.is_pair(task)) {
+      tell_of_unusable_direction(inputs, score, log);
+      continue;
+    }
+    auto& row = rows.at(inputs.module_of[score.module]);
+    row.base_digest = score.base.text();
+    row.aligned_digest = score.aligned.text();
+    if (const auto& weight = score.unusable; weight.found) {
+      const bool finite = std::isfinite(weight.value);
+      row.flags |= finite ? report::kOutOfRange : report::kNonFinite;
+      const auto what = finite
+                            ? fmt::format("a weight of {:.3g} is out of range (base and aligned may differ by {:.3g})",
+                                          weight.value, compute::kLargestDifference)
+                            : "a weight is NaN or infinite";
+      log.warn(fmt::format("{}, the module is not scored: {}, tensor {}, row {}, column {}", what,
+                           inputs.shard_of(task, weight.in_aligned).path, task.weight, weight.element / task.columns(),
+                           weight.element % task.columns()));
+      continue;
+    }
+    row.alignment_norm = score.norms.at(0);
+    if (row.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
+    if (!compute::step_in_range(row.alignment_norm)) {
+      row.flags |= report::kOutOfRange;
+      log.warn(
+          fmt::format("the alignment step of {} is too small to compute with, the module is not scored: its norm "
+                      "is {:.3g}, expected 0 or at least {:.3g}",
+                      task.weight, row.alignment_norm, compute::kSmallestStep));
+    }
+  }
+  if (!inputs.has_pair()) return rows;
+  flag_disagreements(inputs, scores, run::sums_of(options), rows, log);
+  const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
+                        return (row.flags & report::kNoAlignmentSignal) == 0;
+                      });
+  if (!signal) {
+    throw Error(ErrorKind::invalid_input, "the two checkpoints do not differ in any module of the adapters")
+        .file(inputs.aligned.directory)
+        .expected(fmt::format("the model after alignment, found the weights of {}", inputs.base.directory))
+        .advice("is one of them a copy of the other?");
+  }
+  return rows;
+}
+
+std::vector<report::ShardRow> shard_rows(const Inputs& inputs) {
+  std::vector<report::ShardRow> rows;
+  for (const auto& [what, shard] : inputs.all_shards()) {
+    const auto& state = shard->state;
+    rows.push_back({what, shard->path, state.bytes, state.inode, state.seconds * 1'000'000'000 + state.nanoseconds});
+  }
+  return rows;
+}
+
+/// The probes and what adapters have in common with them.
+void add_probes(report::Report& report, const Inputs& inputs, const Scores& scores, const base::Log& log) {
+  const auto modules = report.modules.size(), cells = report.adapters.size() * modules, count = inputs.probes.size();
+  for (const auto& probe : inputs.probes) {
+    report.probes.push_back({probe.name, std::string(probes::name(probe.source.effect)),
+                             std::string(probes::name(probe.source.form)), probe.source.path, probe.digest});
+  }
+  report.probe_norms.assign(count * modules, kUndefined);
+  report.probe_dots.assign(count * cells, kUndefined);
+  const auto probe_of = [&](const slab::ModuleTask& task, std::size_t k) {
+    return inputs.is_direction(task) ? task.source - 1 : k;
+  };
+  // With itself an adapter has a cosine of 1, which says nothing.
+  const auto is_itself = [&](std::size_t adapter, std::size_t k) {
+    return report.probes[k].digest == report.adapters[adapter].sha256;
+  };
+  for (const auto& score : scores.modules) {
+    const auto& task = inputs.tasks[score.module];
+    if (inputs.is_pair(task)) continue;
+    for (std::size_t k = 0; k < score.norms.size(); ++k) {
+      if (std::isnan(score.norms[k])) continue;
+      report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
+    }
+  }
+  for (std::size_t k = 0; k < count; ++k) {
+    const auto first = report.probe_norms.begin() + static_cast<std::ptrdiff_t>(k * modules);
+    const auto last = first + static_cast<std::ptrdiff_t>(modules);
+    if (std::any_of(first, last, [](double norm) { return norm > 0; })) continue;
+    const bool zero = std::any_of(first, last, [](double norm) { return norm == 0; });
+    log.warn(fmt::format("probe {} {} in every module of the adapters: it says nothing about them",
+                         report.probes[k].name, zero ? "is zero" : "has nothing that can be compared"));
+  }
+  for (const auto& layer : scores.layers) {
+    const auto& task = inputs.tasks[layer.module];
+    if (inputs.is_pair(task) || report.adapters[layer.adapter].status != "ok") continue;
+    const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
+    for (std::size_t k = 0; k < layer.dots.size(); ++k) {
+      if (std::isnan(layer.dots[k]) || is_itself(layer.adapter, probe_of(task, k))) continue;
+      report.probe_dots[probe_of(task, k) * cells + cell] = layer.dots[k];
+    }
+  }
+}
+
+/// By reason, since all modules of a part that is not in the checkpoint have the same.
+std::string unjudged_text(const adapter::Adapter& adapter) {
+  std::map<std::string_view, std::vector<std::string_view>> by_reason;
+  for (const auto& module : adapter.unjudged) by_reason[module.reason].push_back(module.module);
+  std::string text;
+  for (const auto& [reason, modules] : by_reason) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", reason, fmt::join(modules, ", "));
+  }
+  return text;
+}
+
+std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
+                                             const base::Log& log) {
+  std::vector<report::AdapterRow> rows;
+  for (const auto& adapter : inputs.adapters) {
+    const bool ok = adapter.status == adapter::AdapterStatus::ok;
+    rows.push_back({adapter.name, adapter.path, ok ? "ok" : "quarantined", adapter.reason, adapter.rank, adapter.alpha,
+                    adapter.scale, adapter.sha256, adapter.unjudged.size(), unjudged_text(adapter)});
+  }
+  // The fault on the first module, whichever rank found it.
+  std::vector<const LayerScore*> faults(rows.size(), nullptr);
+  for (const auto& layer : scores.layers) {
+    auto& first = faults[layer.adapter];
+    if (!layer.fault.empty() && (first == nullptr || layer.module < first->module)) first = &layer;
+  }
+  for (std::size_t n = 0; n < rows.size(); ++n) {
+    if (faults[n] == nullptr) continue;
+    if (options.strict) {
+      throw Error(ErrorKind::invalid_input, faults[n]->fault)
+          .file(inputs.adapters[n].weights_file)
+          .advice("leave out --strict to quarantine it and score the rest");
+    }
+    rows[n].status = "quarantined";
+    rows[n].reason = faults[n]->fault;
+    rows[n].modules_not_judged = 0;
+    rows[n].not_judged.clear();
+    log.warn(fmt::format("adapter {} is quarantined: {}", rows[n].name, rows[n].reason));
+  }
+  return rows;
+}
+
+/// Datasets of single layers, from the scores.
+void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& scores,
+                        const std::vector<report::AdapterRow>& adapters, std::size_t modules, std::uint32_t sums) {
+  const auto columns = methods::layer_columns(methods::chosen(sums));
+  std::vector<std::vector<double>*> datasets, of_updates;
+  for (const auto* column : columns) datasets.push_back(&table.add(*column));
+  for (const auto* column : methods::layer_columns(methods::chosen(methods::kUpdateSums))) {
+    of_updates.push_back(datasets.at(position_of(column->name, sums)));
+  }
+  for (const auto& layer : scores.layers) {
+    if (adapters[layer.adapter].status != "ok" || layer.values.empty()) continue;
+    const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
+    if (inputs.is_pair(inputs.tasks[layer.module])) {
+      for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
+      continue;
+    }
+    // Of several probes the first: without a pair there is nothing else to tell the update by.
+    for (std::size_t k = 0; k < of_updates.size(); ++k) {
+      if (auto& value = (*of_updates[k])[cell]; std::isnan(value)) value = layer.values.at(k);
+    }
+  }
+}
+
+}  // namespace
+
+report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log) {
+  return assemble(inputs, scores, {}, options, log);
+}
+
+report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, const AuditOptions& options,
+                        const base::Log& log) {
+  report::Report report;
+  report.modules = module_rows(inputs, scores, options, log);
+  report.shards = shard_rows(inputs);
+  report.adapters = adapter_rows(inputs, scores, options, log);
+  MetricTable table(report.adapters.size() * report.modules.size());
+  add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), run::sums_of(options));
+  report.metrics = std::move(table).take();
+  report.present.assign(report.adapters.size() * report.modules.size(), 0);
+  for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
+    for (const auto& layer : inputs.layers[inputs.first_task[m]]) {
+      report.present[layer.adapter * report.modules.size() + m] = 1;
+    }
+  }
+  add_probes(report, inputs, scores, log);
+  require_same_weights(bank, report);
+  report.bank = std::move(bank.members);
+  report.bank_cosines = std::move(bank.cosines);
+  report.bank_log_norms = std::move(bank.log_norms);
+  report.bank_oppositions = std::move(bank.oppositions);
+  judge(report, options, log);
+  return report;
+}
+
+}  // namespace winnow::judge

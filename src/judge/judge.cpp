@@ -1,0 +1,153 @@
+#include "winnow/judge/judge.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numbers>
+#include <span>
+
+#include "metric_table.hpp"
+#include "winnow/base/error.hpp"
+
+namespace winnow::judge {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using run::AuditOptions;
+
+std::vector<methods::ProbeProducts> probe_products(const report::Report& report) {
+  const auto modules = report.modules.size(), cells = report.adapters.size() * modules;
+  const auto part = [](const std::vector<double>& all, std::size_t k, std::size_t count) {
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(k * count);
+    return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(count));
+  };
+  std::vector<methods::ProbeProducts> all;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const double sign = report.probes[k].effect == probes::name(probes::Effect::safe) ? -1 : 1;
+    all.push_back({sign, part(report.probe_norms, k, modules), part(report.probe_dots, k, cells)});
+  }
+  return all;
+}
+
+/// In the order of the method that reads them (methods/bank.cpp).
+std::vector<metrics::BankStatistic> bank_statistics(const report::Report& report) {
+  // An update twice as large is not unusual, however alike a bank was made.
+  constexpr double kLeastLogNorm = std::numbers::ln2, kLeastCosine = 1e-6;
+  std::vector<metrics::BankStatistic> all;
+  if (report.bank.empty()) return all;
+  const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
+    all.push_back({{first, first + members}});
+  }
+  all.push_back({report.bank_log_norms, metrics::Tail::upper, kLeastLogNorm});
+  if (!report.bank_oppositions.empty()) {
+    all.push_back({report.bank_oppositions, metrics::Tail::upper, kLeastCosine});
+  }
+  return all;
+}
+
+const std::vector<double>* find_of_adapters(const report::Report& report, std::string_view name) {
+  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
+                                  [&](const report::Metric& metric) { return metric.name == name; });
+  return found == report.of_adapters.end() ? nullptr : &found->values;
+}
+
+/// Datasets that need peers or probes, from those of single layers; and the numbers of adapters.
+void add_population_datasets(MetricTable& table, report::Report& report, const AuditOptions& options) {
+  methods::Zoo zoo;
+  zoo.layout = {report.adapters.size(), report.modules.size(), {}};
+  for (const auto& module : report.modules) {
+    zoo.layout.roles.push_back(module.role);
+    zoo.elements.push_back(module.out_features * module.in_features);
+    zoo.alignment_norms.push_back(module.alignment_norm);
+  }
+  zoo.probes = probe_products(report);
+  for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.sha256);
+  for (const auto& member : report.bank) zoo.bank.ids.push_back(member.sha256);
+  zoo.bank.statistics = bank_statistics(report);
+  zoo.of_adapters = [&](std::string_view name) { return find_of_adapters(report, name); };
+  zoo.population = options.population;
+  zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
+  for (const auto* method : methods::chosen(run::sums_of(options))) {
+    if (method->over_zoo == nullptr) continue;
+    std::vector<std::vector<double>> columns(method->columns.size(),
+                                             std::vector<double>(zoo.cells(), methods::kUndefined));
+    method->over_zoo(zoo, columns);
+    for (std::size_t k = 0; k < columns.size(); ++k) {
+      table.add(method->columns[k], metrics::name(options.population)) = std::move(columns[k]);
+    }
+  }
+  report.of_adapters.clear();
+  for (const auto* method : methods::chosen(run::sums_of(options))) {
+    if (method->of_adapters == nullptr) continue;
+    std::vector<std::vector<double>> columns(method->adapter_columns.size(),
+                                             std::vector<double>(report.adapters.size(), methods::kUndefined));
+    method->of_adapters(zoo, columns);
+    for (std::size_t k = 0; k < columns.size(); ++k) {
+      const auto& column = method->adapter_columns[k];
+      if (column.of_bank && report.bank.empty()) continue;
+      report.of_adapters.push_back(
+          {std::string(column.name), "1", std::string(column.long_name), std::move(columns[k])});
+    }
+  }
+}
+
+void select_modules(report::Report& report, const AuditOptions& options, const base::Log& log) {
+  const auto modules = report.modules.size();
+  const auto& scores = report.find_metric(report.rank_by)->values;
+  std::vector<std::string> names;
+  for (const auto& module : report.modules) names.push_back(module.name);
+  report.action.assign(scores.size(), report::Action::none);
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    if (report.adapters[n].status != "ok") continue;
+    std::vector<bool> present;
+    for (std::size_t m = 0; m < modules; ++m) present.push_back(report.is_present(n, m));
+    const auto selection = select::select(std::span(scores).subspan(n * modules, modules), present, names,
+                                          options.policy, methods::sense_of(report.rank_by));
+    bool anything_kept = !selection.unscored.empty();
+    for (std::size_t m = 0; m < modules; ++m) {
+      report.action[n * modules + m] = selection.action[m];
+      anything_kept |= selection.action[m] == select::Action::keep;
+    }
+    if (!selection.unscored.empty()) {
+      log.warn(fmt::format(
+          "adapter {}: {} of its modules could not be scored by {}: not judged and not pruned, the "
+          "first is {}",
+          report.adapters[n].name, selection.unscored.size(), report.rank_by, names[selection.unscored.front()]));
+    }
+    if (!anything_kept && options.repair) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
+  }
+}
+
+}  // namespace
+
+void judge(report::Report& report, const AuditOptions& options, const base::Log& log) {
+  report.policy = options.policy.text();
+  report.rank_by = run::ranking_of(options);
+  report.population = std::string(metrics::name(options.population));
+  MetricTable table(report.adapters.size() * report.modules.size(), std::move(report.metrics));
+  add_population_datasets(table, report, options);
+  report.metrics = std::move(table).take();
+  if (report.find_metric(report.rank_by) == nullptr) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", report.rank_by));
+  }
+  select_modules(report, options, log);
+}
+
+void require_scores(const report::Report& report) {
+  const auto scored = [](report::Action action) { return action != report::Action::none; };
+  if (std::any_of(report.action.begin(), report.action.end(), scored)) return;
+  if (report.adapters.empty()) throw Error(ErrorKind::invalid_input, "no adapter could be scored: there is none");
+  const auto& first = report.adapters.front();
+  const auto reason =
+      first.status == "ok" ? fmt::format("none of its modules has a score by {}", report.rank_by) : first.reason;
+  if (report.adapters.size() == 1) {
+    throw Error(ErrorKind::invalid_input, fmt::format("no adapter could be scored: {}", reason));
+  }
+  throw Error(ErrorKind::invalid_input, fmt::format("none of {} adapters could be scored; the first, {}: {}",
+                                                    report.adapters.size(), first.name, reason));
+}
+
+}  // namespace winnow::judge

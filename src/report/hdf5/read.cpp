@@ -1,0 +1,296 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "../analysis.hpp"
+#include "../schema.hpp"
+#include "source.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/file.hpp"
+#include "winnow/base/sha256.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow::report {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+template <class Row>
+class Columns {
+ public:
+  Columns(const Source& source, const Handle& group, std::vector<Row>& rows)
+      : source_(source), group_(group), rows_(rows), shape_{{rows.size()}} {}
+
+  void text(const char* name, std::string Row::*member) const {
+    auto values = source_.strings(group_, name, shape_);
+    for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i].*member = std::move(values[i]);
+  }
+  template <class T>
+  void number(const char* name, T Row::*member) const {
+    const auto values = source_.numbers<T>(group_, name, shape_);
+    for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i].*member = values[i];
+  }
+
+ private:
+  const Source& source_;
+  const Handle& group_;
+  std::vector<Row>& rows_;
+  Shape shape_;
+};
+
+bool has(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void read_root(const Source& source, Report& report) {
+  report.attributes = source.attributes(source.file());
+  const auto node = report.attributes.extract("schema_version");
+  if (node.empty() || !std::holds_alternative<std::int64_t>(node.mapped())) {
+    throw source.error("HDF5 file is not a winnow report: no attribute schema_version").advice(kReportAdvice);
+  }
+  if (const auto version = std::get<std::int64_t>(node.mapped()); version != kSchemaVersion) {
+    throw source.error("report has a schema this winnow does not know")
+        .expected(fmt::format("schema_version {}, found {}", kSchemaVersion, version))
+        .advice("use the winnow that wrote it, or a newer one");
+  }
+}
+
+void read_modules(const Source& source, Report& report) {
+  const auto group = source.group("modules");
+  report.modules.resize(source.length(group, "name"));
+  const Columns<ModuleRow> columns(source, group, report.modules);
+  columns.text("name", &ModuleRow::name);
+  columns.number("layer", &ModuleRow::layer);
+  columns.text("role", &ModuleRow::role);
+  columns.number("out_features", &ModuleRow::out_features);
+  columns.number("in_features", &ModuleRow::in_features);
+  columns.number("alignment_norm", &ModuleRow::alignment_norm);
+  columns.number("flags", &ModuleRow::flags);
+  if (!has(source.members(group, "modules"), "base_digest")) return;
+  columns.text("base_digest", &ModuleRow::base_digest);
+  columns.text("aligned_digest", &ModuleRow::aligned_digest);
+}
+
+void read_shards(const Source& source, Report& report) {
+  if (!source.has_group("shards")) return;
+  const auto group = source.group("shards");
+  report.shards.resize(source.length(group, "path"));
+  const Columns<ShardRow> columns(source, group, report.shards);
+  columns.text("checkpoint", &ShardRow::checkpoint);
+  columns.text("path", &ShardRow::path);
+  columns.number("bytes", &ShardRow::bytes);
+  columns.number("inode", &ShardRow::inode);
+  columns.number("changed", &ShardRow::changed);
+}
+
+void read_adapters(const Source& source, Report& report) {
+  const auto group = source.group("adapters");
+  report.adapters.resize(source.length(group, "name"));
+  const Columns<AdapterRow> columns(source, group, report.adapters);
+  columns.text("name", &AdapterRow::name);
+  columns.text("path", &AdapterRow::path);
+  columns.text("status", &AdapterRow::status);
+  columns.text("reason", &AdapterRow::reason);
+  columns.number("rank", &AdapterRow::rank);
+  columns.number("alpha", &AdapterRow::alpha);
+  columns.number("scaling", &AdapterRow::scaling);
+  columns.text("sha256", &AdapterRow::sha256);
+  const auto members = source.members(group, "adapters");
+  for (const auto* column : methods::adapter_columns(methods::all())) {
+    const std::string name(column->name);
+    if (!has(members, name)) continue;
+    report.of_adapters.push_back({name, source.text_attribute(group, name, "units"),
+                                  source.text_attribute(group, name, "long_name"),
+                                  source.numbers<double>(group, name, {{report.adapters.size()}})});
+  }
+  if (std::find(members.begin(), members.end(), "not_judged") == members.end()) return;  // of an earlier version
+  columns.number("modules_not_judged", &AdapterRow::modules_not_judged);
+  columns.text("not_judged", &AdapterRow::not_judged);
+}
+
+void require_meanings(const Source& source, const std::string& name, const std::vector<std::uint8_t>& codes,
+                      std::size_t meanings) {
+  const auto strange = std::find_if(codes.begin(), codes.end(), [&](auto code) { return code >= meanings; });
+  if (strange == codes.end()) return;
+  throw source.error(fmt::format("{} holds a value without meaning", name))
+      .expected(fmt::format("0 to {}, found {}", meanings - 1, *strange));
+}
+
+template <class Enum>
+std::vector<Enum> read_codes(const Source& source, const Handle& group, const std::string& name, const Shape& shape,
+                             Enum largest) {
+  const auto values = source.numbers<std::uint8_t>(group, name, shape);
+  require_meanings(source, name, values, static_cast<std::size_t>(largest) + 1);
+  std::vector<Enum> out;
+  out.reserve(values.size());
+  for (const auto value : values) out.push_back(static_cast<Enum>(value));
+  return out;
+}
+
+void read_metrics(const Source& source, Report& report, const Shape& shape) {
+  const auto group = source.group("metrics");
+  for (auto& name : source.members(group, "metrics")) {
+    if (name == schema::kAdapterScale || name == schema::kModuleScale) continue;
+    Metric metric;
+    metric.categories = source.text_attribute(group, name, "flag_meanings");
+    if (metric.categories.empty()) {
+      metric.values = source.numbers<double>(group, name, shape);
+    } else {
+      const auto codes = source.numbers<std::uint8_t>(group, name, shape);
+      require_meanings(source, name, codes, category_names(metric).size());
+      metric.values.assign(codes.begin(), codes.end());
+    }
+    metric.units = source.text_attribute(group, name, "units");
+    metric.long_name = source.text_attribute(group, name, "long_name");
+    metric.name = std::move(name);
+    report.metrics.push_back(std::move(metric));
+  }
+}
+
+/// Of a report of earlier versions, which did not tell: where there is a value, or an action.
+std::vector<std::uint8_t> presence_by_values(const Report& report) {
+  std::vector<std::uint8_t> present(report.action.size());
+  for (std::size_t cell = 0; cell < present.size(); ++cell) {
+    present[cell] = report.action[cell] != Action::none ||
+                    std::any_of(report.metrics.begin(), report.metrics.end(), [&](const Metric& metric) {
+                      return metric.categories.empty() && !std::isnan(metric.values[cell]);
+                    });
+  }
+  return present;
+}
+
+void read_selection(const Source& source, Report& report, const Shape& shape) {
+  const auto group = source.group("selection");
+  report.action = read_codes(source, group, "action", shape, Action::prune);
+  const auto members = source.members(group, "selection");
+  if (std::find(members.begin(), members.end(), "present") != members.end()) {
+    report.present = source.numbers<std::uint8_t>(group, "present", shape);
+    require_meanings(source, "present", report.present, 2);
+  } else {
+    report.present = presence_by_values(report);
+  }
+  const auto attributes = source.attributes(group.get());
+  const auto text = [&](const char* name) -> std::string {
+    const auto found = attributes.find(name);
+    if (found == attributes.end() || !std::holds_alternative<std::string>(found->second)) {
+      throw source.error(fmt::format("/selection has no attribute {}", name)).advice(kReportAdvice);
+    }
+    return std::get<std::string>(found->second);
+  };
+  report.policy = text("policy");
+  report.rank_by = text("rank_by");
+  report.population = text("population");
+}
+
+void read_probes(const Source& source, Report& report) {
+  if (!source.has_group("probes")) return;
+  const auto group = source.group("probes");
+  report.probes.resize(source.length(group, "name"));
+  const Columns<ProbeRow> columns(source, group, report.probes);
+  columns.text("name", &ProbeRow::name);
+  columns.text("effect", &ProbeRow::effect);
+  columns.text("form", &ProbeRow::form);
+  columns.text("path", &ProbeRow::path);
+  columns.text("digest", &ProbeRow::digest);
+  for (const auto& probe : report.probes) {  // anything else would count as harmful
+    if (probe.effect == "harmful" || probe.effect == "safe") continue;
+    throw source.error(fmt::format("probe {} has an effect without meaning", probe.name))
+        .expected(fmt::format("harmful or safe, found {}", probe.effect));
+  }
+  const std::size_t probes = report.probes.size(), modules = report.modules.size();
+  report.probe_norms = source.numbers<double>(group, "norm", {{probes, modules}});
+  report.probe_dots = source.numbers<double>(group, "dot", {{probes, report.adapters.size(), modules}});
+}
+
+void read_bank(const Source& source, Report& report) {
+  if (!source.has_group("bank")) return;
+  const auto group = source.group("bank");
+  report.bank.resize(source.length(group, "name"));
+  const Columns<BankRow> columns(source, group, report.bank);
+  columns.text("name", &BankRow::name);
+  columns.text("sha256", &BankRow::sha256);
+  report.bank_log_norms = source.numbers<double>(group, "log_norm", {{report.bank.size()}});
+  if (has(source.members(group, "bank"), "alignment_opposition")) {
+    report.bank_oppositions = source.numbers<double>(group, "alignment_opposition", {{report.bank.size()}});
+  }
+  if (report.probes.empty()) return;
+  report.bank_cosines = source.numbers<double>(group, "cosine", {{report.probes.size(), report.bank.size()}});
+}
+
+void read_run(const Source& source, Report& report) {
+  const auto group = source.group("run");
+  report.run.resize(source.length(group, "stage"));
+  const Columns<StageRow> columns(source, group, report.run);
+  columns.number("rank", &StageRow::rank);
+  columns.text("stage", &StageRow::stage);
+  columns.number("seconds", &StageRow::seconds);
+  columns.number("bytes_read", &StageRow::bytes_read);
+  columns.number("peak_memory_bytes", &StageRow::peak_memory_bytes);
+  if (has(source.members(group, "run"), "part")) columns.text("part", &StageRow::part);
+}
+
+Error damaged(const std::string& path, std::string_view expectation) {
+  return Error(ErrorKind::invalid_input, "report is damaged").file(path).expected(expectation).advice("copy it again");
+}
+
+/// The HDF5 part of the file: what the seal at its end vouches for, or all of it where there is no seal.
+std::span<std::byte> unsealed(std::span<std::byte> bytes, const std::string& path) {
+  if (bytes.size() < schema::kSealBytes) return bytes;
+  const auto image = bytes.first(bytes.size() - schema::kSealBytes);
+  const auto seal = bytes.last(schema::kSealBytes);
+  const std::string_view text(reinterpret_cast<const char*>(seal.data()), seal.size());
+  if (!text.starts_with(schema::kSealPrefix)) return bytes;
+  base::Sha256 hash;
+  hash.update(image);
+  if (text != fmt::format("{}{}\n", schema::kSealPrefix, hash.finish())) {
+    throw damaged(path, "the content that its SHA-256 was taken of");
+  }
+  return image;
+}
+
+Report parse(std::span<std::byte> image, const std::string& path) {
+  const Source source(image, path);
+  if (source.size() < image.size()) throw damaged(path, "a whole checksum after the HDF5 data");
+  Report report;
+  read_root(source, report);
+  read_modules(source, report);
+  read_adapters(source, report);
+  const Shape shape{{report.adapters.size(), report.modules.size()}};
+  read_metrics(source, report, shape);
+  read_selection(source, report, shape);
+  read_probes(source, report);
+  read_bank(source, report);
+  read_shards(source, report);
+  read_run(source, report);
+  return report;
+}
+
+}  // namespace
+
+Report read_hdf5(const std::string& path) {
+  constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
+  const auto file = base::File::open_for_reading(path);
+  std::vector<std::byte> image;
+  try {
+    image.resize(file.size());
+    file.read_exact(0, image);
+    if (image.size() < kSignature.size() || std::memcmp(image.data(), kSignature.data(), kSignature.size()) != 0) {
+      throw Error(ErrorKind::invalid_input, "file is not HDF5").file(path).advice(kReportAdvice);
+    }
+    return parse(unsealed(image, path), path);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorKind::invalid_input, "report does not fit in memory").file(path);
+  } catch (const std::length_error&) {
+    throw Error(ErrorKind::invalid_input, "report claims an impossible size").file(path);
+  }
+}
+
+}  // namespace winnow::report

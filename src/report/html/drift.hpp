@@ -1,0 +1,16 @@
+// The section of the HTML page on training runs. Private to src/report.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "../analysis.hpp"
+
+namespace winnow::report {
+
+/// Charts over the steps, the modules that drifted most and every step in a table, for the worst runs; one row with a
+/// sparkline for each where there are several. Empty where there is no run. The first `detailed` adapters of the
+/// analysis have an article to link to.
+std::string drift_section(const Analysis& analysis, std::size_t detailed);
+
+}  // namespace winnow::report

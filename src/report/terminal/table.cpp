@@ -1,0 +1,256 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "../analysis.hpp"
+#include "../text.hpp"
+#include "drift.hpp"
+#include "grid.hpp"
+#include "winnow/base/text.hpp"
+#include "winnow/report/render.hpp"
+
+namespace winnow::report {
+namespace {
+
+constexpr std::size_t kDetailed = 3;  // adapters shown in full where there are many
+constexpr std::size_t kUnscoredListed = 10;
+constexpr std::size_t kNotJudgedShown = 600;  // bytes; the report has all
+
+std::string head(const Analysis& analysis, std::size_t width) {
+  const auto& report = analysis.report();
+  const auto attribute = [&](const char* name) -> std::string {
+    const auto found = report.attributes.find(name);
+    return found == report.attributes.end() ? "?" : for_terminal(to_text(found->second));
+  };
+  std::size_t pruned = 0, undoing = 0;
+  for (const auto& adapter : analysis.adapters()) pruned += adapter.pruned, undoing += adapter.undoing;
+  std::string out;
+  if (report.attributes.contains("base")) {
+    out += wrapped(fmt::format("base {}, aligned {}", attribute("base"), attribute("aligned")), 0, width);
+  }
+  for (const auto& probe : report.probes) {
+    out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
+  }
+  if (!report.bank.empty()) out += wrapped(bank_text(report), 0, width);
+  auto counts =
+      fmt::format("{} adapter{} ({} quarantined), {} modules; {} selected for pruning", report.adapters.size(),
+                  report.adapters.size() == 1 ? "" : "s", analysis.quarantined().size(), report.modules.size(), pruned);
+  if (analysis.knows_alignment()) {
+    counts += fmt::format(", {} take back more than {:.0f} % of the alignment step", undoing, 100 * kRemovedFlag);
+  }
+  out += wrapped(counts, 0, width);
+  out += wrapped("selection: " + for_terminal(analysis.selection_text()), 0, width);
+  if (report.probes.empty()) out += wrapped(std::string(kWithoutProbe), 0, width);
+  return out;
+}
+
+/// How the worst scores of the adapters are spread: whether one of 3 is much in this zoo.
+std::string spread_text(const Analysis& analysis) {
+  std::vector<double> worst;
+  for (const auto& adapter : analysis.adapters()) {
+    const double score =
+        analysis.adapter_metric() != nullptr ? analysis.adapter_score(adapter) : analysis.worst_score(adapter);
+    if (!std::isnan(score)) worst.push_back(score);
+  }
+  if (worst.empty()) return {};
+  if (const auto* metric = analysis.adapter_metric()) {
+    return fmt::format(" ({}: median {}, worst tenth from {}, worst {})", metric->name,
+                       share_text(quantile(worst, 0.5)), share_text(quantile(worst, 0.9)), share_text(worst.front()));
+  }
+  return fmt::format(" (their worst {}: median {}, worst tenth from {}, worst {})", for_terminal(analysis.rank_by()),
+                     number_text(quantile(worst, 0.5)),
+                     number_text(quantile(worst, analysis.low_is_worse() ? 0.1 : 0.9)), number_text(worst.front()));
+}
+
+std::string overview(const Analysis& analysis, std::size_t listed, std::size_t width) {
+  const auto prefix = common_prefix(analysis.report().modules);
+  const auto short_name = [&](std::size_t m) {
+    return (prefix.empty() ? "" : "..") + for_terminal(analysis.report().modules[m].name.substr(prefix.size()));
+  };
+  const bool beside = analysis.misalignment_beside();
+  std::vector<Grid::Column> columns{
+      {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
+      {"selected"},   {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
+  if (const auto* metric = analysis.adapter_metric()) columns.insert(columns.begin() + 2, {metric->name});
+  if (!analysis.knows_alignment()) std::erase_if(columns, [](const auto& column) { return column.title == "undoing"; });
+  if (beside) columns.push_back({"misalign", true, 1});
+  columns.push_back({"worst module", false, 3});
+  Grid grid(std::move(columns), 1);
+  const auto& adapters = analysis.adapters();
+  const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    const auto& adapter = adapters[i];
+    const auto& row = analysis.report().adapters[adapter.index];
+    const bool any = !adapter.ranking.empty();
+    std::vector<std::string> cells{any ? fmt::format("{}", adapter.zoo_rank) : "-",
+                                   for_terminal(row.name),
+                                   fmt::format("{}", row.rank),
+                                   fmt::format("{}", adapter.ranking.size()),
+                                   fmt::format("{}", adapter.pruned),
+                                   any ? percent_text(adapter.share_pruned()) : "-",
+                                   fmt::format("{}", adapter.undoing),
+                                   number_text(analysis.worst_score(adapter))};
+    if (!analysis.knows_alignment()) cells.erase(cells.begin() + 6);
+    if (analysis.adapter_metric() != nullptr) {
+      cells.insert(cells.begin() + 2, share_text(analysis.adapter_score(adapter)));
+    }
+    if (beside) cells.push_back(number_text(analysis.worst_misalignment(adapter)));
+    cells.push_back(any ? short_name(adapter.ranking.front()) : "-");
+    grid.add(std::move(cells));
+  }
+  auto title = shown == adapters.size() ? std::string("All adapters, worst first")
+                                        : fmt::format("The {} worst of {} adapters", shown, adapters.size());
+  auto out = "\n" + wrapped(title + spread_text(analysis), 0, width) + grid.text(width);
+  if (shown < adapters.size()) {
+    std::size_t pruned = 0, undoing = 0;
+    for (std::size_t i = shown; i < adapters.size(); ++i) pruned += adapters[i].pruned, undoing += adapters[i].undoing;
+    out += wrapped(
+        fmt::format("and {} more, with {} modules selected for pruning and {} that take alignment back; all of them: "
+                    "--adapters 0, --csv, --html",
+                    adapters.size() - shown, pruned, undoing),
+        2, width);
+  }
+  return out;
+}
+
+// The signed metric sees what E-DIEM does not: modules that the list of the worst need not hold.
+std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter, std::size_t width) {
+  constexpr std::size_t kListed = 5;
+  const auto modules = analysis.undoing_modules(adapter);
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kListed, modules.size()); ++i) {
+    names += fmt::format("{}{} ({}{})", i == 0 ? "" : ", ", for_terminal(analysis.report().modules[modules[i]].name),
+                         percent_text(analysis.value("alignment_removed", adapter.index, modules[i])),
+                         analysis.action(adapter.index, modules[i]) == Action::prune ? ", selected" : "");
+  }
+  if (modules.size() > kListed) names += fmt::format(" and {} more", modules.size() - kListed);
+  return modules.empty() ? "" : wrapped(fmt::format("take alignment back ({}): {}", modules.size(), names), 2, width);
+}
+
+std::string detail(const Analysis& analysis, const AdapterView& adapter, const TableOptions& options) {
+  const auto& report = analysis.report();
+  const auto& row = report.adapters[adapter.index];
+  std::string out =
+      "\n" + wrapped(fmt::format("{}: rank {}, scaling {}; {} of {} modules scored, {} selected for pruning{}",
+                                 for_terminal(row.name), row.rank, number_text(row.scaling), adapter.ranking.size(),
+                                 report.modules.size(), adapter.pruned, for_terminal(analysis.cut_text(adapter))),
+                     0, options.width);
+  const auto shown = analysis.columns();
+  std::vector<Grid::Column> columns{{"#"}, {"module", false}};
+  // What ranks and what it is usually compared with stay longest where the width does not suffice.
+  int priority = 0;
+  for (const auto& column : shown) columns.push_back({for_terminal(column.narrow), !column.is_text(), priority++});
+  columns.push_back({"action", false});
+  Grid grid(std::move(columns), 1);
+  const auto listed = std::min(options.worst, adapter.ranking.size());
+  for (std::size_t i = 0; i < listed; ++i) {
+    const auto m = adapter.ranking[i];
+    std::vector<std::string> cells{fmt::format("{}", i + 1), for_terminal(report.modules[m].name)};
+    for (const auto& column : shown) cells.push_back(for_terminal(analysis.text(column, adapter.index, m)));
+    const auto action = analysis.action(adapter.index, m);
+    cells.emplace_back(action == Action::none ? "-" : name(action));
+    grid.add(std::move(cells));
+  }
+  if (listed != 0) out += grid.text(options.width);
+  out += undoing_modules(analysis, adapter, options.width);
+  if (!adapter.unscored.empty()) {
+    std::string names;
+    for (std::size_t i = 0; i < std::min(kUnscoredListed, adapter.unscored.size()); ++i) {
+      names += (i == 0 ? "" : ", ") + for_terminal(report.modules[adapter.unscored[i]].name);
+    }
+    if (adapter.unscored.size() > kUnscoredListed) {
+      names += fmt::format(" and {} more", adapter.unscored.size() - kUnscoredListed);
+    }
+    out += wrapped(fmt::format("not scored, so not judged ({}): {}", adapter.unscored.size(), names), 2, options.width);
+  }
+  if (row.modules_not_judged != 0) {
+    out += wrapped(fmt::format("not judged ({}): {}", row.modules_not_judged,
+                               for_terminal(base::abbreviated(row.not_judged, kNotJudgedShown))),
+                   2, options.width);
+  }
+  return out;
+}
+
+std::string special_modules(const Report& report, std::size_t width) {
+  const auto listed = [&](ModuleFlag flag, const char* what) {
+    std::string names;
+    std::size_t count = 0;
+    for (const auto& row : report.modules) {
+      if ((row.flags & flag) == 0 || ++count > kUnscoredListed) continue;
+      names += (count == 1 ? "" : ", ") + for_terminal(row.name);
+    }
+    if (count > kUnscoredListed) names += fmt::format(" and {} more", count - kUnscoredListed);
+    return count == 0 ? "" : "\n" + wrapped(fmt::format("{} ({}): {}", what, count, names), 0, width);
+  };
+  return listed(kNoAlignmentSignal, "No alignment signal, base equals aligned") +
+         listed(kNonFinite, "Weights that are not finite") +
+         listed(kOutOfRange, "Weights or alignment step out of range") +
+         listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
+}
+
+std::string summary(const Analysis& analysis, const std::string& title, const std::vector<Summary>& rows,
+                    std::size_t width) {
+  if (rows.empty()) return {};
+  const bool by_role = title == "role" && analysis.report().population == "role";
+  const auto* compared = by_role ? analysis.compared() : nullptr;
+  const bool beside = analysis.misalignment_beside();
+  std::vector<Grid::Column> columns{{title, false}, {"scored", true, 3}};
+  columns.push_back({compared == nullptr ? "median" : "median " + std::string(compared->name), true, 1});
+  columns.push_back({"worst"});
+  if (beside) columns.push_back({"misalign", true, 1});
+  columns.push_back({"selected"});
+  if (analysis.knows_alignment()) columns.push_back({"undoing", true, 2});
+  Grid grid(std::move(columns), 0);
+  for (const auto& row : rows) {
+    std::vector<std::string> cells{for_terminal(row.label), fmt::format("{}", row.scored),
+                                   compared == nullptr ? number_text(row.median) : significant_text(row.compared),
+                                   number_text(row.worst)};
+    if (beside) cells.push_back(number_text(row.misalignment));
+    cells.push_back(fmt::format("{}", row.pruned));
+    if (analysis.knows_alignment()) cells.push_back(fmt::format("{}", row.undoing));
+    grid.add(std::move(cells));
+  }
+  return fmt::format("\nBy {}, {} over all adapters\n{}", title, for_terminal(analysis.rank_by()), grid.text(width));
+}
+
+std::string quarantined(const Analysis& analysis, std::size_t listed, std::size_t width) {
+  const auto& adapters = analysis.quarantined();
+  if (adapters.empty()) return {};
+  std::string out = "\nQuarantined: not scored, not judged\n";
+  const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    const auto& row = analysis.report().adapters[adapters[i]];
+    out += wrapped(for_terminal(row.name + ": " + row.reason), 2, width);
+  }
+  if (shown < adapters.size()) {
+    out += wrapped(fmt::format("and {} more: --adapters 0, --csv, --html", adapters.size() - shown), 2, width);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string render_table(const Report& report, const TableOptions& options) {
+  const Analysis analysis(report);
+  const auto width = std::max<std::size_t>(options.width, 40);
+  const TableOptions used{options.worst, width, options.adapters};
+  auto out = head(analysis, width);
+  const auto& adapters = analysis.adapters();
+  if (adapters.size() > kDetailed) out += overview(analysis, options.adapters, width);
+  for (std::size_t i = 0; i < std::min(kDetailed, adapters.size()); ++i) out += detail(analysis, adapters[i], used);
+  if (adapters.size() > kDetailed) {
+    out += wrapped(
+        fmt::format("(the {} worst of {} adapters in full; the others: --csv, --html)", kDetailed, adapters.size()), 0,
+        width);
+  }
+  out += drift_text(analysis, used);
+  out += summary(analysis, "role", analysis.by_role(), width);
+  out += summary(analysis, "layers", analysis.by_depth(8), width);
+  out += special_modules(report, width);
+  out += quarantined(analysis, options.adapters, width);
+  return out;
+}
+
+}  // namespace winnow::report

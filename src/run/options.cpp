@@ -1,0 +1,100 @@
+#include "winnow/run/options.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "winnow/base/error.hpp"
+#include "winnow/methods/table.hpp"
+
+namespace winnow::run {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+/// Refuses a metric that cannot rank in this run, and says which can.
+void require_rankable(const AuditOptions& options) {
+  if (options.rank_by.empty()) return;
+  const auto names = methods::rankable(sums_of(options));
+  if (std::find(names.begin(), names.end(), options.rank_by) != names.end()) return;
+  const auto* method = methods::method_of(options.rank_by);
+  if (method != nullptr && (method->sums & methods::kEntrySums) != 0 && !options.element_statistics) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs element statistics", options.rank_by))
+        .advice("add --element-stats");
+  }
+  if (method != nullptr && (method->sums & methods::kProbeSums) != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs a probe", options.rank_by))
+        .advice("add --direction harmful=DIR or --probe harmful=DIR");
+  }
+  if (method != nullptr && !options.has_pair() && (method->sums & ~sums_of(options)) != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs both checkpoints", options.rank_by))
+        .advice("add --base DIR and --aligned DIR");
+  }
+  if (method != nullptr) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--rank-by {}: it describes, and cannot tell which is worse", options.rank_by))
+        .expected(fmt::format("one of {}", fmt::join(names, ", ")));
+  }
+  const auto guess = methods::nearest(options.rank_by, names);
+  throw Error(ErrorKind::usage, fmt::format("unknown --rank-by {}", options.rank_by))
+      .expected(fmt::format("one of {}", fmt::join(names, ", ")))
+      .advice(guess.empty() ? "see winnow methods" : guess);
+}
+
+}  // namespace
+
+std::uint32_t sums_of(const AuditOptions& options) {
+  using namespace methods;
+  std::uint32_t sums = kUpdateSums;
+  if (!options.probes.empty()) sums |= kProbeSums;
+  if (!options.has_pair() && !options.probes.empty()) return sums;
+  sums |= kProjectionSums | kAlongSums | kCrossCheckSums | kSubspaceSums;
+  return sums | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
+}
+
+std::string ranking_of(const AuditOptions& options) {
+  return options.rank_by.empty() ? std::string(methods::default_ranking(sums_of(options))) : options.rank_by;
+}
+
+void validate(const AuditOptions& options) {
+  if (options.adapters.empty() && options.zoo.empty()) {
+    throw Error(ErrorKind::usage, "no adapter given").advice("name one with --adapter DIR, or many with --zoo PATH");
+  }
+  if (options.base.empty() != options.aligned.empty()) {
+    throw Error(ErrorKind::usage, fmt::format("--{} is missing", options.base.empty() ? "base" : "aligned"))
+        .advice("give both checkpoints, or neither with --direction or --probe");
+  }
+  if (!options.has_pair() && options.probes.empty()) {
+    throw Error(ErrorKind::usage, "nothing to compare the adapters with")
+        .expected("--base DIR and --aligned DIR, or --direction harmful=DIR, or --probe harmful=DIR");
+  }
+  if (!options.has_pair() && options.element_statistics) {
+    throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");
+  }
+  require_rankable(options);
+  if (options.rank_by == "subspace_energy" && options.subspace_rank == 0) {
+    throw Error(ErrorKind::usage, "--rank-by subspace_energy needs the sketch").advice("leave out --subspace-rank 0");
+  }
+  if (options.team > 1 && options.element_statistics) {
+    throw Error(ErrorKind::usage, "--element-stats needs whole modules").advice("leave out --team");
+  }
+  if (options.resume && options.journal.empty()) {
+    throw Error(ErrorKind::usage, "--resume needs a journal").advice("add --journal DIR");
+  }
+  if (options.precision == compute::Precision::tf32 && options.device != compute::Device::cuda) {
+    throw Error(ErrorKind::usage, "--precision tf32 is for GPUs").advice("add --device cuda");
+  }
+  if (options.device_memory != 0 && options.device == compute::Device::cpu) {
+    throw Error(ErrorKind::usage, "--device-memory is for GPUs").advice("leave out --device cpu");
+  }
+  if (options.repairs() && options.repaired_dir.empty()) {
+    throw Error(ErrorKind::usage, "--repair needs a place to write to").advice("add --repaired-dir DIR");
+  }
+  if (!options.repairs() && !options.repaired_dir.empty()) {
+    throw Error(ErrorKind::usage, "--repaired-dir without --repair").advice("add --repair drop or --repair zero");
+  }
+}
+
+}  // namespace winnow::run

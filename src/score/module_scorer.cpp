@@ -1,0 +1,330 @@
+#include "winnow/score/module_scorer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "module_batch.hpp"
+#include "winnow/base/parallel.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/compute/range.hpp"
+#include "winnow/division/memory.hpp"
+#include "winnow/methods/table.hpp"
+
+namespace winnow::score {
+namespace {
+
+using division::MemoryBudget;
+using division::TeamPlace;
+using input::Inputs;
+using input::ProbeInput;
+using run::AuditOptions;
+using run::ComputePlace;
+using run::StageClock;
+
+std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
+                                                   const MemoryBudget& budget, const TeamPlace& place) {
+  std::vector<slab::StreamedModule> result;
+  for (const auto module : modules) {
+    if (inputs.tasks[module].sweeps != 0) result.push_back(division::streamed(inputs, module, budget, place));
+  }
+  return result;
+}
+
+slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::size_t>& modules,
+                                   const AuditOptions& options, const MemoryBudget& budget, const ComputePlace& where,
+                                   const TeamPlace& place) {
+  slab::StreamOptions result;
+  result.memory_bytes = division::share_memory(inputs, modules, budget, place).slabs;
+  result.make_reader = where.reader_of(options);
+  if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
+  return result;
+}
+
+std::vector<adapter::Adapter> adapters_of(const std::vector<ProbeInput>& probes) {
+  std::vector<adapter::Adapter> adapters;
+  for (const auto& probe : probes) adapters.push_back(probe.adapter);
+  return adapters;
+}
+
+}  // namespace
+
+ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
+                           ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
+                           std::function<void()> between_slabs, StageClock& clock)
+    : inputs_(inputs),
+      options_(options),
+      team_(team),
+      world_(world),
+      between_slabs_(std::move(between_slabs)),
+      clock_(clock),
+      place_{team.rank(), team.size()},
+      budget_(options.memory_budget, where.device_memory),
+      threads_(where.threads),
+      pass_(*where.pass),
+      sums_(team, where.nccl.get()),
+      factors_(inputs.adapters, where.reader_of(options), threads_),
+      probes_(adapters_of(inputs.probes)),
+      probe_factors_(probes_, where.reader_of(options), threads_),
+      stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_),
+              stream_options(inputs, modules, options, budget_, where, place_)) {}
+
+ModuleScorer::~ModuleScorer() { pass_.drop_preloaded(); }
+
+void ModuleScorer::score(std::size_t module, Scores& scores) {
+  const auto layers = inputs_.layers[module].size();
+  for (std::size_t first = 0; first < layers;) {
+    Batch batch;
+    batch.module = module;
+    batch.first = first;
+    batch.count = division::batch_size(inputs_, module, first, budget_);
+    score_batch(batch, scores);
+    first += batch.count;
+  }
+}
+
+void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total()); }
+
+/// What can throw runs in steps: between two of them, only collectives.
+void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
+  const auto& task = inputs_.tasks[batch.module];
+  const bool alone = place_.members == 1;
+  comm::step_together(team_, [&] { find_layers(batch); });
+  if (task.sweeps == 0) return score_updates(batch, scores);
+  comm::step_together(team_, [&] { load_factors(batch); });
+  if (!alone) share_faults(batch);
+  if (task.sweeps == 1) return score_along(batch, scores);
+  comm::step_together(team_, [&] {
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed}, division::member_share(task, place_));
+    pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
+    sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
+    if (!alone) pass_.complete();
+  });
+  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
+  comm::step_together(team_, [&] {
+    pass2(batch);
+    pass_.digest_into(nullptr);
+    if (!alone) pass_.complete();
+  });
+  if (!alone) reduce([&] { pass_.reduce_pass2(sums_); });
+  if (batch.takes_digests()) finish_digests(batch);
+  comm::step_together(team_, [&] {
+    const auto timer = clock_.time("statistics");
+    batch.statistics = pass_.finish();
+    if (options_.element_statistics && !batch.statistics.unusable.found) {
+      const auto element_timer = clock_.time("elements");
+      batch.elements = pass_.element_statistics([&] {  // seconds for each adapter of a large module
+        if (between_slabs_) between_slabs_();
+        world_.keep_alive();
+      });
+    }
+  });
+  reduce_statistics(batch);
+  comm::step_together(team_, [&] {
+    if (place_.member == 0) add_pair_scores(batch, scores);
+  });
+}
+
+/// Collective. A file may fail one member alone, which every member reads: its sums then lack that adapter. The first
+/// member, which adds the scores, learns of it.
+void ModuleScorer::share_faults(Batch& batch) {
+  const bool mine = std::any_of(batch.faults.begin(), batch.faults.end(), [](const auto& f) { return !f.empty(); });
+  if (team_.maximum(mine ? 1 : 0) == 0) return;
+  std::string bytes;
+  comm::step_together(team_, [&] {
+    base::ByteWriter out;
+    for (std::size_t j = 0; j < batch.count; ++j) {
+      out.put(batch.faults[j]);
+      out.put<bool>(batch.unreadable[j]);
+    }
+    bytes = std::move(out).bytes();
+  });
+  const auto parts = team_.gather(bytes, 0);
+  comm::step_together(team_, [&] {
+    for (const auto& part : parts) {
+      base::ByteReader in(part);
+      for (std::size_t j = 0; j < batch.count; ++j) {
+        auto theirs = in.get_string();
+        if (batch.faults[j].empty()) batch.faults[j] = std::move(theirs);
+        if (in.get<bool>()) batch.unreadable[j] = true;
+      }
+    }
+  });
+}
+
+/// Collective. Copies to and from a device can fail between two sums.
+void ModuleScorer::reduce(const std::function<void()>& sums) {
+  const auto timer = clock_.time("reduce");
+  comm::step_together(team_, [&] {
+    try {
+      sums();
+    } catch (const comm::PeerFailed&) {
+      throw;
+    } catch (const comm::Stranded&) {
+      throw;
+    } catch (...) {
+      world_.notify_failure();  // now, for NCCL lets nobody meet who waits in it
+      throw;
+    }
+  });
+}
+
+/// Collective. The whole module's on the first member.
+void ModuleScorer::reduce_statistics(Batch& batch) {
+  if (place_.members == 1) return;
+  bool reduced = false;
+  reduce([&] { reduced = pass_.reduce_statistics(sums_, batch.statistics); });
+  if (!reduced) merge_over_team(batch.statistics);
+}
+
+/// Collective. The whole module's on the first member.
+void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
+  const auto timer = clock_.time("reduce");
+  std::string bytes;
+  comm::step_together(team_, [&] {
+    if (place_.member != 0) mine.squared_norm = 0;  // the team's sum already, which the first member brings
+    base::ByteWriter out;
+    mine.serialise(out);
+    bytes = std::move(out).bytes();
+  });
+  const auto parts = team_.gather(bytes, 0);
+  comm::step_together(team_, [&] {
+    for (std::size_t member = 1; member < parts.size(); ++member) {
+      base::ByteReader in(parts[member]);
+      mine.merge(stats::ModuleStatistics::deserialise(in));
+    }
+  });
+}
+
+/// Collective. What the members have seen of the two tensors, added up on the first of them.
+void ModuleScorer::finish_digests(Batch& batch) {
+  batch.base = batch.digest.base();
+  batch.aligned = batch.digest.aligned();
+  if (place_.members == 1) return;
+  const auto timer = clock_.time("reduce");
+  std::string bytes;
+  comm::step_together(team_, [&] {
+    base::ByteWriter out;
+    out.put(batch.base);
+    out.put(batch.aligned);
+    bytes = std::move(out).bytes();
+  });
+  const auto parts = team_.gather(bytes, 0);
+  comm::step_together(team_, [&] {
+    for (std::size_t member = 1; member < parts.size(); ++member) {
+      base::ByteReader in(parts[member]);
+      batch.base.merge(in.get<checkpoint::TensorDigest>());
+      batch.aligned.merge(in.get<checkpoint::TensorDigest>());
+    }
+  });
+}
+
+void ModuleScorer::add_pair_scores(const Batch& batch, Scores& scores) const {
+  const auto timer = clock_.time("statistics");
+  const auto& task = inputs_.tasks[batch.module];
+  const auto& statistics = batch.statistics;
+  const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
+                                         options_.subspace_rank);
+  const double f = std::sqrt(statistics.squared_norm);
+  const methods::ModuleFacts facts{task.out_features, task.in_features, f,
+                                   statistics.sketch_columns > 0 ? &subspace : nullptr,
+                                   options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32};
+  const auto methods = methods::chosen(run::sums_of(options_));
+  if (batch.first == 0) {
+    scores.modules.push_back({batch.module, {f}, statistics.unusable, batch.base, batch.aligned});
+  }
+  const bool usable = !statistics.unusable.found && compute::step_in_range(f);
+  for (std::size_t j = 0; j < batch.count; ++j) {
+    LayerScore layer;
+    layer.module = batch.module;
+    layer.adapter = batch.layers[j].adapter;
+    layer.fault = batch.faults[j];
+    layer.unreadable = batch.unreadable[j];
+    const double scale = inputs_.lora(batch.layers[j]).scale;
+    if (layer.fault.empty() && usable) {
+      const int exponent = batch.stack.exponents[j];
+      std::optional<compute::ElementStatistics> entries;
+      if (!batch.elements.empty()) {
+        const double whole = std::ldexp(scale, exponent);
+        entries = {batch.elements[j].projected.scaled(whole), batch.elements[j].update.scaled(whole)};
+      }
+      const auto gram_a = compute::gram_a(batch.stack, j, threads_);
+      layer.values = methods::layer_values(methods, methods::Layer(facts, statistics.layers[j], gram_a,
+                                                                   {scale, exponent}, entries ? &*entries : nullptr));
+    }
+    scores.layers.push_back(std::move(layer));
+  }
+}
+
+void ModuleScorer::find_layers(Batch& batch) const {
+  const auto first = inputs_.layers[batch.module].begin() + static_cast<std::ptrdiff_t>(batch.first);
+  batch.layers.assign(first, first + static_cast<std::ptrdiff_t>(batch.count));
+  batch.faults.resize(batch.count);
+}
+
+void ModuleScorer::load_factors(Batch& batch) {
+  const auto timer = clock_.time("factors");
+  const auto& task = inputs_.tasks[batch.module];
+  const auto before = factors_.bytes_read();
+  std::vector<std::uint64_t> ranks;
+  for (const auto& ref : batch.layers) ranks.push_back(inputs_.lora(ref).rank);
+  auto& stack = batch.stack;
+  stack = compute::make_factor_stack(
+      task.out_features, task.in_features, ranks,
+      task.sweeps < 2 ? 0 : compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
+      options_.seed, task.name, threads_);
+  factors_.load(batch.layers, stack, batch.faults);
+  batch.unreadable.clear();
+  for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
+  clock_.add("factors", 0, factors_.bytes_read() - before);
+}
+
+/// Meanwhile a device is given what has been read of the next module: before each slab, so that a module of one slab
+/// overlaps with the next as well, and after it, for more has been read where the device was waited for.
+void ModuleScorer::pass2(Batch& batch) {
+  const bool last_sweep = batch.first + batch.count == inputs_.layers[batch.module].size();
+  const bool ahead = pass_.device() != nullptr && last_sweep;
+  std::size_t taken = 0;
+  const auto preload = [&] {
+    while (ahead) {
+      const auto slab = stream_.ready_ahead(taken);
+      if (!slab || !pass_.preload(*slab)) return;
+      ++taken;
+    }
+  };
+  std::uint64_t rows = 0;
+  sweep("pass2", [&](const slab::Slab& slab) {
+    preload();
+    pass_.pass2(slab);
+    preload();
+    rows += slab.rows;
+    // What the backend left out; a device computes meanwhile.
+    if (batch.takes_digests() && batch.digest.rows() < rows) batch.digest.add(slab, threads_);
+  });
+}
+
+/// One sweep over the slabs; what is not spent in `use` is spent waiting for the storage.
+void ModuleScorer::sweep(const char* stage, const std::function<void(const slab::Slab&)>& use) {
+  using Clock = std::chrono::steady_clock;
+  const auto seconds = [](Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+  };
+  auto mark = Clock::now();
+  stream_.for_each(
+      [&](const slab::Slab& slab) {
+        const auto ready = Clock::now();
+        use(slab);
+        world_.keep_alive();  // with each slab, for a device may compute it; not while waiting for one
+        const auto now = Clock::now();
+        clock_.add("read", seconds(mark, ready), 0);
+        clock_.add(stage, seconds(ready, now), 0);
+        mark = now;
+      },
+      between_slabs_);
+}
+
+}  // namespace winnow::score

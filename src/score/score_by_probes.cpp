@@ -1,0 +1,163 @@
+// The part of ModuleScorer that compares with probes: along a direction, and with adapters.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "module_batch.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/compute/cross_products.hpp"
+#include "winnow/compute/range.hpp"
+#include "winnow/methods/table.hpp"
+
+namespace winnow::score {
+
+using input::LayerRef;
+
+/// Along a direction: one sweep, and little to add up.
+void ModuleScorer::score_along(Batch& batch, Scores& scores) {
+  const auto& task = inputs_.tasks[batch.module];
+  const bool alone = place_.members == 1;
+  comm::step_together(team_, [&] {
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed, .along = true},
+                division::member_share(task, place_));
+    pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
+    std::uint64_t rows = 0;
+    sweep("pass1", [&](const slab::Slab& slab) {
+      pass_.pass1(slab);
+      rows += slab.rows;
+      if (batch.takes_digests() && batch.digest.rows() < rows) batch.digest.add(slab, threads_);
+    });
+    pass_.digest_into(nullptr);
+    if (!alone) pass_.complete();
+  });
+  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
+  if (batch.takes_digests()) finish_digests(batch);
+  comm::step_together(team_, [&] {
+    const auto timer = clock_.time("statistics");
+    batch.statistics = pass_.finish();
+  });
+  reduce_statistics(batch);
+  comm::step_together(team_, [&] {
+    if (place_.member != 0) return;
+    const auto& all = batch.statistics;
+    const double norm = std::sqrt(all.squared_norm);
+    const bool usable = !all.unusable.found && compute::direction_in_range(norm);
+    std::vector<compute::UpdateProducts> updates;
+    for (std::size_t j = 0; j < batch.count; ++j) {
+      updates.push_back({all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}});
+    }
+    add_probe_scores(batch, {usable ? norm : methods::kUndefined}, updates, scores);
+  });
+}
+
+/// The probes that are adapters and have the module: where they are among all, and their factors.
+struct ModuleScorer::ModuleProbes {
+  std::vector<LayerRef> refs;
+  compute::FactorStack stack;
+};
+
+ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task) {
+  ModuleProbes found;
+  std::vector<std::uint64_t> ranks;
+  for (std::uint32_t k = 0; k < probes_.size(); ++k) {
+    for (std::uint32_t position = 0; position < probes_[k].modules.size(); ++position) {
+      const auto& lora = probes_[k].modules[position];
+      if (lora.module != task.name) continue;
+      if (lora.out_features != task.out_features || lora.in_features != task.in_features) {
+        throw base::Error(base::ErrorKind::invalid_input, "a probe differs from the adapters in shape")
+            .file(probes_[k].weights_file)
+            .tensor(lora.adapter_module)
+            .expected(fmt::format("[{}, {}], found [{}, {}]", task.out_features, task.in_features, lora.out_features,
+                                  lora.in_features));
+      }
+      found.refs.push_back({k, position});
+      ranks.push_back(lora.rank);
+    }
+  }
+  found.stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, 0, 0, task.name, threads_);
+  std::vector<std::string> faults(found.refs.size());
+  probe_factors_.load(found.refs, found.stack, faults);
+  for (std::size_t k = 0; k < faults.size(); ++k) {
+    if (faults[k].empty()) continue;
+    const auto probe = found.refs[k].adapter;
+    const auto& file = probes_[probe].weights_file;
+    // Storage that is away for a while makes no probe a bad one.
+    throw base::Error(probe_factors_.unreadable(probe) ? base::ErrorKind::runtime : base::ErrorKind::invalid_input,
+                      "a probe cannot be used: " + faults[k])
+        .file(faults[k].find(file) != std::string::npos ? "" : file);
+  }
+  return found;
+}
+
+/// With the probes that are adapters: no weights, and so little to do that one member of a team does it. Each adapter's
+/// factors are compared as soon as they are read, while a cache holds them.
+void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
+  comm::step_together(team_, [&] {
+    if (place_.member != 0) return;
+    if (between_slabs_) between_slabs_();
+    world_.keep_alive();
+    const auto timer = clock_.time("probes");
+    const auto& task = inputs_.tasks[batch.module];
+    const auto found = probes_of(task);
+    const compute::ProbeFactors factors(found.stack);
+    std::vector<double> probe_norms(probes_.size(), methods::kUndefined), scales;
+    for (std::size_t k = 0; k < found.refs.size(); ++k) {
+      const auto& ref = found.refs[k];
+      scales.push_back(std::ldexp(probes_[ref.adapter].modules[ref.position].scale, found.stack.exponents[k]));
+      probe_norms[ref.adapter] = std::abs(scales[k]) * factors.norms()[k];
+    }
+    const auto before = factors_.bytes_read();
+    batch.stack.exponents.resize(batch.count);
+    std::vector<compute::UpdateProducts> updates(batch.count);
+    factors_.each(batch.layers, task.out_features, task.in_features, batch.faults,
+                  [&](std::size_t j, const compute::FactorStack& one) {
+                    auto& update = updates[j] = factors.with(one, 0);
+                    batch.stack.exponents[j] = one.exponents[0];
+                    std::vector<double> dots(probes_.size(), methods::kUndefined);
+                    for (std::size_t k = 0; k < update.dots.size(); ++k) {
+                      dots[found.refs[k].adapter] = scales[k] * update.dots[k];
+                    }
+                    update.dots = std::move(dots);
+                  });
+    for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
+    clock_.add("factors", 0, factors_.bytes_read() - before);
+    add_probe_scores(batch, probe_norms, updates, scores);
+  });
+}
+
+/// `updates` are without their scale.
+void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
+                                    const std::vector<compute::UpdateProducts>& updates, Scores& scores) const {
+  if (batch.first == 0) {
+    scores.modules.push_back({batch.module, probe_norms, batch.statistics.unusable, batch.base, batch.aligned});
+  }
+  const auto& task = inputs_.tasks[batch.module];
+  const methods::ModuleFacts facts{task.out_features, task.in_features};
+  const auto methods = methods::chosen(methods::kUpdateSums);
+  for (std::size_t j = 0; j < batch.count; ++j) {
+    LayerScore layer;
+    layer.module = batch.module;
+    layer.adapter = batch.layers[j].adapter;
+    layer.fault = batch.faults[j];
+    layer.unreadable = batch.unreadable[j];
+    if (layer.fault.empty()) {
+      const auto& update = updates[j];
+      const methods::Scale scale(inputs_.lora(batch.layers[j]).scale, batch.stack.exponents[j]);
+      stats::LayerStatistics sums;
+      sums.rank = inputs_.lora(batch.layers[j]).rank;
+      sums.btb = update.btb;
+      layer.values = methods::layer_values(methods, methods::Layer(facts, sums, update.gram_a, scale, nullptr));
+      const double whole = std::ldexp(scale.factor, scale.exponent);
+      for (std::size_t k = 0; k < probe_norms.size(); ++k) {
+        layer.dots.push_back(std::isnan(probe_norms[k]) ? methods::kUndefined : whole * update.dots[k]);
+      }
+    }
+    scores.layers.push_back(std::move(layer));
+  }
+}
+
+}  // namespace winnow::score

@@ -1,0 +1,63 @@
+// Scores on their way to the coordinator.
+#include <iterator>
+#include <utility>
+
+#include "winnow/score/scores.hpp"
+
+namespace winnow::score {
+void Scores::serialise(base::ByteWriter& out) const {
+  out.put<std::uint64_t>(modules.size());
+  for (const auto& score : modules) {
+    out.put(score.module);
+    out.put<std::uint64_t>(score.norms.size());
+    for (const double norm : score.norms) out.put(norm);
+    out.put(score.unusable.found);
+    out.put(score.unusable.in_aligned);
+    out.put(score.unusable.element);
+    out.put(score.unusable.value);
+    out.put(score.base);
+    out.put(score.aligned);
+  }
+  out.put<std::uint64_t>(layers.size());
+  for (const auto& score : layers) {
+    out.put(score.module);
+    out.put(score.adapter);
+    out.put<std::uint64_t>(score.values.size());
+    for (const double value : score.values) out.put(value);
+    out.put<std::uint64_t>(score.dots.size());
+    for (const double dot : score.dots) out.put(dot);
+    out.put(score.fault);
+  }
+}
+
+void Scores::append(base::ByteReader& in) {
+  for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+    ModuleScore score;
+    score.module = in.get<std::uint64_t>();
+    for (auto norms = in.get<std::uint64_t>(); norms > 0; --norms) score.norms.push_back(in.get<double>());
+    score.unusable.found = in.get<bool>();
+    score.unusable.in_aligned = in.get<bool>();
+    score.unusable.element = in.get<std::uint64_t>();
+    score.unusable.value = in.get<double>();
+    score.base = in.get<checkpoint::TensorDigest>();
+    score.aligned = in.get<checkpoint::TensorDigest>();
+    modules.push_back(std::move(score));
+  }
+  for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+    LayerScore score;
+    score.module = in.get<std::uint64_t>();
+    score.adapter = in.get<std::uint32_t>();
+    for (auto values = in.get<std::uint64_t>(); values > 0; --values) score.values.push_back(in.get<double>());
+    for (auto dots = in.get<std::uint64_t>(); dots > 0; --dots) score.dots.push_back(in.get<double>());
+    score.fault = in.get_string();
+    layers.push_back(std::move(score));
+  }
+}
+
+void Scores::append(Scores&& other) {
+  modules.insert(modules.end(), other.modules.begin(), other.modules.end());
+  layers.insert(layers.end(), std::make_move_iterator(other.layers.begin()),
+                std::make_move_iterator(other.layers.end()));
+}
+
+}  // namespace winnow::score
