@@ -24,6 +24,9 @@ using base::ErrorKind;
 using input::Inputs;
 using methods::kUndefined;
 using run::AuditOptions;
+using score::LayerScore;
+using score::ModuleScore;
+using score::Scores;
 
 /// Position of a dataset of single layers among the values of a layer.
 std::size_t position_of(std::string_view dataset, std::uint32_t sums) {

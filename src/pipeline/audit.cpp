@@ -14,7 +14,7 @@
 #include "winnow/pipeline/assemble.hpp"
 #include "winnow/pipeline/bank.hpp"
 #include "winnow/pipeline/journal.hpp"
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/score_modules.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/stage_clock.hpp"
@@ -30,6 +30,7 @@ using run::AuditOptions;
 using run::ProbeRepair;
 using run::StageClock;
 using run::StopRequest;
+using score::Scores;
 
 /// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had
 /// them.

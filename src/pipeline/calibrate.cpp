@@ -10,12 +10,12 @@
 #include <sstream>
 #include <tuple>
 
-#include "factor_loader.hpp"
 #include "measure.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/score/factor_loader.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -23,6 +23,7 @@ namespace {
 using input::Inputs;
 using input::LayerRef;
 using run::AuditOptions;
+using score::FactorLoader;
 
 constexpr std::uint64_t kFactorBytes = 128ULL << 20U;
 constexpr double kFactorSeconds = 0.5;

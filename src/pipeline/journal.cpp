@@ -24,6 +24,9 @@ using division::MemoryBudget;
 using input::Inputs;
 using run::AuditOptions;
 using run::ComputePlace;
+using score::LayerScore;
+using score::ModuleScore;
+using score::Scores;
 
 /// What a crash of the machine may cost; a crash of the program alone costs nothing that was added.
 constexpr std::chrono::seconds kFlushInterval{5};

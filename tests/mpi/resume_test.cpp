@@ -16,7 +16,7 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/journal_file.hpp"
-#include "winnow/pipeline/scores.hpp"
+#include "winnow/score/scores.hpp"
 
 namespace winnow {
 namespace {
@@ -105,7 +105,7 @@ class Weights {
     std::set<std::uint64_t> known;
     for (const auto& file : pipeline::rank_files(incarnation)) {
       for (const auto& payload : pipeline::read_journal(file, base::sha256_hex(description)).payloads) {
-        pipeline::Scores scores;
+        score::Scores scores;
         base::ByteReader in(payload);
         scores.append(in);
         known.insert(scores.modules.at(0).module);

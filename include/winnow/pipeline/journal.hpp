@@ -13,9 +13,9 @@
 #include "winnow/input/inputs.hpp"
 #include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/journal_file.hpp"
-#include "winnow/pipeline/scores.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
+#include "winnow/score/scores.hpp"
 
 namespace winnow::pipeline {
 
@@ -35,13 +35,13 @@ class Journal {
   /// Ranks that share a module: as given, or as the journal was begun with where that was left open (`--team auto`).
   int team() const noexcept { return team_; }
   /// Scores of what is finished; on the coordinator, empty elsewhere.
-  const Scores& scores() const noexcept { return scores_; }
+  const score::Scores& scores() const noexcept { return scores_; }
 
   // By the ranks that add scores, one at a time each. Throw Error(runtime) where the disk is full.
   void open(int rank);
   /// All scores of one module. Not noted is one of which an adapter could not be read: what storage denies today, and
   /// quarantines, a later run asks for again.
-  void add(const Scores& module);
+  void add(const score::Scores& module);
   /// Flushes what has waited for some seconds; to be called often. On the coordinator also require_latest().
   void keep();
   void finish();  ///< flushes everything
@@ -64,7 +64,7 @@ class Journal {
   std::string digest_;       // of the description
   int team_ = 1;
   std::vector<bool> finished_;
-  Scores scores_;
+  score::Scores scores_;
   std::optional<JournalWriter> writer_;
   bool coordinates_ = false;
   std::chrono::steady_clock::time_point flushed_;

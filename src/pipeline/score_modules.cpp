@@ -1,11 +1,11 @@
-#include "winnow/pipeline/score.hpp"
+#include "winnow/pipeline/score_modules.hpp"
 
 #include <optional>
 #include <utility>
 
-#include "module_scorer.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/journal.hpp"
+#include "winnow/score/module_scorer.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -16,6 +16,8 @@ using run::ComputePlace;
 using run::Progress;
 using run::StageClock;
 using run::StopRequest;
+using score::ModuleScorer;
+using score::Scores;
 
 /// What is read for it: weights, or the factors of adapters if no weights are.
 std::uint64_t bytes_of(const Inputs& inputs, std::size_t module) {

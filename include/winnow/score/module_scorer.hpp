@@ -6,20 +6,20 @@
 #include <string>
 #include <vector>
 
-#include "factor_loader.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/compute/cross_products.hpp"
 #include "winnow/division/memory.hpp"
 #include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/scores.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/run/stage_clock.hpp"
+#include "winnow/score/factor_loader.hpp"
+#include "winnow/score/scores.hpp"
 #include "winnow/slab/stream.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 
 class ModuleScorer {
  public:
@@ -74,4 +74,4 @@ class ModuleScorer {
   slab::SlabStream stream_;
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

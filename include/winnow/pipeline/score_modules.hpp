@@ -1,4 +1,4 @@
-// What a rank makes of its modules: streams them through the alignment pass and turns sums into metrics.
+// Scores the modules of a rank one after the other, and journals each.
 #pragma once
 
 #include <cstddef>
@@ -6,11 +6,11 @@
 
 #include "winnow/comm/communicator.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/scores.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/run/stage_clock.hpp"
 #include "winnow/run/stop_request.hpp"
+#include "winnow/score/scores.hpp"
 
 namespace winnow::pipeline {
 
@@ -23,6 +23,6 @@ class Journal;
 void score_modules(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
                    const run::AuditOptions& options, run::ComputePlace& where, comm::Communicator& team,
                    comm::Communicator& world, Journal& journal, run::StopRequest& stop, run::StageClock& clock,
-                   Scores& scores);
+                   score::Scores& scores);
 
 }  // namespace winnow::pipeline

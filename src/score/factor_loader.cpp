@@ -1,4 +1,4 @@
-#include "factor_loader.hpp"
+#include "winnow/score/factor_loader.hpp"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -11,7 +11,7 @@
 
 #include "winnow/base/parallel.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 namespace {
 
 using input::LayerRef;
@@ -188,4 +188,4 @@ std::uint64_t FactorLoader::bytes_read() const {
   return bytes;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

@@ -9,7 +9,7 @@
 #include "winnow/checkpoint/tensor_digest.hpp"
 #include "winnow/stats/module_statistics.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 
 /// One task, scored.
 struct ModuleScore {
@@ -41,4 +41,4 @@ struct Scores {
   void append(Scores&& other);
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

@@ -15,7 +15,7 @@
 #include "winnow/compute/range.hpp"
 #include "winnow/methods/layer.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 
 using input::LayerRef;
 
@@ -158,4 +158,4 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const compute::CrossProd
   }
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

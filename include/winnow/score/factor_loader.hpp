@@ -16,7 +16,7 @@
 #include "winnow/input/inputs.hpp"
 #include "winnow/slab/reader.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 
 /// Reads several adapters at once. Adapter files stay open from module to module, as far as the process may have that
 /// many open: a zoo of a thousand is not opened anew for each module.
@@ -57,4 +57,4 @@ class FactorLoader {
   std::vector<std::string> unreadable_;                 // [adapters]: why; empty for those that could be read so far
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

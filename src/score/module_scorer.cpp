@@ -1,4 +1,4 @@
-#include "module_scorer.hpp"
+#include "winnow/score/module_scorer.hpp"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include "winnow/division/memory.hpp"
 #include "winnow/methods/table.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 namespace {
 
 using division::MemoryBudget;
@@ -327,4 +327,4 @@ void ModuleScorer::sweep(const char* stage, const std::function<void(const slab:
       between_slabs_);
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "module_scorer.hpp"
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/score/module_scorer.hpp"
 #include "winnow/slab/pair_digest.hpp"
 #include "winnow/stats/module_statistics.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 
 /// Empty until a step of the team fills it: what can throw, such as for want of memory, belongs there.
 struct ModuleScorer::Batch {
@@ -28,4 +28,4 @@ struct ModuleScorer::Batch {
   bool takes_digests() const { return first == 0; }
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

@@ -1,4 +1,4 @@
-#include "pipeline/factor_loader.hpp"
+#include "winnow/score/factor_loader.hpp"
 
 #include <gmock/gmock.h>
 
@@ -11,7 +11,7 @@
 #include "../base/temporary_directory.hpp"
 #include "winnow/base/error.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 namespace {
 
 using input::Inputs;
@@ -191,4 +191,4 @@ TEST_F(FactorLoading, AFileThatCannotBeReadIsAskedForOnce) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::score

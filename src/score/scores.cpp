@@ -2,9 +2,9 @@
 #include <iterator>
 #include <utility>
 
-#include "winnow/pipeline/scores.hpp"
+#include "winnow/score/scores.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::score {
 void Scores::serialise(base::ByteWriter& out) const {
   out.put<std::uint64_t>(modules.size());
   for (const auto& score : modules) {
@@ -57,4 +57,4 @@ void Scores::append(Scores&& other) {
                 std::make_move_iterator(other.layers.end()));
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::score
