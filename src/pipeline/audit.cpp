@@ -11,9 +11,9 @@
 #include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/input/unchanged.hpp"
+#include "winnow/journal/journal.hpp"
 #include "winnow/pipeline/assemble.hpp"
 #include "winnow/pipeline/bank.hpp"
-#include "winnow/pipeline/journal.hpp"
 #include "winnow/pipeline/score_modules.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/run/compute_place.hpp"
@@ -26,6 +26,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 using input::Inputs;
+using journal::Journal;
 using run::AuditOptions;
 using run::ProbeRepair;
 using run::StageClock;

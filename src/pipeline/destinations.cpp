@@ -12,7 +12,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
 #include "winnow/base/same_file.hpp"
-#include "winnow/pipeline/incarnation.hpp"
+#include "winnow/journal/incarnation.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -85,7 +85,7 @@ void check_report(const std::string& path) {
 
 void check_destinations(const AuditOptions& options) {
   if (!options.report.empty()) check_report(options.report);
-  if (!options.journal.empty()) check_journal(options.journal, options.resume);
+  if (!options.journal.empty()) journal::check_journal(options.journal, options.resume);
   if (!options.repaired_dir.empty()) check_repaired_dir(options.repaired_dir);
 }
 

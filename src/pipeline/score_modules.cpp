@@ -4,13 +4,13 @@
 #include <utility>
 
 #include "winnow/comm/together.hpp"
-#include "winnow/pipeline/journal.hpp"
 #include "winnow/score/module_scorer.hpp"
 
 namespace winnow::pipeline {
 namespace {
 
 using input::Inputs;
+using journal::Journal;
 using run::AuditOptions;
 using run::ComputePlace;
 using run::Progress;

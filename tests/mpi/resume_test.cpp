@@ -14,8 +14,8 @@
 #include "mpi/shared_directory.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
-#include "winnow/pipeline/incarnation.hpp"
-#include "winnow/pipeline/journal_file.hpp"
+#include "winnow/journal/incarnation.hpp"
+#include "winnow/journal/journal_file.hpp"
 #include "winnow/score/scores.hpp"
 
 namespace winnow {
@@ -65,7 +65,7 @@ TEST(Resume, OnOtherNumbersOfRanksIsBitIdentical) {
     on_ranks(world().size(), [&](auto& all) { fail_after(1, options, all); });
     options.resume = true;
     on_ranks(resumed_on, [&](auto& part) { fail_after(2, options, part); });
-    EXPECT_EQ(pipeline::find_incarnations(options.journal).size(), 2U);
+    EXPECT_EQ(journal::find_incarnations(options.journal).size(), 2U);
     std::uint64_t share = 0;
     options.progress = [&](const run::Progress& progress) { share = progress.modules; };
     const auto report = pipeline::audit(options, world(), {}).report;
@@ -99,12 +99,12 @@ class Weights {
 
   /// A weight that is journalled, or one that is not; the same on all ranks.
   std::string weight(bool scored) const {
-    const auto incarnation = pipeline::find_incarnations(options_.journal).at(0);
-    const auto description = pipeline::read_description(incarnation).value();
+    const auto incarnation = journal::find_incarnations(options_.journal).at(0);
+    const auto description = journal::read_description(incarnation).value();
     const auto modules = nlohmann::json::parse(description).at("modules").get<std::vector<std::string>>();
     std::set<std::uint64_t> known;
-    for (const auto& file : pipeline::rank_files(incarnation)) {
-      for (const auto& payload : pipeline::read_journal(file, base::sha256_hex(description)).payloads) {
+    for (const auto& file : journal::rank_files(incarnation)) {
+      for (const auto& payload : journal::read_journal(file, base::sha256_hex(description)).payloads) {
         score::Scores scores;
         base::ByteReader in(payload);
         scores.append(in);
@@ -157,7 +157,7 @@ TEST(OtherWeights, OneBitOfAWeightThatWasScoredIsRefusedByAll) {
     EXPECT_THAT(error.what(),
                 ::testing::StartsWith("the journal is of other weights: " + shard + ", tensor " + weight));
     world().barrier();
-    EXPECT_EQ(pipeline::find_incarnations(weights.options().journal).size(), 1U);
+    EXPECT_EQ(journal::find_incarnations(weights.options().journal).size(), 1U);
   }
 }
 

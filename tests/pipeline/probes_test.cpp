@@ -16,9 +16,9 @@
 #include "mpi/report_fingerprint.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/journal/incarnation.hpp"
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/pipeline/audit.hpp"
-#include "winnow/pipeline/incarnation.hpp"
 #include "winnow/pipeline/merge.hpp"
 #include "winnow/report/hdf5_report.hpp"
 

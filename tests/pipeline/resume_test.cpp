@@ -12,8 +12,8 @@
 #include "input/tiny_family.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/journal/incarnation.hpp"
 #include "winnow/pipeline/audit.hpp"
-#include "winnow/pipeline/incarnation.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -81,7 +81,7 @@ TEST_F(Resume, DoesWhatIsLeftAndGivesTheSameReport) {
 TEST_F(Resume, AgainAndAgain) {
   for (int incarnation = 0; incarnation < TinyFamily::kLayers - 1; ++incarnation) fail_after(1);
   EXPECT_EQ(modules_computed(), 1U);
-  EXPECT_EQ(find_incarnations(options.journal).size(), std::size_t{TinyFamily::kLayers});
+  EXPECT_EQ(journal::find_incarnations(options.journal).size(), std::size_t{TinyFamily::kLayers});
 }
 
 TEST_F(Resume, OfAFinishedRunReadsNoWeights) {
@@ -117,7 +117,7 @@ TEST_F(Resume, KeepsWhatIsWrongWithWeightsAndAdapters) {
 
 TEST_F(Resume, ATornJournalIsToldAndComputedAgain) {
   fail_after(3);
-  const auto file = find_incarnations(options.journal).at(0).rank_file(0);
+  const auto file = journal::find_incarnations(options.journal).at(0).rank_file(0);
   fs::resize_file(file, fs::file_size(file) - 1);
   EXPECT_EQ(modules_computed(), 6U);
   EXPECT_THAT(said, AllOf(HasSubstr("torn or damaged at byte "), HasSubstr(file)));
@@ -141,7 +141,7 @@ TEST_F(Resume, OtherOptionsAreRefusedSayingWhatDiffers) {
       AllOf(HasSubstr("of other inputs or options: " + options.journal), HasSubstr("seed: 0 then, 7 now"),
             HasSubstr("scaling: peft then, none now"), Not(HasSubstr("subspace_rank"))),
       [&] { run(); });
-  EXPECT_EQ(find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
+  EXPECT_EQ(journal::find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
 }
 
 TEST_F(Resume, OtherInputsAreRefusedSayingWhatDiffers) {
@@ -165,7 +165,7 @@ TEST_F(Resume, SwappedCheckpointsAreOtherWeights) {
                      AllOf(HasSubstr("the journal is of other weights: " + options.base + "/model.safetensors"),
                            HasSubstr("tensor " + TinyFamily::weight(0)), HasSubstr("5 more differ")),
                      [&] { run(); });
-  EXPECT_EQ(find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
+  EXPECT_EQ(journal::find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
 }
 
 TEST_F(Resume, FilesThatWereTouchedAreReadAgainOnceAndGoOn) {
@@ -190,7 +190,7 @@ TEST_F(Resume, ARunThatDiesBeforeItsFirstModuleForgetsNothing) {
 
 TEST_F(Resume, AJournalWhoseNoteOfTheWeightsIsDamagedReadsThemAgain) {
   fail_after(3);
-  std::ofstream(find_incarnations(options.journal).at(0).directory + "/weights.json") << "{";
+  std::ofstream(journal::find_incarnations(options.journal).at(0).directory + "/weights.json") << "{";
   EXPECT_EQ(modules_computed(), 5U);
   EXPECT_THAT(said, HasSubstr("6 weights that have been scored are read again"));
 }

@@ -17,7 +17,7 @@
 
 #include "winnow/base/file.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 
 /// Appends records to a file of its own.
 class JournalWriter {
@@ -46,4 +46,4 @@ struct JournalContent {
 /// Throws Error(runtime) where the file cannot be read.
 JournalContent read_journal(const std::string& path, std::string_view digest);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 
 struct Incarnation {
   int number = 0;  ///< from 1
@@ -46,4 +46,4 @@ void require_latest(const std::string& journal, const Incarnation& incarnation);
 /// Throws Error(usage) where --journal and --resume do not suit what is at `journal`. Writes nothing.
 void check_journal(const std::string& journal, bool resume);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

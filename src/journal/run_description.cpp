@@ -1,4 +1,4 @@
-#include "winnow/pipeline/run_description.hpp"
+#include "winnow/journal/run_description.hpp"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/sha256.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 using division::MemoryBudget;
@@ -147,4 +147,4 @@ std::vector<std::string> differences(std::string_view then, std::string_view now
   return found;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -1,4 +1,4 @@
-#include "winnow/pipeline/journal_file.hpp"
+#include "winnow/journal/journal_file.hpp"
 
 #include <cstring>
 #include <span>
@@ -7,7 +7,7 @@
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/sha256.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 constexpr std::string_view kMagic = "winnow journal 2\n";
@@ -75,4 +75,4 @@ JournalContent read_journal(const std::string& path, std::string_view digest) {
   return content;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/temporary_directory.hpp"
-#include "winnow/pipeline/incarnation.hpp"
+#include "winnow/journal/incarnation.hpp"
 
 namespace {
 
@@ -27,7 +27,7 @@ extern "C" int fsync(int descriptor) {
   return static_cast<int>(::syscall(SYS_fsync, descriptor));
 }
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 TEST(JournalSync, EveryDirectoryThatGotANewName) {
@@ -45,4 +45,4 @@ TEST(JournalSync, EveryDirectoryThatGotANewName) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -11,13 +11,13 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/division/memory.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/incarnation.hpp"
-#include "winnow/pipeline/journal_file.hpp"
+#include "winnow/journal/incarnation.hpp"
+#include "winnow/journal/journal_file.hpp"
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/score/scores.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 
 /// Without `options.journal` it remembers nothing and nothing is finished.
 class Journal {
@@ -70,4 +70,4 @@ class Journal {
   std::chrono::steady_clock::time_point flushed_;
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -9,7 +9,7 @@
 #include "winnow/input/inputs.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 
 /// A weight of a module that has been scored.
 struct ScoredWeight {
@@ -23,4 +23,4 @@ struct ScoredWeight {
 void verify_weights(const std::vector<ScoredWeight>& weights, const input::Inputs& inputs,
                     const run::AuditOptions& options, comm::Communicator& world);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 using input::Inputs;
@@ -57,4 +57,4 @@ JournalledWeights weights_of(const Inputs& inputs) {
   return weights;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -9,7 +9,7 @@
 #include "winnow/input/inputs.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 
 /// As JSON, the same text for the same run: both checkpoints, adapters with what their configurations make of them,
 /// modules, options and program, as far as bits of the scores depend on them. Not how they are selected and written.
@@ -23,4 +23,4 @@ int described_team(std::string_view description, const std::string& path);
 /// How two descriptions differ, in words: "seed: 0 then, 1 now". Empty where they do not.
 std::vector<std::string> differences(std::string_view then, std::string_view now, const std::string& path);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

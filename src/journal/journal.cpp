@@ -1,4 +1,4 @@
-#include "winnow/pipeline/journal.hpp"
+#include "winnow/journal/journal.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,9 +13,9 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/pipeline/run_description.hpp"
+#include "winnow/journal/run_description.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 using base::Error;
@@ -239,7 +239,7 @@ void Journal::finish() {
 }
 
 void Journal::require_latest() const {
-  if (!path_.empty()) pipeline::require_latest(path_, incarnation_);
+  if (!path_.empty()) journal::require_latest(path_, incarnation_);
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -1,4 +1,4 @@
-#include "winnow/pipeline/incarnation.hpp"
+#include "winnow/journal/incarnation.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -12,7 +12,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -154,4 +154,4 @@ void check_journal(const std::string& journal, bool resume) {
   if (!resume && !find_incarnations(journal).empty()) throw begun_already(journal);
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

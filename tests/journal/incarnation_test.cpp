@@ -1,4 +1,4 @@
-#include "winnow/pipeline/incarnation.hpp"
+#include "winnow/journal/incarnation.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include "base/expect_error.hpp"
 #include "base/temporary_directory.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -86,4 +86,4 @@ TEST_F(Incarnations, AFileIsNoPlaceForAJournal) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -16,7 +16,7 @@
 #include "winnow/slab/aligned_buffer.hpp"
 #include "winnow/slab/reader.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 using base::Error;
@@ -148,4 +148,4 @@ void verify_weights(const std::vector<ScoredWeight>& weights, const Inputs& inpu
   });
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

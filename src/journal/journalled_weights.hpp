@@ -12,7 +12,7 @@
 #include "winnow/checkpoint/tensor_digest.hpp"
 #include "winnow/input/inputs.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 
 /// Of both weights of a task, as text; of a direction there is one, and none of adapters.
 struct PairDigests {
@@ -35,4 +35,4 @@ std::optional<JournalledWeights> parse_weights(std::string_view text);
 /// The files as this run found them.
 JournalledWeights weights_of(const input::Inputs& inputs);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal

@@ -1,5 +1,5 @@
 // A journal that was torn or changed anywhere gives the records before that place, never a wrong one.
-#include "winnow/pipeline/journal_file.hpp"
+#include "winnow/journal/journal_file.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include "base/expect_error.hpp"
 #include "base/temporary_directory.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::journal {
 namespace {
 
 const std::string kDigest(64, 'a');
@@ -107,4 +107,4 @@ TEST_F(JournalFile, IsNeverOpenedTwice) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::journal
