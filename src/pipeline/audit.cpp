@@ -5,15 +5,15 @@
 #include <algorithm>
 
 #include "destinations.hpp"
-#include "judge.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/input/unchanged.hpp"
 #include "winnow/journal/journal.hpp"
-#include "winnow/pipeline/assemble.hpp"
-#include "winnow/pipeline/bank.hpp"
+#include "winnow/judge/assemble.hpp"
+#include "winnow/judge/bank.hpp"
+#include "winnow/judge/judge.hpp"
 #include "winnow/pipeline/score_modules.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/run/compute_place.hpp"
@@ -27,6 +27,7 @@ using base::Error;
 using base::ErrorKind;
 using input::Inputs;
 using journal::Journal;
+using judge::BankCosines;
 using run::AuditOptions;
 using run::ProbeRepair;
 using run::StageClock;
@@ -134,7 +135,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   BankCosines bank;
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(inputs, options);
-    if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes);
+    if (!options.bank.empty()) bank = judge::read_bank(options.bank, inputs.probes);
     return std::string();
   });
   run::open_compute_place(where, options, world);
@@ -166,7 +167,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   }();
   comm::from_coordinator(world, [&] {
     input::quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
-    result.report = assemble(inputs, scores, std::move(bank), options, log);
+    result.report = judge::assemble(inputs, scores, std::move(bank), options, log);
     return std::string();
   });
 
@@ -178,7 +179,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
-    if (!options.slice) require_scores(result.report);  // the report is there to tell why
+    if (!options.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
   if (options.repairs()) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);

@@ -10,13 +10,13 @@
 #include <utility>
 
 #include "destinations.hpp"
-#include "judge.hpp"
 #include "merge_probes.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/input/module_names.hpp"
 #include "winnow/input/repeated_adapters.hpp"
+#include "winnow/judge/judge.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
@@ -299,7 +299,7 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
       merged.run.push_back(std::move(row));
     }
   }
-  judge(merged, options_of(parts.front().report), log);
+  judge::judge(merged, options_of(parts.front().report), log);
   return merged;
 }
 
@@ -319,7 +319,7 @@ report::Report merge_report_files(std::vector<std::string> parts, const std::str
   auto merged = merge_reports(std::move(read), log);
   for (const auto& [name, value] : facts) merged.attributes[name] = value;
   report::write_hdf5(merged, path);
-  require_scores(merged);  // of single slices it was not required
+  judge::require_scores(merged);  // of single slices it was not required
   return merged;
 }
 

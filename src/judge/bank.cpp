@@ -1,4 +1,4 @@
-#include "winnow/pipeline/bank.hpp"
+#include "winnow/judge/bank.hpp"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 
 using base::Error;
 using base::ErrorKind;
@@ -48,4 +48,4 @@ BankCosines read_bank(const std::string& path, const std::vector<ProbeInput>& pr
   return result;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge

@@ -14,7 +14,7 @@
 #include "winnow/methods/method.hpp"
 #include "winnow/report/report.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 
 /// N x M arrays being filled, by metric name, in the order they were first asked for.
 class MetricTable {
@@ -46,4 +46,4 @@ class MetricTable {
   std::deque<report::Metric> metrics_;  // references into it stay valid while it grows
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge

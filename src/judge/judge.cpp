@@ -1,4 +1,4 @@
-#include "judge.hpp"
+#include "winnow/judge/judge.hpp"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "metric_table.hpp"
 #include "winnow/base/error.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 namespace {
 
 using base::Error;
@@ -127,4 +127,4 @@ void require_scores(const report::Report& report) {
                                                     report.adapters.size(), first.name, reason));
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge

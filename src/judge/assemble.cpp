@@ -1,4 +1,4 @@
-#include "winnow/pipeline/assemble.hpp"
+#include "winnow/judge/assemble.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,13 +10,13 @@
 #include <string_view>
 #include <utility>
 
-#include "judge.hpp"
 #include "metric_table.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/range.hpp"
 #include "winnow/input/module_names.hpp"
+#include "winnow/judge/judge.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 namespace {
 
 using base::Error;
@@ -279,4 +279,4 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, BankCosines 
   return report;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge

@@ -7,7 +7,7 @@
 #include "winnow/input/probe_input.hpp"
 #include "winnow/report/report.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 
 /// Of the adapters of that report that were scored.
 struct BankCosines {
@@ -19,4 +19,4 @@ struct BankCosines {
 /// metrics::kSmallestBank adapters.
 BankCosines read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge

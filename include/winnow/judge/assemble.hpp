@@ -3,12 +3,12 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/bank.hpp"
+#include "winnow/judge/bank.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/score/scores.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 
 /// Fills modules, adapters, metrics, selection. Adapters with a factor that is not finite become quarantined here
 /// (with options.strict: throws Error(invalid_input)). Throws Error(invalid_input) where the two checkpoints do not
@@ -19,4 +19,4 @@ report::Report assemble(const input::Inputs& inputs, const score::Scores& scores
 report::Report assemble(const input::Inputs& inputs, const score::Scores& scores, BankCosines bank,
                         const run::AuditOptions& options, const base::Log& log);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge

@@ -6,7 +6,7 @@
 #include "winnow/report/report.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::judge {
 
 /// Adds metrics over populations, causes and the selection to a report that has modules, adapters and the metrics of
 /// single layers, and knows where adapters have LoRA (Report::present). Of the options it uses rank_by, policy,
@@ -16,4 +16,4 @@ void judge(report::Report& report, const run::AuditOptions& options, const base:
 /// Throws Error(invalid_input), saying why, if no module of any adapter has a score: an empty result is no success.
 void require_scores(const report::Report& report);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::judge
