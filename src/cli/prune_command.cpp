@@ -10,8 +10,8 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/output/repair_by_probes.hpp"
 #include "winnow/pipeline/prune.hpp"
-#include "winnow/pipeline/repair_by_probes.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::cli {
@@ -59,7 +59,7 @@ void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kin
   const auto repair = probe_repair(values, kind, std::move(sources));
   base::require_not_an_input(output, source, "--output");
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
-  const auto written = pipeline::ProbeRepairer(repair, log).write(source, output, log);
+  const auto written = output::ProbeRepairer(repair, log).write(source, output, log);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   const auto ranks = written.rank_after == written.rank_before
                          ? fmt::format("rank {}", written.rank_after)

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "destinations.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/team_plan.hpp"
@@ -14,6 +13,7 @@
 #include "winnow/judge/assemble.hpp"
 #include "winnow/judge/bank.hpp"
 #include "winnow/judge/judge.hpp"
+#include "winnow/output/destinations.hpp"
 #include "winnow/pipeline/score_modules.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/run/compute_place.hpp"
@@ -121,7 +121,7 @@ void require_all_finished(const Inputs& inputs, const Journal& journal, const Sc
 AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
   comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
-    check_destinations(options);
+    output::check_destinations(options);
     return std::string();
   });
   auto where = run::choose_compute_place(options, world, log);
@@ -134,7 +134,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   }();
   BankCosines bank;
   comm::from_coordinator(world, [&] {
-    check_repaired_adapters(inputs, options);
+    output::check_repaired_adapters(inputs, options);
     if (!options.bank.empty()) bank = judge::read_bank(options.bank, inputs.probes);
     return std::string();
   });
@@ -182,7 +182,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     if (!options.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
-  if (options.repairs()) result.repaired = write_repaired_adapters(result.report, inputs, options, world, log);
+  if (options.repairs()) result.repaired = output::write_repaired_adapters(result.report, inputs, options, world, log);
   return result;
 }
 

@@ -9,7 +9,6 @@
 #include <string_view>
 #include <utility>
 
-#include "destinations.hpp"
 #include "merge_probes.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
@@ -18,6 +17,7 @@
 #include "winnow/input/repeated_adapters.hpp"
 #include "winnow/judge/judge.hpp"
 #include "winnow/methods/table.hpp"
+#include "winnow/output/destinations.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
@@ -305,7 +305,7 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
 
 report::Report merge_report_files(std::vector<std::string> parts, const std::string& path,
                                   const std::map<std::string, report::Attribute>& facts, const base::Log& log) {
-  check_report(path);
+  output::check_report(path);
   drop_repeated_files(parts, log);
   std::vector<ReportPart> read;
   for (const auto& part : parts) {

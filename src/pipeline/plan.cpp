@@ -9,10 +9,10 @@
 #include <numeric>
 #include <set>
 
-#include "destinations.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/memory.hpp"
 #include "winnow/metrics/quantile.hpp"
+#include "winnow/output/destinations.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -157,7 +157,7 @@ void divide(AuditPlan& plan, const AuditOptions& options, int ranks) {
 AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log) {
   comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
-    check_destinations(options);
+    output::check_destinations(options);
     return std::string();
   });
   AuditPlan plan;
@@ -165,7 +165,7 @@ AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator&
   plan.inputs = input::read_inputs(options, world, log);
   const std::chrono::duration<double> header_time = std::chrono::steady_clock::now() - start;
   comm::from_coordinator(world, [&] {
-    check_repaired_adapters(plan.inputs, options);
+    output::check_repaired_adapters(plan.inputs, options);
     return std::string();
   });
   comm::run_together(world, [&] { divide(plan, options, ranks); });

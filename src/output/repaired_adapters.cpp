@@ -1,15 +1,15 @@
-#include "winnow/pipeline/repaired_adapters.hpp"
+#include "winnow/output/repaired_adapters.hpp"
 
 #include <fmt/format.h>
 
 #include <optional>
 
-#include "destinations.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/pipeline/repair_by_probes.hpp"
+#include "winnow/output/destinations.hpp"
+#include "winnow/output/repair_by_probes.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 namespace {
 
 using input::Inputs;
@@ -112,4 +112,4 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
   return all;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::output

@@ -1,4 +1,4 @@
-#include "destinations.hpp"
+#include "winnow/output/destinations.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 #include "winnow/base/same_file.hpp"
 #include "winnow/journal/incarnation.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 namespace {
 
 namespace fs = std::filesystem;
@@ -118,4 +118,4 @@ std::vector<std::string> repaired_directories(const std::vector<adapter::Adapter
   return directories;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::output

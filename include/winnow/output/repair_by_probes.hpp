@@ -8,7 +8,7 @@
 #include "winnow/base/log.hpp"
 #include "winnow/run/probe_repair.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 
 /// Repairs one adapter after the other: probes are opened, hashed and taken apart once for all of them.
 class ProbeRepairer {
@@ -31,4 +31,4 @@ class ProbeRepairer {
   std::unique_ptr<Implementation> implementation_;
 };
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::output

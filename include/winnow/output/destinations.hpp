@@ -7,7 +7,7 @@
 #include "winnow/input/inputs.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 
 /// Whether a report can be written to `path`. Throws as check_destinations() does.
 void check_report(const std::string& path);
@@ -24,4 +24,4 @@ void check_repaired_adapters(const input::Inputs& inputs, const run::AuditOption
 std::vector<std::string> repaired_directories(const std::vector<adapter::Adapter>& adapters,
                                               const std::string& repaired_dir);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::output

@@ -1,4 +1,4 @@
-#include "winnow/pipeline/repair_by_probes.hpp"
+#include "winnow/output/repair_by_probes.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 namespace {
 
 using base::DType;
@@ -176,4 +176,4 @@ TEST_F(RepairByProbes, RefusesWhatCannotBeMeant) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::output

@@ -11,7 +11,7 @@
 #include "winnow/report/report.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 
 /// A pruned copy of an adapter that was written, or was not because nothing would be left of it.
 struct RepairedAdapter {
@@ -26,4 +26,4 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
                                                      const run::AuditOptions& options, comm::Communicator& world,
                                                      const base::Log& log);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::output

@@ -1,4 +1,4 @@
-#include "winnow/pipeline/repair_by_probes.hpp"
+#include "winnow/output/repair_by_probes.hpp"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/repair/subtract.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::output {
 namespace {
 
 using adapter::Adapter;
@@ -158,4 +158,4 @@ adapter::WrittenReplacements ProbeRepairer::write(const std::string& source, con
   return implementation_->write(source, destination, log);
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::output
