@@ -8,9 +8,9 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/pipeline/calibrate.hpp"
-#include "winnow/pipeline/plan.hpp"
-#include "winnow/pipeline/prediction.hpp"
+#include "winnow/forecast/calibrate.hpp"
+#include "winnow/forecast/plan.hpp"
+#include "winnow/forecast/prediction.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::cli {
@@ -49,16 +49,16 @@ CommandLine command_line() {
 }
 
 /// Without --ranks-per-node that is 0 here: the constants will tell.
-pipeline::Site site(const po::variables_map& values, int threads) {
-  pipeline::Site site;
+forecast::Site site(const po::variables_map& values, int threads) {
+  forecast::Site site;
   site.threads = threads;
   site.warm = values["warm"].as<bool>();
   site.ranks_per_node = 0;
   if (values.count("ranks-per-node") != 0) {
     const auto ranks = count(values, "ranks-per-node");
-    if (ranks < 1 || ranks > pipeline::kMostRanks) {
+    if (ranks < 1 || ranks > forecast::kMostRanks) {
       throw base::Error(base::ErrorKind::usage, fmt::format("--ranks-per-node {} is impossible", ranks))
-          .expected(fmt::format("1 to {}", pipeline::kMostRanks));
+          .expected(fmt::format("1 to {}", forecast::kMostRanks));
     }
     site.ranks_per_node = static_cast<int>(ranks);
   }
@@ -74,27 +74,27 @@ pipeline::Site site(const po::variables_map& values, int threads) {
 }
 
 /// Measures them first where that is asked for.
-void calibrate(const po::variables_map& values, const pipeline::AuditPlan& plan, const run::AuditOptions& options,
+void calibrate(const po::variables_map& values, const forecast::AuditPlan& plan, const run::AuditOptions& options,
                double start_up_seconds, comm::Communicator& world) {
   const auto file = comm::from_coordinator(world, [&] {
-    auto path = given(values, "constants").value_or(pipeline::default_constants_path());
+    auto path = given(values, "constants").value_or(forecast::default_constants_path());
     if (!path.empty()) return path;
     throw base::Error(base::ErrorKind::usage, "no place for constants: HOME is not set").advice("add --constants FILE");
   });
-  const auto constants = pipeline::calibrate(plan.inputs, options, start_up_seconds, world);
+  const auto constants = forecast::calibrate(plan.inputs, options, start_up_seconds, world);
   comm::from_coordinator(world, [&] {
-    pipeline::write_constants(constants, file);
+    forecast::write_constants(constants, file);
     return std::string();
   });
 }
 
 /// What goes to standard output.
-std::string results(const po::variables_map& values, const pipeline::AuditPlan& plan, const run::AuditOptions& options,
-                    pipeline::Site where) {
-  const auto known = pipeline::known_constants(given(values, "constants").value_or(""));
+std::string results(const po::variables_map& values, const forecast::AuditPlan& plan, const run::AuditOptions& options,
+                    forecast::Site where) {
+  const auto known = forecast::known_constants(given(values, "constants").value_or(""));
   if (where.ranks_per_node == 0) where.ranks_per_node = known.constants.cores;
   if (const auto json = given(values, "json")) {
-    auto text = pipeline::prediction_json(plan, known, where);
+    auto text = forecast::prediction_json(plan, known, where);
     if (*json == "-") return text;
     if (values.count("check") != 0) {
       for (const auto& path : values["check"].as<std::vector<std::string>>()) {
@@ -103,11 +103,11 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
     }
     base::atomic_write_file(*json, text);
   }
-  auto text = pipeline::render_plan(plan, {values["modules"].as<bool>(), values["every-rank"].as<bool>()}) +
-              pipeline::render_prediction(plan, known, where);
+  auto text = forecast::render_plan(plan, {values["modules"].as<bool>(), values["every-rank"].as<bool>()}) +
+              forecast::render_prediction(plan, known, where);
   if (values.count("check") == 0) return text;
   for (const auto& path : values["check"].as<std::vector<std::string>>()) {
-    text += pipeline::render_check(plan, report::read_hdf5(path), path, known, options, where);
+    text += forecast::render_check(plan, report::read_hdf5(path), path, known, options, where);
   }
   return text;
 }
@@ -115,7 +115,7 @@ std::string results(const po::variables_map& values, const pipeline::AuditPlan& 
 struct Planned {
   run::AuditOptions options;
   int ranks = 1;
-  pipeline::Site where;
+  forecast::Site where;
 };
 
 /// What is to be planned, as the command line says. Throws Error(usage).
@@ -130,9 +130,9 @@ Planned planned(const po::variables_map& values, int size) {
   task.options.device = target.device;
   ProgressMeter::parse_style(values["progress"].as<std::string>());
   const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(size);
-  if (ranks < 1 || ranks > pipeline::kMostRanks) {
+  if (ranks < 1 || ranks > forecast::kMostRanks) {
     throw base::Error(base::ErrorKind::usage, fmt::format("cannot plan for {} ranks", ranks))
-        .expected(fmt::format("--ranks from 1 to {}", pipeline::kMostRanks));
+        .expected(fmt::format("--ranks from 1 to {}", forecast::kMostRanks));
   }
   task.ranks = static_cast<int>(ranks);
   task.where = site(values, task.options.threads);
@@ -142,10 +142,10 @@ Planned planned(const po::variables_map& values, int size) {
 }  // namespace
 
 int plan_command(const Arguments& arguments, comm::Communicator& world) {
-  const double start_up_seconds = pipeline::process_age_seconds();
+  const double start_up_seconds = forecast::process_age_seconds();
   const auto values = parse(command_line(), arguments, world);
   const auto task = comm::result_together(world, [&] { return planned(values, world.size()); });
-  const auto plan = pipeline::plan_audit(task.options, task.ranks, world, console_log(log_level(values), world.rank()));
+  const auto plan = forecast::plan_audit(task.options, task.ranks, world, console_log(log_level(values), world.rank()));
   if (values["calibrate"].as<bool>()) calibrate(values, plan, task.options, start_up_seconds, world);
   comm::from_coordinator(world, [&] {
     print_result(results(values, plan, task.options, task.where));

@@ -15,7 +15,7 @@
 #include "input/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
-#include "winnow/pipeline/plan.hpp"
+#include "winnow/forecast/plan.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
@@ -407,7 +407,7 @@ TEST_F(Audit, NamesWithinEachOtherDoNotNestRepairedAdapters) {
 TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   const auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
   const auto world = comm::make_self();
-  const auto plan = plan_audit(options, 3, *world, {});
+  const auto plan = forecast::plan_audit(options, 3, *world, {});
   std::uint64_t modules = 0, weights = 0, adapters = 0;
   double flops = 0;
   for (const auto& rank : plan.ranks) {
@@ -424,7 +424,7 @@ TEST_F(Audit, APlanCountsWhatAnAuditReads) {
   std::uint64_t read = 0;
   for (const auto& stage : report.run) read += stage.bytes_read;
   EXPECT_EQ(read, weights + adapters) << "each byte once";
-  EXPECT_THAT(render_plan(plan, {true, false}), HasSubstr("model.layers.7.mlp.up_proj"));
+  EXPECT_THAT(forecast::render_plan(plan, {true, false}), HasSubstr("model.layers.7.mlp.up_proj"));
 }
 
 // While adapters are opened all headers have been read and nothing else: what is replaced then must show as well.

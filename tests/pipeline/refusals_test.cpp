@@ -5,8 +5,8 @@
 #include "input/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/forecast/plan.hpp"
 #include "winnow/pipeline/audit.hpp"
-#include "winnow/pipeline/plan.hpp"
 
 namespace winnow::pipeline {
 namespace {
@@ -27,7 +27,7 @@ class Refusals : public ::testing::Test {
     for (const bool dry : {false, true}) {
       try {
         if (dry) {
-          plan_audit(options, 1, *world, base::Log());
+          forecast::plan_audit(options, 1, *world, base::Log());
         } else {
           audit(options, *world, base::Log());
         }

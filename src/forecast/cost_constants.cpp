@@ -1,4 +1,4 @@
-#include "winnow/pipeline/cost_constants.hpp"
+#include "winnow/forecast/cost_constants.hpp"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -180,4 +180,4 @@ std::string default_constants_path() {
   return std::string(home) + "/.cache/winnow/constants.json";
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -7,11 +7,11 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/forecast/cost_model.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/cost_model.hpp"
 #include "winnow/run/options.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 
 /// That can be planned for.
 inline constexpr int kMostRanks = 1'000'000;
@@ -43,4 +43,4 @@ struct PlanDetail {
 /// by the least, the median and the most of each column, and only the 4 that read most are listed.
 std::string render_plan(const AuditPlan& plan, const PlanDetail& detail);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -1,4 +1,4 @@
-#include "winnow/pipeline/prediction.hpp"
+#include "winnow/forecast/prediction.hpp"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using base::Error;
@@ -212,4 +212,4 @@ std::string render_check(const AuditPlan& plan, const report::Report& report, co
   return text;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -8,7 +8,7 @@
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/slab/stream.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using input::Inputs;
@@ -194,4 +194,4 @@ void while_reading(const Inputs& inputs, const CalibrationEffort& effort, const 
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "winnow/division/team_plan.hpp"
+#include "winnow/forecast/cost_constants.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/cost_constants.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 
 /// Both passes over the weights of one module, for the layers that are stacked at once.
 struct BatchWork {
@@ -76,4 +76,4 @@ Prediction predict(const AuditWork& work, const CostConstants& constants, const 
 /// least 1. std::nullopt where there are none to go by or it would be more than a million.
 std::optional<std::uint64_t> crossover(const AuditWork& work, const CostConstants& constants, const Site& site);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 
 /// How fast one thread multiplies R stacked columns, conversion of the weights included.
 struct ArithmeticRate {
@@ -61,4 +61,4 @@ void write_constants(const CostConstants& constants, const std::string& path);
 /// $XDG_CACHE_HOME/winnow/constants.json, or that below ~/.cache; empty without a home.
 std::string default_constants_path();
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

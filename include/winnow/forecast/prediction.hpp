@@ -3,11 +3,11 @@
 
 #include <string>
 
-#include "winnow/pipeline/cost_model.hpp"
-#include "winnow/pipeline/plan.hpp"
+#include "winnow/forecast/cost_model.hpp"
+#include "winnow/forecast/plan.hpp"
 #include "winnow/report/report.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 
 /// Constants and where they are from: the file, empty for default_constants().
 struct KnownConstants {
@@ -31,4 +31,4 @@ std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, 
 std::string render_check(const AuditPlan& plan, const report::Report& report, const std::string& path,
                          const KnownConstants& known, const run::AuditOptions& options, const Site& site);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -8,7 +8,7 @@
 #include "winnow/methods/table.hpp"
 #include "winnow/slab/aligned_buffer.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using run::AuditOptions;
@@ -156,4 +156,4 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   return {undisturbed(sums) / gram_units, undisturbed(scores) / (layers * in * kRank * kRank)};
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

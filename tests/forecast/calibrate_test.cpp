@@ -1,6 +1,6 @@
 // Constants of the scaling model: measured ones make sense, files keep them, broken files are refused; and what is said
 // of a run that was timed.
-#include "winnow/pipeline/calibrate.hpp"
+#include "winnow/forecast/calibrate.hpp"
 
 #include <gmock/gmock.h>
 
@@ -9,10 +9,10 @@
 
 #include "base/expect_error.hpp"
 #include "input/tiny_family.hpp"
+#include "winnow/forecast/prediction.hpp"
 #include "winnow/pipeline/audit.hpp"
-#include "winnow/pipeline/prediction.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using base::ErrorKind;
@@ -30,7 +30,7 @@ class Calibration : public ::testing::Test {
         plan(plan_audit(options, 1, *world, base::Log())) {}
 
   /// An audit as it would be done, for its report.
-  report::Report audited() const { return audit(options, *world, base::Log()).report; }
+  report::Report audited() const { return pipeline::audit(options, *world, base::Log()).report; }
 
   TinyFamily family;
   AuditOptions options;
@@ -204,4 +204,4 @@ TEST_F(Calibration, AReportOfAnotherAuditIsRefused) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -1,4 +1,4 @@
-#include "winnow/pipeline/calibrate.hpp"
+#include "winnow/forecast/calibrate.hpp"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -17,7 +17,7 @@
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/score/factor_loader.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using input::Inputs;
@@ -125,4 +125,4 @@ CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, doubl
   return constants;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -1,5 +1,5 @@
 // The scaling model: numbers worked out by hand, and what must hold whatever the constants.
-#include "winnow/pipeline/cost_model.hpp"
+#include "winnow/forecast/cost_model.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,10 +8,10 @@
 #include <map>
 
 #include "input/tiny_family.hpp"
-#include "winnow/pipeline/plan.hpp"
+#include "winnow/forecast/plan.hpp"
 #include "winnow/slab/plan.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 /// Round numbers: 4 cores; at R = 10, a thread that is alone does 2 GFLOP/s in pass 1 (10 ns a weight), 1 in pass 2.
@@ -217,4 +217,4 @@ TEST(CostModel, TheWorkOfAnAudit) {
 }
 
 }  // namespace
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

@@ -1,4 +1,4 @@
-// The parts of a calibration. Private to src/pipeline.
+// The parts of a calibration. Private to src/forecast.
 #pragma once
 
 #include <algorithm>
@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "winnow/pipeline/calibrate.hpp"
+#include "winnow/forecast/calibrate.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 
 /// Columns of the default run: one adapter of rank 16 and the sketch.
 inline constexpr std::uint64_t kDefaultColumns = 16 + 24;
@@ -46,4 +46,4 @@ void measure_overlap(const input::Inputs& inputs, const run::AuditOptions& optio
 /// holds on the memory of the process.
 void while_reading(const input::Inputs& inputs, const CalibrationEffort& effort, const std::function<void()>& work);
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

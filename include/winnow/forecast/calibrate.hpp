@@ -4,12 +4,12 @@
 #include <cstdint>
 
 #include "winnow/comm/communicator.hpp"
+#include "winnow/forecast/cost_constants.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/pipeline/cost_constants.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/slab/plan.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 
 /// Bounds of a calibration: by default some ten seconds.
 struct CalibrationEffort {
@@ -29,4 +29,4 @@ double process_age_seconds();
 CostConstants calibrate(const input::Inputs& inputs, const run::AuditOptions& options, double start_up_seconds,
                         comm::Communicator& world, const CalibrationEffort& effort = {});
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

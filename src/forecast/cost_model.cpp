@@ -1,4 +1,4 @@
-#include "winnow/pipeline/cost_model.hpp"
+#include "winnow/forecast/cost_model.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include "winnow/division/memory.hpp"
 #include "winnow/slab/stream.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using division::Assignment;
@@ -224,4 +224,4 @@ std::optional<std::uint64_t> crossover(const AuditWork& work, const CostConstant
   return high;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast

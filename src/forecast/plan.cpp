@@ -1,4 +1,4 @@
-#include "winnow/pipeline/plan.hpp"
+#include "winnow/forecast/plan.hpp"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include "winnow/metrics/quantile.hpp"
 #include "winnow/output/destinations.hpp"
 
-namespace winnow::pipeline {
+namespace winnow::forecast {
 namespace {
 
 using division::TeamPlace;
@@ -212,4 +212,4 @@ std::string render_plan(const AuditPlan& plan, const PlanDetail& detail) {
   return text;
 }
 
-}  // namespace winnow::pipeline
+}  // namespace winnow::forecast
