@@ -8,7 +8,7 @@ from typing import Any, Sequence
 from lab.drawing import STYLE
 
 # The style sheet of winnow's own report page, so that the two never differ.
-STYLE_SOURCE = Path(__file__).resolve().parents[2] / "src" / "report" / "html_style.hpp"
+STYLE_SOURCE = Path(__file__).resolve().parents[2] / "src" / "report" / "html" / "style.hpp"
 
 Json = dict[str, Any]
 

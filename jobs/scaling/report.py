@@ -10,7 +10,7 @@ from pathlib import Path
 from figures import Plot, bars, figure, median
 
 # The style sheet of winnow's own report page, so that the two never differ.
-STYLE_SOURCE = Path(__file__).resolve().parent.parent.parent / "src" / "report" / "html_style.hpp"
+STYLE_SOURCE = Path(__file__).resolve().parent.parent.parent / "src" / "report" / "html" / "style.hpp"
 EXTRA_STYLE = """
 .plot{width:400px}.plot .legend{margin:2px 0 0;gap:2px 14px}
 .grid{stroke:var(--line);stroke-width:1;fill:none}.ideal{stroke:var(--soft);stroke-width:1.4;stroke-dasharray:5 4;fill:none}

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "text.hpp"
+#include "../text.hpp"
 
 namespace winnow::report {
 

@@ -1,9 +1,9 @@
-// The figures of the HTML page as inline SVG, coloured by the classes of html_style.hpp. Private to src/report.
+// The figures of the HTML page as inline SVG, coloured by the classes of style.hpp. Private to src/report.
 #pragma once
 
 #include <string>
 
-#include "analysis.hpp"
+#include "../analysis.hpp"
 
 namespace winnow::report {
 

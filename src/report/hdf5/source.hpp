@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "hdf5_session.hpp"
+#include "session.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/report/report.hpp"
 

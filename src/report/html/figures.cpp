@@ -1,4 +1,4 @@
-#include "html_figures.hpp"
+#include "figures.hpp"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <map>
 #include <optional>
 
-#include "text.hpp"
+#include "../text.hpp"
 
 namespace winnow::report {
 namespace {

@@ -1,11 +1,11 @@
-#include "hdf5_source.hpp"
+#include "source.hpp"
 
 #include <fmt/format.h>
 
 #include <cstring>
 #include <utility>
 
-#include "schema.hpp"
+#include "../schema.hpp"
 
 namespace winnow::report {
 namespace {

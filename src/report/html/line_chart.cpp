@@ -7,9 +7,9 @@
 #include <cmath>
 #include <iterator>
 
-#include "analysis.hpp"
-#include "html_figures.hpp"
-#include "text.hpp"
+#include "../analysis.hpp"
+#include "../text.hpp"
+#include "figures.hpp"
 
 namespace winnow::report {
 namespace {

@@ -1,4 +1,4 @@
-#include "hdf5_session.hpp"
+#include "session.hpp"
 
 #include <fmt/format.h>
 

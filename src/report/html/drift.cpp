@@ -1,4 +1,4 @@
-#include "html_drift.hpp"
+#include "drift.hpp"
 
 #include <fmt/format.h>
 
@@ -6,10 +6,10 @@
 #include <set>
 #include <vector>
 
-#include "html_figures.hpp"
-#include "html_table.hpp"
+#include "../text.hpp"
+#include "figures.hpp"
 #include "line_chart.hpp"
-#include "text.hpp"
+#include "table.hpp"
 #include "winnow/report/training_run.hpp"
 
 namespace winnow::report {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "html_figures.hpp"
-#include "text.hpp"
+#include "../text.hpp"
+#include "figures.hpp"
 
 namespace winnow::report {
 namespace {

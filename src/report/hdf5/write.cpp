@@ -10,9 +10,9 @@
 #include <variant>
 #include <vector>
 
-#include "analysis.hpp"
-#include "hdf5_image.hpp"
-#include "schema.hpp"
+#include "../analysis.hpp"
+#include "../schema.hpp"
+#include "image.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "analysis.hpp"
-#include "hdf5_source.hpp"
-#include "schema.hpp"
+#include "../analysis.hpp"
+#include "../schema.hpp"
+#include "source.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"

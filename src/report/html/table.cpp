@@ -1,8 +1,8 @@
-#include "html_table.hpp"
+#include "table.hpp"
 
 #include <fmt/format.h>
 
-#include "text.hpp"
+#include "../text.hpp"
 
 namespace winnow::report {
 namespace {

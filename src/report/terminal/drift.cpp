@@ -1,4 +1,4 @@
-#include "table_drift.hpp"
+#include "drift.hpp"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <set>
 #include <vector>
 
+#include "../text.hpp"
 #include "grid.hpp"
-#include "text.hpp"
 #include "winnow/report/training_run.hpp"
 
 namespace winnow::report {

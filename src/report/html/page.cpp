@@ -4,12 +4,12 @@
 #include <cmath>
 #include <iterator>
 
-#include "analysis.hpp"
-#include "html_drift.hpp"
-#include "html_figures.hpp"
-#include "html_style.hpp"
-#include "html_table.hpp"
-#include "text.hpp"
+#include "../analysis.hpp"
+#include "../text.hpp"
+#include "drift.hpp"
+#include "figures.hpp"
+#include "style.hpp"
+#include "table.hpp"
 #include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/render.hpp"
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "analysis.hpp"
+#include "../analysis.hpp"
 #include "winnow/report/render.hpp"
 
 namespace winnow::report {

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <vector>
 
-#include "analysis.hpp"
+#include "../analysis.hpp"
+#include "../text.hpp"
+#include "drift.hpp"
 #include "grid.hpp"
-#include "table_drift.hpp"
-#include "text.hpp"
 #include "winnow/base/text.hpp"
 #include "winnow/report/render.hpp"
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-#include "analysis.hpp"
+#include "../analysis.hpp"
 
 namespace winnow::report {
 

@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "hdf5_session.hpp"
-#include "text.hpp"
+#include "../text.hpp"
+#include "session.hpp"
 #include "winnow/base/error.hpp"
 
 namespace winnow::report {
