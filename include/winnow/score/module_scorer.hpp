@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "factor_loader.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/compute/cross_products.hpp"
@@ -16,6 +15,7 @@
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/run/stage_clock.hpp"
+#include "winnow/score/factor_loader.hpp"
 #include "winnow/score/scores.hpp"
 #include "winnow/slab/stream.hpp"
 

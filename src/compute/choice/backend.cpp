@@ -1,7 +1,7 @@
-#include "cpu/cpu_pass.hpp"
-#include "cuda/plugin.hpp"
-#include "reference/reference_pass.hpp"
-#include "torch/plugin.hpp"
+#include "../cpu/cpu_pass.hpp"
+#include "../cuda/plugin.hpp"
+#include "../reference/reference_pass.hpp"
+#include "../torch/plugin.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 
