@@ -17,22 +17,6 @@ constexpr double kNormalRange = 1.349;
 /// A cosine is known to 1e-9 or so: a smaller spread would make findings of rounding.
 constexpr double kLeastSpread = 1e-9;
 
-/// Of one thing, given by its values, against the members that are not it.
-double deviation(const std::vector<double>& values, const std::string& id, const Bank& bank) {
-  double largest = kUndefined;
-  for (std::size_t k = 0; k < values.size(); ++k) {
-    std::vector<double> peers;
-    for (std::size_t m = 0; m < bank.ids.size(); ++m) {
-      if (bank.ids[m] != id && !std::isnan(bank.values[k][m])) peers.push_back(bank.values[k][m]);
-    }
-    if (peers.empty() || std::isnan(values[k])) continue;
-    const auto of_peers = spread(peers);
-    const double size = std::max(of_peers.iqr() / kNormalRange, kLeastSpread);
-    largest = std::fmax(largest, std::abs(values[k] - of_peers.median) / size);
-  }
-  return largest;
-}
-
 std::vector<double> values_of(const std::vector<std::vector<double>>& values, std::size_t thing) {
   std::vector<double> one;
   for (const auto& statistic : values) one.push_back(statistic[thing]);
@@ -41,15 +25,32 @@ std::vector<double> values_of(const std::vector<std::vector<double>>& values, st
 
 }  // namespace
 
+Deviation largest_deviation(const std::vector<double>& values, const std::string& id, const Bank& bank) {
+  Deviation largest{kUndefined, 0, kUndefined};
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    std::vector<double> peers;
+    for (std::size_t m = 0; m < bank.ids.size(); ++m) {
+      if (bank.ids[m] != id && !std::isnan(bank.values[k][m])) peers.push_back(bank.values[k][m]);
+    }
+    if (peers.empty() || std::isnan(values[k])) continue;
+    const auto of_peers = spread(peers);
+    const double size = std::max(of_peers.iqr() / kNormalRange, kLeastSpread);
+    const double deviation = std::abs(values[k] - of_peers.median) / size;
+    if (deviation <= largest.size) continue;
+    largest = {deviation, k, of_peers.median};
+  }
+  return largest;
+}
+
 std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values, const std::vector<std::string>& ids,
                                   const Bank& bank) {
   std::vector<double> of_members;
   for (std::size_t m = 0; m < bank.ids.size(); ++m) {
-    of_members.push_back(deviation(values_of(bank.values, m), bank.ids[m], bank));
+    of_members.push_back(largest_deviation(values_of(bank.values, m), bank.ids[m], bank).size);
   }
   std::vector<Calibrated> all;
   for (std::size_t n = 0; n < ids.size(); ++n) {
-    Calibrated one{deviation(values_of(values, n), ids[n], bank), kUndefined};
+    Calibrated one{largest_deviation(values_of(values, n), ids[n], bank).size, kUndefined};
     std::size_t members = 0, beyond = 0;
     for (std::size_t m = 0; m < of_members.size(); ++m) {
       if (bank.ids[m] == ids[n] || std::isnan(of_members[m])) continue;

@@ -85,6 +85,17 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
 }
 
+/// An exit code that no harm can change says nothing.
+void require_blocks(const BankCosines& bank, const AuditOptions& options) {
+  const auto least = verdict::smallest_bank(1, options.false_discovery_rate);
+  if (bank.members.size() >= least) return;
+  throw Error(ErrorKind::usage, fmt::format("--fail-on-findings says nothing: a bank of {} can block nothing at {}",
+                                            bank.members.size(), verdict::percent(options.false_discovery_rate)))
+      .file(options.bank)
+      .expected(fmt::format("{} harmless adapters at least", least))
+      .advice("audit more of them, or give a larger --fdr");
+}
+
 /// Runs `work`, which stops early where that is requested. Returns, the same on all ranks, whether it was.
 bool stopping_when_asked(const AuditOptions& options, comm::Communicator& world,
                          const std::function<void(StopRequest&)>& work) {
@@ -129,6 +140,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   comm::from_coordinator(world, [&] {
     check_repaired_adapters(inputs, options);
     if (!options.bank.empty()) bank = read_bank(options.bank, inputs.probes);
+    if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
     return std::string();
   });
   open_compute_place(where, options, world);

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "metric_table.hpp"
+#include "verdicts.hpp"
 #include "winnow/base/error.hpp"
 
 namespace winnow::pipeline {
@@ -110,6 +111,7 @@ void judge(report::Report& report, const AuditOptions& options, const base::Log&
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", report.rank_by));
   }
   select_modules(report, options, log);
+  add_verdicts(report, options.false_discovery_rate);
 }
 
 void require_scores(const report::Report& report) {

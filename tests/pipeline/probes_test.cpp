@@ -13,6 +13,7 @@
 #include "base/expect_error.hpp"
 #include "compute/built_backend.hpp"
 #include "mpi/report_fingerprint.hpp"
+#include "pipeline/probe_bank.hpp"
 #include "pipeline/probe_family.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/comm/communicator.hpp"
@@ -30,6 +31,7 @@ using base::Error;
 using base::ErrorKind;
 using probes::Effect;
 using probes::Form;
+using test::bank_of;
 using test::expect_error;
 using test::ProbeFamily;
 using test::TinyFamily;
@@ -636,27 +638,6 @@ TEST_F(MergeWithProbes, PartsOfOneBitOfAnotherDirectionAreRefusedWhereItShows) {
                AllOf(HasSubstr("b.h5"), HasSubstr(TinyFamily::module(2)), HasSubstr("direction-0")), [&] {
                  merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
                });
-}
-
-/// A report of `members` adapters, as if audited with the probes of `like`, whose cosines are spread around 0.
-report::Report bank_of(const report::Report& like, std::size_t members) {
-  report::Report bank;
-  bank.modules = like.modules;
-  bank.probes = like.probes;
-  bank.probe_norms = like.probe_norms;
-  bank.metrics = {{"update_norm", "1", "", std::vector<double>(members * like.modules.size(), 1.0), {}}};
-  bank.rank_by = "probe_dot";
-  for (std::size_t n = 0; n < members; ++n) {
-    bank.adapters.push_back({"m" + std::to_string(n), "", "ok", "", 4, 8, 2, std::string(63, '0') + std::to_string(n)});
-  }
-  for (std::size_t k = 0; k < like.probes.size(); ++k) {
-    for (std::size_t cell = 0; cell < members * like.modules.size(); ++cell) {
-      const auto norm = like.probe_norms[k * like.modules.size() + cell % like.modules.size()];
-      const auto member = static_cast<double>(cell / like.modules.size());
-      bank.probe_dots.push_back(norm * 0.01 * (member - 3.5 + 0.1 * static_cast<double>(k)));
-    }
-  }
-  return bank;
 }
 
 class Bank : public Probes {

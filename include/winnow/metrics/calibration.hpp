@@ -1,6 +1,7 @@
 // How unusual something is among others that are known to be harmless: a bank.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,15 @@ struct Calibrated {
   /// members).
   double p = 0;
 };
+
+/// Where a thing lies farthest from a bank.
+struct Deviation {
+  double size = 0;            ///< |value - median|/spread; NaN if no statistic is known of both
+  std::size_t statistic = 0;  ///< of which
+  double median = 0;          ///< of the members that are not the thing
+};
+/// `values` [statistics] of one thing, compared with the members that are not `id`.
+Deviation largest_deviation(const std::vector<double>& values, const std::string& id, const Bank& bank);
 
 /// A bank of fewer says nothing about a spread.
 inline constexpr std::size_t kSmallestBank = 8;
