@@ -62,6 +62,15 @@ std::string counted(const std::vector<std::size_t>& modules, const report::Repor
                      base::abbreviated(report.modules[modules.front()].name, kQuoted));
 }
 
+/// The harmful probe that the adapter is itself; empty if it is none.
+std::string harmful_probe(const report::Report& report, const report::AdapterRow& row) {
+  for (const auto& probe : report.probes) {
+    const bool harmful = probe.effect == probes::name(probes::Effect::harmful);
+    if (harmful && !row.sha256.empty() && probe.digest == row.sha256) return probe.name;
+  }
+  return {};
+}
+
 /// What of adapter `n` was not judged by the probes, or has no score where it was asked for one.
 std::vector<std::string> unjudged(const report::Report& report, std::size_t n, const std::vector<double>& cosines) {
   const auto& row = report.adapters[n];
@@ -92,7 +101,10 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
   const bool only_itself = std::all_of(report.probes.begin(), report.probes.end(),
                                        [&](const auto& probe) { return probe.digest == row.sha256; });
   if (only_itself) {
-    parts.emplace_back("all of it: it is the only probe, and is not compared with itself");
+    // Of a harmful one that is not what matters.
+    if (harmful_probe(report, row).empty()) {
+      parts.emplace_back("all of it: it is the only probe, and is not compared with itself");
+    }
   } else if (!unprobed.empty())
     parts.push_back(counted(unprobed, report, "that no probe could be compared with"));
   if (!unscored.empty()) parts.push_back(counted(unscored, report, "without a score by " + report.rank_by));
@@ -103,15 +115,6 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
                                 base::abbreviated(probe.name, kQuoted)));
   }
   return parts;
-}
-
-/// The harmful probe that the adapter is itself; empty if it is none.
-std::string harmful_probe(const report::Report& report, const report::AdapterRow& row) {
-  for (const auto& probe : report.probes) {
-    const bool harmful = probe.effect == probes::name(probes::Effect::harmful);
-    if (harmful && !row.sha256.empty() && probe.digest == row.sha256) return probe.name;
-  }
-  return {};
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ std::string verdict_tiles(const Report& report) {
 std::string verdict_section(const Report& report) {
   std::string out = "<section aria-labelledby=\"verdicts\"><h2 id=\"verdicts\">Verdicts</h2>\n";
   out += "<p><strong>" + for_html(verdict_summary(report)) + ".</strong></p>\n";
-  if (const auto claim = verdict_claim(report); !claim.empty()) out += "<p>" + for_html(claim) + ".</p>\n";
+  if (const auto claim = verdict_claim(report); !claim.empty())
+    out += "<p>What the bank can claim: " + for_html(claim) + ".</p>\n";
   Table table("Adapters that did not pass", {{"adapter"}, {"verdict", true}, {"why, and what to do", true}});
   std::size_t rows = 0;
   for (const auto n : adapters_by_verdict(report)) {

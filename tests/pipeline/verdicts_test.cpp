@@ -194,8 +194,15 @@ TEST_F(Verdicts, AProbeThatIsAuditedItself) {
   options.adapters.push_back(options.probes[3].path);
   auto report = run(options);
   EXPECT_EQ(report.verdicts[3].verdict, Verdict::block);
-  EXPECT_THAT(report.verdicts[3].reason, HasSubstr("it is the harmful probe"));
+  EXPECT_THAT(report.verdicts[3].reason, HasSubstr("it is the harmful probe probe-0 itself"));
   EXPECT_THAT(report.verdicts[4].reason, Not(HasSubstr("itself"))) << "a safe one, judged by the others";
+  auto alone = options;
+  alone.probes = {options.probes[2]};
+  alone.adapters.erase(alone.adapters.begin());
+  alone.bank.clear();
+  options = alone;
+  with_bank(59);
+  EXPECT_EQ(run(options).verdicts[2].reason, "it is the harmful probe probe-0 itself: do not serve it");
   options = family.probe_options(false, 0, 2);
   options.probes.erase(options.probes.begin());
   options.adapters = {options.probes[0].path};

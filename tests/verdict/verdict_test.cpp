@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "winnow/verdict/false_discovery.hpp"
+#include "winnow/metrics/calibration.hpp"
 
 namespace winnow::verdict {
 namespace {
@@ -189,6 +189,34 @@ TEST(Verdict, AmongHarmlessAdaptersTheErrorRateHoldsExactly) {
   }
   EXPECT_NEAR(share_of_orders_with_a_block(19, 1, 0.05), 0.05, 1e-12) << "and it is used up";
   EXPECT_NEAR(share_of_orders_with_a_block(39, 1, 0.05), 0.05, 1e-12);
+}
+
+// The p of an audit is not exactly conformal: an adapter is measured by the whole bank, a member by the others.
+TEST(Verdict, WithDeviationsFromABankTheErrorRateHolds) {
+  constexpr std::size_t kMembers = 59, kProbes = 3, kTested = 2;
+  constexpr int kTrials = 800;
+  std::mt19937 random(5);
+  std::student_t_distribution<double> heavy_tails(2);
+  int with_a_block = 0;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    metrics::Bank bank;
+    for (std::size_t m = 0; m < kMembers; ++m) bank.ids.push_back(std::to_string(m));
+    std::vector<std::vector<double>> cosines(kProbes);
+    for (auto& of_probe : cosines) {
+      bank.values.emplace_back();
+      for (std::size_t m = 0; m < kMembers; ++m) bank.values.back().push_back(heavy_tails(random));
+      for (std::size_t n = 0; n < kTested; ++n) of_probe.push_back(heavy_tails(random));
+    }
+    std::vector<Evidence> zoo;
+    for (const auto& one : metrics::calibrate(cosines, {"a", "b"}, bank)) {
+      zoo.push_back({one.p, 1.0 / (kMembers + 1), one.deviation, {}, {}, {}});
+    }
+    const auto judged = judge(zoo, 0.05);
+    with_a_block +=
+        std::any_of(judged.begin(), judged.end(), [](const auto& j) { return j.verdict == Verdict::block; });
+  }
+  EXPECT_LE(with_a_block, 0.05 * kTrials + 19) << "three standard errors above";
+  EXPECT_GT(with_a_block, 0);
 }
 
 TEST(Verdict, AmongHarmfulOnesTheShareOfFalseBlocksIsBelowTheRate) {
