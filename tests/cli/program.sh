@@ -744,6 +744,7 @@ if [[ -n $tasks ]]; then
   done
 elif [[ ! -e failed ]]; then # afterok
   bash "$@" >>log 2>&1
+  echo $? >merge-code
 fi
 echo 1
 SCRIPT
@@ -755,12 +756,23 @@ SCRIPT
   check "the last slice is not that of the broken adapters" test "$(cat zoo/slices/[012].txt | wc -l) $(wc -l <zoo/slices/2.txt)" = "4 2"
   accepts 0 "2 adapters (2 quarantined)" report zoo/slices/2.h5
   accepts 0 "4 adapters (2 quarantined)" report zoo/report.h5
-  for option in --slice --fail-on-findings; do
+  while IFS='|' read -r option text; do
     WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" refused -- "${models[@]}" $option >out 2>err
     check "jobs/zoo.sh $option: exit code" test $? = 1
-    check "jobs/zoo.sh $option: not told why" grep -q -- "^zoo.sh: $option .*leave it out" err
-  done
+    check "jobs/zoo.sh $option: not told why" grep -q -- "^zoo.sh: $option .*$text" err
+  done <<TABLE
+--slice|leave it out
+--fail-on-findings|needs --bank, or --select threshold:X or outliers
+TABLE
   check "a refused zoo has begun" test ! -e refused
+  # What is found is for the merge to tell, not for a slice: the array goes on.
+  local found=(-- "${models[@]}" --fail-on-findings --rank-by misalignment --select)
+  WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" found "${found[@]}" outliers:10 >out 2>err
+  check "jobs/zoo.sh --fail-on-findings: a slice failed" test ! -e failed
+  check "jobs/zoo.sh --fail-on-findings: the merge found nothing" test "$(cat merge-code)" = 4
+  check "jobs/zoo.sh --fail-on-findings: no report" test -s found/report.h5
+  WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" sound "${found[@]}" threshold:1e9 >out 2>err
+  check "jobs/zoo.sh --fail-on-findings: the merge found something" test "$(cat merge-code)" = 0
 }
 
 ranks() {
@@ -814,7 +826,7 @@ judged_on_ranks() {
   for one in 1 2 3; do
     "$launch" $one "$winnow" "${judged[@]}" --adapter odd --adapter broken --report "$one.h5" --fail-on-findings >out 2>err
     check "$one ranks: an adapter that is blocked" test $? = 4
-    check "$one ranks: the verdicts" grep -qF "2 of 4 adapters did not pass: block 0, review 1, incomplete 1, pass 2" out
+    check "$one ranks: the verdicts" grep -qF "2 of 4 adapters did not pass: block 1, review 0, incomplete 1, pass 2" out
     "$launch" $one "$winnow" "${judged[@]}" --report sound.h5 --fail-on-findings >out 2>err
     check "$one ranks: none that is blocked" test $? = 0
     "$winnow" report "$one.h5" --csv "$one" >out 2>err || fail "$one ranks: its tables"
