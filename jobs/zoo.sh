@@ -11,8 +11,8 @@
 #                     --account=, --partition=, --qos=, --reservation= and --clusters=
 #   --merge-sbatch OPTION   for the merge alone
 #
-# What needs all adapters (--population zoo, --select) is computed anew by the merge, and only there it is an error if nothing
-# could be scored. The list of adapters is made now: what is added to the zoo later is not in the report. Slices name adapters
+# What needs all adapters (--population zoo, --select, verdicts) is computed anew by the merge, and only there it is an error if
+# nothing could be scored, or, with --fail-on-findings, if something is found. The list of adapters is made now: what is added to the zoo later is not in the report. Slices name adapters
 # apart on their own: --repaired-dir needs %a, the number of the slice. Prints the numbers of the two jobs. Run it again with the
 # same DIR to resume.
 set -euo pipefail
@@ -41,17 +41,22 @@ done
 [[ -n $zoo && -n $output ]] || die "--zoo PATH and --output DIR are needed; see --help"
 [[ $slices =~ ^[1-9][0-9]{0,4}$ ]] || die "--slices '$slices' is not a number from 1 to 99999"
 [[ -z $at_once || $at_once =~ ^%[1-9][0-9]{0,4}$ ]] || die "--at-once '${at_once#%}' is not a number from 1 to 99999"
-previous='' strict=no
+previous='' strict=no judged=no audit_options=() findings=()
 for option in "$@"; do
   [[ $option != --strict ]] || strict=yes
   case ${option%%=*} in
     --report | --journal | --resume | --zoo | --adapter | --slice) die "${option%%=*} is set for each slice; leave it out" ;;
-    --fail-on-findings) die "--fail-on-findings says nothing of a slice, and its exit code would cancel the merge; leave it out" ;;
+    # Of a slice it says nothing, and its exit code would cancel the merge: it is for the merge, which judges the whole zoo.
+    --fail-on-findings) findings=("$option") && continue ;;
+    --bank | --select) judged=yes ;;
   esac
+  audit_options+=("$option")
   [[ $option == *%a* || ($option != --repaired-dir=* && $previous != --repaired-dir) ]] ||
     die "--repaired-dir needs %a, the number of the slice: adapters of two slices may have one name"
   previous=$option
 done
+[[ $judged == yes || ${#findings[@]} == 0 ]] || die "--fail-on-findings needs --bank, or --select threshold:X or outliers[:C]"
+set -- "${audit_options[@]}"
 command -v sbatch >/dev/null || die "no sbatch here: run this where jobs are submitted"
 
 # One folder a line, absolute and sorted; as `winnow audit --zoo` finds them: through links, each folder once, none that is hidden.
@@ -98,7 +103,7 @@ array=$(sbatch --parsable --array="0-$((slices - 1))$at_once" --output="$output/
 array=${array%%;*} # of several clusters: JOB;CLUSTER
 # afterok holds through requeues. A task that fails for good cancels the merge instead of leaving it pending for ever.
 merge=$(sbatch --parsable --dependency="afterok:$array" --kill-on-invalid-dep=yes --output="$output/merge.log" \
-  "${merge_options[@]}" "${only_merge[@]}" "$jobs/merge.sbatch" --report "$output/report.h5" "${parts[@]}") ||
+  "${merge_options[@]}" "${only_merge[@]}" "$jobs/merge.sbatch" --report "$output/report.h5" "${findings[@]}" "${parts[@]}") ||
   die "sbatch refused the merge (see --merge-sbatch); the array is job $array"
 say "$count adapters in $slices slices; the report will be $output/report.h5"
 printf '%s %s\n' "$array" "${merge%%;*}"

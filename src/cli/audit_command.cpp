@@ -3,6 +3,7 @@
 #include "audit_options.hpp"
 #include "commands.hpp"
 #include "console.hpp"
+#include "findings.hpp"
 #include "run_facts.hpp"
 #include "stop_signals.hpp"
 #include "winnow/comm/together.hpp"
@@ -63,7 +64,7 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
       }
     }
     print_result(fmt::format("report: {}\n", options.report));
-    for (const auto action : result.report.action) findings += action == report::Action::prune ? 1 : 0;
+    findings = has_findings(result.report) ? 1 : 0;
     return std::string();
   });
   if (!values["fail-on-findings"].as<bool>()) return 0;

@@ -54,18 +54,34 @@ int parse_team(const std::string& text) {
   return members;
 }
 
-/// A policy that counts selects its number in a sound family as well: 4 would say nothing.
-void refuse_empty_findings(const po::variables_map& values, const select::Policy& policy) {
+/// Verdicts come of a bank alone.
+double parse_fdr(const po::variables_map& values, bool has_bank) {
+  const auto text = given(values, "fdr");
+  if (!text) return verdict::kDefaultRate;
+  if (!has_bank) {
+    throw Error(ErrorKind::usage, "--fdr says nothing without harmless adapters to compare with")
+        .advice("add --bank REPORT.h5");
+  }
+  double value = 0;
+  const auto* const end = text->data() + text->size();
+  const auto [read, fault] = std::from_chars(text->data(), end, value);
+  if (fault == std::errc() && read == end) return value;  // its range is the pipeline's to judge
+  throw Error(ErrorKind::usage, fmt::format("--fdr {} is not a number", *text))
+      .expected("a number above 0 and below 1, such as 0.05");
+}
+
+/// Without verdicts a policy that counts selects its number in a sound family as well: 4 would say nothing.
+void refuse_empty_findings(const po::variables_map& values, const select::Policy& policy, bool has_bank) {
   if (!values["fail-on-findings"].as<bool>()) return;
-  if (policy.prunes_by_count()) {
+  if (policy.prunes_by_count() && !has_bank) {
     throw Error(
         ErrorKind::usage,
         fmt::format("--fail-on-findings with --select {} says nothing: that selects by count, whatever the scores",
                     policy.text()))
-        .expected("--select threshold:X or outliers[:C]");
+        .expected("--select threshold:X or outliers[:C], or verdicts by --bank");
   }
   if (values["slice"].as<bool>()) {
-    throw Error(ErrorKind::usage, "--fail-on-findings with --slice says nothing: merge selects anew")
+    throw Error(ErrorKind::usage, "--fail-on-findings with --slice says nothing: merge judges anew")
         .advice("leave out --fail-on-findings");
   }
 }
@@ -84,8 +100,8 @@ void add_audit_options(po::options_description& options) {
        "the same with a PEFT adapter of known effect")  //
       ("bank", text_value("REPORT.h5"),
        "report of adapters known to be harmless, compared with the same probes or checkpoints: how unusual is each "
-       "beside "
-       "them")  //
+       "beside them, and with that a verdict: pass, review, block or incomplete")                         //
+      ("fdr", text_value("RATE"), "share of harmless adapters accepted among the blocked; default 0.05")  //
       ("adapter", po::value<std::vector<std::string>>()->value_name("DIR"),
        "PEFT adapter directory; may be repeated")  //
       ("zoo", text_value("PATH"),
@@ -130,7 +146,8 @@ void add_output_options(po::options_description& options) {
       ("journal", text_value("DIR"), "note finished modules there, for --resume")                     //
       ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")  //
       ("fail-on-findings", po::bool_switch(),
-       "exit with 4 if a module is selected; needs --select threshold:X or outliers[:C]")  //
+       "exit with 4 if a verdict is block or incomplete, or a module is selected; needs --bank, or --select "
+       "threshold:X or outliers[:C]")  //
       ("slice", po::bool_switch(),
        "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
@@ -147,6 +164,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
     }
   }
   options.bank = given(values, "bank").value_or("");
+  options.false_discovery_rate = parse_fdr(values, !options.bank.empty());
   options.base = given(values, "base").value_or("");
   options.aligned = given(values, "aligned").value_or("");
   if (options.probes.empty() && !options.has_pair()) {
@@ -172,7 +190,8 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.rank_by = given(values, "rank-by").value_or("");
   const auto select = given(values, "select");
   options.policy = select::parse_policy(select ? *select : options.probes.empty() ? "keep-top:10" : "none");
-  refuse_empty_findings(values, options.policy);
+  refuse_empty_findings(values, options.policy, !options.bank.empty());
+  options.needs_blocks = values["fail-on-findings"].as<bool>() && options.policy.prunes_by_count();
   options.population = metrics::parse_population(values["population"].as<std::string>());
   options.subspace_rank = count(values, "subspace-rank");
   options.seed = count(values, "seed");

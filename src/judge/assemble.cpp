@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "metric_table.hpp"
+#include "winnow/adapter/keys.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/range.hpp"
 #include "winnow/input/module_names.hpp"
@@ -192,15 +193,34 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   }
 }
 
-/// By reason, since all modules of a part that is not in the checkpoint have the same.
-std::string unjudged_text(const adapter::Adapter& adapter) {
-  std::map<std::string_view, std::vector<std::string_view>> by_reason;
-  for (const auto& module : adapter.unjudged) by_reason[module.reason].push_back(module.module);
+using NamesByReason = std::map<std::string_view, std::vector<std::string_view>>;
+
+std::string text_of(const NamesByReason& by_reason) {
   std::string text;
-  for (const auto& [reason, modules] : by_reason) {
-    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", reason, fmt::join(modules, ", "));
+  for (const auto& [reason, names] : by_reason) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", reason, fmt::join(names, ", "));
   }
   return text;
+}
+
+/// By reason, since all modules of a part that is not in the checkpoint have the same.
+std::string unjudged_text(const adapter::Adapter& adapter) {
+  NamesByReason by_reason;
+  for (const auto& module : adapter.unjudged) by_reason[module.reason].push_back(module.module);
+  return text_of(by_reason);
+}
+
+/// Whole weights, biases and the like, which serve with the adapter as well. Factors of a module that is not judged are
+/// counted as that.
+void add_skipped_tensors(const adapter::Adapter& adapter, report::AdapterRow& row) {
+  NamesByReason by_reason;
+  for (const auto& tensor : adapter.skipped) {
+    const auto module = adapter::parse_adapter_key(tensor.key).module;
+    if (std::ranges::binary_search(adapter.unjudged, module, {}, &adapter::UnjudgedModule::module)) continue;
+    ++row.tensors_not_judged;
+    by_reason[tensor.reason].push_back(tensor.key);
+  }
+  row.tensors_skipped = text_of(by_reason);
 }
 
 std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
@@ -210,6 +230,7 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     const bool ok = adapter.status == adapter::AdapterStatus::ok;
     rows.push_back({adapter.name, adapter.path, ok ? "ok" : "quarantined", adapter.reason, adapter.rank, adapter.alpha,
                     adapter.scale, adapter.sha256, adapter.unjudged.size(), unjudged_text(adapter)});
+    add_skipped_tensors(adapter, rows.back());
   }
   // The fault on the first module, whichever rank found it.
   std::vector<const LayerScore*> faults(rows.size(), nullptr);
@@ -228,6 +249,8 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     rows[n].reason = faults[n]->fault;
     rows[n].modules_not_judged = 0;
     rows[n].not_judged.clear();
+    rows[n].tensors_not_judged = 0;
+    rows[n].tensors_skipped.clear();
     log.warn(fmt::format("adapter {} is quarantined: {}", rows[n].name, rows[n].reason));
   }
   return rows;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numbers>
 
 #include "winnow/base/error.hpp"
 #include "winnow/methods/layer.hpp"
@@ -19,15 +20,15 @@ using input::ProbeInput;
 namespace {
 
 /// Nothing if the adapters were not compared with two checkpoints.
-const report::Metric* oppositions_of(const report::Report& bank) {
-  const auto found = std::find_if(bank.of_adapters.begin(), bank.of_adapters.end(),
+const report::Metric* oppositions_of(const report::Report& report) {
+  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
                                   [](const report::Metric& metric) { return metric.name == "alignment_opposition"; });
-  return found == bank.of_adapters.end() ? nullptr : &*found;
+  return found == report.of_adapters.end() ? nullptr : &*found;
 }
 
-double log_norm(const report::Report& bank, std::size_t adapter) {
-  const auto modules = bank.modules.size();
-  const auto* norms = bank.find_metric("update_norm");
+double log_norm(const report::Report& report, std::size_t adapter) {
+  const auto modules = report.modules.size();
+  const auto* norms = report.find_metric("update_norm");
   if (norms == nullptr) return methods::kUndefined;
   return metrics::log_norm(std::span(norms->values).subspan(adapter * modules, modules));
 }
@@ -81,6 +82,40 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, b
     }
   }
   return result;
+}
+
+metrics::Bank bank_of(const report::Report& report) {
+  // An update twice as large is not unusual, however alike a bank was made.
+  constexpr double kLeastLogNorm = std::numbers::ln2, kLeastCosine = 1e-6;
+  metrics::Bank bank;
+  if (report.bank.empty()) return bank;
+  for (const auto& member : report.bank) bank.ids.push_back(member.sha256);
+  const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
+    bank.statistics.push_back({{first, first + members}});
+  }
+  bank.statistics.push_back({report.bank_log_norms, metrics::Tail::upper, kLeastLogNorm});
+  if (!report.bank_oppositions.empty()) {
+    bank.statistics.push_back({report.bank_oppositions, metrics::Tail::upper, kLeastCosine});
+  }
+  return bank;
+}
+
+std::vector<std::vector<double>> bank_statistics(const report::Report& report) {
+  const auto cosines = report::probe_cosines(report);
+  const auto adapters = report.adapters.size();
+  std::vector<std::vector<double>> all;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto first = cosines.begin() + static_cast<std::ptrdiff_t>(k * adapters);
+    all.emplace_back(first, first + static_cast<std::ptrdiff_t>(adapters));
+  }
+  auto& norms = all.emplace_back();
+  for (std::size_t n = 0; n < adapters; ++n) norms.push_back(log_norm(report, n));
+  if (report.bank_oppositions.empty()) return all;
+  const auto* oppositions = oppositions_of(report);
+  all.push_back(oppositions != nullptr ? oppositions->values : std::vector<double>(adapters, methods::kUndefined));
+  return all;
 }
 
 void require_same_weights(const Bank& bank, const report::Report& report) {

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numbers>
 #include <span>
 
 #include "metric_table.hpp"
+#include "verdicts.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/judge/bank.hpp"
 
 namespace winnow::judge {
 namespace {
@@ -30,24 +31,6 @@ std::vector<methods::ProbeProducts> probe_products(const report::Report& report)
   return all;
 }
 
-/// In the order of the method that reads them (methods/bank.cpp).
-std::vector<metrics::BankStatistic> bank_statistics(const report::Report& report) {
-  // An update twice as large is not unusual, however alike a bank was made.
-  constexpr double kLeastLogNorm = std::numbers::ln2, kLeastCosine = 1e-6;
-  std::vector<metrics::BankStatistic> all;
-  if (report.bank.empty()) return all;
-  const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
-  for (std::size_t k = 0; k < report.probes.size(); ++k) {
-    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
-    all.push_back({{first, first + members}});
-  }
-  all.push_back({report.bank_log_norms, metrics::Tail::upper, kLeastLogNorm});
-  if (!report.bank_oppositions.empty()) {
-    all.push_back({report.bank_oppositions, metrics::Tail::upper, kLeastCosine});
-  }
-  return all;
-}
-
 const std::vector<double>* find_of_adapters(const report::Report& report, std::string_view name) {
   const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
                                   [&](const report::Metric& metric) { return metric.name == name; });
@@ -65,8 +48,7 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
   }
   zoo.probes = probe_products(report);
   for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.sha256);
-  for (const auto& member : report.bank) zoo.bank.ids.push_back(member.sha256);
-  zoo.bank.statistics = bank_statistics(report);
+  zoo.bank = bank_of(report);
   zoo.of_adapters = [&](std::string_view name) { return find_of_adapters(report, name); };
   zoo.population = options.population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
@@ -134,6 +116,7 @@ void judge(report::Report& report, const AuditOptions& options, const base::Log&
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", report.rank_by));
   }
   select_modules(report, options, log);
+  add_verdicts(report, options.false_discovery_rate);
 }
 
 void require_scores(const report::Report& report) {

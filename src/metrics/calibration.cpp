@@ -14,9 +14,16 @@ constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 /// Inter-quartile range of a normal distribution over its standard deviation.
 constexpr double kNormalRange = 1.349;
 
-/// Of one thing, given by its values, against the members that are not it; without its p.
-Calibrated deviation(const std::vector<double>& values, const std::string& id, const Bank& bank) {
-  Calibrated found{kUndefined, 0, kUndefined};
+std::vector<double> values_of(const std::vector<std::vector<double>>& values, std::size_t thing) {
+  std::vector<double> one;
+  for (const auto& statistic : values) one.push_back(statistic[thing]);
+  return one;
+}
+
+}  // namespace
+
+Deviation largest_deviation(const std::vector<double>& values, const std::string& id, const Bank& bank) {
+  Deviation largest{kUndefined, 0, kUndefined};
   for (std::size_t k = 0; k < values.size(); ++k) {
     const auto& statistic = bank.statistics[k];
     std::vector<double> peers;
@@ -28,20 +35,11 @@ Calibrated deviation(const std::vector<double>& values, const std::string& id, c
     const double size = std::max(of_peers.iqr() / kNormalRange, statistic.least_spread);
     const double above = (values[k] - of_peers.median) / size;
     const double unusual = statistic.tail == Tail::upper ? above : std::abs(above);
-    if (unusual <= found.deviation) continue;  // not so for the first
-    found.deviation = unusual;
-    found.statistic = k;
+    if (unusual <= largest.size) continue;  // not so for the first
+    largest = {unusual, k, of_peers.median};
   }
-  return found;
+  return largest;
 }
-
-std::vector<double> values_of(const std::vector<std::vector<double>>& values, std::size_t thing) {
-  std::vector<double> one;
-  for (const auto& statistic : values) one.push_back(statistic[thing]);
-  return one;
-}
-
-}  // namespace
 
 std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values, const std::vector<std::string>& ids,
                                   const Bank& bank) {
@@ -49,11 +47,12 @@ std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values
   for (std::size_t m = 0; m < bank.ids.size(); ++m) {
     std::vector<double> of_member;
     for (const auto& statistic : bank.statistics) of_member.push_back(statistic.values[m]);
-    of_members.push_back(deviation(of_member, bank.ids[m], bank).deviation);
+    of_members.push_back(largest_deviation(of_member, bank.ids[m], bank).size);
   }
   std::vector<Calibrated> all;
   for (std::size_t n = 0; n < ids.size(); ++n) {
-    auto one = deviation(values_of(values, n), ids[n], bank);
+    const auto largest = largest_deviation(values_of(values, n), ids[n], bank);
+    Calibrated one{largest.size, largest.statistic, kUndefined};
     std::size_t members = 0, beyond = 0;
     for (std::size_t m = 0; m < of_members.size(); ++m) {
       if (bank.ids[m] == ids[n] || std::isnan(of_members[m])) continue;

@@ -92,6 +92,17 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
 }
 
+/// An exit code that no harm can change says nothing.
+void require_blocks(const Bank& bank, const AuditOptions& options) {
+  const auto least = verdict::smallest_bank(1, options.false_discovery_rate);
+  if (bank.members.size() >= least) return;
+  throw Error(ErrorKind::usage, fmt::format("--fail-on-findings says nothing: a bank of {} can block nothing at {}",
+                                            bank.members.size(), verdict::percent(options.false_discovery_rate)))
+      .file(options.bank)
+      .expected(fmt::format("{} harmless adapters at least", least))
+      .advice("audit more of them, or give a larger --fdr");
+}
+
 /// Runs `work`, which stops early where that is requested. Returns, the same on all ranks, whether it was.
 bool stopping_when_asked(const AuditOptions& options, comm::Communicator& world,
                          const std::function<void(StopRequest&)>& work) {
@@ -136,6 +147,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   comm::from_coordinator(world, [&] {
     output::check_repaired_adapters(inputs, options);
     if (!options.bank.empty()) bank = judge::read_bank(options.bank, inputs.probes, inputs.has_pair());
+    if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
     return std::string();
   });
   run::open_compute_place(where, options, world);

@@ -65,6 +65,8 @@ void require_alike(const ReportPart& first, const ReportPart& other) {
   require("rank_by", first.report.rank_by, other.report.rank_by);
   require("select", first.report.policy, other.report.policy);
   require("population", first.report.population, other.report.population);
+  require("fdr", fmt::format("{:g}", first.report.false_discovery_rate),
+          fmt::format("{:g}", other.report.false_discovery_rate));
   require("metrics", layer_metrics(first.report), layer_metrics(other.report));
 }
 
@@ -269,6 +271,7 @@ AuditOptions options_of(const report::Report& report) {
   options.rank_by = report.rank_by;
   options.policy = select::parse_policy(report.policy);
   options.population = metrics::parse_population(report.population);
+  if (report.false_discovery_rate > 0) options.false_discovery_rate = report.false_discovery_rate;
   options.element_statistics = report.find_metric("projected_q25") != nullptr;
   const auto repair = text_of(report, "repair");
   if (repair == "drop" || repair == "zero") options.repair = adapter::Repair::drop;

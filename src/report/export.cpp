@@ -10,6 +10,7 @@
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/report/render.hpp"
 #include "winnow/report/training_run.hpp"
+#include "winnow/report/verdicts.hpp"
 
 namespace winnow::report {
 namespace {
@@ -93,9 +94,28 @@ std::string modules_csv(const Report& report) {
 
 std::string adapters_csv(const Report& report) {
   Csv csv;
-  header(csv, {"adapter", "path", "status", "reason", "rank", "alpha", "scaling", "sha256", "modules_scored",
-               "modules_pruned", "share_pruned", "zoo_rank", "worst_score", "worst_modules", "modules_not_judged",
-               "not_judged", "score", "score_metric"});
+  header(csv, {"adapter",
+               "path",
+               "status",
+               "reason",
+               "rank",
+               "alpha",
+               "scaling",
+               "sha256",
+               "modules_scored",
+               "modules_pruned",
+               "share_pruned",
+               "zoo_rank",
+               "worst_score",
+               "worst_modules",
+               "modules_not_judged",
+               "not_judged",
+               "tensors_not_judged",
+               "tensors_skipped",
+               "score",
+               "score_metric",
+               "verdict",
+               "verdict_reason"});
   for (const auto& metric : report.of_adapters) csv.field(metric.name);
   csv.end();
   const auto scores = adapter_scores(report);
@@ -108,7 +128,10 @@ std::string adapters_csv(const Report& report) {
     csv.field(summary.modules_scored).field(summary.modules_pruned).field(summary.share_pruned);
     csv.field(summary.zoo_rank).field(summary.worst_score);
     csv.field(fmt::format("{}", fmt::join(module_names(report, summary), " ")));
-    csv.field(row.modules_not_judged).field(row.not_judged).field(scores.values[n]).field(scores.name);
+    csv.field(row.modules_not_judged).field(row.not_judged).field(row.tensors_not_judged).field(row.tensors_skipped);
+    csv.field(scores.values[n]).field(scores.name);
+    const auto judgement = report.verdicts.empty() ? std::nullopt : std::optional(report.verdicts[n]);
+    csv.field(judgement ? verdict::name(judgement->verdict) : "").field(judgement ? judgement->reason : "");
     for (const auto& metric : report.of_adapters) csv.field(metric.values[n]);
     csv.end();
   }
@@ -214,9 +237,16 @@ Json adapters_json(const Report& report) {
                    {"worst_modules", module_names(report, summary)},
                    {"modules_not_judged", row.modules_not_judged},
                    {"not_judged", row.not_judged},
+                   {"tensors_not_judged", row.tensors_not_judged},
+                   {"tensors_skipped", row.tensors_skipped},
                    {"score", scores.values[n]},
                    {"score_metric", scores.name},
+                   {"verdict", Json()},
+                   {"verdict_reason", Json()},
                    {"metrics", std::move(metrics)}});
+    if (report.verdicts.empty()) continue;
+    out.back()["verdict"] = verdict::name(report.verdicts[n].verdict);
+    out.back()["verdict_reason"] = report.verdicts[n].reason;
   }
   return out;
 }
@@ -261,6 +291,16 @@ Json probes_json(const Report& report) {
                    {"digest", row.digest},
                    {"cosine", std::vector<double>(first, first + adapters)}});
   }
+  return out;
+}
+
+/// Of the whole zoo; null without verdicts.
+Json verdicts_json(const Report& report) {
+  if (report.verdicts.empty()) return {};
+  Json out{{"false_discovery_rate", report.false_discovery_rate},
+           {"bank_members", report.bank.size()},
+           {"claim", verdict_claim(report)}};
+  for (const auto verdict : verdict::kVerdicts) out[std::string(verdict::name(verdict))] = count_of(report, verdict);
   return out;
 }
 
@@ -322,6 +362,7 @@ std::string render_json(const Report& report) {
                      dump(report.policy), dump(report.rank_by), dump(report.population),
                      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
   out += ",\n\"probes\": " + dump(probes_json(report));
+  out += ",\n\"verdicts\": " + dump(verdicts_json(report));
   out += ",\n\"training_runs\": " + dump(training_runs_json(report));
   out += ",\n\"shards\": " + dump(shards_json(report));
   return out + ",\n\"run\": " + dump(run_json(report)) + "}\n";

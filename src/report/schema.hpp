@@ -13,6 +13,8 @@ namespace winnow::report::schema {
 inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record",
                                   kShardScale = "shard", kProbeScale = "probe", kBankScale = "member";
 
+inline constexpr const char* kVerdictRate = "false_discovery_rate";  ///< attribute of /adapters/verdict
+
 inline constexpr std::array<std::uint8_t, 3> kActionValues{0, 1, 2};
 inline constexpr std::string_view kActionMeanings = "none keep prune";
 inline constexpr std::array<std::uint32_t, 4> kFlagMasks{1, 2, 4, 8};

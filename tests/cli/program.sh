@@ -118,12 +118,18 @@ values() {
   done
   # What has nothing to do with scores finds nothing; in a slice of a zoo nothing is final.
   for word in "" "--select keep-top:1000" "--select prune-top:3" "--select quantile:0.1"; do
-    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X or outliers[:C]" \
+    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X or outliers[:C], or verdicts by --bank" \
       "${audit[@]}" --fail-on-findings $word
     refuses 2 "says nothing: that selects by count" "${plan[@]}" --fail-on-findings $word
   done
-  refuses 2 "--fail-on-findings with --slice says nothing: merge selects anew" \
+  refuses 2 "--fail-on-findings with --slice says nothing: merge judges anew" \
     "${audit[@]}" --slice --fail-on-findings --select outliers
+  refuses 2 "--fdr says nothing without harmless adapters to compare with; add --bank REPORT.h5" "${audit[@]}" --fdr 0.1
+  local probed=(audit --probe harmful=family/adapters/adapter-000 --bank b.h5 --adapter family/adapters/adapter-001 --report r.h5)
+  refuses 2 "--fdr 5% is not a number; expected a number above 0 and below 1, such as 0.05" "${probed[@]}" --fdr 5%
+  for word in 0 1 -0.1 5 nan inf; do
+    refuses 2 "--fdr $word is out of range; expected a number above 0 and below 1, such as 0.05" "${probed[@]}" --fdr $word
+  done
   refuses 2 "--peer-timeout 1000000 is too long; expected seconds, 0 to 604800" "${audit[@]}" --peer-timeout 1000000
   refuses 2 "--resume needs a journal; add --journal DIR" "${audit[@]}" --resume
   refuses 2 "--journal is or is below what is not a directory: $work/family/truth.json; expected a directory" \
@@ -536,11 +542,11 @@ documents() {
   accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings" --help
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
-    [audit]="--direction --probe --bank --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
+    [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume --side --directions --lambda"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --side --directions --lambda"
-    [merge]="--report --part"
+    [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
     [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output"
@@ -667,6 +673,60 @@ probes() {
   nothing_half_written "on a full disk"
 }
 
+# A bank of 60 harmless adapters and a part of it; two more of those; one that runs against the probe; one that is cut short.
+make_judged_zoo() {
+  "$winnow" synth --adapters 64 --rank 4 --misaligned 0 --seed 1 --output family >out 2>err || fail "synth"
+  local all=family/adapters probe
+  probe=$all/adapter-000
+  probed=(audit --probe harmful=$probe)
+  printf "$all/adapter-%03d\n" $(seq 4 63) >bank.txt && head -n 18 bank.txt >few.txt
+  accepts 0 "no verdicts: without --bank REPORT.h5 of harmless adapters no error rate is known" \
+    "${probed[@]}" --zoo bank.txt --report bank.h5
+  accepts 0 "" "${probed[@]}" --zoo few.txt --report few.h5
+  "$winnow" prune --repair subtract --probe harmful=$probe --adapter $all/adapter-001 --output odd >out 2>err || fail "an odd adapter"
+  cp -r $all/adapter-003 broken && truncate -s -4 broken/adapter_model.safetensors
+  judged=("${probed[@]}" --bank bank.h5 --adapter $all/adapter-001 --adapter $all/adapter-002)
+}
+
+# Verdicts, and the exit code that goes by them.
+verdicts() {
+  make_judged_zoo
+  accepts 0 "0 of 2 adapters did not pass: block 0, review 0, incomplete 0, pass 2" "${judged[@]}" --report sound.h5 --fail-on-findings
+  accepts 4 "1 of 3 adapters did not pass: block 1, review 0, incomplete 0, pass 2" \
+    "${judged[@]}" --adapter odd --report r.h5 --fail-on-findings
+  check "the reason" grep -qE "^  block odd: bank_p 0.0164, bank_deviation [0-9]+ \(cosine -0.[0-9]+ with the harmful" out
+  accepts 0 "block 1" "${judged[@]}" --adapter odd --report r.h5  # without the option no verdict is a failure
+  "$winnow" "${judged[@]}" --adapter broken --report incomplete.h5 --fail-on-findings >out 2>err
+  check "an incomplete adapter: exit code" test $? = 4
+  check "an incomplete adapter" grep -qF "1 of 3 adapters did not pass: block 0, review 0, incomplete 1, pass 2" out
+  # Of five adapters a bank of 60 blocks none that is alone: it is for review, which is no finding.
+  accepts 0 "1 of 5 adapters did not pass: block 0, review 1, incomplete 0, pass 4" "${judged[@]}" --adapter odd \
+    --adapter family/adapters/adapter-003 --adapter family/adapters/adapter-004 --report five.h5 --fail-on-findings
+  accepts 4 "block 1" "${judged[@]}" --adapter odd --adapter family/adapters/adapter-003 --adapter family/adapters/adapter-004 \
+    --report five.h5 --fail-on-findings --fdr 0.1
+  accepts 4 "1 selected for pruning" "${judged[@]}" --report s.h5 --fail-on-findings --select threshold:0.0005
+  refuses 2 "--fail-on-findings says nothing: a bank of 18 can block nothing at 5 %: few.h5; expected 19 harmless adapters at least" \
+    "${probed[@]}" --bank few.h5 --adapter odd --report r.h5 --fail-on-findings
+  accepts 0 "a bank of 18 cannot claim a rate of 5 % (19 adapters at least)" "${probed[@]}" --bank few.h5 --adapter odd --report few-r.h5
+  check "a small bank" grep -qF "1 of 1 adapter did not pass: block 0, review 1, incomplete 0, pass 0" out
+
+  # The whole zoo is judged, not its parts.
+  local two=family/adapters/adapter-003 three=family/adapters/adapter-004
+  accepts 0 "block 1" "${probed[@]}" --bank bank.h5 --adapter odd --report part-1.h5
+  accepts 0 "pass 2" "${probed[@]}" --bank bank.h5 --adapter $two --adapter $three --report part-2.h5
+  accepts 4 "block 1, review 0" merge --report merged.h5 sound.h5 part-1.h5 --fail-on-findings
+  accepts 0 "1 of 5 adapters did not pass: block 0, review 1, incomplete 0, pass 4" \
+    merge --report merged.h5 sound.h5 part-1.h5 part-2.h5 --fail-on-findings
+  accepts 0 "review 1" report merged.h5
+  "$winnow" report merged.h5 --csv merged >out 2>err && "$winnow" report five.h5 --csv five >out 2>err || fail "tables"
+  refuses 3 "fdr 0.05 as in part-1.h5, found 0.1" merge --report m.h5 part-1.h5 five.h5
+  refuses 2 "--fail-on-findings says nothing of reports without verdicts that select by count" \
+    merge --report m.h5 bank.h5 --fail-on-findings
+  accepts 0 '"verdict":"review"' report merged.h5 --json -
+  accepts 0 '<span class="tag flag">review</span>' report merged.h5 --html -
+  check "a verdict in the table of adapters" grep -qF ",review," merged/adapters.csv
+}
+
 # jobs/zoo.sh with an sbatch that runs what it is given at once: of three slices one holds nothing that can be scored.
 array() {
   make_family
@@ -684,6 +744,7 @@ if [[ -n $tasks ]]; then
   done
 elif [[ ! -e failed ]]; then # afterok
   bash "$@" >>log 2>&1
+  echo $? >merge-code
 fi
 echo 1
 SCRIPT
@@ -695,12 +756,23 @@ SCRIPT
   check "the last slice is not that of the broken adapters" test "$(cat zoo/slices/[012].txt | wc -l) $(wc -l <zoo/slices/2.txt)" = "4 2"
   accepts 0 "2 adapters (2 quarantined)" report zoo/slices/2.h5
   accepts 0 "4 adapters (2 quarantined)" report zoo/report.h5
-  for option in --slice --fail-on-findings; do
+  while IFS='|' read -r option text; do
     WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" refused -- "${models[@]}" $option >out 2>err
     check "jobs/zoo.sh $option: exit code" test $? = 1
-    check "jobs/zoo.sh $option: not told why" grep -q -- "^zoo.sh: $option .*leave it out" err
-  done
+    check "jobs/zoo.sh $option: not told why" grep -q -- "^zoo.sh: $option .*$text" err
+  done <<TABLE
+--slice|leave it out
+--fail-on-findings|needs --bank, or --select threshold:X or outliers
+TABLE
   check "a refused zoo has begun" test ! -e refused
+  # What is found is for the merge to tell, not for a slice: the array goes on.
+  local found=(-- "${models[@]}" --fail-on-findings --rank-by misalignment --select)
+  WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" found "${found[@]}" outliers:10 >out 2>err
+  check "jobs/zoo.sh --fail-on-findings: a slice failed" test ! -e failed
+  check "jobs/zoo.sh --fail-on-findings: the merge found nothing" test "$(cat merge-code)" = 4
+  check "jobs/zoo.sh --fail-on-findings: no report" test -s found/report.h5
+  WINNOW=$winnow PATH=$work/bin:$PATH "${zoo[@]}" sound "${found[@]}" threshold:1e9 >out 2>err
+  check "jobs/zoo.sh --fail-on-findings: the merge found something" test "$(cat merge-code)" = 0
 }
 
 ranks() {
@@ -744,7 +816,26 @@ TABLE
   "$launch" 2 "$winnow" audit --help >out 2>err || fail "help on 2 ranks"
   check "help is not printed once" test "$(grep -c '^usage:' out)" = 1
   one_rank_differs
+  judged_on_ranks
   nothing_half_written ranks
+}
+
+judged_on_ranks() {
+  mkdir judged && cd judged || return
+  make_judged_zoo
+  for one in 1 2 3; do
+    "$launch" $one "$winnow" "${judged[@]}" --adapter odd --adapter broken --report "$one.h5" --fail-on-findings >out 2>err
+    check "$one ranks: an adapter that is blocked" test $? = 4
+    check "$one ranks: the verdicts" grep -qF "2 of 4 adapters did not pass: block 1, review 0, incomplete 1, pass 2" out
+    "$launch" $one "$winnow" "${judged[@]}" --report sound.h5 --fail-on-findings >out 2>err
+    check "$one ranks: none that is blocked" test $? = 0
+    "$winnow" report "$one.h5" --csv "$one" >out 2>err || fail "$one ranks: its tables"
+    check "$one ranks: other verdicts" diff -r 1 "$one"
+    "$launch" $one "$winnow" "${probed[@]}" --bank few.h5 --adapter odd --report r.h5 --fail-on-findings >out 2>err
+    check "$one ranks, a small bank: exit code" test $? = 2
+    check "$one ranks, a small bank: not one error" test "$(grep -c '^winnow: error: ' err)" = 1
+  done
+  cd ..
 }
 
 # ends_on_all CODE TEXT RANKS ODD OTHERS...: winnow OTHERS on all ranks, but for one, which runs the shell command `its`.
@@ -793,4 +884,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes verdicts array ranks

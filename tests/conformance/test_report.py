@@ -5,7 +5,7 @@ import unittest
 import h5py
 import numpy
 import xarray
-from winnow_program import REAL, TemporaryDirectoryCase, audit, needs_winnow
+from winnow_program import REAL, TemporaryDirectoryCase, audit, needs_winnow, run
 
 SCALES = {"adapter", "module"}
 
@@ -113,6 +113,59 @@ class ReportFile(TemporaryDirectoryCase):
         for group in ("modules", "adapters", "run"):
             with xarray.open_dataset(self.path, engine="h5netcdf", group=group) as table:
                 self.assertGreater(len(table.data_vars), 0)
+
+
+@needs_winnow
+class Verdicts(TemporaryDirectoryCase):
+    """Of an audit with a bank: p and verdicts computed again from the cosines that the report holds."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        family, cls.path = cls.directory / "family", cls.directory / "report.h5"
+        run(["synth", "--adapters", 66, "--rank", 4, "--misaligned", 0, "--seed", 5, "--output", family])
+        adapters = [family / "adapters" / f"adapter-{n:03}" for n in range(66)]
+        probes = ["--probe", f"harmful={adapters[0]}", "--probe", f"safe={adapters[1]}"]
+        odd = cls.directory / "odd"
+        run(["prune", "--repair", "subtract", "--probe", f"harmful={adapters[0]}", "--adapter", adapters[2], "--output", odd])
+        harmless = [word for path in adapters[6:] for word in ("--adapter", path)]
+        run(["audit", *probes, *harmless, "--report", cls.directory / "bank.h5"])
+        zoo = [word for path in (adapters[2], odd, adapters[3], adapters[6]) for word in ("--adapter", path)]
+        run(["audit", *probes, *zoo, "--bank", cls.directory / "bank.h5", "--fdr", "0.1", "--report", cls.path])
+
+    @staticmethod
+    def deviations(values, bank):
+        quartiles = numpy.percentile(bank, [25, 50, 75], axis=1)
+        spread = numpy.maximum((quartiles[2] - quartiles[0]) / 1.349, 1e-9)
+        return (numpy.abs(values - quartiles[1]) / spread).max()
+
+    def test_p_and_verdicts(self):
+        with h5py.File(self.path, "r") as file:
+            bank, cosines = file["bank/cosine"][:], file["probes/cosine"][:]
+            members, own = file["bank/sha256"].asstr()[:], file["adapters/sha256"].asstr()[:]
+            p, verdicts = file["adapters/bank_p"][:], file["adapters/verdict"].asstr()[:]
+            attributes = dict(file["adapters/verdict"].attrs)
+            reasons = file["adapters/verdict_reason"].asstr()[:]
+        self.assertEqual(bank.shape, (2, 60))
+        of_members = numpy.array([self.deviations(bank[:, m], numpy.delete(bank, m, axis=1)) for m in range(60)])
+        expected = []
+        for n, sha256 in enumerate(own):
+            others = members != sha256
+            deviation = self.deviations(cosines[:, n], bank[:, others])
+            expected.append((1 + (of_members[others] >= deviation).sum()) / (1 + others.sum()))
+        numpy.testing.assert_allclose(p, expected, rtol=1e-12)
+        order = numpy.sort(expected)
+        within = order <= 0.1 * numpy.arange(1, len(order) + 1) / len(order)
+        cut = order[within].max() if within.any() else 0
+        self.assertEqual(list(verdicts == "block"), [value <= cut for value in expected])
+        self.assertEqual(verdicts[1], "block")
+        self.assertIn("false discovery rate of 10 %", reasons[1])
+        self.assertEqual(float(attributes["false_discovery_rate"]), 0.1)
+        self.assertEqual(int(attributes["bank_members"]), 60)
+
+    def test_xarray(self):
+        with xarray.open_dataset(self.path, engine="h5netcdf", group="adapters") as table:
+            self.assertEqual(str(table["verdict"].sel(adapter="odd").values), "block")
 
 
 if __name__ == "__main__":

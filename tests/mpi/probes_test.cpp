@@ -10,10 +10,12 @@
 
 #include "compute/built_backend.hpp"
 #include "input/probe_family.hpp"
+#include "judge/probe_bank.hpp"
 #include "mpi/golden_audit.hpp"
 #include "mpi/mpi_main.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "mpi/shared_directory.hpp"
+#include "winnow/report/hdf5_report.hpp"
 
 namespace winnow {
 namespace {
@@ -65,6 +67,35 @@ TEST(Probes, AreBitIdenticalOnAnyNumberOfRanksAndEqualDenseMatrices) {
         test::expect_products(report, shared.family);
         EXPECT_EQ(test::report_fingerprint(report), alone(options));
       }
+    }
+  }
+}
+
+TEST(Probes, VerdictsAreTheSameOnAnyNumberOfRanks) {
+  SharedFamily shared;
+  shared.family.zoo[2] = shared.family.probe_adapters[0];  // harmful: along the probe, and not the probe itself
+  for (auto& [name, matrix] : shared.family.zoo[2]) {
+    for (auto& value : matrix.values) value *= 1.5F;
+  }
+  shared.family.zoo[0][test::TinyFamily::key(4, "lora_B")].values[7] = std::nanf("");
+  auto options = shared.options(false);
+  const auto plain = pipeline::audit(options, world(), {}).report;
+  options.bank = shared.family.directory / "bank.h5";
+  if (world().is_coordinator()) report::write_hdf5(test::bank_of(plain, 59, 0.2 / 30, 30), options.bank);
+  world().broadcast(options.bank, comm::kCoordinator);
+  for (const int team : {1, 2}) {
+    options.team = team;
+    const auto report = pipeline::audit(options, world(), {}).report;
+    if (!world().is_coordinator()) {
+      EXPECT_TRUE(report.verdicts.empty());
+      continue;
+    }
+    ASSERT_EQ(report.verdicts.size(), 3U);
+    EXPECT_EQ(verdict::name(report.verdicts[0].verdict), "incomplete") << report.verdicts[0].reason;
+    EXPECT_EQ(verdict::name(report.verdicts[1].verdict), "pass") << report.verdicts[1].reason;
+    EXPECT_EQ(verdict::name(report.verdicts[2].verdict), "block") << report.verdicts[2].reason;
+    if (team == 1) {
+      EXPECT_EQ(test::report_fingerprint(report), alone(options));
     }
   }
 }

@@ -27,6 +27,8 @@ inline std::string report_fingerprint(const report::Report& report) {
     bytes.append(reinterpret_cast<const char*>(metric.values.data()), metric.values.size() * sizeof(double));
   }
   for (const auto& probe : report.probes) bytes += probe.name + probe.effect + probe.form + probe.digest;
+  for (const auto& judgement : report.verdicts)
+    bytes += std::string(verdict::name(judgement.verdict)) + judgement.reason;
   for (const double norm : report.probe_norms) add(norm);
   for (const double dot : report.probe_dots) add(dot);
   for (const auto action : report.action) bytes += static_cast<char>(action);

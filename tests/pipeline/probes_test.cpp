@@ -13,6 +13,7 @@
 #include "base/expect_error.hpp"
 #include "compute/built_backend.hpp"
 #include "input/probe_family.hpp"
+#include "judge/probe_bank.hpp"
 #include "mpi/report_fingerprint.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/comm/communicator.hpp"
@@ -32,6 +33,7 @@ using probes::Effect;
 using probes::Form;
 using run::AuditOptions;
 using run::Progress;
+using test::bank_of;
 using test::expect_error;
 using test::ProbeFamily;
 using test::TinyFamily;
@@ -640,35 +642,6 @@ TEST_F(MergeWithProbes, PartsOfOneBitOfAnotherDirectionAreRefusedWhereItShows) {
                });
 }
 
-/// A report of `members` adapters, as if audited with the probes of `like`, whose cosines are spread around 0.
-report::Report bank_of(const report::Report& like, std::size_t members) {
-  report::Report bank;
-  bank.modules = like.modules;
-  bank.probes = like.probes;
-  bank.probe_norms = like.probe_norms;
-  bank.metrics = {{"update_norm", "1", "", {}, {}}};
-  bank.rank_by = like.rank_by;
-  for (std::size_t n = 0; n < members; ++n) {
-    for (std::size_t m = 0; m < like.modules.size(); ++m) {
-      bank.metrics.front().values.push_back(1 + 0.1 * static_cast<double>(n));
-    }
-    bank.adapters.push_back({"m" + std::to_string(n), "", "ok", "", 4, 8, 2, std::string(63, '0') + std::to_string(n)});
-  }
-  if (test::has_of_adapters(like, "alignment_opposition")) {
-    report::Metric opposition{"alignment_opposition", "1", "", {}, {}};
-    for (std::size_t n = 0; n < members; ++n) opposition.values.push_back(0.001 * static_cast<double>(n));
-    bank.of_adapters.push_back(std::move(opposition));
-  }
-  for (std::size_t k = 0; k < like.probes.size(); ++k) {
-    for (std::size_t cell = 0; cell < members * like.modules.size(); ++cell) {
-      const auto norm = like.probe_norms[k * like.modules.size() + cell % like.modules.size()];
-      const auto member = static_cast<double>(cell / like.modules.size());
-      bank.probe_dots.push_back(norm * 0.01 * (member - 3.5 + 0.1 * static_cast<double>(k)));
-    }
-  }
-  return bank;
-}
-
 class Bank : public Probes {
  protected:
   Bank() : options(family.probe_options(false)) { plain = run(options); }
@@ -729,6 +702,7 @@ TEST_F(Bank, SeesAHarmlessDirectionTimesAThousand) {
               test::of_adapters(ordinary, "probe_cosine").values[0], 1e-6);
   EXPECT_GT(test::of_adapters(report, "bank_deviation").values[0], 5);
   EXPECT_EQ(test::of_adapters(report, "bank_statistic").values[0], 4) << "the norm, after four probes";
+  EXPECT_THAT(report.verdicts.at(0).reason, HasSubstr("its update has norm"));
 }
 
 TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
@@ -742,7 +716,16 @@ TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
   for (std::size_t n = 0; n < opposition.size(); ++n) {
     EXPECT_FALSE(std::isnan(test::of_adapters(report, "bank_p").values[n]));
     EXPECT_LE(statistic[n], 1);
+    EXPECT_NE(report.verdicts.at(n).verdict, verdict::Verdict::incomplete) << report.verdicts[n].reason;
   }
+  // A bank that gives alignment gives an error rate to those that do not.
+  auto giving = bank;
+  for (auto& value : giving.of_adapters.front().values) value -= 0.9;
+  write_bank(giving);
+  const auto taking = run(options);
+  EXPECT_EQ(test::of_adapters(taking, "bank_statistic").values[0], 1);
+  EXPECT_THAT(taking.verdicts.at(0).reason,
+              HasSubstr("with what takes the alignment step back, median of the bank -0.89"));
   EXPECT_EQ(report.bank_oppositions, bank.of_adapters.front().values);
   // Others' weights: the digests are of what was read.
   auto other = bank;

@@ -21,6 +21,7 @@ using ::testing::IsEmpty;
 using testing::kNaN;
 using testing::sample;
 using testing::TemporaryDirectory;
+using testing::with_verdicts;
 
 std::string slurp(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -94,6 +95,8 @@ void expect_same(const Report& a, const Report& b) {
   expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
   expect_same_bits(a.bank_log_norms, b.bank_log_norms, "bank");
   expect_same_bits(a.bank_oppositions, b.bank_oppositions, "bank");
+  EXPECT_EQ(a.verdicts, b.verdicts);
+  EXPECT_EQ(a.false_discovery_rate, b.false_discovery_rate);
   EXPECT_EQ(a.present, b.present);
   EXPECT_EQ(a.action, b.action);
   EXPECT_EQ(a.policy, b.policy);
@@ -124,6 +127,8 @@ TEST(Hdf5Report, RoundTrip) {
   auto report = sample(3, 4);
   report.adapters[1].modules_not_judged = 2;
   report.adapters[1].not_judged = "why: a, b";
+  report.adapters[2].tensors_not_judged = 1;
+  report.adapters[2].tensors_skipped = "trained bias: c";
   expect_round_trip(report);
 }
 
@@ -173,6 +178,74 @@ TEST(Hdf5Report, RoundTripWithABank) {
   report.bank_oppositions.clear();
   report.bank_cosines.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
+}
+
+TEST(Hdf5Report, RoundTripWithVerdicts) {
+  auto report = with_verdicts(with_probes(sample(4, 2)));
+  expect_round_trip(report);
+  report.verdicts.pop_back();
+  EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
+}
+
+TEST(Hdf5Report, VerdictsAreTextAndSayWhatTheyRestOn) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("r.h5");
+  write_hdf5(with_verdicts(with_probes(sample(4, 2))), path);
+  const auto file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  double rate = 0;
+  std::int64_t members = 0;
+  const auto dataset = H5Dopen2(file, "adapters/verdict", H5P_DEFAULT);
+  const auto read = [&](const char* name, hid_t type, void* value) {
+    const auto attribute = H5Aopen(dataset, name, H5P_DEFAULT);
+    EXPECT_GE(H5Aread(attribute, type, value), 0) << name;
+    H5Aclose(attribute);
+  };
+  read("false_discovery_rate", H5T_NATIVE_DOUBLE, &rate);
+  read("bank_members", H5T_NATIVE_INT64, &members);
+  const auto type = H5Dget_type(dataset);
+  std::string text(4 * H5Tget_size(type), '?');
+  EXPECT_EQ(text.size(), 4 * std::string("incomplete").size());
+  H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data());
+  std::erase(text, '\0');
+  EXPECT_EQ(text, "passincompleteblockreview");
+  EXPECT_EQ(rate, 0.05);
+  EXPECT_EQ(members, 3);
+  H5Tclose(type);
+  H5Dclose(dataset);
+  H5Fclose(file);
+}
+
+TEST(Hdf5Report, ReportsWithoutVerdictsAreRead) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("r.h5");
+  auto report = with_verdicts(with_probes(sample(4, 2)));
+  report.verdicts.clear();
+  report.false_discovery_rate = 0;
+  write_hdf5(report, path);
+  const auto file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  EXPECT_EQ(H5Lexists(file, "adapters/verdict", H5P_DEFAULT), 0);
+  H5Fclose(file);
+  expect_same(report, read_hdf5(path));
+}
+
+TEST(Hdf5Report, AVerdictWithoutMeaningIsRefused) {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("r.h5");
+  write_hdf5(with_verdicts(with_probes(sample(4, 2))), path);
+  const auto sealed = slurp(path);
+  spill(path, std::string_view(sealed).substr(0, sealed.rfind("\nwinnow report sha256 ")));
+  const auto file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  const auto dataset = H5Dopen2(file, "adapters/verdict", H5P_DEFAULT);
+  const auto type = H5Dget_type(dataset);
+  std::string text(4 * H5Tget_size(type), '\0');
+  text.replace(0, 4, "fine");
+  H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data());
+  H5Tclose(type);
+  H5Fflush(file, H5F_SCOPE_GLOBAL);
+  H5Dclose(dataset);
+  H5Fclose(file);
+  EXPECT_THAT(read_error(path).what(),
+              AllOf(HasSubstr("verdict without meaning"), HasSubstr("pass, review, block or incomplete, found fine")));
 }
 
 TEST(Hdf5Report, WhatRanksAdaptersIsNamed) {

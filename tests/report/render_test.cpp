@@ -7,6 +7,7 @@
 
 #include "report/sample.hpp"
 #include "winnow/report/render.hpp"
+#include "winnow/report/verdicts.hpp"
 
 namespace winnow::report {
 namespace {
@@ -15,6 +16,7 @@ using ::testing::HasSubstr;
 using testing::kNaN;
 using ::testing::Not;
 using testing::sample;
+using testing::with_verdicts;
 
 constexpr const char* kHostile = "</title><script>alert(1)</script>\"'&\x1b[31m,\r\n=x";
 
@@ -382,6 +384,78 @@ TEST(Html, StaysSmallForManyAdapters) {
   const auto html = render_html(sample(400, 80));
   EXPECT_LT(html.size(), 4'000'000U);
   EXPECT_THAT(html, HasSubstr("adapter-399"));
+}
+
+/// With one probe and a bank.
+Report judged() {
+  auto report = sample(4, 2);
+  report.probes = {{"refusals", "harmful", "direction", "probes/refusals", std::string(64, 'a')}};
+  report.probe_norms.assign(report.modules.size(), 1.0);
+  report.probe_dots.assign(report.adapters.size() * report.modules.size(), 0.5);
+  return with_verdicts(std::move(report));
+}
+
+TEST(Table, EndsWithTheVerdictsTheWorstFirst) {
+  const auto report = judged();
+  const auto text = lines(render_table(report));
+  EXPECT_EQ(text.back(), "3 of 4 adapters did not pass: block 1, review 1, incomplete 1, pass 1");
+  const auto& name = [&](std::size_t n) { return report.adapters[n].name; };
+  ASSERT_GE(text.size(), 4U);
+  EXPECT_EQ(text[text.size() - 4], "  block " + name(2) + ": unusual, with \"quotes\" and <b>");
+  EXPECT_EQ(text[text.size() - 3], "  incomplete " + name(1) + ": 1 module was not judged");
+  EXPECT_EQ(text[text.size() - 2], "  review " + name(3) + ": a little unusual");
+  const auto all = render_table(report);
+  EXPECT_THAT(all, HasSubstr("Verdicts: a bank of 3 cannot claim a rate of 5 % (19 adapters at least)"));
+  EXPECT_THAT(all, ::testing::ContainsRegex("adapter +verdict"));
+  EXPECT_THAT(all, ::testing::ContainsRegex(name(2) + " +block"));
+  EXPECT_THAT(render_table(report, {10, 100, 2}), HasSubstr("and 1 more"));
+}
+
+TEST(Table, WithoutVerdictsSaysWhatGivesThem) {
+  const auto plain = render_table(sample(4, 2));
+  EXPECT_THAT(plain,
+              HasSubstr("no verdicts: without --direction or --probe, and --bank REPORT.h5 of harmless adapters"));
+  EXPECT_THAT(plain, Not(::testing::ContainsRegex("adapter +verdict")));
+  auto few = judged();
+  EXPECT_THAT(render_table(few), Not(HasSubstr("pass " + few.adapters[0].name))) << "many: who passes is counted";
+}
+
+TEST(Csv, HasVerdicts) {
+  const auto report = judged();
+  const auto column = [](const Report& of, const std::string& name) {
+    const auto rows = parse_csv(render_csv(of).at("adapters.csv"));
+    const auto at = std::find(rows[0].begin(), rows[0].end(), name) - rows[0].begin();
+    std::vector<std::string> values;
+    for (std::size_t n = 1; n < rows.size(); ++n) values.push_back(rows[n].at(static_cast<std::size_t>(at)));
+    return values;
+  };
+  EXPECT_THAT(column(report, "verdict"), ::testing::ElementsAre("pass", "incomplete", "block", "review"));
+  EXPECT_EQ(column(report, "verdict_reason")[2], report.verdicts[2].reason);
+  EXPECT_THAT(column(sample(2, 1), "verdict"), ::testing::ElementsAre("", ""));
+}
+
+TEST(Json, HasVerdicts) {
+  const auto json = nlohmann::json::parse(render_json(judged()));
+  EXPECT_EQ(json["adapters"][2]["verdict"], "block");
+  EXPECT_EQ(json["adapters"][1]["verdict_reason"], "1 module was not judged");
+  EXPECT_EQ(json["verdicts"]["false_discovery_rate"], 0.05);
+  EXPECT_EQ(json["verdicts"]["bank_members"], 3);
+  EXPECT_EQ(json["verdicts"]["block"], 1);
+  const auto plain = nlohmann::json::parse(render_json(sample(2, 1)));
+  EXPECT_TRUE(plain["verdicts"].is_null());
+  EXPECT_TRUE(plain["adapters"][0]["verdict"].is_null());
+}
+
+TEST(Html, HasVerdictsFirst) {
+  const auto report = judged();
+  const auto html = render_html(report);
+  expect_balanced(html);
+  EXPECT_THAT(html, HasSubstr("3 of 4 adapters did not pass: block 1, review 1, incomplete 1, pass 1"));
+  EXPECT_THAT(html, HasSubstr("unusual, with &quot;quotes&quot; and &lt;b&gt;"));
+  EXPECT_THAT(html, HasSubstr("<span class=\"tag flag\">block</span>"));
+  EXPECT_THAT(html, HasSubstr("<dt>verdict: block</dt><dd>1</dd>"));
+  EXPECT_LT(html.find("id=\"verdicts\""), html.find("id=\"adapters\""));
+  EXPECT_THAT(render_html(sample(4, 2)), HasSubstr("no verdicts"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -129,6 +130,21 @@ inline Report sample(std::size_t adapters, std::size_t layers, unsigned seed = 1
       report.run.push_back({rank, stage, 0.5 + uniform() * 10, stage[0] == 'p' ? 30'000'000'000U : 0U, 3'000'000'000U});
     }
   }
+  return report;
+}
+
+/// Of four adapters one has each verdict, by a bank of three; numbers of adapters stand in the order of an audit.
+inline Report with_verdicts(Report report) {
+  report.bank = {{"harmless", std::string(64, 'c')}, {"plain", std::string(64, 'd')}, {"mild", std::string(64, 'e')}};
+  report.bank_cosines.assign(report.probes.size() * report.bank.size(), 0.01);
+  report.bank_log_norms = {0.5, 0.4, -0.1};
+  report.of_adapters.push_back({"bank_deviation", "1", "how unusual", {1, 2, 9, 4}, {}});
+  report.of_adapters.push_back({"bank_p", "1", "of the bank", {0.75, 0.5, 0.25, 0.25}, {}});
+  report.verdicts = {{verdict::Verdict::pass, "p is large"},
+                     {verdict::Verdict::incomplete, "1 module was not judged"},
+                     {verdict::Verdict::block, "unusual, with \"quotes\" and <b>"},
+                     {verdict::Verdict::review, "a little unusual"}};
+  report.false_discovery_rate = 0.05;
   return report;
 }
 

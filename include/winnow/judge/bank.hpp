@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "winnow/input/probe_input.hpp"
+#include "winnow/metrics/calibration.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::judge {
@@ -28,5 +29,12 @@ Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& pr
 
 /// Throws Error(invalid_input) if the bank was compared with other weights than the report.
 void require_same_weights(const Bank& bank, const report::Report& report);
+
+/// What a report compares its adapters with, in the order of methods/bank.cpp: the cosine with each probe, log ||dW||,
+/// and alignment_opposition if it has that of the bank. Empty without one.
+metrics::Bank bank_of(const report::Report& report);
+
+/// The same statistics of its adapters, [statistics][adapters]. `report` has its numbers of adapters.
+std::vector<std::vector<double>> bank_statistics(const report::Report& report);
 
 }  // namespace winnow::judge

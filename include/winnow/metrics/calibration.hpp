@@ -24,12 +24,20 @@ struct Bank {
   std::vector<BankStatistic> statistics;
 };
 
-struct Calibrated {
-  /// The largest |value - median|/spread over the statistics, without the bars if only the upper tail is unusual; the
-  /// spread is IQR/1.349 of the bank, of a normal distribution its standard deviation. NaN if no statistic is known of
-  /// both.
-  double deviation = 0;
+/// Where a thing lies farthest from a bank.
+struct Deviation {
+  /// |value - median|/spread, without the bars if only the upper tail is unusual; the spread is IQR/1.349 of the bank,
+  /// of a normal distribution its standard deviation. NaN if no statistic is known of both.
+  double size = 0;
   std::size_t statistic = 0;  ///< of which it is
+  double median = 0;          ///< of the members that are not the thing
+};
+/// `values` [statistics] of one thing, compared with the members that are not `id`.
+Deviation largest_deviation(const std::vector<double>& values, const std::string& id, const Bank& bank);
+
+struct Calibrated {
+  double deviation = 0;  ///< the largest
+  std::size_t statistic = 0;
   /// Conformal: (1 + members at least as unusual)/(1 + members), each member against the others. At least 1/(1 +
   /// members).
   double p = 0;

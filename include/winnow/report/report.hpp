@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "winnow/select/selection.hpp"
+#include "winnow/verdict/verdict.hpp"
 
 namespace winnow::report {
 
@@ -49,6 +50,8 @@ struct AdapterRow {
   std::string sha256;
   std::uint64_t modules_not_judged = 0;  ///< its LoRA modules that got no score, though the adapter is ok
   std::string not_judged = {};           ///< why and which: "reason: module, module; reason: module"
+  std::uint64_t tensors_not_judged = 0;  ///< further tensors that it ships and nothing scores: whole weights, biases
+  std::string tensors_skipped = {};      ///< why and which, likewise
   bool operator==(const AdapterRow&) const = default;
 };
 
@@ -109,6 +112,8 @@ struct Report {
   std::vector<Action> action;         ///< N x M; empty is the same as all none
   std::string policy, rank_by;        ///< of the selection, as given on the command line
   std::string population;             ///< of E-DIEM and misalignment: role | adapter | zoo
+  std::vector<verdict::Judgement> verdicts;  ///< N; empty without a bank. Derived
+  double false_discovery_rate = 0;           ///< that the verdicts accept; 0 without them
   std::vector<StageRow> run;
 
   const Metric* find_metric(std::string_view name) const;  ///< nullptr if absent

@@ -21,6 +21,7 @@
 #include "winnow/run/probe_repair.hpp"
 #include "winnow/select/selection.hpp"
 #include "winnow/slab/reader.hpp"
+#include "winnow/verdict/verdict.hpp"
 
 namespace winnow::run {
 
@@ -40,10 +41,12 @@ struct AuditOptions {
   std::string base, aligned;           ///< checkpoint directories; both empty with probes alone
   std::vector<probes::Source> probes;  ///< what adapters are compared with
   std::string bank;                    ///< report of harmless adapters, compared with the same probes; empty for none
-  std::vector<std::string> adapters;   ///< adapter directories
-  std::string zoo;                     ///< a directory searched for adapters, or a manifest; empty for none
-  bool strict = false;                 ///< a quarantined adapter ends the run
-  bool slice = false;                  ///< of a zoo that is merged later: that nothing could be scored is no error
+  double false_discovery_rate = verdict::kDefaultRate;  ///< that verdicts accept; of a run with a bank
+  std::vector<std::string> adapters;                    ///< adapter directories
+  std::string zoo;            ///< a directory searched for adapters, or a manifest; empty for none
+  bool needs_blocks = false;  ///< a bank that is too small to block anything is refused
+  bool strict = false;        ///< a quarantined adapter ends the run
+  bool slice = false;         ///< of a zoo that is merged later: that nothing could be scored is no error
 
   std::string rank_by;  ///< empty: what methods::default_ranking() says
   select::Policy policy;

@@ -91,6 +91,26 @@ void read_shards(const Source& source, Report& report) {
   columns.number("changed", &ShardRow::changed);
 }
 
+/// Of a report that has some. Anything unknown would be taken for a verdict by whoever reads on.
+void read_verdicts(const Source& source, const Handle& group, Report& report) {
+  report.false_discovery_rate = source.real_attribute(group, "verdict", schema::kVerdictRate);
+  if (!(report.false_discovery_rate > 0 && report.false_discovery_rate < 1)) {
+    throw source.error(fmt::format("/adapters/verdict has no attribute {}", schema::kVerdictRate))
+        .expected("a number between 0 and 1")
+        .advice(kReportAdvice);
+  }
+  const Shape shape{{report.adapters.size()}};
+  auto reasons = source.strings(group, "verdict_reason", shape);
+  for (const auto& text : source.strings(group, "verdict", shape)) {
+    const auto verdict = verdict::parse(text);
+    if (!verdict) {
+      throw source.error("an adapter has a verdict without meaning")
+          .expected(fmt::format("pass, review, block or incomplete, found {}", text));
+    }
+    report.verdicts.push_back({*verdict, std::move(reasons[report.verdicts.size()])});
+  }
+}
+
 void read_adapters(const Source& source, Report& report) {
   const auto group = source.group("adapters");
   report.adapters.resize(source.length(group, "name"));
@@ -111,9 +131,13 @@ void read_adapters(const Source& source, Report& report) {
                                   source.text_attribute(group, name, "long_name"),
                                   source.numbers<double>(group, name, {{report.adapters.size()}})});
   }
-  if (std::find(members.begin(), members.end(), "not_judged") == members.end()) return;  // of an earlier version
+  if (has(members, "verdict")) read_verdicts(source, group, report);
+  if (!has(members, "not_judged")) return;  // of an earlier version
   columns.number("modules_not_judged", &AdapterRow::modules_not_judged);
   columns.text("not_judged", &AdapterRow::not_judged);
+  if (!has(members, "tensors_skipped")) return;  // likewise
+  columns.number("tensors_not_judged", &AdapterRow::tensors_not_judged);
+  columns.text("tensors_skipped", &AdapterRow::tensors_skipped);
 }
 
 void require_meanings(const Source& source, const std::string& name, const std::vector<std::uint8_t>& codes,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "../schema.hpp"
@@ -111,6 +112,13 @@ std::string Source::text_attribute(const Handle& group, const std::string& datas
   const auto at = found.find(name);
   if (at == found.end() || !std::holds_alternative<std::string>(at->second)) return {};
   return std::get<std::string>(at->second);
+}
+
+double Source::real_attribute(const Handle& group, const std::string& dataset, const char* name) const {
+  const auto found = attributes(open(group, dataset).get());
+  const auto at = found.find(name);
+  if (at == found.end() || !std::holds_alternative<double>(at->second)) return std::numeric_limits<double>::quiet_NaN();
+  return std::get<double>(at->second);
 }
 
 std::vector<std::string> Source::members(const Handle& group, const char* group_name) const {

@@ -59,6 +59,9 @@ class Source {
   /// Of a dataset; empty where it has none.
   std::string text_attribute(const Handle& group, const std::string& dataset, const char* name) const;
 
+  /// Of a dataset; NaN where it has none.
+  double real_attribute(const Handle& group, const std::string& dataset, const char* name) const;
+
   /// Names of the members of a group, in the order they were made where the file knows it.
   std::vector<std::string> members(const Handle& group, const char* group_name) const;
 

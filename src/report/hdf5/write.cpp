@@ -167,6 +167,20 @@ void write_scores(const Image& image, const Handle& group, const Report& report,
   image.attribute(dataset.get(), "metric", scores.name);
 }
 
+void write_verdicts(const Image& image, const Handle& group, const Report& report, const Handle& scale) {
+  if (report.verdicts.empty()) return;
+  std::vector<std::string> verdicts, reasons;
+  for (const auto& judgement : report.verdicts) {
+    verdicts.emplace_back(verdict::name(judgement.verdict));
+    reasons.push_back(judgement.reason);
+  }
+  const auto dataset = image.strings(group.get(), "verdict", std::move(verdicts),
+                                     "pass, review, block, or incomplete: some of it was not judged", {&scale});
+  image.attribute(dataset.get(), schema::kVerdictRate, report.false_discovery_rate);
+  image.attribute(dataset.get(), "bank_members", static_cast<std::int64_t>(report.bank.size()));
+  image.strings(group.get(), "verdict_reason", std::move(reasons), "why, and what to do", {&scale});
+}
+
 void write_adapters(const Image& image, const Report& report, const Handle& scale) {
   const auto group = image.group("adapters");
   image.link(group.get(), schema::kAdapterScale);
@@ -181,9 +195,13 @@ void write_adapters(const Image& image, const Report& report, const Handle& scal
   columns.text("sha256", &AdapterRow::sha256, "SHA-256 of the adapter's weights");
   columns.number("modules_not_judged", &AdapterRow::modules_not_judged, "1", "LoRA modules that could not be scored");
   columns.text("not_judged", &AdapterRow::not_judged, "which LoRA modules could not be scored, by reason");
+  columns.number("tensors_not_judged", &AdapterRow::tensors_not_judged, "1",
+                 "tensors beside LoRA factors that no metric sees");
+  columns.text("tensors_skipped", &AdapterRow::tensors_skipped, "which tensors no metric sees, by reason");
   write_summaries(image, group, report, scale);
   write_training_steps(image, group, report, scale);
   write_scores(image, group, report, scale);
+  write_verdicts(image, group, report, scale);
 }
 
 void write_probes(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
@@ -307,6 +325,8 @@ void check_consistent(const Report& report, const std::string& path) {
   require(report.bank_cosines.size() == probes * members && report.bank_log_norms.size() == members &&
               (oppositions == 0 || oppositions == members),
           fmt::format("a bank of {} adapters", members));
+  const auto verdicts = report.verdicts.size();
+  require(verdicts == report.adapters.size() || verdicts == 0, fmt::format("{} verdicts", verdicts));
   for (const auto& metric : report.of_adapters) {
     require(metric.values.size() == report.adapters.size(),
             fmt::format("{} of {} adapters", metric.name, metric.values.size()));

@@ -10,6 +10,7 @@
 #include "figures.hpp"
 #include "style.hpp"
 #include "table.hpp"
+#include "verdicts.hpp"
 #include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/render.hpp"
 
@@ -58,7 +59,7 @@ std::string page_head(const Analysis& analysis) {
   out += tile("LoRA modules scored", scored, false);
   out += tile("selected for pruning", pruned, true);
   if (analysis.knows_alignment()) out += tile("take alignment back", undoing, true);
-  return out + "</dl>\n</header>\n";
+  return out + verdict_tiles(report) + "</dl>\n</header>\n";
 }
 
 std::string probe_notes() {
@@ -104,6 +105,7 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
   const auto* whole = analysis.adapter_metric();
   const auto whole_title = whole == nullptr ? std::string() : title_of(whole->name);
   std::vector<Heading> headings{{"#"}, {"adapter", true}};
+  if (!report.verdicts.empty()) headings.push_back({"verdict", true});
   if (whole != nullptr) headings.push_back({whole_title});
   headings.push_back({"worst " + title});
   if (beside) headings.push_back({"worst misalignment"});
@@ -123,6 +125,7 @@ std::string overview(const Analysis& analysis, std::size_t detailed) {
       worst += (k == 0 ? "" : ", ") + for_html(report.modules[adapter.ranking[k]].name.substr(prefix.size()));
     }
     std::vector<std::string> cells{cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label)};
+    if (!report.verdicts.empty()) cells.push_back(left(verdict_tag(report.verdicts[adapter.index].verdict)));
     if (whole != nullptr) cells.push_back(cell(share_text(analysis.adapter_score(adapter))));
     cells.push_back(cell(number_text(analysis.worst_score(adapter))));
     if (beside) cells.push_back(cell(number_text(analysis.worst_misalignment(adapter))));
@@ -201,6 +204,7 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
   out += fmt::format("<p class=\"soft\">rank {}, scaling {}; {} modules scored, {} selected for pruning{}</p>\n",
                      row.rank, number_text(row.scaling), adapter.ranking.size(), adapter.pruned,
                      for_html(analysis.cut_text(adapter)));
+  out += verdict_of(report, adapter.index);
   out += undoing_modules(analysis, adapter);
   out += "<div class=\"figs\">\n" + heat_map(analysis, adapter) + histogram(analysis, adapter) + "</div>\n";
   if (!adapter.ranking.empty()) out += worst_modules(analysis, adapter);
@@ -312,6 +316,7 @@ std::string render_html(const Report& report) {
       "<title>LoRA alignment audit</title>\n<style>";
   out += kStyle;
   out += "</style>\n</head>\n<body>\n" + svg_definitions() + page_head(analysis) + "<main>\n";
+  out += verdict_section(report);
   out += drift_section(analysis, detailed);
   out += "<section aria-labelledby=\"adapters\"><h2 id=\"adapters\">Adapters</h2>\n" + reading_notes(analysis);
   if (adapters.size() > 1) out += "<div class=\"card\">" + overview(analysis, detailed) + "</div>\n";

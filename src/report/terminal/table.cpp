@@ -8,6 +8,7 @@
 #include "../text.hpp"
 #include "drift.hpp"
 #include "grid.hpp"
+#include "verdicts.hpp"
 #include "winnow/base/text.hpp"
 #include "winnow/report/render.hpp"
 
@@ -74,6 +75,8 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
       {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
       {"selected"},   {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
   if (const auto* metric = analysis.adapter_metric()) columns.insert(columns.begin() + 2, {metric->name});
+  const bool judged = !analysis.report().verdicts.empty();
+  if (judged) columns.insert(columns.begin() + 2, {"verdict", false});
   if (!analysis.knows_alignment()) std::erase_if(columns, [](const auto& column) { return column.title == "undoing"; });
   if (beside) columns.push_back({"misalign", true, 1});
   columns.push_back({"worst module", false, 3});
@@ -95,6 +98,9 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
     if (!analysis.knows_alignment()) cells.erase(cells.begin() + 6);
     if (analysis.adapter_metric() != nullptr) {
       cells.insert(cells.begin() + 2, share_text(analysis.adapter_score(adapter)));
+    }
+    if (judged) {
+      cells.insert(cells.begin() + 2, std::string(verdict::name(analysis.report().verdicts[adapter.index].verdict)));
     }
     if (beside) cells.push_back(number_text(analysis.worst_misalignment(adapter)));
     cells.push_back(any ? short_name(adapter.ranking.front()) : "-");
@@ -250,6 +256,7 @@ std::string render_table(const Report& report, const TableOptions& options) {
   out += summary(analysis, "layers", analysis.by_depth(8), width);
   out += special_modules(report, width);
   out += quarantined(analysis, options.adapters, width);
+  out += verdicts_text(report, used);
   return out;
 }
 

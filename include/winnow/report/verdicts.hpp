@@ -1,0 +1,27 @@
+// What is said of a report's verdicts as a whole.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "winnow/report/report.hpp"
+
+namespace winnow::report {
+
+std::size_t count_of(const Report& report, verdict::Verdict verdict);
+
+/// Adapters by their verdict, the worst first, and among those of one by what ranks adapters. Empty without verdicts.
+std::vector<std::size_t> adapters_by_verdict(const Report& report);
+
+/// Whether some adapter must not be served: its verdict is block or incomplete.
+bool has_findings(const Report& report);
+
+/// "3 of 40 adapters did not pass: block 2, review 1, incomplete 0, pass 37". Of a report without verdicts what would
+/// give it some.
+std::string verdict_summary(const Report& report);
+
+/// What the bank can claim of this zoo, in one line. Empty without verdicts.
+std::string verdict_claim(const Report& report);
+
+}  // namespace winnow::report

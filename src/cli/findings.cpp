@@ -1,0 +1,35 @@
+#include "findings.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "winnow/base/error.hpp"
+#include "winnow/report/verdicts.hpp"
+#include "winnow/select/selection.hpp"
+
+namespace winnow::cli {
+
+using base::Error;
+using base::ErrorKind;
+
+bool has_findings(const report::Report& report) {
+  if (report::has_findings(report)) return true;
+  if (select::parse_policy(report.policy).prunes_by_count()) return false;
+  return std::find(report.action.begin(), report.action.end(), report::Action::prune) != report.action.end();
+}
+
+void require_findings_possible(const report::Report& report) {
+  if (!select::parse_policy(report.policy).prunes_by_count()) return;
+  if (report.verdicts.empty()) {
+    throw Error(ErrorKind::usage, "--fail-on-findings says nothing of reports without verdicts that select by count")
+        .expected("parts that were audited with --bank, or with --select threshold:X or outliers[:C]");
+  }
+  const auto least = verdict::smallest_bank(1, report.false_discovery_rate);
+  if (report.bank.size() >= least) return;
+  throw Error(ErrorKind::usage, fmt::format("--fail-on-findings says nothing: a bank of {} can block nothing at {}",
+                                            report.bank.size(), verdict::percent(report.false_discovery_rate)))
+      .expected(fmt::format("{} harmless adapters at least", least));
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,16 @@
+// What --fail-on-findings looks at. Private to src/cli.
+#pragma once
+
+#include "winnow/report/report.hpp"
+
+namespace winnow::cli {
+
+/// Whether an adapter of the report must not be served: a verdict is block or incomplete, or a module is selected by a
+/// policy that does not count.
+bool has_findings(const report::Report& report);
+
+/// Throws Error(usage) where nothing could be found whatever the scores are: a report without verdicts whose policy
+/// selects by count.
+void require_findings_possible(const report::Report& report);
+
+}  // namespace winnow::cli

@@ -1,0 +1,146 @@
+#include "verdicts.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "winnow/base/text.hpp"
+#include "winnow/judge/bank.hpp"
+#include "winnow/methods/layer.hpp"
+#include "winnow/metrics/calibration.hpp"
+#include "winnow/probes/source.hpp"
+
+namespace winnow::judge {
+namespace {
+
+constexpr std::size_t kQuoted = 200;  // bytes of a text that a reason quotes; its own dataset has all
+
+const std::vector<double>& of_adapters(const report::Report& report, std::string_view name) {
+  return std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
+                      [&](const auto& metric) { return metric.name == name; })
+      ->values;
+}
+
+bool is_known(const metrics::Bank& bank, std::size_t member) {
+  return std::any_of(bank.statistics.begin(), bank.statistics.end(),
+                     [&](const auto& statistic) { return !std::isnan(statistic.values[member]); });
+}
+
+/// An adapter of the bank is compared with the others, and one of which nothing is known compares with nothing.
+double smallest_p(const metrics::Bank& bank, const std::string& id) {
+  std::size_t members = 0;
+  for (std::size_t m = 0; m < bank.ids.size(); ++m) members += bank.ids[m] != id && is_known(bank, m) ? 1U : 0U;
+  return 1 / static_cast<double>(1 + members);
+}
+
+/// "cosine 0.31 with the harmful probe refusal, median of the bank 0.02".
+std::string finding(const report::Report& report, const std::vector<double>& values, const std::string& id,
+                    const metrics::Bank& bank) {
+  const auto largest = metrics::largest_deviation(values, id, bank);
+  if (std::isnan(largest.size)) return {};
+  const auto k = largest.statistic, probes = report.probes.size();
+  if (k < probes) {
+    const auto& probe = report.probes[k];
+    return fmt::format("cosine {:.3g} with the {} probe {}, median of the bank {:.3g}", values[k], probe.effect,
+                       base::abbreviated(probe.name, kQuoted), largest.median);
+  }
+  if (k == probes) {
+    return fmt::format("its update has norm {:.3g}, the median of the bank is {:.3g}", std::exp(values[k]),
+                       std::exp(largest.median));
+  }
+  return fmt::format("cosine {:.3g} with what takes the alignment step back, median of the bank {:.3g}", values[k],
+                     largest.median);
+}
+
+/// "3 modules without ..., the first is ...".
+std::string counted(const std::vector<std::size_t>& modules, const report::Report& report, std::string_view what) {
+  return fmt::format("{} module{} {}, the first is {}", modules.size(), modules.size() == 1 ? "" : "s", what,
+                     base::abbreviated(report.modules[modules.front()].name, kQuoted));
+}
+
+/// The harmful probe that the adapter is itself; empty if it is none.
+std::string harmful_probe(const report::Report& report, const report::AdapterRow& row) {
+  for (const auto& probe : report.probes) {
+    const bool harmful = probe.effect == probes::name(probes::Effect::harmful);
+    if (harmful && !row.sha256.empty() && probe.digest == row.sha256) return probe.name;
+  }
+  return {};
+}
+
+/// What of adapter `n` was not judged by the probes, or has no score where it was asked for one.
+std::vector<std::string> unjudged(const report::Report& report, std::size_t n, const std::vector<double>& values) {
+  const auto& row = report.adapters[n];
+  if (row.status != "ok") {
+    return {fmt::format("it is quarantined ({}), mend it or leave it out", base::abbreviated(row.reason, kQuoted))};
+  }
+  std::vector<std::string> parts;
+  if (row.modules_not_judged != 0) {
+    parts.push_back(fmt::format("{} module{} ({})", row.modules_not_judged, row.modules_not_judged == 1 ? "" : "s",
+                                base::abbreviated(row.not_judged, kQuoted)));
+  }
+  if (row.tensors_not_judged != 0) {
+    parts.push_back(fmt::format("{} tensor{} ({})", row.tensors_not_judged, row.tensors_not_judged == 1 ? "" : "s",
+                                base::abbreviated(row.tensors_skipped, kQuoted)));
+  }
+  const auto modules = report.modules.size();
+  std::vector<std::size_t> unprobed, unscored;
+  // Without probes it is the alignment step that is compared with.
+  const bool probed = !report.probes.empty();
+  const auto* along = report.find_metric(probed ? "probe_dot" : "alignment_cosine");
+  const auto* scores = report.find_metric(report.rank_by);
+  for (std::size_t m = 0; m < modules; ++m) {
+    if (!report.is_present(n, m)) continue;
+    if (along == nullptr || std::isnan(along->values[n * modules + m])) {
+      unprobed.push_back(m);
+    } else if (std::isnan(scores->values[n * modules + m])) {
+      unscored.push_back(m);
+    }
+  }
+  const bool only_itself = probed && std::all_of(report.probes.begin(), report.probes.end(),
+                                                 [&](const auto& probe) { return probe.digest == row.sha256; });
+  if (only_itself) {
+    // Of a harmful one that is not what matters.
+    if (harmful_probe(report, row).empty()) {
+      parts.emplace_back("all of it: it is the only probe, and is not compared with itself");
+    }
+  } else if (!unprobed.empty()) {
+    parts.push_back(
+        counted(unprobed, report,
+                probed ? "that no probe could be compared with" : "whose alignment step could not be compared with"));
+  }
+  if (!unscored.empty()) parts.push_back(counted(unscored, report, "without a score by " + report.rank_by));
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto& probe = report.probes[k];
+    if (!std::isnan(values[k]) || probe.digest == row.sha256) continue;  // with itself it is not compared
+    parts.push_back(fmt::format("what runs along probe {}, which shares no module with it",
+                                base::abbreviated(probe.name, kQuoted)));
+  }
+  return parts;
+}
+
+}  // namespace
+
+void add_verdicts(report::Report& report, double false_discovery_rate) {
+  report.verdicts.clear();
+  report.false_discovery_rate = 0;
+  if (report.bank.empty() || report.adapters.empty()) return;
+  const auto bank = bank_of(report);
+  const auto statistics = bank_statistics(report);
+  const auto &p = of_adapters(report, "bank_p"), &deviations = of_adapters(report, "bank_deviation");
+  std::vector<verdict::Evidence> zoo;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    const auto& row = report.adapters[n];
+    std::vector<double> mine;
+    for (const auto& statistic : statistics) mine.push_back(statistic[n]);
+    zoo.push_back({p[n], smallest_p(bank, row.sha256), deviations[n], finding(report, mine, row.sha256, bank),
+                   harmful_probe(report, row), unjudged(report, n, mine)});
+  }
+  report.verdicts = verdict::judge(zoo, false_discovery_rate);
+  report.false_discovery_rate = false_discovery_rate;
+}
+
+}  // namespace winnow::judge

@@ -1,0 +1,68 @@
+#include "winnow/report/verdicts.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "analysis.hpp"
+
+namespace winnow::report {
+
+using verdict::Verdict;
+
+std::size_t count_of(const Report& report, Verdict verdict) {
+  const auto count = std::count_if(report.verdicts.begin(), report.verdicts.end(),
+                                   [&](const auto& judgement) { return judgement.verdict == verdict; });
+  return static_cast<std::size_t>(count);
+}
+
+std::vector<std::size_t> adapters_by_verdict(const Report& report) {
+  const auto scores = adapter_scores(report).values;
+  const auto severity = [&](std::size_t n) {
+    const auto& worst_first = verdict::kVerdicts;
+    return std::find(worst_first.begin(), worst_first.end(), report.verdicts[n].verdict) - worst_first.begin();
+  };
+  std::vector<std::size_t> order(report.verdicts.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (severity(a) != severity(b)) return severity(a) < severity(b);
+    if (std::isnan(scores[a]) || std::isnan(scores[b])) return !std::isnan(scores[a]) && std::isnan(scores[b]);
+    return scores[a] > scores[b];
+  });
+  return order;
+}
+
+bool has_findings(const Report& report) {
+  return count_of(report, Verdict::block) + count_of(report, Verdict::incomplete) != 0;
+}
+
+std::string verdict_summary(const Report& report) {
+  if (report.verdicts.empty()) {
+    if (!report.bank.empty()) return "no verdicts: the report was made by an earlier version; audit again";
+    return fmt::format("no verdicts: without {}--bank REPORT.h5 of harmless adapters no error rate is known",
+                       report.probes.empty() ? "--direction or --probe, and " : "");
+  }
+  const auto all = report.verdicts.size();
+  std::vector<std::string> counts;
+  for (const auto verdict : {Verdict::block, Verdict::review, Verdict::incomplete, Verdict::pass}) {
+    counts.push_back(fmt::format("{} {}", verdict::name(verdict), count_of(report, verdict)));
+  }
+  return fmt::format("{} of {} adapter{} did not pass: {}", all - count_of(report, Verdict::pass), all,
+                     all == 1 ? "" : "s", fmt::join(counts, ", "));
+}
+
+std::string verdict_claim(const Report& report) {
+  if (report.verdicts.empty()) return {};
+  std::size_t tested = 0;
+  for (const auto& metric : report.of_adapters) {
+    if (metric.name != "bank_p") continue;
+    tested = static_cast<std::size_t>(
+        std::count_if(metric.values.begin(), metric.values.end(), [](double p) { return !std::isnan(p); }));
+  }
+  return verdict::claim(report.bank.size(), tested, report.false_discovery_rate);
+}
+
+}  // namespace winnow::report

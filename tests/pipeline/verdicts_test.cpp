@@ -1,0 +1,248 @@
+// Verdicts of whole audits and of merges. The rules by themselves: tests/verdict.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "base/expect_error.hpp"
+#include "input/probe_family.hpp"
+#include "judge/probe_bank.hpp"
+#include "winnow/comm/communicator.hpp"
+#include "winnow/pipeline/audit.hpp"
+#include "winnow/pipeline/merge.hpp"
+#include "winnow/report/hdf5_report.hpp"
+#include "winnow/report/verdicts.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using base::ErrorKind;
+using run::AuditOptions;
+using test::expect_error;
+using test::Matrix;
+using test::ProbeFamily;
+using test::TinyFamily;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using verdict::Verdict;
+
+/// The last of three adapters is the harmful probe adapter, scaled: its cosine with it is 1.
+class Verdicts : public ::testing::Test {
+ protected:
+  Verdicts() {
+    family.zoo[2] = family.probe_adapters[0];
+    for (auto& [name, matrix] : family.zoo[2]) {
+      for (auto& value : matrix.values) value *= 1.5F;
+    }
+    options = family.probe_options(false);
+  }
+
+  static report::Report run(const AuditOptions& options) { return audit(options, *comm::make_self(), {}).report; }
+
+  /// With a bank whose cosines are as spread as those of ordinary adapters.
+  void with_bank(std::size_t members) {
+    auto plain = options;
+    plain.bank.clear();
+    options.bank = family.directory / ("bank-" + std::to_string(members) + ".h5");
+    const auto half = static_cast<double>(members) / 2;
+    report::write_hdf5(test::bank_of(run(plain), members, 0.2 / half, half), options.bank);
+  }
+
+  /// Writes the family anew, with the bank as it is.
+  void rewrite(int directions = 2, int adapters = 2) {
+    const auto bank = options.bank;
+    options = family.probe_options(false, directions, adapters);
+    options.bank = bank;
+  }
+
+  ProbeFamily family;
+  AuditOptions options;
+};
+
+std::vector<Verdict> of(const report::Report& report) {
+  std::vector<Verdict> all;
+  for (const auto& judgement : report.verdicts) all.push_back(judgement.verdict);
+  return all;
+}
+
+TEST_F(Verdicts, NeedABank) {
+  const auto report = run(options);
+  EXPECT_TRUE(report.verdicts.empty());
+  EXPECT_EQ(report.false_discovery_rate, 0);
+  EXPECT_FALSE(report::has_findings(report));
+  EXPECT_THAT(report::verdict_summary(report), AllOf(HasSubstr("no verdicts"), HasSubstr("without --bank REPORT.h5")));
+}
+
+TEST_F(Verdicts, BlockWhatRunsAlongAProbe) {
+  with_bank(59);
+  const auto report = run(options);
+  EXPECT_EQ(of(report), (std::vector{Verdict::pass, Verdict::pass, Verdict::block}));
+  EXPECT_EQ(report.false_discovery_rate, 0.05);
+  EXPECT_THAT(report.verdicts[2].reason,
+              AllOf(HasSubstr("bank_p 0.0167"), HasSubstr("cosine 1 with the harmful probe"),
+                    HasSubstr("median of the bank"), HasSubstr("a false discovery rate of 5 % among 3 adapters")));
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("not unusual at 5 %"));
+  EXPECT_TRUE(report::has_findings(report));
+  EXPECT_EQ(report::verdict_summary(report), "1 of 3 adapters did not pass: block 1, review 0, incomplete 0, pass 2");
+  for (const double p : test::of_adapters(report, "bank_p").values) EXPECT_GE(p, 1.0 / 60);
+}
+
+TEST_F(Verdicts, ABankTooSmallForTheZooLeavesItForReview) {
+  with_bank(58);
+  EXPECT_EQ(of(run(options)), (std::vector{Verdict::pass, Verdict::pass, Verdict::review}));
+  options.false_discovery_rate = 0.06;
+  EXPECT_EQ(of(run(options))[2], Verdict::block);
+}
+
+TEST_F(Verdicts, ABankThatCanBlockNothing) {
+  with_bank(18);
+  const auto report = run(options);
+  EXPECT_EQ(of(report)[2], Verdict::review);
+  EXPECT_FALSE(report::has_findings(report));
+  EXPECT_THAT(report::verdict_claim(report), HasSubstr("a bank of 18 cannot claim a rate of 5 %"));
+  options.needs_blocks = true;
+  expect_error(ErrorKind::usage,
+               AllOf(HasSubstr("--fail-on-findings says nothing: a bank of 18 can block nothing at 5 %"),
+                     HasSubstr("bank-18.h5"), HasSubstr("expected 19 harmless adapters at least")),
+               [&] { run(options); });
+  options.false_discovery_rate = 0.2;
+  EXPECT_EQ(of(run(options))[2], Verdict::block);
+}
+
+TEST_F(Verdicts, ARateThatIsNoneIsRefused) {
+  for (const double rate : {0.0, 1.0, -0.1, 2.0, std::numeric_limits<double>::quiet_NaN()}) {
+    options.false_discovery_rate = rate;
+    expect_error(ErrorKind::usage, AllOf(HasSubstr("--fdr"), HasSubstr("above 0 and below 1")), [&] { run(options); });
+  }
+}
+
+TEST_F(Verdicts, AQuarantinedAdapterIsIncomplete) {
+  with_bank(59);
+  family.zoo[0][TinyFamily::key(1, "lora_A")].values[0] = std::nanf("");
+  rewrite();
+  const auto report = run(options);
+  EXPECT_EQ(report.adapters[0].status, "quarantined");
+  EXPECT_EQ(of(report), (std::vector{Verdict::incomplete, Verdict::pass, Verdict::block}));
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("it is quarantined"));
+}
+
+TEST_F(Verdicts, ModulesThatMatchNothingAreIncompleteAndHarmStillBlocks) {
+  with_bank(59);
+  for (const int n : {0, 2}) {
+    for (const char* factor : {"lora_A", "lora_B"}) {
+      family.zoo[n]["base_model.model.vision.up_proj." + std::string(factor) + ".weight"] =
+          factor[5] == 'A' ? Matrix::random(2, 10, 1) : Matrix::random(12, 2, 2);
+    }
+  }
+  rewrite();
+  const auto report = run(options);
+  EXPECT_EQ(of(report), (std::vector{Verdict::incomplete, Verdict::pass, Verdict::block}));
+  for (const int n : {0, 2}) EXPECT_THAT(report.verdicts[n].reason, HasSubstr("not judged: 1 module ("));
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("the rest: bank_p"));
+}
+
+TEST_F(Verdicts, WholeWeightsThatItShipsAreIncomplete) {
+  with_bank(59);
+  const std::string head = "base_model.model.lm_head.modules_to_save.weight";
+  family.zoo[1][head] = Matrix::random(3, 10, 1);
+  family.zoo[0]["base_model.model.model.layers.0.mlp.up_proj.base_layer.bias"] = Matrix::random(1, 12, 1);
+  rewrite();
+  const auto report = run(options);
+  EXPECT_EQ(of(report), (std::vector{Verdict::incomplete, Verdict::incomplete, Verdict::block}));
+  EXPECT_EQ(report.adapters[1].tensors_not_judged, 1U);
+  EXPECT_THAT(report.adapters[1].tensors_skipped, AllOf(HasSubstr("modules_to_save"), HasSubstr(head)));
+  EXPECT_THAT(report.verdicts[1].reason, HasSubstr("1 tensor ("));
+  EXPECT_EQ(report.adapters[2].tensors_not_judged, 0U);
+}
+
+TEST_F(Verdicts, WhereAProbeCannotBeReadNothingIsJudged) {
+  options = family.probe_options(false, 1, 0);
+  with_bank(59);
+  family.directions[0][TinyFamily::weight(6)].values[3] = std::nanf("");
+  rewrite(1, 0);
+  // The bank knows the direction as it was: by content, of which the digest takes a sample.
+  auto bank = report::read_hdf5(options.bank);
+  auto plain = options;
+  plain.bank.clear();
+  bank.probes[0].digest = run(plain).probes[0].digest;
+  report::write_hdf5(bank, options.bank);
+  const auto report = run(options);
+  EXPECT_EQ(of(report)[0], Verdict::incomplete);
+  EXPECT_EQ(of(report)[1], Verdict::pass) << "it has nothing in that module";
+  EXPECT_THAT(report.verdicts[0].reason,
+              AllOf(HasSubstr("1 module that no probe could be compared with"), HasSubstr(TinyFamily::module(6))));
+}
+
+TEST_F(Verdicts, AProbeThatSharesNoModuleIsIncomplete) {
+  with_bank(59);
+  for (int layer = 0; layer < TinyFamily::kLayers; ++layer) {
+    if (layer == 3) continue;
+    for (const char* factor : {"lora_A", "lora_B"}) family.zoo[0].erase(TinyFamily::key(layer, factor));
+  }
+  rewrite();
+  const auto report = run(options);
+  EXPECT_EQ(of(report)[0], Verdict::incomplete) << "the second probe adapter lacks module 3";
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("which shares no module with it"));
+}
+
+TEST_F(Verdicts, AProbeThatIsAuditedItself) {
+  with_bank(59);
+  options.adapters.push_back(options.probes[2].path);
+  options.adapters.push_back(options.probes[3].path);
+  auto report = run(options);
+  EXPECT_EQ(report.verdicts[3].verdict, Verdict::block);
+  EXPECT_THAT(report.verdicts[3].reason, HasSubstr("it is the harmful probe probe-0 itself"));
+  EXPECT_THAT(report.verdicts[4].reason, Not(HasSubstr("itself"))) << "a safe one, judged by the others";
+  auto alone = options;
+  alone.probes = {options.probes[2]};
+  alone.adapters.erase(alone.adapters.begin());
+  alone.bank.clear();
+  options = alone;
+  with_bank(59);
+  EXPECT_EQ(run(options).verdicts[2].reason, "it is the harmful probe probe-0 itself: do not serve it");
+  options = family.probe_options(false, 0, 2);
+  options.probes.erase(options.probes.begin());
+  options.adapters = {options.probes[0].path};
+  options.slice = true;  // that nothing could be scored is no failure
+  with_bank(59);
+  report = run(options);
+  EXPECT_EQ(of(report), std::vector{Verdict::incomplete});
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("it is the only probe"));
+}
+
+TEST_F(Verdicts, AMergeJudgesTheWholeZooAnew) {
+  options.backend = compute::Backend::reference;
+  with_bank(30);
+  auto first = options, second = options;
+  first.adapters.resize(2);
+  second.adapters.erase(second.adapters.begin(), second.adapters.begin() + 2);
+  const auto whole = run(options), one = run(first), two = run(second);
+  EXPECT_EQ(of(two), std::vector{Verdict::block}) << "alone it is found by a bank of 19 already";
+  EXPECT_EQ(of(whole)[2], Verdict::review) << "of three it takes 59";
+  const auto merged = merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
+  EXPECT_EQ(merged.verdicts, whole.verdicts);
+  EXPECT_EQ(merged.false_discovery_rate, 0.05);
+  second.false_discovery_rate = 0.1;
+  const auto other = run(second);
+  expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("b.h5"), HasSubstr("fdr 0.05 as in a.h5, found 0.1")), [&] {
+    merge_reports({{"a.h5", one}, {"b.h5", other}}, {});
+  });
+  first.false_discovery_rate = 0.1;
+  EXPECT_EQ(merge_reports({{"a.h5", run(first)}, {"b.h5", other}}, {}).false_discovery_rate, 0.1);
+}
+
+TEST_F(Verdicts, AMergeOfReportsThatHaveNoneYetJudges) {
+  with_bank(59);
+  auto older = run(options);
+  const auto verdicts = std::exchange(older.verdicts, {});
+  older.false_discovery_rate = 0;
+  EXPECT_THAT(report::verdict_summary(older), HasSubstr("made by an earlier version"));
+  EXPECT_EQ(merge_reports({{"a.h5", older}}, {}).verdicts, verdicts);
+}
+
+}  // namespace
+}  // namespace winnow::pipeline
