@@ -211,7 +211,8 @@ TEST(CostModel, TheWorkOfAnAudit) {
     EXPECT_EQ(rank.read_bytes, rank.weight_bytes);
     EXPECT_EQ(rank.factor_bytes, modules * 2 * (kOut + kIn) * 2 * sizeof(float));
     EXPECT_EQ(rank.sketch_values, modules * kOut * 10);
-    EXPECT_DOUBLE_EQ(rank.gram_units, static_cast<double>(modules * 2 * (kOut * 2 * (4 * 2 + 10) + kIn * 2 * (2 + 10))));
+    EXPECT_DOUBLE_EQ(rank.gram_units,
+                     static_cast<double>(modules * 2 * (kOut * 2 * (4 * 2 + 10) + kIn * 2 * (2 + 10))));
     EXPECT_DOUBLE_EQ(rank.metric_units, static_cast<double>(modules * 2 * kIn * 2 * 2));
   }
 }
