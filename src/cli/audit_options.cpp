@@ -28,19 +28,19 @@ std::optional<adapter::Repair> parse_repair(const std::string& text) {
       .expected("none, drop, zero, deflect or subtract");
 }
 
-/// Of a dense direction the leading singular vectors are not at hand: jobs/probe.sh --rank writes them as an adapter.
-/// A safe probe compares, and is to stay in.
-std::vector<probes::Source> adapters_among(const std::vector<probes::Source>& all) {
-  std::vector<probes::Source> adapters;
+/// A safe probe compares, and is to stay in; directions are deflected from, not subtracted.
+std::vector<probes::Source> to_take_out(const std::vector<probes::Source>& all, run::ProbeRepair::Kind kind) {
+  std::vector<probes::Source> harmful;
   for (const auto& probe : all) {
-    if (probe.form == probes::Form::adapter && probe.effect == probes::Effect::harmful) adapters.push_back(probe);
+    const bool fits = probe.form == probes::Form::adapter || kind == run::ProbeRepair::Kind::deflect;
+    if (fits && probe.effect == probes::Effect::harmful) harmful.push_back(probe);
   }
-  if (adapters.empty()) {
+  if (harmful.empty() && kind == run::ProbeRepair::Kind::subtract) {
     throw Error(ErrorKind::usage, "this repair needs a probe that is an adapter")
         .expected("--probe harmful=DIR")
         .advice("jobs/probe.sh --rank 4 writes a direction as one");
   }
-  return adapters;
+  return harmful;
 }
 
 int parse_team(const std::string& text) {
@@ -215,7 +215,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
   const auto& how = values["repair"].as<std::string>();
   if (const auto kind = probe_repair_kind(how)) {
-    options.probe_repair = probe_repair(values, *kind, adapters_among(options.probes));
+    options.probe_repair = probe_repair(values, *kind, to_take_out(options.probes, *kind));
   } else {
     refuse_with(values, how, {"side", "directions", "lambda"}, "deflect or subtract");
     options.repair = parse_repair(how);

@@ -8,6 +8,7 @@
 #include "probe_repair_options.hpp"
 #include "winnow/adapter/adapter_writer.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/base/parallel.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/output/repair_by_probes.hpp"
@@ -39,7 +40,9 @@ CommandLine command_line() {
        "drop: remove A and B; zero: B = 0, keep shapes; deflect: take out the probes' leading directions; subtract: "
        "take out the probes")  //
       ("probe", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
-       "PEFT adapter of known effect on the same model, for deflect and subtract; may be repeated");
+       "PEFT adapter of known effect on the same model, for deflect and subtract; may be repeated")  //
+      ("direction", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
+       "direction of the weights, DIR shaped like a checkpoint, for deflect; may be repeated");
   add_probe_repair_options(line.options);
   add_common_options(line.options);
   return line;
@@ -51,15 +54,17 @@ void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kin
   const auto source = required(values, "prune", "adapter");
   const auto output = required(values, "prune", "output");
   std::vector<probes::Source> sources;
-  if (values.count("probe") != 0) {
-    for (const auto& text : values["probe"].as<std::vector<std::string>>()) {
-      sources.push_back(probes::parse_source(text, probes::Form::adapter, "--probe"));
+  for (const auto& [option, form] :
+       {std::pair("probe", probes::Form::adapter), {"direction", probes::Form::direction}}) {
+    if (values.count(option) == 0) continue;
+    for (const auto& text : values[option].as<std::vector<std::string>>()) {
+      sources.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));
     }
   }
   const auto repair = probe_repair(values, kind, std::move(sources));
   base::require_not_an_input(output, source, "--output");
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
-  const auto written = output::ProbeRepairer(repair, log).write(source, output, log);
+  const auto written = output::ProbeRepairer(repair, base::default_threads(1), log).write(source, output, log);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   const auto ranks = written.rank_after == written.rank_before
                          ? fmt::format("rank {}", written.rank_after)
@@ -71,7 +76,7 @@ void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kin
 }
 
 void prune_by_report(const po::variables_map& values, adapter::Repair repair, const base::Log& log) {
-  refuse_with(values, values["repair"].as<std::string>(), {"probe", "side", "directions", "lambda"},
+  refuse_with(values, values["repair"].as<std::string>(), {"probe", "direction", "side", "directions", "lambda"},
               "deflect or subtract");
   const auto report_file = required(values, "prune", "report");
   const auto source = required(values, "prune", "adapter");

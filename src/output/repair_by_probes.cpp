@@ -4,9 +4,13 @@
 
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/base/file.hpp"
+#include "winnow/base/sha256.hpp"
+#include "winnow/repair/dense_directions.hpp"
 #include "winnow/repair/subtract.hpp"
 
 namespace winnow::output {
@@ -18,38 +22,73 @@ using base::Error;
 using base::ErrorKind;
 using run::ProbeRepair;
 
-/// One module of a probe.
+/// A probe as it was opened: an adapter, or tensors shaped like the weights.
+struct Probe {
+  probes::Source source;
+  Adapter adapter;
+  checkpoint::Catalogue weights;
+  std::string digest;
+
+  bool is_direction() const { return source.form == probes::Form::direction; }
+};
+
+/// One module of a probe, or a tensor of a direction.
 struct ProbeModule {
-  const Adapter* probe = nullptr;
-  const LoraModule* module = nullptr;
+  const Probe* probe = nullptr;
+  LoraModule module;  ///< of a direction what the repaired adapter says of the weight
 };
 
 /// By module of the adapter, what the probes have of it, in their order.
 using Counterparts = std::map<const LoraModule*, std::vector<ProbeModule>>;
 
-Counterparts match(const Adapter& adapter, const std::vector<Adapter>& probes) {
+Probe open(const probes::Source& source, const base::Log& log) {
+  constexpr const char* kRefused = "the probe cannot be used";
+  Probe probe{source, {}, {}, {}};
+  if (probe.is_direction()) {
+    probe.weights = checkpoint::read_checkpoint(source.path, log);
+    probe.digest = base::sha256_hex(probe.weights.fingerprint + probe.weights.sample);
+  } else {
+    probe.adapter = adapter::open_lone_adapter(source.path, kRefused, log);
+    probe.digest = probe.adapter.sha256;
+  }
+  return probe;
+}
+
+/// The modules that a probe has of the adapter in `source`.
+std::vector<LoraModule> modules_for(const Probe& probe, const std::string& source) {
+  if (!probe.is_direction()) return probe.adapter.modules;
+  // By the rules of an audit; nothing else of the adapter is wrong, for it was opened before.
+  const auto mapped = adapter::open_adapter(source, probe.weights, {}, {.whole_model = false}, base::Log());
+  if (mapped.status == adapter::AdapterStatus::ok) return mapped.modules;
+  throw Error(ErrorKind::invalid_input, "the direction cannot be used for the adapter: " + mapped.reason)
+      .file(probe.source.path)
+      .advice("give a direction of the adapter's model");
+}
+
+Counterparts match(const Adapter& adapter, const std::string& source, const std::vector<Probe>& probes) {
   Counterparts found;
   for (const auto& probe : probes) {
+    const auto modules = modules_for(probe, source);
     std::size_t common = 0;
-    for (const auto& module : probe.modules) {
+    for (const auto& module : modules) {
       const auto* own = adapter::find_counterpart(adapter, module.adapter_module);
       if (own == nullptr) continue;
       ++common;
       if (own->out_features != module.out_features || own->in_features != module.in_features) {
         throw Error(ErrorKind::invalid_input,
                     fmt::format("the probe's module {} has another shape than the adapter's", module.adapter_module))
-            .file(probe.weights_file)
+            .file(probe.adapter.weights_file)
             .expected(fmt::format("[{}, {}], found [{}, {}]", own->out_features, own->in_features, module.out_features,
                                   module.in_features))
             .advice("give a probe that was made on the adapter's model");
       }
-      found[own].push_back({&probe, &module});
+      found[own].push_back({&probe, module});
     }
     if (common == 0) {
       throw Error(ErrorKind::invalid_input, "the probe has no module in common with the adapter")
-          .file(probe.path)
+          .file(probe.source.path)
           .expected(fmt::format("modules such as {}, found {}", adapter.modules.front().adapter_module,
-                                probe.modules.front().adapter_module))
+                                modules.front().adapter_module))
           .advice("give a probe that was made on the adapter's model");
     }
   }
@@ -61,7 +100,26 @@ repair::Factors read(const Adapter& adapter, const LoraModule& module) {
   return {module.out_features, module.in_features, module.rank, module.scale, std::move(values.b), std::move(values.a)};
 }
 
-adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Adapter>& probes) {
+/// All of a direction's tensor at once: it is swept several times.
+repair::Subspace leading_directions(const Probe& probe, const LoraModule& module, std::uint64_t k, int threads) {
+  const auto* tensor = probe.weights.find(module.weight);
+  const auto& path = probe.weights.shards.at(tensor->shard).path;
+  if (!base::is_computable(tensor->dtype)) {
+    throw Error(ErrorKind::invalid_input, fmt::format("a direction of dtype {}", base::name(tensor->dtype)))
+        .file(path)
+        .tensor(module.weight)
+        .expected("BF16, F16, F32 or F64");
+  }
+  std::vector<std::byte> bytes(tensor->bytes);
+  base::File::open_for_reading(path).read_exact(tensor->offset, bytes);
+  const auto rows = tensor->shape.at(0), columns = tensor->shape.at(1);
+  const slab::Slab slab{0, rows, columns, nullptr, bytes.data(), tensor->dtype, tensor->dtype};
+  const auto pass = compute::make_alignment_pass(compute::Backend::cpu, compute::Device::cpu, threads);
+  return repair::leading_directions({module.out_features, module.in_features, module.stored_transposed, slab}, k, *pass,
+                                    module.weight);
+}
+
+adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Probe>& probes) {
   const bool deflects = repair.kind == ProbeRepair::Kind::deflect;
   adapter::RepairNote note{deflects ? "deflect" : "subtract", {}};
   if (deflects) {
@@ -71,8 +129,8 @@ adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Adapter
   note.settings.emplace_back("lambda", fmt::format("{}", repair.lambda));
   for (std::size_t n = 0; n < probes.size(); ++n) {
     const auto name = probes.size() == 1 ? std::string("probe") : fmt::format("probe_{}", n + 1);
-    note.settings.emplace_back(name, probes[n].path);
-    note.settings.emplace_back(name + "_sha256", probes[n].sha256);
+    note.settings.emplace_back(name, probes[n].source.path);
+    note.settings.emplace_back(name + (probes[n].is_direction() ? "_digest" : "_sha256"), probes[n].digest);
   }
   return note;
 }
@@ -81,11 +139,9 @@ adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Adapter
 
 class ProbeRepairer::Implementation {
  public:
-  Implementation(const ProbeRepair& repair, const base::Log& log) : repair_(repair) {
+  Implementation(const ProbeRepair& repair, int threads, const base::Log& log) : repair_(repair), threads_(threads) {
     run::check(repair);
-    for (const auto& probe : repair.probes) {
-      probes_.push_back(adapter::open_lone_adapter(probe.path, "the probe cannot be used", log));
-    }
+    for (const auto& probe : repair.probes) probes_.push_back(open(probe, log));
   }
 
   adapter::WrittenReplacements write(const std::string& source, const std::string& destination, const base::Log& log) {
@@ -94,7 +150,7 @@ class ProbeRepairer::Implementation {
       log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
                            adapter.unjudged.front().module, adapter.unjudged.front().reason));
     }
-    const auto counterparts = match(adapter, probes_);
+    const auto counterparts = match(adapter, source, probes_);
     std::vector<adapter::Replacement> replacements;
     for (const auto& module : adapter.modules) {
       const auto found = counterparts.find(&module);
@@ -126,7 +182,7 @@ class ProbeRepairer::Implementation {
   repair::Factors repaired(const repair::Factors& update, const std::vector<ProbeModule>& probes) {
     if (repair_.kind == ProbeRepair::Kind::subtract) {
       std::vector<repair::Factors> all;
-      for (const auto& [probe, module] : probes) all.push_back(read(*probe, *module));
+      for (const auto& [probe, module] : probes) all.push_back(read(probe->adapter, module));
       return repair::subtract(update, all, repair_.lambda);
     }
     // One, or what lies in several of them.
@@ -137,19 +193,23 @@ class ProbeRepairer::Implementation {
   }
 
   const repair::Subspace& directions(const ProbeModule& of) {
-    const auto known = directions_.find(of.module);
+    const auto& [probe, module] = of;
+    const std::pair key(probe, probe->is_direction() ? module.weight : module.adapter_module);
+    const auto known = directions_.find(key);
     if (known != directions_.end()) return known->second;
-    return directions_.emplace(of.module, repair::leading_directions(read(*of.probe, *of.module), repair_.directions))
-        .first->second;
+    auto found = probe->is_direction() ? leading_directions(*probe, module, repair_.directions, threads_)
+                                       : repair::leading_directions(read(probe->adapter, module), repair_.directions);
+    return directions_.emplace(key, std::move(found)).first->second;
   }
 
   ProbeRepair repair_;
-  std::vector<Adapter> probes_;
-  std::map<const LoraModule*, repair::Subspace> directions_;  // of the probes' modules that were met
+  int threads_;
+  std::vector<Probe> probes_;
+  std::map<std::pair<const Probe*, std::string>, repair::Subspace> directions_;  // of the probes' modules that were met
 };
 
-ProbeRepairer::ProbeRepairer(const ProbeRepair& repair, const base::Log& log)
-    : implementation_(std::make_unique<Implementation>(repair, log)) {}
+ProbeRepairer::ProbeRepairer(const ProbeRepair& repair, int threads, const base::Log& log)
+    : implementation_(std::make_unique<Implementation>(repair, threads, log)) {}
 
 ProbeRepairer::~ProbeRepairer() = default;
 

@@ -55,8 +55,8 @@ std::optional<adapter::WrittenReplacements> repaired_by_probes(const adapter::Ad
 }  // namespace
 
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const Inputs& inputs,
-                                                     const AuditOptions& options, comm::Communicator& world,
-                                                     const base::Log& log) {
+                                                     const AuditOptions& options, int threads,
+                                                     comm::Communicator& world, const base::Log& log) {
   const auto bytes = comm::from_coordinator(world, [&] { return serialise_orders(report, inputs); });
   const auto paths = repaired_directories(inputs.adapters, options.repaired_dir);
   base::ByteWriter done;
@@ -70,7 +70,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
   comm::run_together(world, [&] {
     base::ByteReader in(bytes);
     std::optional<ProbeRepairer> repairer;
-    if (options.probe_repair) repairer.emplace(*options.probe_repair, log);
+    if (options.probe_repair) repairer.emplace(*options.probe_repair, threads, log);
     for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
       Order order{in.get<bool>(), {}};
       for (auto count = in.get<std::uint64_t>(); count > 0; --count) order.pruned.push_back(in.get_string());

@@ -12,9 +12,16 @@ using base::ErrorKind;
 
 void check(const ProbeRepair& repair) {
   if (repair.probes.empty()) {
-    throw Error(ErrorKind::usage, "this repair needs a probe").advice("add --probe harmful=DIR");
+    throw Error(ErrorKind::usage, "this repair needs a probe")
+        .advice("add --probe harmful=DIR, or to deflect --direction harmful=DIR");
   }
   for (const auto& probe : repair.probes) {
+    if (repair.kind == ProbeRepair::Kind::subtract && probe.form == probes::Form::direction) {
+      throw Error(ErrorKind::usage, "a direction of the weights cannot be subtracted from factors")
+          .file(probe.path)
+          .expected("--probe harmful=DIR, an adapter")
+          .advice("use --repair deflect, or jobs/probe.sh --rank 4, which writes a direction as an adapter");
+    }
     if (probe.effect == probes::Effect::harmful) continue;
     throw Error(ErrorKind::usage, "a repair takes probes out of the adapter, and a safe one is to stay in")
         .file(probe.path)

@@ -545,7 +545,7 @@ documents() {
     [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume --side --directions --lambda"
-    [prune]="--report --adapter --output --select --rank-by --repair --probe --side --directions --lambda"
+    [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
@@ -586,7 +586,7 @@ probes() {
   make_family
   local one=family/adapters/adapter-000 other=family/adapters/adapter-001 option
   local deflect=(prune --repair deflect --adapter $one --output p) subtract=(prune --repair subtract --adapter $one --output p)
-  refuses 2 "this repair needs a probe; add --probe harmful=DIR" "${deflect[@]}"
+  refuses 2 "this repair needs a probe; add --probe harmful=DIR, or to deflect --direction harmful=DIR" "${deflect[@]}"
   refuses 2 "--adapter is missing" prune --repair deflect --probe harmful=$other
   refuses 2 "--output is missing" prune --repair subtract --adapter $one
   refuses 2 "--probe $other does not say what the probe does; expected harmful=DIR or safe=DIR" "${deflect[@]}" --probe $other
@@ -651,7 +651,14 @@ probes() {
   local zoo=(audit --probe harmful=$other --report r.h5 --repair deflect --directions 2)
   refuses 2 "--repair needs a place to write to" "${zoo[@]}" --adapter $one
   refuses 2 "this repair needs a probe that is an adapter; expected --probe harmful=DIR" \
-    audit --direction harmful=family/aligned --report r.h5 --repair deflect --repaired-dir all --adapter $one
+    audit --direction harmful=family/aligned --report r.h5 --repair subtract --repaired-dir all --adapter $one
+  refuses 2 "a direction of the weights cannot be subtracted from factors: family/aligned" \
+    "${subtract[@]}" --direction harmful=family/aligned
+  # Directions of the weights, by prune and in an audit.
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8 to 10" "${deflect[@]}" --direction harmful=family/aligned --directions 2
+  accepts 0 "repaired: turned/adapter-000 (0 modules as they were, 56 repaired)" audit --direction harmful=family/aligned \
+    --report r.h5 --repair deflect --directions 2 --repaired-dir turned --adapter $one
+  check "a repair by a direction in an audit differs" cmp -s p/adapter_model.safetensors turned/adapter-000/adapter_model.safetensors
   refuses 2 "--lambda says nothing with --repair none" audit --probe harmful=$other --report r.h5 --lambda 2 --adapter $one
   accepts 0 "rank 8 to 10" "${deflect[@]}" --probe harmful=$other --directions 2
   accepts 0 "repaired: all/adapter-000 (0 modules as they were, 56 repaired)" "${zoo[@]}" --repaired-dir all --adapter $one

@@ -106,6 +106,21 @@ TEST_P(AlignmentPassTest, StackedAdaptersScoreAsEachAlone) {
   }
 }
 
+TEST_P(AlignmentPassTest, HandsOutItsProducts) {
+  std::mt19937_64 random(26);
+  test::for_each_shape(random, {{12, 20}, {33, 17}}, {2, 5}, [&](const DenseModule& module) {
+    const auto stack = module.stack();
+    const auto pass = compute::make_alignment_pass(GetParam(), Device::cpu, 2);
+    test::run(*pass, module, stack, {4});
+    const test::DenseTruth truth(module);
+    for (std::size_t j = 0; j < module.a.size(); ++j) {
+      const Matrix y = truth.v.transpose() * module.b[j], p = truth.c * module.b[j];
+      EXPECT_LE((test::as_matrix(pass->y(j), y.rows(), y.cols()) - y).norm(), tolerance() * y.norm());
+      EXPECT_LE((test::as_matrix(pass->p(j), p.rows(), p.cols()) - p).norm(), tolerance() * p.norm());
+    }
+  });
+}
+
 TEST_P(AlignmentPassTest, MetricsEqualThoseOfDenseUpdates) {
   std::mt19937_64 random(6);
   const double tolerance = this->tolerance();

@@ -105,6 +105,8 @@ class FailingPass final : public compute::AlignmentPass, private compute::TeamSu
     tick();
   }
   stats::ModuleStatistics finish() override { return inner_->finish(); }
+  std::vector<double> y(std::size_t adapter) const override { return inner_->y(adapter); }
+  std::vector<double> p(std::size_t adapter) const override { return inner_->p(adapter); }
   std::vector<compute::ElementStatistics> element_statistics(const std::function<void()>& between) override {
     return inner_->element_statistics(between);
   }

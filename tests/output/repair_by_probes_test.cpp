@@ -82,8 +82,31 @@ class RepairByProbes : public testing::Test {
   static probes::Source harmful(const std::string& path) {
     return {probes::Effect::harmful, probes::Form::adapter, path};
   }
+  /// A folder shaped like a checkpoint, of dense matrices.
+  std::string make_direction(const std::string& name, const std::map<std::string, Matrix>& matrices,
+                             DType dtype = DType::f32) {
+    fs::create_directories(directory_ / name);
+    std::vector<checkpoint::TensorSpec> specs;
+    for (const auto& [module, matrix] : matrices) {
+      specs.push_back({module + ".weight", dtype, {size(matrix.rows()), size(matrix.cols())}});
+    }
+    checkpoint::SafetensorsWriter out(directory_ / (name + "/model.safetensors"), specs);
+    for (const auto& [module, matrix] : matrices) {
+      const RowMajor rows = matrix;
+      out.append(adapter::encoded(dtype, std::vector<double>(rows.data(), rows.data() + rows.size()), module));
+    }
+    out.commit();
+    return directory_ / name;
+  }
+  static probes::Source harmful_direction(const std::string& path) {
+    return {probes::Effect::harmful, probes::Form::direction, path};
+  }
+  Matrix dense(Eigen::Index rows, Eigen::Index columns) {
+    std::normal_distribution<double> normal;
+    return Matrix::NullaryExpr(rows, columns, [&] { return normal(random_); });
+  }
   adapter::WrittenReplacements repair(const std::string& source, const ProbeRepair& how) {
-    return ProbeRepairer(how, base::Log()).write(source, output(), base::Log());
+    return ProbeRepairer(how, 2, base::Log()).write(source, output(), base::Log());
   }
   std::string output() const { return directory_ / "repaired"; }
   static std::string bytes(const std::string& path) {
@@ -173,6 +196,59 @@ TEST_F(RepairByProbes, RefusesWhatCannotBeMeant) {
   repair = sound;
   repair.lambda = 101;
   refused(repair, "--lambda 101 is out of range");
+}
+
+TEST_F(RepairByProbes, DeflectsFromADirectionAsFromItsSingularVectors) {
+  const auto source = make("source", {{kQ, 12, 10, 3}, {kV, 6, 10, 3}, {kUp, 14, 10, 3}});
+  const auto before = updates(source);
+  // A tensor of no module of the adapter, and a module that the direction lacks.
+  const std::map<std::string, Matrix> matrices{{kQ, dense(12, 10)}, {kV, dense(6, 10)}, {"model.norm", dense(1, 10)}};
+  for (const auto dtype : {DType::f32, DType::bf16}) {
+    const auto direction = make_direction("direction", matrices, dtype);
+    const auto written = repair(source, {.probes = {harmful_direction(direction)}, .directions = 2});
+    EXPECT_EQ(written.replaced, 2U);
+    EXPECT_EQ(written.kept, 1U);
+    const auto after = updates(output());
+    EXPECT_EQ(after.at(kUp), before.at(kUp));
+    for (const auto& module : {kQ, kV}) {
+      const Eigen::JacobiSVD<Matrix> svd(matrices.at(module), Eigen::ComputeThinU | Eigen::ComputeThinV);
+      const Matrix u = svd.matrixU().leftCols(2), v = svd.matrixV().leftCols(2);
+      const Matrix wanted = before.at(module) - u * (u.transpose() * before.at(module) * v) * v.transpose();
+      EXPECT_LT((after.at(module) - wanted).norm(), (dtype == DType::f32 ? 1e-5 : 2e-2) * before.at(module).norm());
+    }
+    fs::remove_all(directory_ / "direction");
+  }
+}
+
+TEST_F(RepairByProbes, ADirectionOfAnAdaptersRankIsThatAdapter) {
+  const auto source = make("source", {{kQ, 12, 10, 3}}), probe = make("probe", {{kQ, 12, 10, 2}});
+  const auto before = updates(source).at(kQ);
+  const auto direction = make_direction("direction", {{kQ, updates(probe).at(kQ)}});
+  repair(source, {.probes = {harmful(probe)}, .directions = 4});
+  const auto by_adapter = updates(output()).at(kQ);
+  repair(source, {.probes = {harmful_direction(direction)}, .directions = 4});
+  EXPECT_LT((updates(output()).at(kQ) - by_adapter).norm(), 1e-5 * before.norm());
+  // What lies in both of them is taken out once.
+  repair(source, {.probes = {harmful(probe), harmful_direction(direction)}, .directions = 4});
+  EXPECT_LT((updates(output()).at(kQ) - by_adapter).norm(), 1e-4 * before.norm());
+}
+
+TEST_F(RepairByProbes, DirectionsThatCannotBeUsedAreRefused) {
+  const auto source = make("source", {{kQ, 12, 10, 3}});
+  const auto refused = [&](const std::string& direction, const std::string& text) {
+    winnow::test::expect_error(ErrorKind::invalid_input, HasSubstr(text),
+                               [&] { repair(source, {.probes = {harmful_direction(direction)}}); });
+    EXPECT_FALSE(fs::exists(output()));
+  };
+  refused(directory_ / "absent", "absent");
+  refused(make_direction("other", {{kUp, dense(14, 10)}}), "other");
+  refused(make_direction("shape", {{kQ, dense(12, 11)}}), "shape");
+  auto huge = dense(12, 10);
+  huge(3, 4) = 1e12;
+  refused(make_direction("huge", {{kQ, huge}}), kQ + ".weight");
+  winnow::test::expect_error(ErrorKind::usage, HasSubstr("a direction of the weights cannot be subtracted"), [&] {
+    repair(source, {.kind = ProbeRepair::Kind::subtract, .probes = {harmful_direction("anywhere")}});
+  });
 }
 
 }  // namespace

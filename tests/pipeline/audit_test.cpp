@@ -212,6 +212,8 @@ class FaultyPass final : public compute::AlignmentPass {
   }
   void reduce_pass2(compute::TeamSums& team) override { pass_->reduce_pass2(team); }
   stats::ModuleStatistics finish() override { return pass_->finish(); }
+  std::vector<double> y(std::size_t adapter) const override { return pass_->y(adapter); }
+  std::vector<double> p(std::size_t adapter) const override { return pass_->p(adapter); }
   std::vector<compute::ElementStatistics> element_statistics(const std::function<void()>& between) override {
     return pass_->element_statistics(between);
   }

@@ -72,6 +72,11 @@ class AlignmentPass {
   /// After finish(): makes `mine` those of the whole module on every member, where the device can; else false on all.
   virtual bool reduce_statistics(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 
+  /// Of adapter j, after finish(): Y = V^T*B (i x r) and P = V*Y/f (o x r), row-major. Rows beyond this share are those
+  /// of the whole module if the team has added them up, and 0 if not.
+  virtual std::vector<double> y(std::size_t adapter) const = 0;
+  virtual std::vector<double> p(std::size_t adapter) const = 0;
+
   /// For each adapter of the stack; after finish(), of a whole module.
   /// `between`, if any, is called on this thread before each adapter it takes: it may throw, which ends the work.
   virtual std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) = 0;

@@ -23,7 +23,7 @@ struct RepairedAdapter {
 /// Collective. `report` is the coordinator's. Adapters go to ranks in turn; quarantined ones are left out. Returns all
 /// of them on the coordinator.
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const input::Inputs& inputs,
-                                                     const run::AuditOptions& options, comm::Communicator& world,
-                                                     const base::Log& log);
+                                                     const run::AuditOptions& options, int threads,
+                                                     comm::Communicator& world, const base::Log& log);
 
 }  // namespace winnow::output

@@ -32,7 +32,7 @@ _winnow() {
       ;;
   esac
   # The shell splits at "=": `--probe harmful=DIR` is four words.
-  if [[ $previous == --probe ]]; then
+  if [[ $previous == --probe || $previous == --direction ]]; then
     compopt -o nospace 2>/dev/null
     choices="harmful= safe="
     [[ ${COMP_WORDS[1]} == prune ]] && choices="harmful="

@@ -88,6 +88,9 @@ class CpuPass final : public AlignmentPass {
     return statistics_;
   }
 
+  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, stack_->in_features, adapter); }
+  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, stack_->out_features, adapter); }
+
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
     base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int thread) {
@@ -102,6 +105,13 @@ class CpuPass final : public AlignmentPass {
   }
 
  private:
+  std::vector<double> columns_of(const ColumnGroups& x, std::size_t rows, std::size_t adapter) const {
+    const std::size_t rank = stack_->ranks[adapter];
+    std::vector<double> values(rows * rank);
+    x.gather(0, rows, stack_->first_column(adapter), rank, rank, values.data());
+    return values;
+  }
+
   /// out[slab's rows] = S * x. Returns the sum of squares of S where wanted.
   double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares) {
     // Low tiles end a slab evenly on many threads; x is read anew for each, which costs little while it is narrow.

@@ -98,6 +98,9 @@ class ReferencePass final : public AlignmentPass {
     return statistics_;
   }
 
+  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, stack_->in_features, adapter); }
+  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, stack_->out_features, adapter); }
+
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     const std::vector<double> b(stack_->b.begin(), stack_->b.end());
     std::vector<ElementStatistics> all;
@@ -111,6 +114,17 @@ class ReferencePass final : public AlignmentPass {
   std::string description() const override { return "reference (float64 loops, cpu)"; }
 
  private:
+  std::vector<double> columns_of(const std::vector<double>& x, std::uint64_t rows, std::size_t adapter) const {
+    const auto first = stack_->first_column(adapter), rank = stack_->ranks[adapter];
+    std::vector<double> values;
+    values.reserve(rows * rank);
+    for (std::uint64_t row = 0; row < rows; ++row) {
+      const auto from = x.begin() + static_cast<std::ptrdiff_t>(row * columns_ + first);
+      values.insert(values.end(), from, from + static_cast<std::ptrdiff_t>(rank));
+    }
+    return values;
+  }
+
   template <class Use>
   void for_each_row(const slab::Slab& slab, Use use) {
     std::vector<double> base(slab.columns), v(slab.columns);

@@ -156,6 +156,9 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     return reduced;
   }
 
+  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, adapter); }
+  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, adapter); }
+
   /// Products on the device, their order statistics on the host: a histogram each, and an option for few adapters.
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
@@ -197,9 +200,20 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   }
 
  private:
+  std::vector<double> columns_of(const at::Tensor& x, std::size_t adapter) const {
+    std::vector<double> values;
+    guarded([&] {
+      const auto columns = x.narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter]));
+      const auto on_host = columns.to(at::kCPU).to(at::kDouble).contiguous();
+      const auto* data = on_host.data_ptr<double>();
+      values.assign(data, data + on_host.numel());
+    });
+    return values;
+  }
+
   /// Runs `work` on the device; what libtorch throws becomes an Error that names the device.
   template <class Work>
-  void guarded(Work work) {
+  void guarded(Work work) const {
     const c10::InferenceMode no_gradients;
     try {
       work();

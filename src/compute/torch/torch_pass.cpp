@@ -173,6 +173,9 @@ class TorchPass final : public AlignmentPass {
     return statistics_;
   }
 
+  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, adapter); }
+  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, adapter); }
+
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
     base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int thread) {
@@ -188,6 +191,11 @@ class TorchPass final : public AlignmentPass {
   }
 
  private:
+  std::vector<double> columns_of(const at::Tensor& x, std::size_t adapter) const {
+    const c10::InferenceMode no_gradients;
+    return to_vector(x.narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter])));
+  }
+
   std::size_t scratch_count() const { return static_cast<std::size_t>(threads_); }
 
   at::Tensor a(std::size_t adapter) const {
