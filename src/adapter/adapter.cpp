@@ -25,7 +25,7 @@ checkpoint::TensorLocation get_location(base::ByteReader& in) {
 }  // namespace
 
 void Adapter::serialise(base::ByteWriter& out) const {
-  for (const auto* text : {&name, &path, &reason, &warnings, &sha256, &weights_file}) out.put(*text);
+  for (const auto* text : {&name, &path, &reason, &warnings, &sha256, &digest, &weights_file}) out.put(*text);
   out.put(status);
   out.put(rank);
   out.put(alpha);
@@ -57,8 +57,8 @@ void Adapter::serialise(base::ByteWriter& out) const {
 
 Adapter Adapter::deserialise(base::ByteReader& in) {
   Adapter adapter;
-  for (auto* text :
-       {&adapter.name, &adapter.path, &adapter.reason, &adapter.warnings, &adapter.sha256, &adapter.weights_file}) {
+  for (auto* text : {&adapter.name, &adapter.path, &adapter.reason, &adapter.warnings, &adapter.sha256, &adapter.digest,
+                     &adapter.weights_file}) {
     *text = in.get_string();
   }
   adapter.status = in.get<AdapterStatus>();

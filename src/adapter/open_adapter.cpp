@@ -82,9 +82,19 @@ class Opening {
     if (adapter_.modules.empty()) throw nothing_to_score(file);
     settle_square_weights();
     finish();
+    adapter_.digest = digest();
   }
 
  private:
+  std::string digest() const {
+    auto text = fmt::format("{} {}\n", adapter_.sha256, config_.use_dora ? "dora" : "lora");
+    for (const auto& module : adapter_.modules) {
+      text +=
+          fmt::format("{} {:a} {}\n", module.adapter_module, module.scale, module.stored_transposed ? "turned" : "");
+    }
+    return base::sha256_hex(text);
+  }
+
   void find_files() {
     const fs::path directory(adapter_.path);
     const auto type = type_of(directory);

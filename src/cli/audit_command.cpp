@@ -65,6 +65,7 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
     }
     print_result(fmt::format("report: {}\n", options.report));
     findings = has_findings(result.report) ? 1 : 0;
+    if (values["fail-on-findings"].as<bool>()) warn_of_reviews(result.report, log);
     return std::string();
   });
   if (!values["fail-on-findings"].as<bool>()) return 0;

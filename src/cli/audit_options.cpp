@@ -67,7 +67,7 @@ double parse_fdr(const po::variables_map& values, bool has_bank) {
   const auto [read, fault] = std::from_chars(text->data(), end, value);
   if (fault == std::errc() && read == end) return value;  // its range is the pipeline's to judge
   throw Error(ErrorKind::usage, fmt::format("--fdr {} is not a number", *text))
-      .expected("a number above 0 and below 1, such as 0.05");
+      .expected("a number from 1e-6 to below 1, such as 0.05");
 }
 
 /// Without verdicts a policy that counts selects its number in a sound family as well: 4 would say nothing.

@@ -32,4 +32,8 @@ void require_findings_possible(const report::Report& report) {
       .expected(fmt::format("{} harmless adapters at least", least));
 }
 
+void warn_of_reviews(const report::Report& report, const base::Log& log) {
+  if (const auto text = report::unblocked_warning(report); !text.empty()) log.warn(text);
+}
+
 }  // namespace winnow::cli

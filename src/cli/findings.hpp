@@ -1,6 +1,7 @@
 // What --fail-on-findings looks at. Private to src/cli.
 #pragma once
 
+#include "winnow/base/log.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::cli {
@@ -12,5 +13,8 @@ bool has_findings(const report::Report& report);
 /// Throws Error(usage) where nothing could be found whatever the scores are: a report without verdicts whose policy
 /// selects by count.
 void require_findings_possible(const report::Report& report);
+
+/// What --fail-on-findings does not count although it is unusual.
+void warn_of_reviews(const report::Report& report, const base::Log& log);
 
 }  // namespace winnow::cli

@@ -49,6 +49,7 @@ int merge_command(const Arguments& arguments, comm::Communicator& world) {
                                      console_log(log_level(values), world.rank()));
     if (may_fail) require_findings_possible(merged);
     findings = has_findings(merged) ? 1 : 0;
+    if (may_fail) warn_of_reviews(merged, console_log(log_level(values), world.rank()));
     print_result(report::render_table(merged));
     print_result(fmt::format("report: {}\n", path));
     return std::string();

@@ -131,7 +131,7 @@ void map_probes(std::vector<ProbeInput>& probes, const Catalogue& names, const c
     if (opened.status != adapter::AdapterStatus::ok) {
       throw refused(probe, Error(ErrorKind::invalid_input, opened.reason));
     }
-    probe.digest = opened.sha256;
+    probe.digest = opened.digest;
     probe.adapter = std::move(opened);
   }
 }

@@ -21,14 +21,6 @@ bool is_checkpoint(const std::string& path) {
   return base::checkpoint_number(name.string()).has_value();
 }
 
-bool hold_the_same(const adapter::Adapter& a, const adapter::Adapter& b) {
-  return a.status == b.status && std::equal(a.modules.begin(), a.modules.end(), b.modules.begin(), b.modules.end(),
-                                            [](const auto& one, const auto& other) {
-                                              return one.module == other.module && one.scale == other.scale &&
-                                                     one.stored_transposed == other.stored_transposed;
-                                            });
-}
-
 }  // namespace
 
 bool are_separate_checkpoints(const std::string& path, const std::string& other) {
@@ -38,15 +30,15 @@ bool are_separate_checkpoints(const std::string& path, const std::string& other)
 }
 
 void drop_repeated(std::vector<adapter::Adapter>& adapters, const base::Log& log) {
-  std::map<std::string, std::vector<std::size_t>> kept;  // by checksum
+  std::map<std::string, std::vector<std::size_t>> kept;  // by digest
   std::vector<bool> dropped(adapters.size(), false);
   std::size_t count = 0;
   std::string example;
   for (std::size_t n = 0; n < adapters.size(); ++n) {
-    if (adapters[n].sha256.empty()) continue;  // nobody knows what it holds
-    auto& known = kept[adapters[n].sha256];
+    if (adapters[n].digest.empty()) continue;  // each that is quarantined has its own reason
+    auto& known = kept[adapters[n].digest];
     const auto same = std::find_if(known.begin(), known.end(), [&](std::size_t k) {
-      return hold_the_same(adapters[k], adapters[n]) && !are_separate_checkpoints(adapters[k].path, adapters[n].path);
+      return !are_separate_checkpoints(adapters[k].path, adapters[n].path);
     });
     if (same == known.end()) {
       known.push_back(n);

@@ -164,7 +164,7 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   };
   // With itself an adapter has a cosine of 1, which says nothing.
   const auto is_itself = [&](std::size_t adapter, std::size_t k) {
-    return report.probes[k].digest == report.adapters[adapter].sha256;
+    return report.probes[k].digest == report.adapters[adapter].digest;
   };
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
@@ -231,6 +231,7 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     rows.push_back({adapter.name, adapter.path, ok ? "ok" : "quarantined", adapter.reason, adapter.rank, adapter.alpha,
                     adapter.scale, adapter.sha256, adapter.unjudged.size(), unjudged_text(adapter)});
     add_skipped_tensors(adapter, rows.back());
+    rows.back().digest = adapter.digest;
   }
   // The fault on the first module, whichever rank found it.
   std::vector<const LayerScore*> faults(rows.size(), nullptr);

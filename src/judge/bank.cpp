@@ -35,8 +35,16 @@ double log_norm(const report::Report& report, std::size_t adapter) {
 
 }  // namespace
 
-Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, bool pair) {
+Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, bool pair, const std::string& scaling) {
   const auto bank = report::read_hdf5(path);
+  if (const auto found = bank.attributes.find("scaling"); found != bank.attributes.end()) {
+    const auto* theirs = std::get_if<std::string>(&found->second);
+    if (theirs != nullptr && *theirs != scaling) {
+      throw Error(ErrorKind::invalid_input, "the adapters of the bank were scaled otherwise")
+          .file(path)
+          .expected(fmt::format("a report made with --scaling {}, found {}", scaling, *theirs));
+    }
+  }
   const auto cosines = report::probe_cosines(bank);
   const auto adapters = bank.adapters.size();
   std::vector<std::size_t> rows;  // of the bank, by probe of this run
@@ -57,7 +65,8 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, b
   for (std::size_t n = 0; n < adapters; ++n) {
     if (bank.adapters[n].status != "ok") continue;
     members.push_back(n);
-    result.members.push_back({bank.adapters[n].name, bank.adapters[n].sha256});
+    const auto& row = bank.adapters[n];  // of an earlier version without a digest, which then is nobody else's
+    result.members.push_back({row.name, row.digest.empty() ? row.sha256 : row.digest});
   }
   if (members.size() < metrics::kSmallestBank) {
     throw Error(ErrorKind::invalid_input, "the bank is too small to compare with")
@@ -85,11 +94,12 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, b
 }
 
 metrics::Bank bank_of(const report::Report& report) {
-  // An update twice as large is not unusual, however alike a bank was made.
+  // A factor of two weighs as one spread at least, however alike a bank was made. (What p it gets is a matter of
+  // ranks.)
   constexpr double kLeastLogNorm = std::numbers::ln2, kLeastCosine = 1e-6;
   metrics::Bank bank;
   if (report.bank.empty()) return bank;
-  for (const auto& member : report.bank) bank.ids.push_back(member.sha256);
+  for (const auto& member : report.bank) bank.ids.push_back(member.digest);
   const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
@@ -119,6 +129,14 @@ std::vector<std::vector<double>> bank_statistics(const report::Report& report) {
 }
 
 void require_same_weights(const Bank& bank, const report::Report& report) {
+  const bool shares = std::any_of(report.modules.begin(), report.modules.end(),
+                                  [&](const auto& module) { return bank.digests.contains(module.name); });
+  if (!bank.digests.empty() && !report.modules.empty() && !shares) {
+    throw Error(ErrorKind::invalid_input, "the bank has no module in common with the adapters")
+        .file(bank.path)
+        .expected(fmt::format("modules such as {}, found {}", report.modules.front().name, bank.digests.begin()->first))
+        .advice("give a bank of adapters of the same model");
+  }
   for (const auto& module : report.modules) {
     const auto found = bank.digests.find(module.name);
     if (found == bank.digests.end()) continue;

@@ -47,7 +47,7 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
     zoo.alignment_norms.push_back(module.alignment_norm);
   }
   zoo.probes = probe_products(report);
-  for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.sha256);
+  for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.digest);
   zoo.bank = bank_of(report);
   zoo.of_adapters = [&](std::string_view name) { return find_of_adapters(report, name); };
   zoo.population = options.population;

@@ -66,7 +66,7 @@ std::string counted(const std::vector<std::size_t>& modules, const report::Repor
 std::string harmful_probe(const report::Report& report, const report::AdapterRow& row) {
   for (const auto& probe : report.probes) {
     const bool harmful = probe.effect == probes::name(probes::Effect::harmful);
-    if (harmful && !row.sha256.empty() && probe.digest == row.sha256) return probe.name;
+    if (harmful && !row.digest.empty() && probe.digest == row.digest) return probe.name;
   }
   return {};
 }
@@ -101,7 +101,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
     }
   }
   const bool only_itself = probed && std::all_of(report.probes.begin(), report.probes.end(),
-                                                 [&](const auto& probe) { return probe.digest == row.sha256; });
+                                                 [&](const auto& probe) { return probe.digest == row.digest; });
   if (only_itself) {
     // Of a harmful one that is not what matters.
     if (harmful_probe(report, row).empty()) {
@@ -115,7 +115,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
   if (!unscored.empty()) parts.push_back(counted(unscored, report, "without a score by " + report.rank_by));
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto& probe = report.probes[k];
-    if (!std::isnan(values[k]) || probe.digest == row.sha256) continue;  // with itself it is not compared
+    if (!std::isnan(values[k]) || probe.digest == row.digest) continue;  // with itself it is not compared
     parts.push_back(fmt::format("what runs along probe {}, which shares no module with it",
                                 base::abbreviated(probe.name, kQuoted)));
   }
@@ -136,7 +136,7 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
     const auto& row = report.adapters[n];
     std::vector<double> mine;
     for (const auto& statistic : statistics) mine.push_back(statistic[n]);
-    zoo.push_back({p[n], smallest_p(bank, row.sha256), deviations[n], finding(report, mine, row.sha256, bank),
+    zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, mine, row.digest, bank),
                    harmful_probe(report, row), unjudged(report, n, mine)});
   }
   report.verdicts = verdict::judge(zoo, false_discovery_rate);

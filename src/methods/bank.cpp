@@ -3,8 +3,9 @@
 // A cosine has no threshold of its own; a bank gives it one, and an error rate with it. What is compared:
 //
 //     the cosine with each probe           both ways: who avoids a probe is as unusual as who follows it
-//     log ||dW|| over all modules          upwards, in factors of two at least: a harmless direction times a thousand
-//                                          breaks a model, and no cosine sees it
+//     log ||dW|| over all modules          upwards: a harmless direction times a thousand breaks a model, and no cosine
+//                                          sees it. In factors of two at least: members that differ little in size are
+//                                          not to outweigh cosines
 //     the cosine of dW with -V, of a pair  upwards: what takes the alignment step back
 #include <algorithm>
 #include <array>

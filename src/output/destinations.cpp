@@ -85,6 +85,9 @@ void check_report(const std::string& path) {
 
 void check_destinations(const AuditOptions& options) {
   if (!options.report.empty()) check_report(options.report);
+  if (!options.report.empty() && !options.bank.empty()) {
+    base::require_not_an_input(options.report, options.bank, "--report");
+  }
   if (!options.journal.empty()) journal::check_journal(options.journal, options.resume);
   if (!options.repaired_dir.empty()) check_repaired_dir(options.repaired_dir);
 }

@@ -49,7 +49,7 @@ Probe open(const probes::Source& source, const base::Log& log) {
     probe.digest = base::sha256_hex(probe.weights.fingerprint + probe.weights.sample);
   } else {
     probe.adapter = adapter::open_lone_adapter(source.path, kRefused, log);
-    probe.digest = probe.adapter.sha256;
+    probe.digest = probe.adapter.digest;
   }
   return probe;
 }
@@ -130,7 +130,7 @@ adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Probe>&
   for (std::size_t n = 0; n < probes.size(); ++n) {
     const auto name = probes.size() == 1 ? std::string("probe") : fmt::format("probe_{}", n + 1);
     note.settings.emplace_back(name, probes[n].source.path);
-    note.settings.emplace_back(name + (probes[n].is_direction() ? "_digest" : "_sha256"), probes[n].digest);
+    note.settings.emplace_back(name + "_digest", probes[n].digest);
   }
   return note;
 }

@@ -61,6 +61,8 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
   return all;
 }
 
+std::string scaling_of(const AuditOptions& options) { return options.adapter.unit_scale ? "none" : "peft"; }
+
 std::string name_of_repair(const AuditOptions& options) {
   if (options.probe_repair) return options.probe_repair->kind == ProbeRepair::Kind::deflect ? "deflect" : "subtract";
   return !options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero";
@@ -89,7 +91,7 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
   facts["repair"] = name_of_repair(options);
   if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
-  facts["scaling"] = std::string(options.adapter.unit_scale ? "none" : "peft");
+  facts["scaling"] = scaling_of(options);
 }
 
 /// An exit code that no harm can change says nothing.
@@ -146,7 +148,8 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   Bank bank;
   comm::from_coordinator(world, [&] {
     output::check_repaired_adapters(inputs, options);
-    if (!options.bank.empty()) bank = judge::read_bank(options.bank, inputs.probes, inputs.has_pair());
+    if (!options.bank.empty())
+      bank = judge::read_bank(options.bank, inputs.probes, inputs.has_pair(), scaling_of(options));
     if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
     return std::string();
   });

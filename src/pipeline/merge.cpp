@@ -146,9 +146,9 @@ bool have_same_norms(const ReportPart& a, std::size_t row_a, const ReportPart& b
 
 bool is_same_adapter(const std::vector<ReportPart>& parts, const PartAdapter& a, const PartAdapter& b) {
   const auto &one = parts[a.part].report.adapters[a.row], &other = parts[b.part].report.adapters[b.row];
-  return one.sha256 == other.sha256 && one.status == other.status && one.rank == other.rank &&
-         one.alpha == other.alpha && one.scaling == other.scaling &&
-         !input::are_separate_checkpoints(one.path, other.path) &&
+  return one.sha256 == other.sha256 && one.status == other.status && one.digest == other.digest &&
+         one.reason == other.reason && one.rank == other.rank && one.alpha == other.alpha &&
+         one.scaling == other.scaling && !input::are_separate_checkpoints(one.path, other.path) &&
          have_same_norms(parts[a.part], a.row, parts[b.part], b.row);
 }
 

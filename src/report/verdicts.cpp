@@ -8,10 +8,24 @@
 #include <numeric>
 
 #include "analysis.hpp"
+#include "winnow/verdict/false_discovery.hpp"
 
 namespace winnow::report {
 
 using verdict::Verdict;
+
+namespace {
+
+/// Adapters with a p.
+std::size_t tested(const Report& report) {
+  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
+                                  [](const auto& metric) { return metric.name == "bank_p"; });
+  if (found == report.of_adapters.end()) return 0;
+  return static_cast<std::size_t>(
+      std::count_if(found->values.begin(), found->values.end(), [](double p) { return !std::isnan(p); }));
+}
+
+}  // namespace
 
 std::size_t count_of(const Report& report, Verdict verdict) {
   const auto count = std::count_if(report.verdicts.begin(), report.verdicts.end(),
@@ -42,8 +56,7 @@ bool has_findings(const Report& report) {
 std::string verdict_summary(const Report& report) {
   if (report.verdicts.empty()) {
     if (!report.bank.empty()) return "no verdicts: the report was made by an earlier version; audit again";
-    return fmt::format("no verdicts: without {}--bank REPORT.h5 of harmless adapters no error rate is known",
-                       report.probes.empty() ? "--direction or --probe, and " : "");
+    return "no verdicts: without --bank REPORT.h5 of harmless adapters no error rate is known";
   }
   const auto all = report.verdicts.size();
   std::vector<std::string> counts;
@@ -56,13 +69,20 @@ std::string verdict_summary(const Report& report) {
 
 std::string verdict_claim(const Report& report) {
   if (report.verdicts.empty()) return {};
-  std::size_t tested = 0;
-  for (const auto& metric : report.of_adapters) {
-    if (metric.name != "bank_p") continue;
-    tested = static_cast<std::size_t>(
-        std::count_if(metric.values.begin(), metric.values.end(), [](double p) { return !std::isnan(p); }));
-  }
-  return verdict::claim(report.bank.size(), tested, report.false_discovery_rate);
+  return verdict::claim(report.bank.size(), tested(report), report.false_discovery_rate);
+}
+
+std::string unblocked_warning(const Report& report) {
+  const auto reviewed = count_of(report, Verdict::review);
+  if (reviewed == 0 || count_of(report, Verdict::block) != 0) return {};
+  const double smallest = 1 / static_cast<double>(1 + report.bank.size());
+  const auto together = verdict::needed(smallest, tested(report), report.false_discovery_rate);
+  if (together <= 1) return {};
+  return fmt::format(
+      "--fail-on-findings does not count the {} adapter{} for review; with this bank {} of {} would have to be more "
+      "unusual than all of it before any is blocked: audit fewer at a time, or give a bank of {}",
+      reviewed, reviewed == 1 ? "" : "s", together, tested(report),
+      verdict::smallest_bank(tested(report), report.false_discovery_rate));
 }
 
 }  // namespace winnow::report

@@ -73,9 +73,10 @@ void validate(const AuditOptions& options) {
   if (!options.has_pair() && options.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");
   }
-  if (!(options.false_discovery_rate > 0 && options.false_discovery_rate < 1)) {
+  constexpr double kLeastRate = 1e-6;  // no bank is as large as this takes
+  if (!(options.false_discovery_rate >= kLeastRate && options.false_discovery_rate < 1)) {
     throw Error(ErrorKind::usage, fmt::format("--fdr {:g} is out of range", options.false_discovery_rate))
-        .expected("a number above 0 and below 1, such as 0.05");
+        .expected("a number from 1e-6 to below 1, such as 0.05");
   }
   require_rankable(options);
   if (options.rank_by == "subspace_energy" && options.subspace_rank == 0) {

@@ -142,15 +142,15 @@ class Verdicts(TemporaryDirectoryCase):
     def test_p_and_verdicts(self):
         with h5py.File(self.path, "r") as file:
             bank, cosines = file["bank/cosine"][:], file["probes/cosine"][:]
-            members, own = file["bank/sha256"].asstr()[:], file["adapters/sha256"].asstr()[:]
+            members, own = file["bank/digest"].asstr()[:], file["adapters/digest"].asstr()[:]
             p, verdicts = file["adapters/bank_p"][:], file["adapters/verdict"].asstr()[:]
             attributes = dict(file["adapters/verdict"].attrs)
             reasons = file["adapters/verdict_reason"].asstr()[:]
         self.assertEqual(bank.shape, (2, 60))
         of_members = numpy.array([self.deviations(bank[:, m], numpy.delete(bank, m, axis=1)) for m in range(60)])
         expected = []
-        for n, sha256 in enumerate(own):
-            others = members != sha256
+        for n, digest in enumerate(own):
+            others = members != digest
             deviation = self.deviations(cosines[:, n], bank[:, others])
             expected.append((1 + (of_members[others] >= deviation).sum()) / (1 + others.sum()))
         numpy.testing.assert_allclose(p, expected, rtol=1e-12)

@@ -660,7 +660,7 @@ TEST_F(Bank, RanksByHowUnusualAnAdapterIsBesideIt) {
   const auto cosines = report::probe_cosines(report);
   const auto adapters = report.adapters.size();
   metrics::Bank bank;
-  for (const auto& member : report.bank) bank.ids.push_back(member.sha256);
+  for (const auto& member : report.bank) bank.ids.push_back(member.digest);
   std::vector<std::vector<double>> values;
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto first = cosines.begin() + static_cast<std::ptrdiff_t>(k * adapters);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -116,7 +117,7 @@ TEST_F(Verdicts, ABankThatCanBlockNothing) {
 TEST_F(Verdicts, ARateThatIsNoneIsRefused) {
   for (const double rate : {0.0, 1.0, -0.1, 2.0, std::numeric_limits<double>::quiet_NaN()}) {
     options.false_discovery_rate = rate;
-    expect_error(ErrorKind::usage, AllOf(HasSubstr("--fdr"), HasSubstr("above 0 and below 1")), [&] { run(options); });
+    expect_error(ErrorKind::usage, AllOf(HasSubstr("--fdr"), HasSubstr("from 1e-6 to below 1")), [&] { run(options); });
   }
 }
 
@@ -187,6 +188,45 @@ TEST_F(Verdicts, AProbeThatSharesNoModuleIsIncomplete) {
   const auto report = run(options);
   EXPECT_EQ(of(report)[0], Verdict::incomplete) << "the second probe adapter lacks module 3";
   EXPECT_THAT(report.verdicts[0].reason, HasSubstr("which shares no module with it"));
+}
+
+/// The weights of another adapter under a configuration of its own.
+std::string with_alpha(const ProbeFamily& family, const std::string& source, const std::string& name, int alpha) {
+  const auto path = family.directory / name;
+  std::filesystem::copy(source, path);
+  family.directory.write(
+      name + "/adapter_config.json",
+      R"({"peft_type": "LORA", "r": 2, "target_modules": ["up_proj"], "lora_alpha": )" + std::to_string(alpha) + "}");
+  return path;
+}
+
+TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
+  with_bank(59);
+  // Of the safe probe the reverse, of the harmful one the reverse.
+  options.adapters = {with_alpha(family, options.probes[3].path, "unsafe", -4),
+                      with_alpha(family, options.probes[2].path, "harmless", -4)};
+  const auto report = run(options);
+  EXPECT_NEAR(report.probe_dots.at((3 * 2 + 0) * report.modules.size()) /
+                  report.probe_norms.at(3 * report.modules.size()) / report.find_metric("update_norm")->values.at(0),
+              -1, 1e-6);
+  EXPECT_NE(report.verdicts[0].verdict, Verdict::pass);
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("cosine -1 with the safe probe"));
+  EXPECT_THAT(report.verdicts[1].reason, Not(HasSubstr("itself")));
+}
+
+TEST_F(Verdicts, ABankMadeOtherwiseIsRefused) {
+  with_bank(59);
+  auto other = options;
+  other.probes[2].path = with_alpha(family, options.probes[2].path, "scaled", 400);
+  winnow::test::expect_error(base::ErrorKind::invalid_input,
+                             HasSubstr("the bank was not compared with one of the probes"), [&] { run(other); });
+  auto bank = report::read_hdf5(options.bank);
+  bank.attributes["scaling"] = std::string("none");
+  report::write_hdf5(bank, options.bank);
+  winnow::test::expect_error(base::ErrorKind::invalid_input,
+                             HasSubstr("the adapters of the bank were scaled otherwise"), [&] { run(options); });
+  options.report = options.bank;
+  winnow::test::expect_error(base::ErrorKind::usage, HasSubstr("--report"), [&] { run(options); });
 }
 
 TEST_F(Verdicts, AProbeThatIsAuditedItself) {

@@ -50,11 +50,14 @@ struct Adapter {
   std::string name;  ///< unique within a run: the directory's last component, or more of the path where that repeats
   std::string path;  ///< the directory
   AdapterStatus status = AdapterStatus::ok;
-  std::string reason;               ///< why it is quarantined; empty for ok
-  std::string warnings;             ///< what a user should know although it is scored, one sentence each
-  std::uint64_t rank = 0;           ///< r of the config, or the largest of the modules'
-  double alpha = 0, scale = 0;      ///< of the config, before patterns
-  std::string sha256;               ///< of adapter_model.safetensors, hex
+  std::string reason;           ///< why it is quarantined; empty for ok
+  std::string warnings;         ///< what a user should know although it is scored, one sentence each
+  std::uint64_t rank = 0;       ///< r of the config, or the largest of the modules'
+  double alpha = 0, scale = 0;  ///< of the config, before patterns
+  std::string sha256;           ///< of adapter_model.safetensors, hex
+  /// SHA-256 of what it does, hex: of its weights and of what the configuration makes of them, the scale of each
+  /// module. One file with another alpha is another update. Empty for a quarantined adapter.
+  std::string digest;
   std::string weights_file;         ///< full path of adapter_model.safetensors
   std::vector<LoraModule> modules;  ///< sorted by module name
   std::vector<SkippedTensor> skipped;

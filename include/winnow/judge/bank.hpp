@@ -25,9 +25,11 @@ struct Bank {
 /// `pair`: this run has two checkpoints. Throws Error(invalid_input) for a report that lacks one of the probes
 /// (compared by content) or, with a pair and without probes, the checkpoints, or has fewer than metrics::kSmallestBank
 /// adapters.
-Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, bool pair);
+/// Likewise for one of adapters that were scaled otherwise (`scaling` is that of the run, none or peft).
+Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, bool pair,
+               const std::string& scaling);
 
-/// Throws Error(invalid_input) if the bank was compared with other weights than the report.
+/// Throws Error(invalid_input) if the bank was compared with other weights than the report, or has none of its modules.
 void require_same_weights(const Bank& bank, const report::Report& report);
 
 /// What a report compares its adapters with, in the order of methods/bank.cpp: the cosine with each probe, log ||dW||,

@@ -52,6 +52,7 @@ struct AdapterRow {
   std::string not_judged = {};           ///< why and which: "reason: module, module; reason: module"
   std::uint64_t tensors_not_judged = 0;  ///< further tensors that it ships and nothing scores: whole weights, biases
   std::string tensors_skipped = {};      ///< why and which, likewise
+  std::string digest = {};               ///< SHA-256 of weights and scales: of what it does; empty if quarantined
   bool operator==(const AdapterRow&) const = default;
 };
 
@@ -61,13 +62,13 @@ struct ProbeRow {
   std::string effect;  ///< harmful: an update along it is worse; safe: better
   std::string form;    ///< direction, or adapter
   std::string path;
-  std::string digest;  ///< SHA-256: of an adapter's weights; of a direction's headers and some of its bytes
+  std::string digest;  ///< SHA-256: of an adapter's weights and scales; of a direction's headers and some of its bytes
   bool operator==(const ProbeRow&) const = default;
 };
 
 /// A row of /bank: a harmless adapter that others are compared with.
 struct BankRow {
-  std::string name, sha256;
+  std::string name, digest;
   bool operator==(const BankRow&) const = default;
 };
 

@@ -9,6 +9,10 @@
 
 namespace winnow::report {
 
+/// What a script that asks for findings should know: adapters that are for review because too few of so many are as
+/// unusual, in one line; empty if there are none, or something was blocked.
+std::string unblocked_warning(const Report& report);
+
 std::size_t count_of(const Report& report, verdict::Verdict verdict);
 
 /// Adapters by their verdict, the worst first, and among those of one by what ranks adapters. Empty without verdicts.

@@ -138,6 +138,7 @@ void read_adapters(const Source& source, Report& report) {
   if (!has(members, "tensors_skipped")) return;  // likewise
   columns.number("tensors_not_judged", &AdapterRow::tensors_not_judged);
   columns.text("tensors_skipped", &AdapterRow::tensors_skipped);
+  if (has(members, "digest")) columns.text("digest", &AdapterRow::digest);
 }
 
 void require_meanings(const Source& source, const std::string& name, const std::vector<std::uint8_t>& codes,
@@ -240,7 +241,7 @@ void read_bank(const Source& source, Report& report) {
   report.bank.resize(source.length(group, "name"));
   const Columns<BankRow> columns(source, group, report.bank);
   columns.text("name", &BankRow::name);
-  columns.text("sha256", &BankRow::sha256);
+  columns.text("digest", &BankRow::digest);
   report.bank_log_norms = source.numbers<double>(group, "log_norm", {{report.bank.size()}});
   if (has(source.members(group, "bank"), "alignment_opposition")) {
     report.bank_oppositions = source.numbers<double>(group, "alignment_opposition", {{report.bank.size()}});

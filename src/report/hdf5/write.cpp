@@ -198,6 +198,7 @@ void write_adapters(const Image& image, const Report& report, const Handle& scal
   columns.number("tensors_not_judged", &AdapterRow::tensors_not_judged, "1",
                  "tensors beside LoRA factors that no metric sees");
   columns.text("tensors_skipped", &AdapterRow::tensors_skipped, "which tensors no metric sees, by reason");
+  columns.text("digest", &AdapterRow::digest, "SHA-256 of the adapter's weights and scales");
   write_summaries(image, group, report, scale);
   write_training_steps(image, group, report, scale);
   write_scores(image, group, report, scale);
@@ -232,7 +233,7 @@ void write_bank(const Image& image, const Report& report) {
       numbered_scale(image, group, std::string(schema::kBankScale), report.bank.size(), "one harmless adapter");
   const Columns<BankRow> columns(image, group, report.bank, scale);
   columns.text("name", &BankRow::name, "name of a harmless adapter that others are compared with");
-  columns.text("sha256", &BankRow::sha256, "SHA-256 of its weights");
+  columns.text("digest", &BankRow::digest, "SHA-256 of its weights and scales");
   image.numbers<double>(group.get(), "log_norm", {report.bank.size()}, report.bank_log_norms, "1",
                         "logarithm of ||dW|| over all modules", {&scale});
   if (!report.bank_oppositions.empty()) {
