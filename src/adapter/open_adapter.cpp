@@ -8,6 +8,9 @@
 #include <map>
 #include <optional>
 
+#include "adapter_files.hpp"
+#include "file_factors.hpp"
+#include "refusal.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
@@ -25,30 +28,9 @@ using base::Error;
 using base::ErrorKind;
 using checkpoint::TensorLocation;
 
-Error bad_adapter(std::string what) { return {ErrorKind::invalid_input, std::move(what)}; }
-
-/// No update has a rank above its dimensions, but that of a layer with few outputs (a router) may be given one.
-constexpr std::uint64_t kLargestOddRank = 1024;
-
-/// What `path` is, links followed. Throws where that cannot be found out: what cannot be looked at is not missing.
-fs::file_type type_of(const fs::path& path) {
-  std::error_code error;
-  const auto type = fs::status(path, error).type();
-  if (type != fs::file_type::none) return type;
-  throw Error(ErrorKind::runtime, "cannot look at adapter").file(path.string()).os_error(error.value());
-}
-
 std::string counted(std::size_t count, std::string_view one, std::string_view many) {
   return fmt::format("{} {}", count, count == 1 ? one : many);
 }
-
-std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
-
-/// The factors of one module as its file holds them.
-struct Factors {
-  const TensorLocation *a = nullptr, *b = nullptr;
-  std::string a_key, b_key;
-};
 
 /// Whether the weight is stored [in, out]; nothing where its shape does not tell.
 std::optional<bool> stored_transposed(const LoraModule& module, const std::vector<std::uint64_t>& shape) {
@@ -72,11 +54,12 @@ class Opening {
       : adapter_(adapter), weights_(weights), model_(model), options_(options) {}
 
   void run(const base::Log& log) {
-    find_files();
+    const auto files = find_files(adapter_.path);
+    adapter_.weights_file = files.weights;
     const auto file = checkpoint::read_safetensors_file(adapter_.weights_file);
     // After the header, which tells the size: a file made to be endless is refused before it is read whole.
     adapter_.sha256 = base::sha256_file(adapter_.weights_file);
-    read_config(log);
+    read_config(files.config, log);
     collect_factors(file);
     for (const auto& [module, factors] : factors_) add_module(module, factors);
     if (adapter_.modules.empty()) throw nothing_to_score(file);
@@ -86,47 +69,24 @@ class Opening {
   }
 
  private:
+  /// Of the whole file, not of what a checkpoint has of it: the same in every audit.
   std::string digest() const {
-    auto text = fmt::format("{} {}\n", adapter_.sha256, config_.use_dora ? "dora" : "lora");
-    for (const auto& module : adapter_.modules) {
-      text +=
-          fmt::format("{} {:a} {}\n", module.adapter_module, module.scale, module.stored_transposed ? "turned" : "");
+    auto text = fmt::format("{}{}{}\n", adapter_.sha256, config_.use_dora ? " dora" : "",
+                            config_.fan_in_fan_out ? " fan_in_fan_out" : "");
+    for (const auto& [module, factors] : factors_) {
+      text += fmt::format("{} {:a}\n", module, scaling_of(module, factors.a->shape[0]).scale);
     }
     return base::sha256_hex(text);
   }
 
-  void find_files() {
-    const fs::path directory(adapter_.path);
-    const auto type = type_of(directory);
-    if (type == fs::file_type::not_found) throw bad_adapter("no such adapter directory").file(adapter_.path);
-    if (type != fs::file_type::directory) {
-      throw bad_adapter("an adapter is a directory, not a file")
-          .file(adapter_.path)
-          .expected("a directory with adapter_config.json and adapter_model.safetensors")
-          .advice("give the directory that holds the file; many adapters in one directory, or a list of them: --zoo");
-    }
-    const auto config = directory / "adapter_config.json", weights = directory / "adapter_model.safetensors";
-    if (type_of(config) == fs::file_type::not_found) {
-      throw bad_adapter("adapter_config.json is missing").file(adapter_.path);
-    }
-    std::error_code ignored;
-    if (const auto pickle = directory / "adapter_model.bin";
-        type_of(weights) == fs::file_type::not_found && fs::exists(pickle, ignored)) {
-      throw bad_adapter("adapter_model.bin is a pickle, which can run any code when opened")
-          .file(pickle.string())
-          .expected("adapter_model.safetensors")
-          .advice("convert it with PEFT's save_pretrained");
-    }
-    if (type_of(weights) == fs::file_type::not_found) {
-      throw bad_adapter("adapter_model.safetensors is missing").file(adapter_.path);
-    }
-    // Opening any of them refuses what is no plain file, as a pipe that nobody writes to.
-    config_file_ = config.string();
-    adapter_.weights_file = weights.string();
+  Scaling scaling_of(const std::string& module, std::uint64_t rank) const {
+    auto scaling = rules_->scaling(module, rank);
+    if (options_.unit_scale) scaling.scale = 1;
+    return scaling;
   }
 
-  void read_config(const base::Log& log) {
-    config_ = parse_peft_config(base::read_text_file(config_file_, kMaxConfigBytes), config_file_, log);
+  void read_config(const std::string& path, const base::Log& log) {
+    config_ = parse_peft_config(base::read_text_file(path, kMaxConfigBytes), path, log);
     auto reason = quarantine_reason(config_, options_.allow_dora);
     if (!reason.empty()) throw bad_adapter(std::move(reason));
     rules_.emplace(config_);
@@ -214,8 +174,8 @@ class Opening {
     (is_a ? factors.a_key : factors.b_key) = name;
   }
 
-  void add_module(const std::string& name, const Factors& factors) {
-    check_factors(name, factors);
+  void add_module(const std::string& name, const FileFactors& factors) {
+    check_factors(name, factors, adapter_.weights_file);
     try {
       map_factors(name, factors);
     } catch (const Mismatch& mismatch) {
@@ -240,7 +200,7 @@ class Opening {
     }
   }
 
-  void map_factors(const std::string& name, const Factors& factors) {
+  void map_factors(const std::string& name, const FileFactors& factors) {
     LoraModule module;
     module.adapter_module = name;
     module.rank = factors.a->shape[0];
@@ -268,9 +228,9 @@ class Opening {
     module.stored_transposed = transposed.value_or(false);
     if (mapped.tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight));
 
-    const auto scaling = rules_->scaling(name, module.rank);
+    const auto scaling = scaling_of(name, module.rank);
     module.alpha = scaling.alpha;
-    module.scale = options_.unit_scale ? 1 : scaling.scale;
+    module.scale = scaling.scale;
     if (static_cast<double>(module.rank) != rules_->configured_rank(name)) ++wrong_ranks_;
     const bool patterns = !config_.rank_pattern.empty() || !config_.alpha_pattern.empty();
     if (patterns && scaling.alpha / static_cast<double>(module.rank) != config_.lora_alpha / config_.r) {
@@ -287,45 +247,6 @@ class Opening {
     } catch (const Error& error) {
       if (!is_output_head(module.adapter_module)) throw;
       throw Mismatch{"the checkpoint's vocabulary has another size", error};
-    }
-  }
-
-  void check_factors(const std::string& module, const Factors& factors) const {
-    if (factors.a == nullptr || factors.b == nullptr) {
-      throw bad_adapter(fmt::format("module {} has {} without {}", module, factors.a ? "lora_A" : "lora_B",
-                                    factors.a ? "lora_B" : "lora_A"))
-          .file(adapter_.weights_file);
-    }
-    for (const auto& [factor, key] : {std::pair(factors.a, factors.a_key), std::pair(factors.b, factors.b_key)}) {
-      const auto& shape = factor->shape;
-      if (shape.size() != 2 || std::find(shape.begin(), shape.end(), 0U) != shape.end()) {
-        const bool rank_zero = shape.size() == 2 && (factor == factors.a ? shape[0] : shape[1]) == 0;
-        throw bad_adapter(rank_zero ? fmt::format("module {} has rank 0", module)
-                                    : fmt::format("a factor of module {} is not a matrix", module))
-            .file(adapter_.weights_file)
-            .tensor(key)
-            .expected(fmt::format("two dimensions above 0, found {}", shape_text(shape)))
-            .advice("sharded training must gather its parameters before saving");
-      }
-      if (!base::is_computable(factor->dtype)) {
-        throw bad_adapter(fmt::format("a factor of module {} cannot be computed on", module))
-            .file(adapter_.weights_file)
-            .tensor(key)
-            .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(factor->dtype)));
-      }
-    }
-    const auto rank = factors.a->shape[0], largest = std::max(factors.a->shape[1], factors.b->shape[0]);
-    if (rank > std::max(largest, kLargestOddRank)) {
-      throw bad_adapter(fmt::format("module {} has a rank above that of any update", module))
-          .file(adapter_.weights_file)
-          .tensor(factors.a_key)
-          .expected(fmt::format("at most {}, found {}", std::max(largest, kLargestOddRank), rank));
-    }
-    if (factors.a->shape[0] != factors.b->shape[1]) {
-      throw bad_adapter(fmt::format("the factors of module {} differ in rank", module))
-          .file(adapter_.weights_file)
-          .expected(fmt::format("lora_A [r, in] and lora_B [out, r], found {} and {}", shape_text(factors.a->shape),
-                                shape_text(factors.b->shape)));
     }
   }
 
@@ -410,10 +331,9 @@ class Opening {
   const checkpoint::Catalogue& weights_;
   const checkpoint::ModelConfig& model_;
   const AdapterOptions& options_;
-  std::string config_file_;
   PeftConfig config_;
   std::optional<ScalingRules> rules_;
-  std::map<std::string, Factors> factors_;
+  std::map<std::string, FileFactors> factors_;
   std::vector<std::optional<bool>> transposed_;  // of adapter_.modules, until they are sorted
   std::map<std::string, UnjudgedModule> unjudged_;
   std::optional<Error> first_mismatch_;

@@ -2,8 +2,12 @@
 
 #include <cerrno>
 #include <cmath>
+#include <set>
+#include <string>
+#include <string_view>
 
 #include "adapter/fixture.hpp"
+#include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/base/sha256.hpp"
 
 namespace winnow::adapter {
@@ -79,6 +83,31 @@ TEST_F(OpenAdapter, MapsAndScalesItsModules) {
   EXPECT_DOUBLE_EQ(q.scale, 3);
   EXPECT_THAT(adapter.skipped, IsEmpty());
   EXPECT_THAT(messages_.texts, IsEmpty());
+}
+
+TEST_F(OpenAdapter, IsKnownByWeightsAndScalesWhateverTheCheckpointHas) {
+  tensors(lora(kUp, 4, 8, 16) + lora(kQ, 2, 8, 8));
+  const auto digest = [&](std::string_view fields, const AdapterOptions& options = {}) {
+    config(fields);
+    return open_ok(options).digest;
+  };
+  const std::string plain = R"(, "r": 2, "lora_alpha": 6)";
+  const auto known = digest(plain);
+  EXPECT_EQ(known.size(), 64U);
+  EXPECT_EQ(digest(plain + R"(, "target_modules": ["q_proj"], "lora_dropout": 0.5)"), known)
+      << "no part of what it does";
+  std::set<std::string> others{known};
+  for (const auto* fields : {R"(, "r": 2, "lora_alpha": -6)", R"(, "r": 2, "lora_alpha": 6, "use_rslora": true)",
+                             R"(, "r": 2, "lora_alpha": 6, "alpha_pattern": {"up_proj": 7})",
+                             R"(, "r": 2, "lora_alpha": 6, "fan_in_fan_out": true)"}) {
+    EXPECT_TRUE(others.insert(digest(fields)).second) << fields;
+  }
+  EXPECT_TRUE(others.insert(digest(plain, {.unit_scale = true})).second);
+  weights_ = catalogue({{kQ + ".weight", {8, 8}}});
+  EXPECT_EQ(digest(plain), known) << "a checkpoint without one of its modules";
+  EXPECT_EQ(open_lone_adapter(directory_.path().string(), "no", messages_.log).digest, known);
+  tensors(lora(kUp, 4, 8, 16));
+  EXPECT_EQ(open().digest, "") << "quarantined: nothing of it is in the checkpoint";
 }
 
 TEST_F(OpenAdapter, LocatesTheFactorsInTheFile) {
