@@ -3,7 +3,7 @@
 //     R(k) = ||U_k*U_k^T*(V + dW)|| / ||V + dW||,   R_0(k) = ||U_k^T*V|| / ||V||
 //     ||U_k^T*(V + dW)||^2 = sum sigma_j^2 + 2*sum sigma_j*p_j + ||U_k^T*dW||^2,   p_j = u_j^T dW v_j
 //
-// Undefined without a sketch and if V = 0.
+// Undefined without a sketch, if V = 0 and if V + dW = 0.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -49,7 +49,8 @@ void values_of(const Layer& layer, std::span<double> values) {
   const double update = std::isinf(whole) ? 1 : whole / largest, step = std::isinf(whole) ? 0 : module.f / largest;
   const double inside = step * step * before + 2 * step * update * along + update * update * energy * energy;
   const double all = step * step + 2 * step * update * cosine + update * update;
-  if (!(all > 0)) return;  // V + dW = 0: of no change there is no share
+  // V + dW = 0 but for rounding of the products, whatever is left of it: of no change there is no share.
+  if (!(all > 4 * module.roundoff * (step * step + update * update))) return;
   values[0] = std::sqrt(std::clamp(inside / all, 0.0, 1.0));
   values[1] = values[0] / std::sqrt(before);
 }

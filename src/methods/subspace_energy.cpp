@@ -4,9 +4,9 @@
 // sketch's own error, which is told beside it; a sketch of as many columns as V has outputs or inputs has none.
 // Undefined without a sketch and if V = 0.
 #include <array>
-#include <cmath>
 
 #include "methods.hpp"
+#include "sketched.hpp"
 
 namespace winnow::methods {
 namespace {
@@ -24,17 +24,11 @@ constexpr std::array<Column, 2> kColumns{{
 }};
 
 void values_of(const Layer& layer, std::span<double> values) {
-  const auto& module = layer.module();
-  if (module.f == 0 || module.subspace == nullptr) return;
   const auto& sums = layer.sums();
-  const auto energy = [&](const metrics::SafetySubspace& subspace,
-                          const metrics::SafetySubspace::ColumnRange& columns) {
+  with_sketch_error(layer.module(), values, [&](const metrics::SafetySubspace& subspace, const auto& columns) {
     return subspace.energy(metrics::Side::output, columns.rows_of(sums.mtb, sums.rank), layer.gram(), sums.rank,
                            layer.update_norm());
-  };
-  values[0] = energy(*module.subspace, {0, module.subspace->columns()});
-  if (std::isnan(values[0])) return;
-  values[1] = module.sketch_is_exact() ? 0 : module.subspace->error_of(energy);
+  });
 }
 
 }  // namespace

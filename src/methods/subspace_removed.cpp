@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "methods.hpp"
+#include "sketched.hpp"
 
 namespace winnow::methods {
 namespace {
@@ -24,11 +25,8 @@ constexpr std::array<Column, 2> kColumns{{
 }};
 
 void values_of(const Layer& layer, std::span<double> values) {
-  const auto& module = layer.module();
-  if (module.f == 0 || module.subspace == nullptr) return;
   const auto& sums = layer.sums();
-  const auto removed = [&](const metrics::SafetySubspace& subspace,
-                           const metrics::SafetySubspace::ColumnRange& columns) {
+  with_sketch_error(layer.module(), values, [&](const metrics::SafetySubspace& subspace, const auto& columns) {
     const auto& sigma = subspace.singular_values();
     const auto p =
         subspace.projections(columns.rows_of(sums.mtb, sums.rank), columns.rows_of(sums.zta, sums.rank), sums.rank);
@@ -37,10 +35,7 @@ void values_of(const Layer& layer, std::span<double> values) {
     if (along == 0) return 0.0;
     const double size = std::sqrt(std::inner_product(sigma.begin(), sigma.end(), sigma.begin(), 0.0));
     return layer.whole(-along / size / size);
-  };
-  values[0] = removed(*module.subspace, {0, module.subspace->columns()});
-  if (std::isnan(values[0])) return;
-  values[1] = module.sketch_is_exact() ? 0 : module.subspace->error_of(removed);
+  });
 }
 
 }  // namespace
