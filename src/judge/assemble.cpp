@@ -273,7 +273,7 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
       for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
       continue;
     }
-    // Of several probes the first: without a pair there is nothing else to tell the update by.
+    // Where the pair could not be used a probe tells of the update.
     for (std::size_t k = 0; k < of_updates.size(); ++k) {
       if (auto& value = (*of_updates[k])[cell]; std::isnan(value)) value = layer.values.at(k);
     }

@@ -137,6 +137,9 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
   }
   const auto& task = inputs_.tasks[batch.module];
   const methods::ModuleFacts facts{task.out_features, task.in_features};
+  const auto first = inputs_.first_task[inputs_.module_of[batch.module]];
+  // What does not depend on the probe is told by the first of them that the module is compared with.
+  const bool tells_updates = batch.module == first + (inputs_.is_pair(inputs_.tasks[first]) ? 1U : 0U);
   const auto methods = methods::chosen(methods::kUpdateSums);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
@@ -147,10 +150,12 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
     if (layer.fault.empty()) {
       const auto& update = updates[j];
       const methods::Scale scale(inputs_.lora(batch.layers[j]).scale, batch.stack.exponents[j]);
-      stats::LayerStatistics sums;
-      sums.rank = inputs_.lora(batch.layers[j]).rank;
-      sums.btb = update.btb;
-      layer.values = methods::layer_values(methods, methods::Layer(facts, sums, update.gram_a, scale, nullptr));
+      if (tells_updates) {
+        stats::LayerStatistics sums;
+        sums.rank = inputs_.lora(batch.layers[j]).rank;
+        sums.btb = update.btb;
+        layer.values = methods::layer_values(methods, methods::Layer(facts, sums, update.gram_a, scale, nullptr));
+      }
       const double whole = std::ldexp(scale.factor, scale.exponent);
       for (std::size_t k = 0; k < probe_norms.size(); ++k) {
         layer.dots.push_back(std::isnan(probe_norms[k]) ? methods::kUndefined : whole * update.dots[k]);

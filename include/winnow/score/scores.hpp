@@ -25,7 +25,8 @@ struct ModuleScore {
 struct LayerScore {
   std::uint64_t module = 0;
   std::uint32_t adapter = 0;
-  /// Of the datasets of single layers that the task has the sums for, methods::layer_columns(). Empty if not scored.
+  /// Of the datasets of single layers that the task has the sums for, methods::layer_columns(). Empty if not scored,
+  /// and along further probes of the module, which could only say the same of an update.
   std::vector<double> values;
   std::vector<double> dots;  ///< along probes <D, dW> for each of `norms`, NaN if not known
   std::string fault;         ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
