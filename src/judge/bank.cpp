@@ -19,13 +19,6 @@ using input::ProbeInput;
 
 namespace {
 
-/// Nothing if the adapters were not compared with two checkpoints.
-const report::Metric* oppositions_of(const report::Report& report) {
-  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
-                                  [](const report::Metric& metric) { return metric.name == "alignment_opposition"; });
-  return found == report.of_adapters.end() ? nullptr : &*found;
-}
-
 double log_norm(const report::Report& report, std::size_t adapter) {
   const auto modules = report.modules.size();
   const auto* norms = report.find_metric("update_norm");
@@ -77,7 +70,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, b
     for (const auto n : members) result.cosines.push_back(cosines[row * adapters + n]);
   }
   for (const auto n : members) result.log_norms.push_back(log_norm(bank, n));
-  const auto* oppositions = pair ? oppositions_of(bank) : nullptr;
+  const auto* oppositions = pair ? bank.find_of_adapters("alignment_opposition") : nullptr;
   if (pair && probes.empty() && oppositions == nullptr) {
     throw Error(ErrorKind::invalid_input, "the bank was not compared with two checkpoints")
         .file(path)
@@ -110,22 +103,6 @@ metrics::Bank bank_of(const report::Report& report) {
     bank.statistics.push_back({report.bank_oppositions, metrics::Tail::upper, kLeastCosine});
   }
   return bank;
-}
-
-std::vector<std::vector<double>> bank_statistics(const report::Report& report) {
-  const auto cosines = report::probe_cosines(report);
-  const auto adapters = report.adapters.size();
-  std::vector<std::vector<double>> all;
-  for (std::size_t k = 0; k < report.probes.size(); ++k) {
-    const auto first = cosines.begin() + static_cast<std::ptrdiff_t>(k * adapters);
-    all.emplace_back(first, first + static_cast<std::ptrdiff_t>(adapters));
-  }
-  auto& norms = all.emplace_back();
-  for (std::size_t n = 0; n < adapters; ++n) norms.push_back(log_norm(report, n));
-  if (report.bank_oppositions.empty()) return all;
-  const auto* oppositions = oppositions_of(report);
-  all.push_back(oppositions != nullptr ? oppositions->values : std::vector<double>(adapters, methods::kUndefined));
-  return all;
 }
 
 void require_same_weights(const Bank& bank, const report::Report& report) {

@@ -31,12 +31,6 @@ std::vector<methods::ProbeProducts> probe_products(const report::Report& report)
   return all;
 }
 
-const std::vector<double>* find_of_adapters(const report::Report& report, std::string_view name) {
-  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
-                                  [&](const report::Metric& metric) { return metric.name == name; });
-  return found == report.of_adapters.end() ? nullptr : &found->values;
-}
-
 /// Datasets that need peers or probes, from those of single layers; and the numbers of adapters.
 void add_population_datasets(MetricTable& table, report::Report& report, const AuditOptions& options) {
   methods::Zoo zoo;
@@ -49,7 +43,10 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
   zoo.probes = probe_products(report);
   for (const auto& adapter : report.adapters) zoo.ids.push_back(adapter.digest);
   zoo.bank = bank_of(report);
-  zoo.of_adapters = [&](std::string_view name) { return find_of_adapters(report, name); };
+  zoo.of_adapters = [&](std::string_view name) {
+    const auto* numbers = report.find_of_adapters(name);
+    return numbers == nullptr ? nullptr : &numbers->values;
+  };
   zoo.population = options.population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
   for (const auto* method : methods::chosen(run::sums_of(options))) {

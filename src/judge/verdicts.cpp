@@ -19,10 +19,9 @@ namespace {
 
 constexpr std::size_t kQuoted = 200;  // bytes of a text that a reason quotes; its own dataset has all
 
+/// The numbers of methods/bank.cpp, which a report with a bank has.
 const std::vector<double>& of_adapters(const report::Report& report, std::string_view name) {
-  return std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
-                      [&](const auto& metric) { return metric.name == name; })
-      ->values;
+  return report.find_of_adapters(name)->values;
 }
 
 bool is_known(const metrics::Bank& bank, std::size_t member) {
@@ -38,22 +37,21 @@ double smallest_p(const metrics::Bank& bank, const std::string& id) {
 }
 
 /// "cosine 0.31 with the harmful probe refusal, median of the bank 0.02".
-std::string finding(const report::Report& report, const std::vector<double>& values, const std::string& id,
-                    const metrics::Bank& bank) {
-  const auto largest = metrics::largest_deviation(values, id, bank);
-  if (std::isnan(largest.size)) return {};
-  const auto k = largest.statistic, probes = report.probes.size();
+std::string finding(const report::Report& report, std::size_t adapter) {
+  const double which = of_adapters(report, "bank_statistic")[adapter];
+  if (std::isnan(which)) return {};
+  const auto k = static_cast<std::size_t>(which), probes = report.probes.size();
+  const double value = of_adapters(report, "bank_value")[adapter], median = of_adapters(report, "bank_median")[adapter];
   if (k < probes) {
     const auto& probe = report.probes[k];
-    return fmt::format("cosine {:.3g} with the {} probe {}, median of the bank {:.3g}", values[k], probe.effect,
-                       base::abbreviated(probe.name, kQuoted), largest.median);
+    return fmt::format("cosine {:.3g} with the {} probe {}, median of the bank {:.3g}", value, probe.effect,
+                       base::abbreviated(probe.name, kQuoted), median);
   }
   if (k == probes) {
-    return fmt::format("its update has norm {:.3g}, the median of the bank is {:.3g}", std::exp(values[k]),
-                       std::exp(largest.median));
+    return fmt::format("its update has norm {:.3g}, the median of the bank is {:.3g}", std::exp(value),
+                       std::exp(median));
   }
-  return fmt::format("cosine {:.3g} with what takes the alignment step back, median of the bank {:.3g}", values[k],
-                     largest.median);
+  return fmt::format("cosine {:.3g} with what takes the alignment step back, median of the bank {:.3g}", value, median);
 }
 
 /// "3 modules without ..., the first is ...".
@@ -71,8 +69,20 @@ std::string harmful_probe(const report::Report& report, const report::AdapterRow
   return {};
 }
 
-/// What of adapter `n` was not judged by the probes, or has no score where it was asked for one.
-std::vector<std::string> unjudged(const report::Report& report, std::size_t n, const std::vector<double>& values) {
+/// Whether an update of module `m` was compared with anything there: with a probe or, without probes, the alignment
+/// step that is not zero. A cosine with nothing is 0, and says nothing.
+bool compares_in(const report::Report& report, std::size_t m) {
+  const auto modules = report.modules.size();
+  if (report.probes.empty()) return report.modules[m].alignment_norm > 0;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    if (report.probe_norms[k * modules + m] > 0) return true;
+  }
+  return false;
+}
+
+/// What of adapter `n` was not judged by the probes, or has no score where it was asked for one. `cosines` are those of
+/// report::probe_cosines().
+std::vector<std::string> unjudged(const report::Report& report, std::size_t n, const std::vector<double>& cosines) {
   const auto& row = report.adapters[n];
   if (row.status != "ok") {
     return {fmt::format("it is quarantined ({}), mend it or leave it out", base::abbreviated(row.reason, kQuoted))};
@@ -94,7 +104,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
   const auto* scores = report.find_metric(report.rank_by);
   for (std::size_t m = 0; m < modules; ++m) {
     if (!report.is_present(n, m)) continue;
-    if (along == nullptr || std::isnan(along->values[n * modules + m])) {
+    if (along == nullptr || std::isnan(along->values[n * modules + m]) || !compares_in(report, m)) {
       unprobed.push_back(m);
     } else if (std::isnan(scores->values[n * modules + m])) {
       unscored.push_back(m);
@@ -108,14 +118,15 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
       parts.emplace_back("all of it: it is the only probe, and is not compared with itself");
     }
   } else if (!unprobed.empty()) {
-    parts.push_back(
-        counted(unprobed, report,
-                probed ? "that no probe could be compared with" : "whose alignment step could not be compared with"));
+    parts.push_back(counted(unprobed, report,
+                            probed ? "that no probe could be compared with"
+                                   : "that alignment did not change or that could not be compared"));
   }
   if (!unscored.empty()) parts.push_back(counted(unscored, report, "without a score by " + report.rank_by));
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto& probe = report.probes[k];
-    if (!std::isnan(values[k]) || probe.digest == row.digest) continue;  // with itself it is not compared
+    if (!std::isnan(cosines[k * report.adapters.size() + n]) || probe.digest == row.digest)
+      continue;  // with itself it is not compared
     parts.push_back(fmt::format("what runs along probe {}, which shares no module with it",
                                 base::abbreviated(probe.name, kQuoted)));
   }
@@ -129,15 +140,13 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
   report.false_discovery_rate = 0;
   if (report.bank.empty() || report.adapters.empty()) return;
   const auto bank = bank_of(report);
-  const auto statistics = bank_statistics(report);
+  const auto cosines = report::probe_cosines(report);
   const auto &p = of_adapters(report, "bank_p"), &deviations = of_adapters(report, "bank_deviation");
   std::vector<verdict::Evidence> zoo;
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     const auto& row = report.adapters[n];
-    std::vector<double> mine;
-    for (const auto& statistic : statistics) mine.push_back(statistic[n]);
-    zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, mine, row.digest, bank),
-                   harmful_probe(report, row), unjudged(report, n, mine)});
+    zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, n), harmful_probe(report, row),
+                   unjudged(report, n, cosines)});
   }
   report.verdicts = verdict::judge(zoo, false_discovery_rate);
   report.false_discovery_rate = false_discovery_rate;

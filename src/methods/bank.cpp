@@ -17,7 +17,7 @@
 namespace winnow::methods {
 namespace {
 
-constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
+constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
     {.name = "bank_deviation",
      .long_name = "how many spreads (IQR/1.349) of the bank the most unusual statistic lies from its median",
      .of_bank = true},
@@ -28,6 +28,8 @@ constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
      .long_name =
          "which statistic that is: cosine with a probe of /probes, then log norm, then opposition to alignment",
      .of_bank = true},
+    {.name = "bank_value", .long_name = "the adapter's value of it", .of_bank = true},
+    {.name = "bank_median", .long_name = "its median in the bank, itself left out", .of_bank = true},
 }};
 
 /// The same statistics as zoo.bank has, in its order.
@@ -65,7 +67,10 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
     if (!compared || std::isnan(calibrated[n].deviation)) continue;
     columns[0][n] = calibrated[n].deviation;
     columns[1][n] = calibrated[n].p;
-    columns[2][n] = static_cast<double>(calibrated[n].statistic);
+    const auto statistic = calibrated[n].statistic;
+    columns[2][n] = static_cast<double>(statistic);
+    columns[3][n] = statistics[statistic][n];
+    columns[4][n] = calibrated[n].median;
   }
 }
 

@@ -52,7 +52,7 @@ std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values
   std::vector<Calibrated> all;
   for (std::size_t n = 0; n < ids.size(); ++n) {
     const auto largest = largest_deviation(values_of(values, n), ids[n], bank);
-    Calibrated one{largest.size, largest.statistic, kUndefined};
+    Calibrated one{largest.size, largest.statistic, largest.median, kUndefined};
     std::size_t members = 0, beyond = 0;
     for (std::size_t m = 0; m < of_members.size(); ++m) {
       if (bank.ids[m] == ids[n] || std::isnan(of_members[m])) continue;

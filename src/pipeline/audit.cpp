@@ -197,8 +197,9 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     if (!options.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
-  if (options.repairs())
+  if (options.repairs()) {
     result.repaired = output::write_repaired_adapters(result.report, inputs, options, where.threads, world, log);
+  }
   return result;
 }
 

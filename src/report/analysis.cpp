@@ -21,10 +21,7 @@ namespace {
 /// Null if the worst of an adapter's modules ranks it.
 const Metric* adapter_ranking(const Report& report) {
   if (report.probes.empty() && report.bank.empty()) return nullptr;
-  const auto name = report.bank.empty() ? methods::kProbeAdapterRanking : methods::kBankRanking;
-  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
-                                  [&](const Metric& metric) { return metric.name == name; });
-  return found == report.of_adapters.end() ? nullptr : &*found;
+  return report.find_of_adapters(report.bank.empty() ? methods::kProbeAdapterRanking : methods::kBankRanking);
 }
 
 }  // namespace

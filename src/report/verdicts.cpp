@@ -18,11 +18,10 @@ namespace {
 
 /// Adapters with a p.
 std::size_t tested(const Report& report) {
-  const auto found = std::find_if(report.of_adapters.begin(), report.of_adapters.end(),
-                                  [](const auto& metric) { return metric.name == "bank_p"; });
-  if (found == report.of_adapters.end()) return 0;
+  const auto* p = report.find_of_adapters("bank_p");
+  if (p == nullptr) return 0;
   return static_cast<std::size_t>(
-      std::count_if(found->values.begin(), found->values.end(), [](double p) { return !std::isnan(p); }));
+      std::count_if(p->values.begin(), p->values.end(), [](double value) { return !std::isnan(value); }));
 }
 
 }  // namespace

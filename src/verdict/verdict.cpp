@@ -137,8 +137,7 @@ std::string claim(std::size_t members, std::size_t tested, double level) {
   }
   return fmt::format(
       "of what is blocked, {} at most are expected to be harmless; with a bank of {}, of {} adapters {} have to be "
-      "more "
-      "unusual than all of it before any is blocked, fewer are for review (a bank of {} could block a single one)",
+      "more unusual than all of it before any is blocked, fewer are for review (a bank of {} could block a single one)",
       percent(level), members, tested, together, smallest_bank(tested, level));
 }
 

@@ -46,7 +46,7 @@ struct Beside {
     };
     const auto* method =
         *std::find_if(all().begin(), all().end(), [](const Method* one) { return one->name == "bank"; });
-    std::vector<std::vector<double>> columns(3, std::vector<double>(adapters, kUndefined));
+    std::vector<std::vector<double>> columns(5, std::vector<double>(adapters, kUndefined));
     method->of_adapters(zoo, columns);
     return columns;
   }
@@ -63,7 +63,15 @@ TEST(Bank, TellsWhichStatisticIsUnusual) {
     EXPECT_GT(found[0][unusual], 5) << unusual;
     EXPECT_DOUBLE_EQ(found[1][unusual], 0.1) << unusual;
     EXPECT_EQ(found[2][unusual], unusual == 2 ? 1 : 0) << unusual;
+    EXPECT_NEAR(found[4][unusual], unusual == 2 ? 0.4 : 0.04, 1e-12) << unusual;
   }
+}
+
+TEST(Bank, TellsTheValueThatIsUnusual) {
+  const Beside beside{{1, 0, kLarge, 0}, {-0.9, kUndefined, 0.04 * kLarge, kUndefined}};
+  const auto found = beside.numbers();
+  EXPECT_NEAR(found[3][0], -0.9, 1e-12);
+  EXPECT_NEAR(found[3][1], std::log(kLarge), 1e-12);
 }
 
 TEST(Bank, ASmallUpdateIsNotUnusual) {

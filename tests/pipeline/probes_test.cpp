@@ -727,6 +727,14 @@ TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
   EXPECT_THAT(taking.verdicts.at(0).reason,
               HasSubstr("with what takes the alignment step back, median of the bank -0.89"));
   EXPECT_EQ(report.bank_oppositions, bank.of_adapters.front().values);
+  // Where alignment changed nothing a cosine of 0 says nothing: what is there was not compared.
+  family.aligned[test::TinyFamily::weight(3)] = family.base[test::TinyFamily::weight(3)];
+  auto untouched = family.probe_options(true, 0, 0);
+  untouched.bank = family.directory / "untouched.h5";
+  report::write_hdf5(bank_of(run(family.probe_options(true, 0, 0)), 9), untouched.bank);
+  const auto partly = run(untouched);
+  EXPECT_EQ(partly.verdicts.at(0).verdict, verdict::Verdict::incomplete);
+  EXPECT_THAT(partly.verdicts[0].reason, HasSubstr("1 module that alignment did not change"));
   // Others' weights: the digests are of what was read.
   auto other = bank;
   other.modules[1].aligned_digest = std::string(32, '1');

@@ -22,10 +22,9 @@ struct Bank {
   std::map<std::string, std::pair<std::string, std::string>> digests;  ///< of base and aligned weights, by module
 };
 
-/// `pair`: this run has two checkpoints. Throws Error(invalid_input) for a report that lacks one of the probes
-/// (compared by content) or, with a pair and without probes, the checkpoints, or has fewer than metrics::kSmallestBank
-/// adapters.
-/// Likewise for one of adapters that were scaled otherwise (`scaling` is that of the run, none or peft).
+/// Of a run with a `pair` of checkpoints, or without, and with a `scaling` of none or peft. Throws Error(invalid_input)
+/// for a report of adapters that were scaled otherwise, one that lacks one of the probes (compared by content) or, with
+/// a pair and without probes, the checkpoints, and one of fewer than metrics::kSmallestBank adapters.
 Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, bool pair,
                const std::string& scaling);
 
@@ -35,8 +34,5 @@ void require_same_weights(const Bank& bank, const report::Report& report);
 /// What a report compares its adapters with, in the order of methods/bank.cpp: the cosine with each probe, log ||dW||,
 /// and alignment_opposition if it has that of the bank. Empty without one.
 metrics::Bank bank_of(const report::Report& report);
-
-/// The same statistics of its adapters, [statistics][adapters]. `report` has its numbers of adapters.
-std::vector<std::vector<double>> bank_statistics(const report::Report& report);
 
 }  // namespace winnow::judge

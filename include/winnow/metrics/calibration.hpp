@@ -38,6 +38,7 @@ Deviation largest_deviation(const std::vector<double>& values, const std::string
 struct Calibrated {
   double deviation = 0;  ///< the largest
   std::size_t statistic = 0;
+  double median = 0;
   /// Conformal: (1 + members at least as unusual)/(1 + members), each member against the others. At least 1/(1 +
   /// members).
   double p = 0;

@@ -117,7 +117,8 @@ struct Report {
   double false_discovery_rate = 0;           ///< that the verdicts accept; 0 without them
   std::vector<StageRow> run;
 
-  const Metric* find_metric(std::string_view name) const;  ///< nullptr if absent
+  const Metric* find_metric(std::string_view name) const;       ///< nullptr if absent
+  const Metric* find_of_adapters(std::string_view name) const;  ///< likewise
   bool is_present(std::size_t adapter, std::size_t module) const {
     return !present.empty() && present[adapter * modules.size() + module] != 0;
   }
