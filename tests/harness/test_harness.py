@@ -40,7 +40,7 @@ class Skipped(unittest.TestCase):
                 text += f"set_tests_properties({name} PROPERTIES SKIP_RETURN_CODE 69)\n"
             text += "add_test(NAME missing COMMAND /nonexistent)\n"
             (folder / "CMakeLists.txt").write_text(text)
-            subprocess.run(["cmake", "-S", folder, "-B", folder / "build"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(["cmake", "-G", "Ninja", "-S", folder, "-B", folder / "build"], check=True, stdout=subprocess.DEVNULL)
             subprocess.run(["ctest", "--test-dir", folder / "build", "--output-junit", folder / "junit.xml"],
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             found = subprocess.run([sys.executable, HERE / "skipped.py", folder / "junit.xml"], check=True, text=True,
