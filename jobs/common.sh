@@ -41,10 +41,13 @@ run_python_package() {
     exec "$python" -m "$@"
 }
 
+# Cores that this process may use. nproc alone counts the threads that OMP_NUM_THREADS allows, which clusters set to 1.
+usable_cores() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
+
 # How many compilers at once: a file that includes libtorch takes up to 1.5 GB.
 build_jobs() {
   local cores memory_kb
-  cores=$(nproc)
+  cores=$(usable_cores)
   memory_kb=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo 2>/dev/null || echo 2000000)
   local fit=$((memory_kb / 1500000))
   ((fit < 1)) && fit=1

@@ -65,8 +65,9 @@ export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$suppressions/thread.txt:second
 result=0
 junit=$build/Testing/junit.xml
 rm -f "$junit"
+# Two to a core, for most tests wait: for processes, time limits, storage. Those of several ranks count as two.
 # Whole outputs, in which skipped.py looks for what programs skip by themselves.
-ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" --output-junit "$junit" \
+ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$((2 * $(usable_cores)))" --output-junit "$junit" \
   --test-output-size-passed 1000000 "${ctest_options[@]}" </dev/null || result=$?
 [[ ! -s $junit ]] || ! command -v python3 >/dev/null || tests/harness/skipped.py "$junit"
 exit "$result"
