@@ -102,25 +102,29 @@ void Vigil::keep_alive() {
 
 /// On its own thread. While the other one waits for ranks it looks as well, and this one finds nothing to do.
 void Vigil::keep(const std::stop_token& stopped) {
-  auto free = Clock::now();  // when MPI was last seen to be
+  auto tried = Clock::now();
+  Clock::duration taken{};  // for how long MPI has not been free
   Clock::duration timeout{};
   std::uint64_t watch = 0;
   Lost lost;
   try {
     for (;;) {
       auto pause = kRetry;
+      // Of the time between two looks: a process that was stopped itself, as a suspended job is, has waited for nobody.
+      taken += std::min<Clock::duration>(Clock::now() - tried, kLongestInterval);
+      tried = Clock::now();
       if (std::unique_lock lock(mpi_, std::try_to_lock); lock.owns_lock()) {
-        free = Clock::now();
+        taken = {};
         timeout = timeout_;
         watch = watch_;
         lost = lost_;
         pause = std::chrono::ceil<milliseconds>(interval_);
         lock.unlock();
         look();
-      } else if (timeout > Clock::duration{} && Clock::now() - free > timeout + kPatience) {
+      } else if (timeout > Clock::duration{} && taken > timeout + kPatience) {
         // A call that should be short has not come back, and without MPI nobody else can be told.
         return lost(fmt::format("rank {} on host {} has waited within MPI for {} s; a rank that it needs has hung",
-                                rank_, host_, whole_seconds(Clock::now() - free)));
+                                rank_, host_, whole_seconds(taken)));
       }
       std::unique_lock lock(sleep_);
       wake_.wait_for(lock, stopped, pause, [&] { return watch_ != watch; });

@@ -3,13 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "comm/progress.hpp"
+#include "comm/vigil.hpp"
 #include "mpi/shared_directory.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/comm/communicator.hpp"
@@ -144,6 +148,35 @@ TEST(Vigil, OneThatHangsWhileTheOthersWorkIsNamed) {
   while (!watched.over()) work_for(50ms);
   EXPECT_THAT(watched.said(), StartsWith("rank " + std::to_string(hanging) + " on host "));
   EXPECT_EQ(watched.calls(), 1);
+}
+
+// As a scheduler suspends a job: every process at once, and in the middle of whatever it does.
+TEST(Vigil, ASuspendedJobGoesOnAndAccusesNobody) {
+  if (world().size() == 1) GTEST_SKIP() << "nobody waits for it";
+  MPI_Comm comm = MPI_COMM_NULL;
+  ASSERT_EQ(MPI_Comm_dup(MPI_COMM_WORLD, &comm), MPI_SUCCESS);
+  std::atomic<int> accused{0};
+  {
+    Vigil vigil(comm, true);
+    vigil.watch(kLimit, [&](const std::string& what) {
+      ++accused;
+      ADD_FAILURE() << what;
+    });
+    std::this_thread::sleep_for(300ms);  // it has begun to watch
+    vigil.call("a call that is cut in two", [] {
+      const auto wake = "sleep 8 && kill -CONT " + std::to_string(getpid()) + " &";
+      if (std::system(wake.c_str()) != 0) return MPI_ERR_OTHER;
+      raise(SIGSTOP);
+      std::this_thread::sleep_for(200ms);  // the watching thread looks before MPI is free again
+      return MPI_SUCCESS;
+    });
+    std::this_thread::sleep_for(200ms);
+    world().barrier();
+    vigil.watch(0ms, {});
+  }
+  EXPECT_EQ(accused, 0);
+  world().barrier();
+  MPI_Comm_free(&comm);
 }
 
 /// Uses the processor for that long.
