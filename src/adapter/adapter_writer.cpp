@@ -129,12 +129,20 @@ std::string marker_text(const std::string& source, const std::string& weights_fi
 
 bool check_destination(const std::string& directory) {
   const fs::path destination(directory);
-  std::error_code ignored;
+  std::error_code error;
+  const auto require_seen = [&] {  // what storage does not tell is not what is in the way
+    if (error)
+      throw Error(ErrorKind::runtime, "cannot look at the output directory").file(directory).os_error(error.value());
+  };
   // A link that leads nowhere is something as well.
-  if (fs::symlink_status(destination, ignored).type() == fs::file_type::not_found) return false;
+  const auto status = fs::symlink_status(destination, error);
+  if (status.type() == fs::file_type::not_found) return false;
+  require_seen();
   if (base::type_of(destination) == fs::file_type::directory) {
     if (is_our_output(destination)) return true;
-    if (fs::is_empty(destination, ignored)) return false;
+    const bool empty = fs::is_empty(destination, error);
+    require_seen();
+    if (empty) return false;
   }
   throw Error(ErrorKind::usage, "refusing to overwrite what is not a pruned adapter")
       .file(destination.string())

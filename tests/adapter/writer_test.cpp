@@ -313,6 +313,12 @@ TEST_F(Writer, CopiesCardLicenceAndTokenizerAndNothingElse) {
   EXPECT_EQ(test::read_file(output() / "tokenizer.model"), "tokenizer.model");
 }
 
+TEST_F(Writer, APlaceThatCannotBeLookedAtIsNotCalledSomebodyElses) {
+  const auto error = test::error_of([&] { check_destination((directory_ / std::string(300, 'n')).string()); });
+  EXPECT_EQ(error.kind(), base::ErrorKind::runtime);
+  EXPECT_THAT(error.what(), HasSubstr("cannot look at the output directory (File name too long)"));
+}
+
 TEST_F(Writer, ReadsThroughLinks) {  // as a hub's cache keeps its files
   fs::rename(source() / "adapter_model.safetensors", directory_ / "blob");
   fs::create_symlink(directory_ / "blob", source() / "adapter_model.safetensors");
