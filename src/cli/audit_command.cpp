@@ -18,6 +18,7 @@ CommandLine command_line() {
   line.command = "audit";
   line.usage =
       "usage: winnow audit --direction harmful=DIR --zoo DIR --report FILE.h5 [options]\n"
+      "       winnow audit --aligned DIR --zoo DIR --report FILE.h5 [options]\n"
       "       winnow audit --base DIR --aligned DIR --adapter DIR ... --report FILE.h5 [options]\n\n"
       "Compares every LoRA layer of the adapters with directions or adapters of known effect, or with what\n"
       "alignment did to the weights; selects globally, writes a report and, with --repair, pruned adapters.";

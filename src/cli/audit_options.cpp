@@ -1,6 +1,7 @@
 #include "audit_options.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <charconv>
 
@@ -90,9 +91,10 @@ void refuse_empty_findings(const po::variables_map& values, const select::Policy
 
 void add_audit_options(po::options_description& options) {
   po::options_description input("Input", kHelpColumns);
-  input.add_options()                                                                //
-      ("base", text_value("DIR"), "checkpoint directory of the base model")          //
-      ("aligned", text_value("DIR"), "checkpoint directory of its aligned version")  //
+  input.add_options()                                                        //
+      ("base", text_value("DIR"), "checkpoint directory of the base model")  //
+      ("aligned", text_value("DIR"),
+       "checkpoint directory of its aligned version; alone it shows directional ablation (abliteration)")  //
       ("direction", po::value<std::vector<std::string>>()->value_name("EFFECT=DIR"),
        "compare with a direction of the weights: harmful=DIR or safe=DIR, DIR shaped like a checkpoint; may be "
        "repeated, and needs no --base and --aligned")  //
@@ -111,11 +113,18 @@ void add_audit_options(po::options_description& options) {
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
   const auto select_help =
-      fmt::format("{}; per adapter. Without it: none with probes, else keep-top:10", select::kPolicyForms);
+      fmt::format("{}; per adapter. Without it: keep-top:10 of two checkpoints alone, else none", select::kPolicyForms);
+  const auto methods_help = fmt::format(
+      "what to measure, separated by commas: {}, or methods as winnow methods lists them. default leaves out what "
+      "needs a "
+      "further sweep over the aligned weights",
+      fmt::join(methods::set_names(), ", "));
   po::options_description method("Method", kHelpColumns);
-  method.add_options()  //
+  method.add_options()                                       //
+      ("methods", text_value("LIST"), methods_help.c_str())  //
       ("rank-by", text_value("METRIC"),
-       "metric that selects and orders, as winnow methods lists them; probe_dot with probes, else ediem")         //
+       "metric that selects and orders, as winnow methods lists them; probe_dot with probes, ablation with --aligned "
+       "alone, else ediem")                                                                                       //
       ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")                       //
       ("select", text_value("POLICY"), select_help.c_str())                                                       //
       ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
@@ -167,16 +176,12 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.false_discovery_rate = parse_fdr(values, !options.bank.empty());
   options.base = given(values, "base").value_or("");
   options.aligned = given(values, "aligned").value_or("");
-  if (options.probes.empty() && !options.has_pair()) {
+  if (options.probes.empty() && !options.has_pair() && !options.has_checkpoint()) {
     throw Error(ErrorKind::usage, "nothing to compare the adapters with")
-        .expected("--direction harmful=DIR, or --probe harmful=DIR, or --base DIR and --aligned DIR")
+        .expected("--direction harmful=DIR, or --probe harmful=DIR, or --aligned DIR, with --base DIR or alone")
         .advice(fmt::format("see winnow {} --help", command));
   }
-  // Of the two both are needed, and the one that is missing is named.
-  if (options.probes.empty() || options.has_pair()) {
-    options.base = required(values, command, "base");
-    options.aligned = required(values, command, "aligned");
-  }
+  if (options.has_pair()) options.aligned = required(values, command, "aligned");
   if (values.count("adapter") != 0) options.adapters = values["adapter"].as<std::vector<std::string>>();
   if (values.count("zoo") != 0) options.zoo = values["zoo"].as<std::string>();
   options.strict = values["strict"].as<bool>();
@@ -187,15 +192,19 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
     throw Error(ErrorKind::usage, fmt::format("unknown --scaling {}", scaling)).expected("peft or none");
   }
   options.adapter.unit_scale = scaling == "none";
+  if (const auto list = given(values, "methods")) options.sums = methods::parse_sums(*list);
   options.rank_by = given(values, "rank-by").value_or("");
   const auto select = given(values, "select");
-  options.policy = select::parse_policy(select ? *select : options.probes.empty() ? "keep-top:10" : "none");
+  options.policy = select::parse_policy(select                                         ? *select
+                                        : options.probes.empty() && options.has_pair() ? "keep-top:10"
+                                                                                       : "none");
   refuse_empty_findings(values, options.policy, !options.bank.empty());
   options.needs_blocks = values["fail-on-findings"].as<bool>() && options.policy.prunes_by_count();
   options.population = metrics::parse_population(values["population"].as<std::string>());
   options.subspace_rank = count(values, "subspace-rank");
   options.seed = count(values, "seed");
-  options.element_statistics = values["element-stats"].as<bool>();
+  options.element_statistics =
+      values["element-stats"].as<bool>() || (options.has_pair() && (options.sums & methods::kEntrySums) != 0);
   options.device = compute::parse_device(values["device"].as<std::string>());
   options.backend = compute::parse_backend(values["backend"].as<std::string>());
   options.precision = compute::parse_precision(values["precision"].as<std::string>());

@@ -40,6 +40,7 @@ const char* worse_text(methods::Sense sense) {
 std::string needs_text(std::uint32_t sums) {
   using namespace methods;
   if ((sums & kProbeSums) != 0) return "--direction or --probe";
+  if ((sums & kWeightSums) != 0) return "--aligned alone, or --methods default,ablation with --base";
   std::string text = (sums & ~std::uint32_t{kUpdateSums}) == 0 ? "the adapter alone" : "--base and --aligned";
   if ((sums & kSubspaceSums) != 0) text += ", --subspace-rank above 0";
   if ((sums & kEntrySums) != 0) text += ", --element-stats";

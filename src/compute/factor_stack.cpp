@@ -46,6 +46,17 @@ FactorStack make_factor_stack(std::uint64_t out_features, std::uint64_t in_featu
   return stack;
 }
 
+void drop_sketch(FactorStack& stack) {
+  if (stack.sketch_columns == 0) return;
+  const std::uint64_t before = stack.columns();
+  stack.sketch_columns = 0;
+  const std::uint64_t columns = stack.columns();
+  for (std::uint64_t row = 1; row < stack.out_features; ++row) {
+    std::copy_n(&stack.b[row * before], columns, &stack.b[row * columns]);
+  }
+  stack.b.resize(stack.out_features * columns);
+}
+
 void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& b) {
   const std::uint64_t rank = stack.ranks[adapter];
   const std::uint64_t columns = stack.columns();

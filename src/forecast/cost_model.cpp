@@ -70,13 +70,18 @@ Share share_of(const AuditWork& work, const CostConstants& constants, const Site
   return share;
 }
 
-/// Seconds of one pass of a rank; `growth` multiplies its adapters.
+/// Which sweep of a batch is meant.
+using Sweep = bool BatchWork::*;
+
+/// Seconds of one kind of sweep of a rank; `growth` multiplies its adapters.
 double pass_seconds(const RankWork& work, const CostConstants& constants, const Share& share,
-                    double ArithmeticRate::*pass, double growth = 1) {
+                    double ArithmeticRate::*pass, Sweep sweep, double growth = 1) {
   double seconds = 0;
   for (const auto& batch : work.batches) {
+    if (!(batch.*sweep)) continue;
     const auto sketch = static_cast<double>(batch.sketch_columns);
-    const double columns = sketch + growth * (static_cast<double>(batch.columns) - sketch);
+    const double columns =
+        (sweep == &BatchWork::both_passes ? sketch : 0) + growth * (static_cast<double>(batch.columns) - sketch);
     const double alone = weight_seconds(constants.one_thread, pass, columns);
     const double crowded = weight_seconds(constants.all_threads, pass, columns);
     seconds += static_cast<double>(batch.weights) * (alone + (crowded - alone) * share.contention) / share.threads;
@@ -84,10 +89,19 @@ double pass_seconds(const RankWork& work, const CostConstants& constants, const 
   return seconds;
 }
 
+/// Of all sweeps.
+double sweep_seconds(const RankWork& work, const CostConstants& constants, const Share& share, double growth) {
+  double seconds = pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::both_passes, growth);
+  for (const Sweep sweep : {&BatchWork::both_passes, &BatchWork::along, &BatchWork::weight}) {
+    seconds += pass_seconds(work, constants, share, &ArithmeticRate::pass1, sweep, growth);
+  }
+  return seconds;
+}
+
 struct RankSeconds {
-  double factors = 0, read = 0, pass1 = 0, pass2 = 0, statistics = 0;  ///< as /run has them
-  double storage = 0, arithmetic = 0;                                  ///< had it nothing else to do
-  double busy() const { return factors + read + pass1 + pass2 + statistics; }
+  double factors = 0, read = 0, pass1 = 0, pass2 = 0, weight = 0, statistics = 0;  ///< as /run has them
+  double storage = 0, arithmetic = 0;                                              ///< had it nothing else to do
+  double busy() const { return factors + read + pass1 + pass2 + weight + statistics; }
 };
 
 RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, const Site& site, const Share& share) {
@@ -96,11 +110,13 @@ RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, c
   seconds.storage = bytes / share.bandwidth;
   seconds.factors = static_cast<double>(work.factor_bytes) / constants.factor_bytes_per_second +
                     static_cast<double>(work.sketch_values) / constants.sketch_values_per_second;
-  seconds.pass1 = pass_seconds(work, constants, share, &ArithmeticRate::pass1);
-  seconds.pass2 = pass_seconds(work, constants, share, &ArithmeticRate::pass2);
+  seconds.pass1 = pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::both_passes) +
+                  pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::along);
+  seconds.pass2 = pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::both_passes);
+  seconds.weight = pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::weight);
   seconds.statistics =
       work.gram_units * constants.gram_seconds / share.threads + work.metric_units * constants.metric_seconds;
-  seconds.arithmetic = seconds.pass1 + seconds.pass2;
+  seconds.arithmetic = seconds.pass1 + seconds.pass2 + seconds.weight;
   const double first_slab = std::min(bytes, static_cast<double>(slab::kSlabBytes)) / share.bandwidth;
   const double reading = seconds.storage - first_slab;
   const double busy = seconds.factors + seconds.arithmetic + seconds.statistics;
@@ -135,7 +151,8 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
     const auto out = static_cast<double>(task.out_features), in = static_cast<double>(task.in_features);
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = division::batch_size(inputs, m, first, memory_budget);
-      BatchWork batch{rows * task.columns(), sketch, sketch};
+      BatchWork batch{rows * task.columns(),     sketch,           sketch, task.has_base(),
+                      inputs.is_direction(task), task.weight_sweep};
       for (std::size_t k = first; k < first + count; ++k) {
         const auto& lora = inputs.lora(layers[k]);
         const auto r = static_cast<double>(lora.rank);
@@ -183,6 +200,7 @@ Prediction predict(const AuditWork& work, const CostConstants& constants, const 
     mean.read += rank.read / count;
     mean.pass1 += rank.pass1 / count;
     mean.pass2 += rank.pass2 / count;
+    mean.weight += rank.weight / count;
     mean.statistics += rank.statistics / count;
   }
   const double gather = slowest.busy() - mean.busy() + (count - 1) * constants.message_seconds;
@@ -194,6 +212,9 @@ Prediction predict(const AuditWork& work, const CostConstants& constants, const 
                        {"pass2", mean.pass2},
                        {"statistics", mean.statistics},
                        {"gather", std::max(0.0, gather)}};
+  if (mean.weight > 0) {  // as a report has it: after those over V
+    prediction.stages.insert(prediction.stages.begin() + 5, {"weight", mean.weight});
+  }
   for (const auto& stage : prediction.stages) prediction.total += stage.seconds;
   prediction.bytes_per_second = prediction.total > 0 ? static_cast<double>(bytes) / prediction.total : 0;
   prediction.storage = slowest.storage;
@@ -211,8 +232,7 @@ std::optional<std::uint64_t> crossover(const AuditWork& work, const CostConstant
       const auto& rank = work.ranks[r];
       const auto share = share_of(work, constants, site, r);
       storage = std::max(storage, static_cast<double>(rank.weight_bytes) / share.bandwidth);
-      arithmetic = std::max(arithmetic, pass_seconds(rank, constants, share, &ArithmeticRate::pass1, growth) +
-                                            pass_seconds(rank, constants, share, &ArithmeticRate::pass2, growth));
+      arithmetic = std::max(arithmetic, sweep_seconds(rank, constants, share, growth));
     }
     return arithmetic > storage;
   };

@@ -18,6 +18,7 @@
 #include "winnow/input/module_names.hpp"
 #include "winnow/input/repeated_adapters.hpp"
 #include "winnow/input/unchanged.hpp"
+#include "winnow/methods/method.hpp"
 
 namespace winnow::input {
 namespace {
@@ -90,9 +91,14 @@ std::string read_and_serialise(const AuditOptions& options, std::map<std::string
   if (options.has_pair()) {
     refuse_same_checkpoint(options);
     base = checkpoint::read_checkpoint(options.base, log);
+  }
+  if (options.has_checkpoint()) {
     aligned = checkpoint::read_checkpoint(options.aligned, log);
-    model = checkpoint::read_model_config(options.base);
-    refuse_unlike_models(model, checkpoint::read_model_config(options.aligned), options);
+    model = checkpoint::read_model_config(options.aligned);
+  }
+  if (options.has_pair()) {
+    const auto aligned_model = std::exchange(model, checkpoint::read_model_config(options.base));
+    refuse_unlike_models(model, aligned_model, options);
   }
   std::vector<std::string> probe_adapters;
   for (const auto& source : options.probes) {
@@ -103,10 +109,10 @@ std::string read_and_serialise(const AuditOptions& options, std::map<std::string
   for (const auto& probe : probes) {
     if (model.model_type.empty() && probe.is_direction()) model = checkpoint::read_model_config(probe.source.path);
   }
-  const auto names = options.has_pair() ? checkpoint::Catalogue{} : names_of(probes);
+  const auto names = options.has_checkpoint() ? checkpoint::Catalogue{} : names_of(probes);
   auto adapter_options = options.adapter;
-  adapter_options.whole_model = options.has_pair();
-  map_probes(probes, options.has_pair() ? base : names, model, adapter_options);
+  adapter_options.whole_model = options.has_checkpoint();
+  map_probes(probes, options.has_pair() ? base : options.has_checkpoint() ? aligned : names, model, adapter_options);
   refuse_equal(probes);
   base.serialise(out);
   aligned.serialise(out);
@@ -171,9 +177,9 @@ std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict,
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-/// Why the two checkpoints have no pair under this name to be compared; nothing where they have one.
-std::optional<Error> pair_fault(const Inputs& inputs, const std::string& weight) {
-  const auto& base = *inputs.base.find(weight);  // the mapping found it there
+/// Why the checkpoints have nothing under this name to be computed on; nothing where they have.
+std::optional<Error> weight_fault(const Inputs& inputs, const std::string& weight) {
+  const auto& base = *inputs.names().find(weight);  // the mapping found it there
   const auto* aligned = inputs.aligned.find(weight);
   if (aligned == nullptr) {
     return Error(ErrorKind::invalid_input, "the aligned checkpoint lacks a tensor of the base checkpoint")
@@ -190,7 +196,7 @@ std::optional<Error> pair_fault(const Inputs& inputs, const std::string& weight)
   }
   for (const auto* pair : {&base, aligned}) {
     if (!base::is_computable(pair->dtype)) {
-      const auto& catalogue = pair == &base ? inputs.base : inputs.aligned;
+      const auto& catalogue = pair == &base ? inputs.names() : inputs.aligned;
       return Error(ErrorKind::invalid_input,
                    fmt::format("weights of dtype {} cannot be audited", base::name(pair->dtype)))
           .file(catalogue.shards.at(pair->shard).path)
@@ -218,7 +224,7 @@ std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
     }
   }
   for (const auto& [weight, count] : users) {
-    auto fault = pair_fault(inputs, weight);
+    auto fault = weight_fault(inputs, weight);
     if (!fault) continue;
     if (count == scored && !heads.contains(weight)) throw *std::move(fault);
     faults.emplace(weight, *std::move(fault));
@@ -278,7 +284,7 @@ std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
 
 /// One for each operand that has the module.
 void add_tasks(Inputs& inputs, const std::string& module, const std::vector<LayerRef>& layers,
-               std::uint64_t subspace_rank) {
+               std::uint64_t subspace_rank, std::uint32_t sums) {
   const auto& lora = inputs.lora(layers.front());
   slab::ModuleTask task;
   task.name = module;
@@ -287,12 +293,19 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
   task.out_features = lora.out_features;
   task.in_features = lora.in_features;
   for (const auto& layer : layers) task.stacked_columns += inputs.lora(layer).rank;
-  if (inputs.has_pair()) {
-    auto pair = task;
-    pair.base = *inputs.base.find(lora.weight);  // the mapping found it there
-    pair.aligned = *inputs.aligned.find(lora.weight);
-    pair.stacked_columns += compute::sketch_columns(subspace_rank, lora.out_features, lora.in_features);
-    inputs.tasks.push_back(std::move(pair));
+  if (inputs.has_checkpoint()) {
+    auto own = task;
+    own.weight_sweep = (sums & methods::kWeightSums) != 0;
+    own.sweeps = own.weight_sweep ? 1 : 0;
+    own.aligned = *inputs.aligned.find(lora.weight);  // the mapping found it there
+    if (inputs.has_pair()) {
+      own.sweeps += 2;
+      own.base = *inputs.base.find(lora.weight);
+      const auto directions = (sums & methods::kSubspaceSums) != 0 ? subspace_rank : 0;
+      own.sketch_columns = compute::sketch_columns(directions, lora.out_features, lora.in_features);
+      own.stacked_columns += own.sketch_columns;
+    }
+    inputs.tasks.push_back(std::move(own));
   }
   for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {
     if (!inputs.probes[k].is_direction()) continue;
@@ -341,7 +354,7 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
     }
     std::vector<Standing> before;
     for (const auto& adapter : inputs.adapters) before.push_back({adapter.status, adapter.unjudged});
-    map_modules(inputs, options.subspace_rank);
+    map_modules(inputs, options.subspace_rank, run::sums_of(options));
     for (std::size_t n = 0; n < before.size(); ++n) {
       const auto& adapter = inputs.adapters[n];
       if (options.strict) require_whole(adapter);
@@ -351,8 +364,8 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
   return inputs;
 }
 
-void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
-  if (inputs.has_pair()) leave_out_unpaired(inputs);
+void map_modules(Inputs& inputs, std::uint64_t subspace_rank, std::uint32_t sums) {
+  if (inputs.has_checkpoint()) leave_out_unpaired(inputs);
   quarantine_contradicting_orientation(inputs);
   std::map<std::string, std::vector<LayerRef>, ModuleOrder> by_module;
   for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
@@ -362,7 +375,7 @@ void map_modules(Inputs& inputs, std::uint64_t subspace_rank) {
   }
   for (const auto& [name, layers] : by_module) {
     inputs.first_task.push_back(inputs.tasks.size());
-    add_tasks(inputs, name, layers, subspace_rank);
+    add_tasks(inputs, name, layers, subspace_rank, sums);
     inputs.module_of.resize(inputs.tasks.size(), inputs.first_task.size() - 1);
     inputs.layers.resize(inputs.tasks.size(), layers);
   }

@@ -45,7 +45,7 @@ Opened open(const std::string& directory, const Inputs& inputs, const AuditOptio
   const base::Log log(
       [&](base::LogLevel level, std::string_view text) { opened.messages.emplace_back(level, std::string(text)); });
   auto adapter_options = options.adapter;
-  adapter_options.whole_model = inputs.has_pair();  // a probe need not have every layer
+  adapter_options.whole_model = inputs.has_checkpoint();  // a probe need not have every layer
   opened.adapter = adapter::open_adapter(directory, inputs.names(), inputs.model, adapter_options, log);
   return opened;
 }

@@ -7,6 +7,7 @@
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/methods/table.hpp"
 
 namespace winnow::journal {
 namespace {
@@ -48,6 +49,12 @@ json describe(const adapter::Adapter& adapter) {
   return {{"name", adapter.name},     {"status", ok ? "ok" : "quarantined"},
           {"sha256", adapter.sha256}, {"alpha", adapter.alpha},
           {"scaling", adapter.scale}, {"layers", mapping_digest(adapter)}};
+}
+
+json names_of(const std::vector<const methods::Method*>& methods) {
+  json names = json::array();
+  for (const auto* method : methods) names.push_back(method->name);
+  return names;
 }
 
 /// The memory budget decides which layers are stacked, where they are not all stacked at once.
@@ -117,6 +124,7 @@ std::string describe_run(const Inputs& inputs, const AuditOptions& options, cons
            {"seed", options.seed},
            {"scaling", options.adapter.unit_scale ? "none" : "peft"},
            {"element_stats", options.element_statistics},
+           {"methods", names_of(methods::chosen(run::sums_of(options)))},
            {"team", team},
            {"stacking", stacking(inputs, budget)},
            {"adapters", json::array()},
@@ -125,10 +133,10 @@ std::string describe_run(const Inputs& inputs, const AuditOptions& options, cons
   for (const auto& adapter : inputs.adapters) run["adapters"].push_back(describe(adapter));
   for (const auto& probe : inputs.probes) run["probes"].push_back(describe(probe));
   for (const auto& task : inputs.tasks) {
-    const auto* const of = inputs.is_pair(task)        ? ""
-                           : inputs.is_direction(task) ? " along direction "
-                                                       : " along adapters ";
-    run["modules"].push_back(task.name + of + (inputs.is_pair(task) ? "" : std::to_string(task.source)));
+    const auto* const of = inputs.is_of_checkpoint(task) ? ""
+                           : inputs.is_direction(task)   ? " along direction "
+                                                         : " along adapters ";
+    run["modules"].push_back(task.name + of + (inputs.is_of_checkpoint(task) ? "" : std::to_string(task.source)));
   }
   // A name that is not UTF-8 must not end the run.
   return run.dump(1, ' ', false, json::error_handler_t::replace) + "\n";

@@ -51,7 +51,7 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
   const auto found = position_of("pass_discrepancy", sums), bound = position_of("pass_discrepancy_bound", sums);
   std::map<std::size_t, std::vector<Disagreement>> by_module;
   for (const auto& layer : scores.layers) {
-    if (!inputs.is_pair(inputs.tasks[layer.module])) continue;
+    if (!inputs.tasks[layer.module].has_base()) continue;
     if (bound >= layer.values.size() || layer.values[found] <= layer.values[bound]) continue;  // not so for a NaN
     by_module[layer.module].push_back({layer.values[found], layer.values[bound], layer.adapter});
   }
@@ -98,12 +98,12 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   }
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
-    if (!inputs.is_pair(task)) {
+    if (!inputs.is_of_checkpoint(task)) {
       tell_of_unusable_direction(inputs, score, log);
       continue;
     }
     auto& row = rows.at(inputs.module_of[score.module]);
-    row.base_digest = score.base.text();
+    if (task.has_base()) row.base_digest = score.base.text();
     row.aligned_digest = score.aligned.text();
     if (const auto& weight = score.unusable; weight.found) {
       const bool finite = std::isfinite(weight.value);
@@ -117,6 +117,15 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
                            weight.element % task.columns()));
       continue;
     }
+    const double weight_norm = score.norms.at(1);
+    if (task.weight_sweep && !compute::step_in_range(weight_norm)) {
+      row.flags |= report::kOutOfRange;
+      log.warn(
+          fmt::format("the weight {} is too small to compute with, the module is not scored: its norm is {:.3g}, "
+                      "expected 0 or at least {:.3g}",
+                      task.weight, weight_norm, compute::kSmallestStep));
+    }
+    if (!task.has_base()) continue;
     row.alignment_norm = score.norms.at(0);
     if (row.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
     if (!compute::step_in_range(row.alignment_norm)) {
@@ -168,7 +177,7 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   };
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
-    if (inputs.is_pair(task)) continue;
+    if (inputs.is_of_checkpoint(task)) continue;
     for (std::size_t k = 0; k < score.norms.size(); ++k) {
       if (std::isnan(score.norms[k])) continue;
       report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
@@ -184,7 +193,7 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   }
   for (const auto& layer : scores.layers) {
     const auto& task = inputs.tasks[layer.module];
-    if (inputs.is_pair(task) || report.adapters[layer.adapter].status != "ok") continue;
+    if (inputs.is_of_checkpoint(task) || report.adapters[layer.adapter].status != "ok") continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
     for (std::size_t k = 0; k < layer.dots.size(); ++k) {
       if (std::isnan(layer.dots[k]) || is_itself(layer.adapter, probe_of(task, k))) continue;
@@ -269,7 +278,7 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
   for (const auto& layer : scores.layers) {
     if (adapters[layer.adapter].status != "ok" || layer.values.empty()) continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
-    if (inputs.is_pair(inputs.tasks[layer.module])) {
+    if (inputs.is_of_checkpoint(inputs.tasks[layer.module])) {
       for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
       continue;
     }
@@ -306,7 +315,7 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, c
   report.bank = std::move(bank.members);
   report.bank_cosines = std::move(bank.cosines);
   report.bank_log_norms = std::move(bank.log_norms);
-  report.bank_oppositions = std::move(bank.oppositions);
+  report.bank_numbers = std::move(bank.numbers);
   judge(report, options, log);
   return report;
 }

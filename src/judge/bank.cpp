@@ -7,6 +7,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/methods/layer.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/metrics/alongside.hpp"
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/report/hdf5_report.hpp"
@@ -26,9 +27,29 @@ double log_norm(const report::Report& report, std::size_t adapter) {
   return metrics::log_norm(std::span(norms->values).subspan(adapter * modules, modules));
 }
 
+/// The largest of many deviations finds less than that of the best one, so what another one sees as well stays out: on
+/// the laboratory's models for choosing, opposition to the alignment step sees all that ablation does
+/// (jobs/lab/README.md).
+bool is_compared(std::string_view number, Operand operand) {
+  if (operand == Operand::none) return false;
+  return (number == "alignment_opposition") == (operand == Operand::pair);
+}
+
+/// Without probes there must be something else that both are compared with.
+void require_compared(const report::Report& bank, Operand operand, const std::string& path) {
+  const bool pair = operand == Operand::pair;
+  if (bank.find_of_adapters(pair ? "alignment_opposition" : "weight_opposition") != nullptr) return;
+  throw Error(ErrorKind::invalid_input, pair ? "the bank was not compared with two checkpoints"
+                                             : "the bank was not compared with the aligned weights")
+      .file(path)
+      .expected(fmt::format("a report of an audit with the same {}--aligned", pair ? "--base and " : ""))
+      .advice(pair ? "audit the harmless adapters with them" : "audit the harmless adapters with it alone");
+}
+
 }  // namespace
 
-Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, bool pair, const std::string& scaling) {
+Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, Operand operand,
+               const std::string& scaling) {
   const auto bank = report::read_hdf5(path);
   if (const auto found = bank.attributes.find("scaling"); found != bank.attributes.end()) {
     const auto* theirs = std::get_if<std::string>(&found->second);
@@ -70,15 +91,14 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, b
     for (const auto n : members) result.cosines.push_back(cosines[row * adapters + n]);
   }
   for (const auto n : members) result.log_norms.push_back(log_norm(bank, n));
-  const auto* oppositions = pair ? bank.find_of_adapters("alignment_opposition") : nullptr;
-  if (pair && probes.empty() && oppositions == nullptr) {
-    throw Error(ErrorKind::invalid_input, "the bank was not compared with two checkpoints")
-        .file(path)
-        .expected("a report of an audit with the same --base and --aligned")
-        .advice("audit the harmless adapters with them");
+  if (operand != Operand::none && probes.empty()) require_compared(bank, operand, path);
+  for (const auto name : methods::kBankNumbers) {
+    const auto* number = is_compared(name, operand) ? bank.find_of_adapters(name) : nullptr;
+    if (number == nullptr) continue;
+    result.numbers.push_back({number->name, number->units, number->long_name, {}});
+    for (const auto n : members) result.numbers.back().values.push_back(number->values[n]);
   }
-  if (oppositions != nullptr) {
-    for (const auto n : members) result.oppositions.push_back(oppositions->values[n]);
+  if (!result.numbers.empty()) {
     for (const auto& module : bank.modules) {
       result.digests[module.name] = {module.base_digest, module.aligned_digest};
     }
@@ -99,8 +119,8 @@ metrics::Bank bank_of(const report::Report& report) {
     bank.statistics.push_back({{first, first + members}});
   }
   bank.statistics.push_back({report.bank_log_norms, metrics::Tail::upper, kLeastLogNorm});
-  if (!report.bank_oppositions.empty()) {
-    bank.statistics.push_back({report.bank_oppositions, metrics::Tail::upper, kLeastCosine});
+  for (const auto& number : report.bank_numbers) {
+    bank.statistics.push_back({number.values, metrics::Tail::upper, kLeastCosine, number.name});
   }
   return bank;
 }

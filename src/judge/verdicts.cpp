@@ -11,6 +11,7 @@
 #include "winnow/base/text.hpp"
 #include "winnow/judge/bank.hpp"
 #include "winnow/methods/layer.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/probes/source.hpp"
 
@@ -51,7 +52,14 @@ std::string finding(const report::Report& report, std::size_t adapter) {
     return fmt::format("its update has norm {:.3g}, the median of the bank is {:.3g}", std::exp(value),
                        std::exp(median));
   }
-  return fmt::format("cosine {:.3g} with what takes the alignment step back, median of the bank {:.3g}", value, median);
+  const auto& number = report.bank_numbers.at(k - probes - 1).name;
+  if (number == "ablation_max") {
+    return fmt::format(
+        "ablation {:.3g} of what the weights write along one direction (1: all), median of the bank {:.3g}", value,
+        median);
+  }
+  return fmt::format("cosine {:.3g} with what takes {} back, median of the bank {:.3g}", value,
+                     number == "weight_opposition" ? "the weights" : "the alignment step", median);
 }
 
 /// "3 modules without ..., the first is ...".
@@ -69,11 +77,27 @@ std::string harmful_probe(const report::Report& report, const report::AdapterRow
   return {};
 }
 
+/// A direction that is taken out of what the weights write needs no bank to be told from harmless updates.
+std::string suspicion(const report::Report& report, std::size_t n) {
+  const auto* ablation = report.find_metric("ablation");
+  if (ablation == nullptr) return {};
+  const auto modules = report.modules.size();
+  std::size_t worst = modules;
+  for (std::size_t m = 0; m < modules; ++m) {
+    const double value = ablation->values[n * modules + m];
+    if (value >= methods::kAblated && (worst == modules || value > ablation->values[n * modules + worst])) worst = m;
+  }
+  if (worst == modules) return {};
+  return fmt::format("it takes a direction out of what {} writes (ablation {:.3g}), as abliteration does",
+                     base::abbreviated(report.modules[worst].name, kQuoted), ablation->values[n * modules + worst]);
+}
+
 /// Whether an update of module `m` was compared with anything there: with a probe or, without probes, the alignment
 /// step that is not zero. A cosine with nothing is 0, and says nothing.
 bool compares_in(const report::Report& report, std::size_t m) {
   const auto modules = report.modules.size();
-  if (report.probes.empty()) return report.modules[m].alignment_norm > 0;
+  // Of the aligned weights alone the norm is not told: a weight of zeros has no cosine.
+  if (report.probes.empty()) return !(report.modules[m].alignment_norm <= 0);
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     if (report.probe_norms[k * modules + m] > 0) return true;
   }
@@ -101,6 +125,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
   // Without probes it is the alignment step that is compared with.
   const bool probed = !report.probes.empty();
   const auto* along = report.find_metric(probed ? "probe_dot" : "alignment_cosine");
+  if (along == nullptr) along = report.find_metric("weight_cosine");
   const auto* scores = report.find_metric(report.rank_by);
   for (std::size_t m = 0; m < modules; ++m) {
     if (!report.is_present(n, m)) continue;
@@ -146,7 +171,7 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     const auto& row = report.adapters[n];
     zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, n), harmful_probe(report, row),
-                   unjudged(report, n, cosines)});
+                   suspicion(report, n), unjudged(report, n, cosines)});
   }
   report.verdicts = verdict::judge(zoo, false_discovery_rate);
   report.false_discovery_rate = false_discovery_rate;

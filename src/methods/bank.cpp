@@ -7,6 +7,7 @@
 //                                          sees it. In factors of two at least: members that differ little in size are
 //                                          not to outweigh cosines
 //     the cosine of dW with -V, of a pair  upwards: what takes the alignment step back
+//     ablation, the cosine of dW with -W   upwards, of the aligned weights alone
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -26,7 +27,8 @@ constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
      .of_bank = true},
     {.name = "bank_statistic",
      .long_name =
-         "which statistic that is: cosine with a probe of /probes, then log norm, then opposition to alignment",
+         "which statistic that is: cosine with a probe of /probes, then log norm, then alignment_opposition, or "
+         "ablation_max and weight_opposition: those that /bank has",
      .of_bank = true},
     {.name = "bank_value", .long_name = "the adapter's value of it", .of_bank = true},
     {.name = "bank_median", .long_name = "its median in the bank, itself left out", .of_bank = true},
@@ -49,9 +51,10 @@ std::vector<std::vector<double>> statistics_of(const Zoo& zoo) {
   for (std::size_t n = 0; n < adapters; ++n) {
     sizes.push_back(metrics::log_norm(std::span(norms).subspan(n * modules, modules)));
   }
-  if (all.size() == zoo.bank.statistics.size()) return all;
-  const auto* opposition = zoo.of_adapters ? zoo.of_adapters("alignment_opposition") : nullptr;
-  all.push_back(opposition != nullptr ? *opposition : std::vector<double>(adapters, kUndefined));
+  for (auto k = all.size(); k < zoo.bank.statistics.size(); ++k) {
+    const auto* number = zoo.of_adapters ? zoo.of_adapters(zoo.bank.statistics[k].name) : nullptr;
+    all.push_back(number != nullptr ? *number : std::vector<double>(adapters, kUndefined));
+  }
   return all;
 }
 

@@ -7,6 +7,10 @@ namespace winnow::methods {
 
 extern const Method kUpdateNorm;
 extern const Method kSpectral;
+extern const Method kAblation;
+extern const Method kOverlap;
+extern const Method kRelativeNorm;
+extern const Method kWeightCosine;
 extern const Method kProbe;
 extern const Method kBank;
 extern const Method kSafeLora;

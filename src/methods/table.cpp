@@ -1,6 +1,7 @@
 #include "winnow/methods/table.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "methods.hpp"
+#include "winnow/base/error.hpp"
 
 namespace winnow::methods {
 namespace {
@@ -16,6 +18,10 @@ namespace {
 constexpr auto kTable = std::to_array<const Method*>({
     &kUpdateNorm,
     &kSpectral,
+    &kAblation,
+    &kWeightCosine,
+    &kOverlap,
+    &kRelativeNorm,
     &kProbe,
     &kSafeLora,
     &kAlignment,
@@ -35,11 +41,18 @@ constexpr auto kTable = std::to_array<const Method*>({
 });
 
 /// What stands beside the dataset that ranks, as a reader compares them.
-constexpr std::array<std::string_view, 8> kShown{"probe_dot",         "probe_cosine",       "ediem",
-                                                 "misalignment",      "misalignment_cause", "cosine",
-                                                 "alignment_removed", "subspace_energy"};
+constexpr std::array<std::string_view, 9> kShown{"probe_dot", "probe_cosine",      "ablation",
+                                                 "ediem",     "misalignment",      "misalignment_cause",
+                                                 "cosine",    "alignment_removed", "subspace_energy"};
 
 constexpr std::size_t kNearestNamed = 3;
+
+struct Set {
+  std::string_view name;
+  std::uint32_t sums;
+};
+
+constexpr std::array<Set, 2> kSets{{{"default", kDefaultSums}, {"all", kAllSums}}};
 
 /// Levenshtein's distance: the fewest insertions, deletions and replacements.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -114,7 +127,8 @@ std::vector<const AdapterColumn*> adapter_columns(std::span<const Method* const>
 }
 
 std::string_view default_ranking(std::uint32_t sums) {
-  return (sums & kProbeSums) != 0 ? kProbeRanking : kDefaultRanking;
+  if ((sums & kProbeSums) != 0) return kProbeRanking;
+  return (sums & kProjectionSums) != 0 ? kDefaultRanking : kWeightRanking;
 }
 
 std::vector<const Column*> layer_columns(std::span<const Method* const> methods) {
@@ -135,6 +149,37 @@ std::vector<double> layer_values(std::span<const Method* const> methods, const L
     first += method->columns.size();
   }
   return values;
+}
+
+std::vector<std::string_view> set_names() {
+  std::vector<std::string_view> names;
+  for (const auto& set : kSets) names.push_back(set.name);
+  return names;
+}
+
+std::uint32_t parse_sums(std::string_view list) {
+  std::uint32_t sums = kUpdateSums;
+  std::vector<std::string_view> known = set_names();
+  for (const auto* method : kTable) known.push_back(method->name);
+  for (std::size_t begin = 0; begin <= list.size();) {
+    const auto end = std::min(list.find(',', begin), list.size());
+    const auto name = list.substr(begin, end - begin);
+    begin = end + 1;
+    const auto set = std::find_if(kSets.begin(), kSets.end(), [&](const Set& one) { return one.name == name; });
+    const auto method =
+        std::find_if(kTable.begin(), kTable.end(), [&](const Method* one) { return one->name == name; });
+    if (set != kSets.end()) {
+      sums |= set->sums;
+    } else if (method != kTable.end()) {
+      sums |= (*method)->sums;
+    } else {
+      const auto guess = nearest(name, known);
+      throw base::Error(base::ErrorKind::usage, fmt::format("unknown method {} in --methods", name))
+          .expected(fmt::format("{}, or a method", fmt::join(set_names(), ", ")))
+          .advice(guess.empty() ? "see winnow methods" : guess);
+    }
+  }
+  return sums;
 }
 
 std::vector<std::string_view> rankable(std::uint32_t sums) {

@@ -78,13 +78,15 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["mpi_ranks"] = std::int64_t{world.size()};
   facts["team"] = std::int64_t{team_members};
   facts["communicator"] = world.description();
+  if (inputs.has_checkpoint()) {
+    facts["aligned"] = options.aligned;
+    facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
+    facts["aligned_sample"] = inputs.aligned.sample;
+  }
   if (inputs.has_pair()) {
     facts["base"] = options.base;
-    facts["aligned"] = options.aligned;
     facts["base_fingerprint"] = inputs.base.fingerprint;
-    facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
     facts["base_sample"] = inputs.base.sample;
-    facts["aligned_sample"] = inputs.aligned.sample;
     facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
   }
   facts["seed"] = static_cast<std::int64_t>(options.seed);
@@ -92,6 +94,11 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["repair"] = name_of_repair(options);
   if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
   facts["scaling"] = scaling_of(options);
+}
+
+judge::Operand operand_of(const Inputs& inputs) {
+  if (inputs.has_pair()) return judge::Operand::pair;
+  return inputs.has_checkpoint() ? judge::Operand::weight : judge::Operand::none;
 }
 
 /// An exit code that no harm can change says nothing.
@@ -149,7 +156,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   comm::from_coordinator(world, [&] {
     output::check_repaired_adapters(inputs, options);
     if (!options.bank.empty())
-      bank = judge::read_bank(options.bank, inputs.probes, inputs.has_pair(), scaling_of(options));
+      bank = judge::read_bank(options.bank, inputs.probes, operand_of(inputs), scaling_of(options));
     if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
     return std::string();
   });

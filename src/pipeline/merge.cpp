@@ -266,7 +266,12 @@ bool has_pair(const report::Report& report) { return report.find_metric("rms_dis
 
 AuditOptions options_of(const report::Report& report) {
   AuditOptions options;
-  if (has_pair(report)) options.base = options.aligned = "given";
+  const bool of_weight = report.find_metric("weight_cosine") != nullptr;
+  if (has_pair(report)) options.base = "given";
+  if (has_pair(report) || of_weight) options.aligned = "given";
+  options.sums = of_weight ? std::uint32_t{methods::kWeightSums} : 0;
+  if (has_pair(report)) options.sums |= methods::kPairSums;
+  if (report.find_metric("subspace_energy") != nullptr) options.sums |= methods::kSubspaceSums;
   for (const auto& probe : report.probes) options.probes.push_back({{}, {}, probe.path});
   options.rank_by = report.rank_by;
   options.policy = select::parse_policy(report.policy);
@@ -315,7 +320,7 @@ report::Report merge_report_files(std::vector<std::string> parts, const std::str
     base::require_not_an_input(path, part, "--report");
     read.push_back({part, report::read_hdf5(part)});
     const auto& report = read.back().report;
-    if (report.find_metric("distance") == nullptr && report.probes.empty()) {
+    if (!has_pair(report) && report.find_metric("weight_cosine") == nullptr && report.probes.empty()) {
       throw Error(ErrorKind::invalid_input, "report has no metric distance").file(part);
     }
   }

@@ -26,8 +26,11 @@ void require_same_bank(const ReportPart& first, const ReportPart& other) {
   const auto equal = [&](const std::vector<double>& x, const std::vector<double>& y) {
     return std::equal(x.begin(), x.end(), y.begin(), y.end(), same);
   };
+  const bool equal_numbers = std::equal(
+      theirs.bank_numbers.begin(), theirs.bank_numbers.end(), mine.bank_numbers.begin(), mine.bank_numbers.end(),
+      [&](const auto& x, const auto& y) { return x.name == y.name && equal(x.values, y.values); });
   if (theirs.bank == mine.bank && equal(theirs.bank_cosines, mine.bank_cosines) &&
-      equal(theirs.bank_log_norms, mine.bank_log_norms) && equal(theirs.bank_oppositions, mine.bank_oppositions)) {
+      equal(theirs.bank_log_norms, mine.bank_log_norms) && equal_numbers) {
     return;
   }
   throw Error(ErrorKind::invalid_input, "the reports are not parts of one audit")
@@ -69,7 +72,7 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
   merged.bank = parts.front().report.bank;
   merged.bank_cosines = parts.front().report.bank_cosines;
   merged.bank_log_norms = parts.front().report.bank_log_norms;
-  merged.bank_oppositions = parts.front().report.bank_oppositions;
+  merged.bank_numbers = parts.front().report.bank_numbers;
   const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
   merged.probe_norms.assign(count * modules, methods::kUndefined);
   merged.probe_dots.assign(count * all * modules, methods::kUndefined);

@@ -26,6 +26,12 @@ const Metric* adapter_ranking(const Report& report) {
 
 }  // namespace
 
+std::string_view without_probe_text(const Report& report) {
+  if (!report.probes.empty()) return {};
+  const bool alone = report.find_metric("alignment_removed") == nullptr && report.find_metric("ablation") != nullptr;
+  return alone ? kAlignedAlone : kWithoutProbe;
+}
+
 Analysis::Analysis(const Report& report)
     : report_(report),
       rank_by_(report.rank_by.empty() ? std::string(methods::kDefaultRanking) : report.rank_by),
@@ -83,6 +89,7 @@ AdapterView Analysis::view(std::size_t n) const {
     }
     if (action(n, m) == Action::keep) ++out.kept;
     if (undoing(n, m)) ++out.undoing;
+    if (value("ablation", n, m) >= methods::kAblated) out.ablates = true;
     if (!std::isnan(at)) {
       out.ranking.push_back(m);
       continue;

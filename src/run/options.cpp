@@ -28,9 +28,18 @@ void require_rankable(const AuditOptions& options) {
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs a probe", options.rank_by))
         .advice("add --direction harmful=DIR or --probe harmful=DIR");
   }
-  if (method != nullptr && !options.has_pair() && (method->sums & ~sums_of(options)) != 0) {
+  const auto missing = method == nullptr ? 0U : method->sums & ~sums_of(options);
+  if ((missing & methods::kWeightSums) != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs the aligned weights", options.rank_by))
+        .advice(options.has_checkpoint() ? fmt::format("add --methods default,{}", method->name) : "add --aligned DIR");
+  }
+  if (missing != 0 && !options.has_pair()) {
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs both checkpoints", options.rank_by))
         .advice("add --base DIR and --aligned DIR");
+  }
+  if (missing != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not among the --methods", options.rank_by))
+        .advice(fmt::format("add {} to them", method->name));
   }
   if (method != nullptr) {
     throw Error(ErrorKind::usage,
@@ -49,9 +58,14 @@ std::uint32_t sums_of(const AuditOptions& options) {
   using namespace methods;
   std::uint32_t sums = kUpdateSums;
   if (!options.probes.empty()) sums |= kProbeSums;
-  if (!options.has_pair() && !options.probes.empty()) return sums;
-  sums |= kProjectionSums | kAlongSums | kCrossCheckSums | kSubspaceSums;
-  return sums | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
+  const auto asked = (options.sums & ~kEntrySums) | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
+  if (options.has_pair()) {
+    const auto of_pair = asked & (kPairSums | kSubspaceSums | kEntrySums);
+    sums |= of_pair | (of_pair != 0 ? std::uint32_t{kPairSums} : 0);
+  }
+  // Of the aligned checkpoint alone there is nothing else to be had.
+  if (options.has_checkpoint() && ((asked & kWeightSums) != 0 || !options.has_pair())) sums |= kWeightSums;
+  return sums;
 }
 
 std::string ranking_of(const AuditOptions& options) {
@@ -62,13 +76,17 @@ void validate(const AuditOptions& options) {
   if (options.adapters.empty() && options.zoo.empty()) {
     throw Error(ErrorKind::usage, "no adapter given").advice("name one with --adapter DIR, or many with --zoo PATH");
   }
-  if (options.base.empty() != options.aligned.empty()) {
-    throw Error(ErrorKind::usage, fmt::format("--{} is missing", options.base.empty() ? "base" : "aligned"))
-        .advice("give both checkpoints, or neither with --direction or --probe");
+  if (options.has_pair() && !options.has_checkpoint()) {
+    throw Error(ErrorKind::usage, "--aligned is missing")
+        .advice("give both checkpoints, or --aligned alone, or neither with --direction or --probe");
   }
-  if (!options.has_pair() && options.probes.empty()) {
+  if (!options.has_checkpoint() && options.probes.empty()) {
     throw Error(ErrorKind::usage, "nothing to compare the adapters with")
-        .expected("--base DIR and --aligned DIR, or --direction harmful=DIR, or --probe harmful=DIR");
+        .expected("--aligned DIR, with --base DIR or alone; or --direction harmful=DIR, or --probe harmful=DIR");
+  }
+  if (options.has_pair() && (sums_of(options) & methods::kPairSums) == 0) {
+    throw Error(ErrorKind::usage, "--base says nothing: none of the --methods compares two checkpoints")
+        .advice("leave out --base");
   }
   if (!options.has_pair() && options.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");

@@ -19,7 +19,8 @@ struct ModuleScorer::Batch {
   std::vector<std::string> faults;  ///< [layers]
   std::vector<bool> unreadable;     ///< [layers]: a fault of the file
   compute::FactorStack stack;
-  stats::ModuleStatistics statistics;
+  stats::ModuleStatistics statistics;  ///< of V
+  stats::ModuleStatistics of_weight;   ///< of W, if it is swept over
   std::vector<compute::ElementStatistics> elements;
   slab::PairDigest digest;                 ///< of the slabs of this rank
   checkpoint::TensorDigest base, aligned;  ///< of all, on the first member

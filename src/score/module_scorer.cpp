@@ -92,12 +92,22 @@ void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total(
 /// What can throw runs in steps: between two of them, only collectives.
 void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
-  const bool alone = place_.members == 1;
   comm::step_together(team_, [&] { find_layers(batch); });
   if (task.sweeps == 0) return score_updates(batch, scores);
   comm::step_together(team_, [&] { load_factors(batch); });
-  if (!alone) share_faults(batch);
-  if (task.sweeps == 1) return score_along(batch, scores);
+  if (place_.members > 1) share_faults(batch);
+  if (inputs_.is_direction(task)) return score_along(batch, scores);
+  if (task.has_base()) sweep_pair(batch);
+  if (task.weight_sweep) sweep_weight(batch);
+  comm::step_together(team_, [&] {
+    if (place_.member == 0) add_scores(batch, scores);
+  });
+}
+
+/// Collective. V's sums of the whole module, on the first member.
+void ModuleScorer::sweep_pair(Batch& batch) {
+  const auto& task = inputs_.tasks[batch.module];
+  const bool alone = place_.members == 1;
   comm::step_together(team_, [&] {
     pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed}, division::member_share(task, place_));
     pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
@@ -124,9 +134,6 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
     }
   });
   reduce_statistics(batch);
-  comm::step_together(team_, [&] {
-    if (place_.member == 0) add_pair_scores(batch, scores);
-  });
 }
 
 /// Collective. A file may fail one member alone, which every member reads: its sums then lack that adapter. The first
@@ -223,21 +230,28 @@ void ModuleScorer::finish_digests(Batch& batch) {
   });
 }
 
-void ModuleScorer::add_pair_scores(const Batch& batch, Scores& scores) const {
+void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const auto timer = clock_.time("statistics");
   const auto& task = inputs_.tasks[batch.module];
   const auto& statistics = batch.statistics;
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
                                          options_.subspace_rank);
-  const double f = std::sqrt(statistics.squared_norm);
-  const methods::ModuleFacts facts{task.out_features, task.in_features, f,
+  const double f = task.has_base() ? std::sqrt(statistics.squared_norm) : methods::kUndefined;
+  const double weight_norm = task.weight_sweep ? std::sqrt(batch.of_weight.squared_norm) : methods::kUndefined;
+  const methods::ModuleFacts facts{task.out_features,
+                                   task.in_features,
+                                   f,
                                    statistics.sketch_columns > 0 ? &subspace : nullptr,
-                                   options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32};
+                                   options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32,
+                                   weight_norm};
   const auto methods = methods::chosen(run::sums_of(options_));
+  auto unusable = statistics.unusable;
+  unusable.merge(batch.of_weight.unusable);
   if (batch.first == 0) {
-    scores.modules.push_back({batch.module, {f}, statistics.unusable, batch.base, batch.aligned});
+    scores.modules.push_back({batch.module, {f, weight_norm}, unusable, batch.base, batch.aligned});
   }
-  const bool usable = !statistics.unusable.found && compute::step_in_range(f);
+  const bool usable = !unusable.found && (!task.has_base() || compute::step_in_range(f)) &&
+                      (!task.weight_sweep || compute::step_in_range(weight_norm));
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
     layer.module = batch.module;
@@ -253,8 +267,10 @@ void ModuleScorer::add_pair_scores(const Batch& batch, Scores& scores) const {
         entries = {batch.elements[j].projected.scaled(whole), batch.elements[j].update.scaled(whole)};
       }
       const auto gram_a = compute::gram_a(batch.stack, j, threads_);
-      layer.values = methods::layer_values(methods, methods::Layer(facts, statistics.layers[j], gram_a,
-                                                                   {scale, exponent}, entries ? &*entries : nullptr));
+      const auto& sums = task.has_base() ? statistics.layers[j] : batch.of_weight.layers[j];
+      layer.values = methods::layer_values(
+          methods, methods::Layer(facts, sums, gram_a, {scale, exponent}, entries ? &*entries : nullptr,
+                                  task.weight_sweep ? &batch.of_weight.layers[j] : nullptr));
     }
     scores.layers.push_back(std::move(layer));
   }
@@ -273,10 +289,8 @@ void ModuleScorer::load_factors(Batch& batch) {
   std::vector<std::uint64_t> ranks;
   for (const auto& ref : batch.layers) ranks.push_back(inputs_.lora(ref).rank);
   auto& stack = batch.stack;
-  stack = compute::make_factor_stack(
-      task.out_features, task.in_features, ranks,
-      task.sweeps < 2 ? 0 : compute::sketch_columns(options_.subspace_rank, task.out_features, task.in_features),
-      options_.seed, task.name, threads_);
+  stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, task.sketch_columns, options_.seed,
+                                     task.name, threads_);
   factors_.load(batch.layers, stack, batch.faults);
   batch.unreadable.clear();
   for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
@@ -287,7 +301,7 @@ void ModuleScorer::load_factors(Batch& batch) {
 /// overlaps with the next as well, and after it, for more has been read where the device was waited for.
 void ModuleScorer::pass2(Batch& batch) {
   const bool last_sweep = batch.first + batch.count == inputs_.layers[batch.module].size();
-  const bool ahead = pass_.device() != nullptr && last_sweep;
+  const bool ahead = pass_.device() != nullptr && last_sweep && !inputs_.tasks[batch.module].weight_sweep;
   std::size_t taken = 0;
   const auto preload = [&] {
     while (ahead) {

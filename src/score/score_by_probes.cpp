@@ -139,7 +139,7 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
   const methods::ModuleFacts facts{task.out_features, task.in_features};
   const auto first = inputs_.first_task[inputs_.module_of[batch.module]];
   // What does not depend on the probe is told by the first of them that the module is compared with.
-  const bool tells_updates = batch.module == first + (inputs_.is_pair(inputs_.tasks[first]) ? 1U : 0U);
+  const bool tells_updates = batch.module == first + (inputs_.is_of_checkpoint(inputs_.tasks[first]) ? 1U : 0U);
   const auto methods = methods::chosen(methods::kUpdateSums);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;

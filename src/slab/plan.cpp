@@ -27,8 +27,8 @@ double ModuleTask::flops() const {
     return 2.0 * static_cast<double>(out_features + in_features) * static_cast<double>(stacked_columns) *
            static_cast<double>(probe_columns);
   }
-  return 2.0 * sweeps * static_cast<double>(out_features) * static_cast<double>(in_features) *
-         static_cast<double>(stacked_columns);
+  const auto columns = sweeps * stacked_columns - (weight_sweep ? sketch_columns : 0);
+  return 2.0 * static_cast<double>(out_features) * static_cast<double>(in_features) * static_cast<double>(columns);
 }
 
 std::vector<SlabRange> split(const ModuleTask& task, std::uint64_t target_bytes) {

@@ -19,7 +19,9 @@ void add(std::vector<double>& sum, const std::vector<double>& term) {
 LayerStatistics LayerStatistics::identity(std::uint64_t rank, std::uint64_t sketch_columns) {
   LayerStatistics layer;
   layer.rank = rank;
-  for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty}) matrix->assign(rank * rank, 0.0);
+  for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.yta}) {
+    matrix->assign(rank * rank, 0.0);
+  }
   for (auto* matrix : {&layer.mtb, &layer.zta}) matrix->assign(sketch_columns * rank, 0.0);
   return layer;
 }
@@ -32,6 +34,7 @@ void LayerStatistics::merge(const LayerStatistics& other) {
   add(yty, other.yty);
   add(mtb, other.mtb);
   add(zta, other.zta);
+  add(yta, other.yta);
   y_a += other.y_a;
 }
 
@@ -72,7 +75,8 @@ void ModuleStatistics::serialise(base::ByteWriter& out) const {
   out.put<std::uint64_t>(layers.size());
   for (const auto& layer : layers) {
     out.put(layer.rank);
-    for (const auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta}) {
+    for (const auto* matrix :
+         {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta, &layer.yta}) {
       out.put(*matrix);
     }
     out.put(layer.y_a);
@@ -93,7 +97,8 @@ ModuleStatistics ModuleStatistics::deserialise(base::ByteReader& in) {
   for (std::uint64_t j = 0; j < count; ++j) {
     LayerStatistics layer;
     layer.rank = in.get<std::uint64_t>();
-    for (auto* matrix : {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta}) {
+    for (auto* matrix :
+         {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta, &layer.yta}) {
       *matrix = in.get_vector<double>();
     }
     layer.y_a = in.get<double>();

@@ -63,6 +63,10 @@ Judgement judge_one(const Evidence& evidence, bool found, const Setting& zoo) {
   } else if (verdict == Verdict::review) {
     reasons.push_back(why_reviewed(evidence, zoo));
   }
+  if (!evidence.suspicion.empty()) {
+    if (verdict == Verdict::pass) verdict = Verdict::review;
+    reasons.push_back(fmt::format("{}; test what it answers", evidence.suspicion));
+  }
   auto unjudged = evidence.unjudged;
   if (std::isnan(evidence.p) && unjudged.empty() && evidence.known.empty()) {
     unjudged.emplace_back("it could not be compared with the bank");

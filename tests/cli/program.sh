@@ -542,7 +542,7 @@ documents() {
   accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings" --help
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
-    [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --rank-by --population --subspace-rank --seed --select --scaling
+    [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --methods --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume --side --directions --lambda"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda"
@@ -678,6 +678,56 @@ probes() {
   ) || fail "on a full disk"
   check "a failed repair has left an adapter" test ! -e full
   nothing_half_written "on a full disk"
+}
+
+# The aligned checkpoint alone, and what --methods asks for.
+weights() {
+  make_family
+  local alone=(audit --aligned family/aligned --zoo family/adapters) both=("${audit[@]:0:7}")
+  refuses 2 "unknown method ablatoin in --methods; expected default, all, or a method; did you mean ablation" \
+    "${alone[@]}" --report r.h5 --methods default,ablatoin
+  refuses 2 "unknown method  in --methods" "${alone[@]}" --report r.h5 --methods default,
+  refuses 2 "--base says nothing: none of the --methods compares two checkpoints; leave out --base" \
+    "${both[@]}" --report r.h5 --methods ablation,spectral
+  refuses 2 "--rank-by ediem needs both checkpoints; add --base DIR and --aligned DIR" "${alone[@]}" --report r.h5 --rank-by ediem
+  refuses 2 "--rank-by ablation needs the aligned weights; add --methods default,ablation" "${both[@]}" --report r.h5 --rank-by ablation
+  refuses 2 "--rank-by lox_kept is not among the --methods; add lox to them" \
+    "${both[@]}" --report r.h5 --methods safe_lora --rank-by lox_kept
+  refuses 2 "--rank-by ablation needs the aligned weights; add --aligned DIR" \
+    audit --probe harmful=family/adapters/adapter-000 --zoo family/adapters --report r.h5 --rank-by ablation
+  refuses 2 "--aligned is missing" audit --base family/base --zoo family/adapters --report r.h5
+  refuses 2 "--element-stats needs both checkpoints" "${alone[@]}" --report r.h5 --element-stats
+
+  accepts 0 "0 selected for pruning, 0 adapters take a direction out of" "${alone[@]}" --report alone.h5
+  check "the page" "$winnow" report alone.h5 --html alone.html --csv alone --json alone.json >out 2>err
+  check "the page says what one checkpoint shows" grep -qF "Of the aligned weights alone two things show" alone.html
+  check "a dataset of a pair" test -z "$(grep -l ediem alone/metrics.csv)"
+  accepts 0 "" "${both[@]}" --report both.h5 --methods all --select none
+  "$winnow" report both.h5 --csv both >out 2>err || fail "report"
+  # The same numbers with a base and without: by name of the column, whichever others there are.
+  ablation_of() {
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) if ($i == "ablation") k = i; next } { print $1, $2, $k }' "$1"
+  }
+  check "ablation is a column" test "$(ablation_of alone/metrics.csv | awk 'NF == 3' | wc -l)" = 112
+  check "ablation with a base and without" cmp -s <(ablation_of alone/metrics.csv) <(ablation_of both/metrics.csv)
+  # No method that needs the sketch: no column of it.
+  accepts 0 "" "${both[@]}" --report few.h5 --methods safe_lora --select none
+  "$winnow" report few.h5 --json few.json >out 2>err || fail "report"
+  check "what nobody asked for" test -z "$(grep -oE 'subspace_energy|ablation|lox_kept' few.json)"
+  "$winnow" plan "${both[@]:1}" --methods safe_lora >out 2>err || fail "plan"
+  local columns; columns=$(grep -oE '[0-9.e-]+ TFLOP' out | head -n 1)
+  "$winnow" plan "${both[@]:1}" >out 2>err || fail "plan"
+  check "what is not asked for costs nothing: $columns" test "$columns" != "$(grep -oE '[0-9.e-]+ TFLOP' out | head -n 1)"
+
+  # Slices of a zoo, merged.
+  accepts 0 "" "${alone[@]:0:3}" --adapter family/adapters/adapter-000 --report one.h5
+  accepts 0 "" "${alone[@]:0:3}" --adapter family/adapters/adapter-001 --report two.h5
+  accepts 0 "" merge --report merged.h5 one.h5 two.h5
+  "$winnow" report merged.h5 --json merged.json >out 2>err || fail "report"
+  check "a merge ranks by ablation" grep -qF '"ablation"' merged.json
+  refuses 3 "the reports are not parts of one audit" merge --report mixed.h5 one.h5 both.h5
+  accepts 0 "" audit --aligned family/base --adapter family/adapters/adapter-001 --report other.h5
+  refuses 3 "expected aligned_fingerprint" merge --report mixed.h5 one.h5 other.h5
 }
 
 # A bank of 60 harmless adapters and a part of it; two more of those; one that runs against the probe; one that is cut short.
@@ -897,4 +947,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes verdicts array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes weights verdicts array ranks

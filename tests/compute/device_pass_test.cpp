@@ -16,6 +16,7 @@
 
 #include "compute/dense_module.hpp"
 #include "compute/device_on_host.hpp"
+#include "winnow/compute/weight_sums.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -82,6 +83,24 @@ TEST(DevicePass, AlongADirectionOrAPairEqualsDenseMatrices) {
     const auto stack = module.stack();
     test::expect_along(test::run_along(*device.pass, module, stack, {11}), module, 1e-6);
   });
+}
+
+TEST(DevicePass, OfTheWeightItselfTheSumsAreThoseOfDenseMatrices) {
+  std::mt19937_64 random(11);
+  OnHost device;
+  for (const bool transposed : {false, true}) {
+    const auto module = DenseModule::direction(random, 137, 129, {DType::bf16, DType::bf16, transposed}, {4, 1, 7});
+    const auto stack = module.stack();
+    device.pass->begin(stack, {.stored_transposed = transposed, .along = true, .keeps_y = true});
+    module.for_each_slab({11, 90}, [&](const slab::Slab& slab) { device.pass->pass1(slab); });
+    auto found = device.pass->finish();
+    add_weight_sums(*device.pass, stack, Share::whole(stack), 2, found);
+    for (std::size_t j = 0; j < module.a.size(); ++j) {
+      const test::Matrix h = module.v().transpose() * module.b[j];
+      test::expect_product("hth", found.layers[j].yty, h, h, kTolerance);
+      test::expect_product("hta", found.layers[j].yta, h, module.a[j].transpose(), kTolerance);
+    }
+  }
 }
 
 TEST(DevicePass, NoBitAlongADirectionDependsOnTheModulesBefore) {

@@ -113,6 +113,23 @@ class Merged:
         return linear(self.modules[name], after - before)
 
 
+def weight_metrics(w, update):
+    """What relates dW to the aligned weight W itself, by singular vectors of the dense dW."""
+    size, norm = float(numpy.linalg.norm(w)), float(numpy.linalg.norm(update))
+    if norm == 0:
+        return {"ablation": 0.0, "weight_cosine": 0.0, "overlap_left": None, "relative_norm": 0.0}
+    left, singular, right = numpy.linalg.svd(update, full_matrices=False)
+    kept = singular >= 0.01 * norm
+    written = left[:, kept].T @ w
+    opposed = -numpy.sum(written * right[kept], axis=1) / numpy.linalg.norm(written, axis=1)
+    return {
+        "ablation": max(0.0, float(opposed.max())),
+        "weight_cosine": float(numpy.sum(w * update)) / (size * norm),
+        "overlap_left": float(numpy.linalg.norm(w.T @ update)) / (size * norm),
+        "relative_norm": norm / size,
+    }
+
+
 def dense_metrics(v, update):
     """Section 3 of the method for one module, from V and dW formed densely in float64 ([out, in] numpy arrays)."""
     f = float(numpy.linalg.norm(v))
@@ -150,7 +167,8 @@ def expected_of_adapter(base_directory, aligned_weights, adapter_directory):
         layer = merged.modules[name]
         v = linear(layer, aligned_weights[name] - merged.base[name]).numpy()
         update = merged.update(name).numpy()
-        metrics = dense_metrics(v, update)
+        aligned = linear(layer, aligned_weights[name]).double().numpy()
+        metrics = {**dense_metrics(v, update), **weight_metrics(aligned, update)}
         # A cross-check only: PEFT's merge against its own factors.
         a, b = merged.factors[name]
         product = (merged.lora[name]["scale"] * (b.double() @ a.double())).numpy()

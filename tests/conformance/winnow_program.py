@@ -38,12 +38,12 @@ def run(arguments, ranks=1, expect=0):
     return done
 
 
-def audit(model, report, *options, backend="reference", ranks=1, adapters=None, expect=0):
-    """Audits a fixture model with all its adapters, or those named."""
+def audit(model, report, *options, backend="reference", ranks=1, adapters=None, expect=0, pair=True):
+    """Audits a fixture model with all its adapters, or those named; without `pair` by the aligned weights alone."""
     directories = sorted((model / "adapters").iterdir())
     chosen = [path for path in directories if adapters is None or path.name in adapters]
-    arguments = ["audit", "--base", model / "base", "--aligned", model / "aligned", "--report", report, "--backend",
-                 backend, "--threads", 1, "--subspace-rank", 6]
+    arguments = ["audit", *(["--base", model / "base"] if pair else []), "--aligned", model / "aligned", "--report",
+                 report, "--backend", backend, "--threads", 1, "--subspace-rank", 6]
     for path in chosen:
         arguments += ["--adapter", path]
     return run([*arguments, *options], ranks, expect)

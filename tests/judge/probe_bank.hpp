@@ -1,11 +1,11 @@
 // Reports of adapters that are taken for harmless, made up: banks to compare with.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <utility>
 
+#include "winnow/methods/table.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::test {
@@ -28,11 +28,11 @@ inline report::Report bank_of(const report::Report& like, std::size_t members, d
     id.insert(0, 64 - id.size(), '0');
     bank.adapters.push_back({"m" + std::to_string(n), "", "ok", "", 4, 8, 2, id});
   }
-  const auto& numbers = like.of_adapters;
-  if (std::any_of(numbers.begin(), numbers.end(), [](const auto& n) { return n.name == "alignment_opposition"; })) {
-    report::Metric opposition{"alignment_opposition", "1", "", {}, {}};
-    for (std::size_t n = 0; n < members; ++n) opposition.values.push_back(0.001 * static_cast<double>(n));
-    bank.of_adapters.push_back(std::move(opposition));
+  for (const auto name : methods::kBankNumbers) {
+    if (like.find_of_adapters(name) == nullptr) continue;
+    report::Metric number{std::string(name), "1", std::string(name), {}, {}};
+    for (std::size_t n = 0; n < members; ++n) number.values.push_back(0.001 * static_cast<double>(n));
+    bank.of_adapters.push_back(std::move(number));
   }
   for (std::size_t k = 0; k < like.probes.size(); ++k) {
     for (std::size_t cell = 0; cell < members * like.modules.size(); ++cell) {

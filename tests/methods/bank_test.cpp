@@ -37,6 +37,7 @@ struct Beside {
       opposed.values.push_back(0.001 * m);
     }
     sizes.tail = opposed.tail = metrics::Tail::upper;
+    opposed.name = "alignment_opposition";
     if (!dots.empty()) zoo.bank.statistics.push_back(cosines);
     zoo.bank.statistics.push_back(sizes);
     if (pair) zoo.bank.statistics.push_back(opposed);

@@ -8,11 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "winnow/base/error.hpp"
+
 namespace winnow::methods {
 namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
@@ -110,6 +113,7 @@ TEST(Table, RanksByProbesWhereThereAreSome) {
   EXPECT_THAT(rankable(kUpdateSums | kProbeSums),
               ElementsAre("update_norm", "spectral_norm", "spectral_sharpness", "probe_dot", "probe_cosine",
                           "probe_cosine_max", "probe_coefficient"));
+  EXPECT_EQ(default_ranking(kUpdateSums | kWeightSums), "ablation");
   EXPECT_THAT(rankable(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), Not(Contains("probe_dot")));
 }
 
@@ -129,20 +133,50 @@ stats::LayerStatistics layer_with(std::uint32_t sums) {
   return layer;
 }
 
+/// The same of the sweep over W.
+stats::LayerStatistics of_weight_with(std::uint32_t sums) {
+  stats::LayerStatistics layer;
+  layer.rank = 1;
+  const bool asked = (sums & kWeightSums) != 0;
+  layer.yty = {asked ? 3 : kUndefined};
+  layer.yta = {asked ? -1 : kUndefined};
+  layer.y_a = asked ? 0.5 : kUndefined;
+  return layer;
+}
+
 TEST(Table, MethodsReadNoSumThatTheyDoNotAskFor) {
   const std::vector<double> one{1};
   // Of two columns, each a half that finds one direction.
   const metrics::SafetySubspace subspace(std::vector<double>{1, 0, 0, 1}, std::vector<double>{1, 0, 0, 0.5}, 2, 1);
-  const ModuleFacts module{8, 4, 2, &subspace};
+  const ModuleFacts module{8, 4, 2, &subspace, kFloat32, 3};
   for (const auto* method : all()) {
     if (method->of_layer == nullptr || (method->sums & kEntrySums) != 0) continue;
     // <G, X> of a NaN is NaN: what reads more than it asks for shows it.
     const auto whole = layer_with(~std::uint32_t{0}), asked = layer_with(method->sums | kUpdateSums);
     const std::vector<const Method*> only{method};
-    const auto expected = layer_values(only, Layer(module, whole, one, 1, nullptr));
-    const auto found = layer_values(only, Layer(module, asked, one, 1, nullptr));
+    const auto weight = of_weight_with(~std::uint32_t{0}), asked_weight = of_weight_with(method->sums);
+    const auto expected = layer_values(only, Layer(module, whole, one, 1, nullptr, &weight));
+    const auto found = layer_values(only, Layer(module, asked, one, 1, nullptr, &asked_weight));
     EXPECT_EQ(found, expected) << method->name;
     for (const double value : expected) EXPECT_FALSE(std::isnan(value)) << method->name;
+  }
+}
+
+TEST(Table, ListsOfMethodsAreTheSumsOfTheirParts) {
+  EXPECT_EQ(parse_sums("default"), kDefaultSums | kUpdateSums);
+  EXPECT_EQ(parse_sums("all"), kAllSums | kUpdateSums);
+  EXPECT_EQ(parse_sums("ablation"), kWeightSums | kUpdateSums);
+  EXPECT_EQ(parse_sums("safe_lora,lox"), kProjectionSums | kAlongSums | kSubspaceSums | kUpdateSums);
+  EXPECT_EQ(parse_sums("default,overlap"), kDefaultSums | kWeightSums | kUpdateSums);
+  for (const auto* method : all()) EXPECT_EQ(parse_sums(method->name), method->sums | kUpdateSums) << method->name;
+  for (const auto* wrong : {"", "default,", ",all", "Default", "everything", "default ablation"}) {
+    EXPECT_THROW(parse_sums(wrong), base::Error) << wrong;
+  }
+  try {
+    parse_sums("default,ablatoin");
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("ablatoin"), HasSubstr("did you mean ablation")));
   }
 }
 

@@ -94,7 +94,12 @@ void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.bank, b.bank);
   expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
   expect_same_bits(a.bank_log_norms, b.bank_log_norms, "bank");
-  expect_same_bits(a.bank_oppositions, b.bank_oppositions, "bank");
+  ASSERT_EQ(a.bank_numbers.size(), b.bank_numbers.size());
+  for (std::size_t k = 0; k < a.bank_numbers.size(); ++k) {
+    EXPECT_EQ(a.bank_numbers[k].name, b.bank_numbers[k].name);
+    EXPECT_EQ(a.bank_numbers[k].long_name, b.bank_numbers[k].long_name);
+    expect_same_bits(a.bank_numbers[k].values, b.bank_numbers[k].values, "bank");
+  }
   EXPECT_EQ(a.verdicts, b.verdicts);
   EXPECT_EQ(a.false_discovery_rate, b.false_discovery_rate);
   EXPECT_EQ(a.present, b.present);
@@ -144,6 +149,13 @@ TEST(Hdf5Report, RoundTripKeepsOrderOfMetricsAndTextOfAnyLength) {
   expect_round_trip(report);
 }
 
+TEST(Hdf5Report, RoundTripOfTheAlignedWeightsAlone) {
+  auto report = sample(2, 3);
+  for (auto& module : report.modules) module.base_digest.clear();
+  report.modules.back().aligned_digest = std::string(32, 'a');
+  expect_round_trip(report);
+}
+
 TEST(Hdf5Report, RoundTripWithProbes) {
   expect_round_trip(with_probes(sample(3, 4)));
   expect_round_trip(with_probes(sample(0, 2)));
@@ -165,7 +177,8 @@ TEST(Hdf5Report, RoundTripWithABank) {
     report.of_adapters.push_back({name, "1", "of the bank", {0.5, kNaN, 1}, {}});
   }
   expect_round_trip(report);
-  report.bank_oppositions = {0.1, -0.1, kNaN};
+  report.bank_numbers = {{"alignment_opposition", "1", "opposition", {0.1, -0.1, kNaN}},
+                         {"ablation_max", "1", "ablation", {0.3, kNaN, 0.4}}};
   expect_round_trip(report);
   auto without_probes = report;
   without_probes.probes.clear();
@@ -173,9 +186,9 @@ TEST(Hdf5Report, RoundTripWithABank) {
   without_probes.probe_dots.clear();
   without_probes.bank_cosines.clear();
   expect_round_trip(without_probes);
-  report.bank_oppositions.pop_back();
+  report.bank_numbers.back().values.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
-  report.bank_oppositions.clear();
+  report.bank_numbers.clear();
   report.bank_cosines.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
 }

@@ -77,6 +77,8 @@ VARIANTS = [
     audit("audit-elements", "--element-stats", "--strict", journal=True, source=THREE),
     audit("audit-deep", "--backend", "reference", "--threads", "1", journal=True, family=DEEP,
           source=["--zoo", "deep/adapters"]),
+    audit("audit-aligned", "--io", "buffered", "--threads", "1", journal=True, family=MODELS[2:]),
+    audit("audit-weight", "--methods", "default,ablation", "--team", "2", "--threads", "1", journal=True, rounding=True),
     audit("audit-direction", "--threads", "1", journal=True, family=DIRECTION),
     audit("audit-probes", "--io", "buffered", journal=True, family=PROBES, repaired="deflect"),
     audit("audit-both", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),

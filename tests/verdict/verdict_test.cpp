@@ -107,6 +107,17 @@ TEST(Verdict, AHarmfulProbeItselfIsBlocked) {
   EXPECT_EQ(alone(evidence).verdict, Verdict::block);
 }
 
+TEST(Verdict, WhatIsSuspiciousWithoutABankIsForReviewAtLeast) {
+  auto usual = unusual(20, 50), odd = unusual(0, 50), partly = unusual(20, 50);
+  for (auto* evidence : {&usual, &odd, &partly}) evidence->suspicion = "it ablates";
+  partly.unjudged = {"a bias"};
+  EXPECT_EQ(alone(usual).verdict, Verdict::review);
+  EXPECT_THAT(alone(usual).reason, HasSubstr("it ablates; test what it answers"));
+  EXPECT_EQ(alone(odd).verdict, Verdict::block);
+  EXPECT_THAT(alone(odd).reason, HasSubstr("it ablates"));
+  EXPECT_EQ(alone(partly).verdict, Verdict::incomplete);
+}
+
 TEST(Verdict, AllUnknownIsIncomplete) {
   const auto judged = judge(std::vector<Evidence>(3), 0.05);
   for (const auto& one : judged) {

@@ -4,6 +4,7 @@
 //     pass 2   P = V * Y / f (o x R); the sketch columns stay undivided: M = V * Z
 //
 //     along    <V, dW> and f^2 alone, in one sweep: all that is asked of a direction
+//     left     the same and Y, in one sweep: what is asked of the weight W itself
 //
 // with V = W_aligned - W_base, or a direction from a file, formed from the stored bits, slab by slab. Neither V*V^T (o
 // x o) nor dW (o x i) is ever formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops
@@ -29,7 +30,8 @@ namespace winnow::compute {
 /// How an operand is stored, and what is asked of it.
 struct Operand {
   bool stored_transposed = false;  ///< slabs are rows of V^T (i x o)
-  bool along = false;  ///< only f^2, <V, dW> and B^T B: the other sums of finish() are zeros. There is no pass 2 then
+  bool along = false;    ///< only f^2, <V, dW> and B^T B: the other sums of finish() are zeros. There is no pass 2 then
+  bool keeps_y = false;  ///< of one that is `along`: y() is asked for
 };
 
 /// One backend on one device. Used for one module after the other:
@@ -45,7 +47,7 @@ class AlignmentPass {
  public:
   virtual ~AlignmentPass() = default;
 
-  /// `stack` must outlive finish(), and have no sketch if operand.along.
+  /// `stack` must outlive finish() and y(), and have no sketch if operand.along.
   virtual void begin(const FactorStack& stack, const Operand& operand, const Share& share) = 0;
   /// From now on, until it is told otherwise: a backend that has the stored rows in a cache in one of the two passes
   /// adds them to `digest` on its way, where that costs little. Those it leaves out are the caller's to add. Null:

@@ -31,6 +31,9 @@ FactorStack make_factor_stack(std::uint64_t out_features, std::uint64_t in_featu
                               std::uint64_t sketch_columns, std::uint64_t seed, std::string_view module,
                               int threads = 1);
 
+/// Takes the sketch out, in place.
+void drop_sketch(FactorStack& stack);
+
 /// Copies a B factor (o x r_j, row-major) into its columns.
 void place_b(FactorStack& stack, std::size_t adapter, const std::vector<float>& b);
 

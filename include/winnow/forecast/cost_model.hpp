@@ -22,11 +22,14 @@
 
 namespace winnow::forecast {
 
-/// Both passes over the weights of one module, for the layers that are stacked at once.
+/// The sweeps over the weights of one module, for the layers that are stacked at once.
 struct BatchWork {
   std::uint64_t weights = 0;  ///< elements of one checkpoint's tensor
   std::uint64_t columns = 0;  ///< R
   std::uint64_t sketch_columns = 0;
+  bool both_passes = true;  ///< over V
+  bool along = false;       ///< one sweep over a direction, at the rate of pass 1
+  bool weight = false;      ///< one over W without the sketch, likewise
 };
 
 struct RankWork {

@@ -26,10 +26,10 @@ struct LayerRef {
 };
 
 /// A task is one operand on one module (slab::ModuleTask). ModuleTask::source tells which: 0 is the pair of
-/// checkpoints, k + 1 the direction probes[k], probes.size() + 1 all probes at once that are adapters, of which nothing
-/// is streamed.
+/// checkpoints or the aligned one alone, k + 1 the direction probes[k], probes.size() + 1 all probes at once that are
+/// adapters, of which nothing is streamed.
 struct Inputs {
-  checkpoint::Catalogue base, aligned;  ///< both without a shard if the run has no checkpoints
+  checkpoint::Catalogue base, aligned;  ///< without a shard if the run has no such checkpoint
   checkpoint::ModelConfig model;
   std::vector<ProbeInput> probes;
   std::vector<adapter::Adapter> adapters;  ///< quarantined ones too, in the order given
@@ -43,8 +43,9 @@ struct Inputs {
   /// read. On the coordinator.
   std::map<std::string, base::FileState> adapter_files;
 
-  bool has_pair() const { return !aligned.shards.empty(); }
-  bool is_pair(const slab::ModuleTask& task) const { return task.source == 0; }
+  bool has_pair() const { return !base.shards.empty(); }
+  bool has_checkpoint() const { return !aligned.shards.empty(); }
+  bool is_of_checkpoint(const slab::ModuleTask& task) const { return task.source == 0; }
   bool is_direction(const slab::ModuleTask& task) const { return task.source >= 1 && task.source <= probes.size(); }
   /// The file that holds a task's tensor, `aligned` or its base.
   const checkpoint::Shard& shard_of(const slab::ModuleTask& task, bool aligned) const;
@@ -54,7 +55,7 @@ struct Inputs {
   std::vector<std::pair<std::string, const checkpoint::Shard*>> all_shards() const;
   std::size_t shard_number(const slab::ModuleTask& task, bool aligned) const;  ///< among all_shards()
   /// What adapters are mapped on.
-  const checkpoint::Catalogue& names() const { return has_pair() ? base : probe_names; }
+  const checkpoint::Catalogue& names() const { return has_pair() ? base : has_checkpoint() ? aligned : probe_names; }
   checkpoint::Catalogue probe_names;  ///< of a run without checkpoints
 
   const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters[ref.adapter].modules[ref.position]; }
@@ -64,9 +65,10 @@ struct Inputs {
 Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log);
 
 /// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers
-/// on each. Throws Error(invalid_input) for a direction that differs from a weight in shape. A module whose weights the
-/// two checkpoints do not have alike, or not in a dtype to compute on, is unjudged. Throws Error(invalid_input) if
-/// every scored adapter has that module and it is no output head: then they are no pair.
-void map_modules(Inputs& inputs, std::uint64_t subspace_rank);
+/// on each. `sums` are those of the run, bits of methods::Sum. Throws Error(invalid_input) for a direction that differs
+/// from a weight in shape. A module whose weights the two checkpoints do not have alike, or not in a dtype to compute
+/// on, is unjudged. Throws Error(invalid_input) if every scored adapter has that module and it is no output head: then
+/// they are no pair.
+void map_modules(Inputs& inputs, std::uint64_t subspace_rank, std::uint32_t sums);
 
 }  // namespace winnow::input

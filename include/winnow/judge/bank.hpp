@@ -1,6 +1,7 @@
 // A bank: an earlier report of harmless adapters of the same model, compared with the same probes and checkpoints.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
@@ -16,23 +17,26 @@ namespace winnow::judge {
 struct Bank {
   std::string path;
   std::vector<report::BankRow> members;
-  std::vector<double> cosines;      ///< [probes][members], in the order of `probes`
-  std::vector<double> log_norms;    ///< [members]
-  std::vector<double> oppositions;  ///< [members], or none: with the alignment step of the pair
+  std::vector<double> cosines;          ///< [probes][members], in the order of `probes`
+  std::vector<double> log_norms;        ///< [members]
+  std::vector<report::Metric> numbers;  ///< [members] each: of methods::kBankNumbers those of the run's operand
   std::map<std::string, std::pair<std::string, std::string>> digests;  ///< of base and aligned weights, by module
 };
 
-/// Of a run with a `pair` of checkpoints, or without, and with a `scaling` of none or peft. Throws Error(invalid_input)
-/// for a report of adapters that were scaled otherwise, one that lacks one of the probes (compared by content) or, with
-/// a pair and without probes, the checkpoints, and one of fewer than metrics::kSmallestBank adapters.
-Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, bool pair,
+/// What a run compares its adapters with beside probes.
+enum class Operand : std::uint8_t { none, pair, weight };
+
+/// Of a run with these checkpoints and with a `scaling` of none or peft. Throws Error(invalid_input)
+/// for a report of adapters that were scaled otherwise, one that lacks one of the probes (compared by content) or,
+/// without probes, the checkpoints, and one of fewer than metrics::kSmallestBank adapters.
+Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, Operand operand,
                const std::string& scaling);
 
 /// Throws Error(invalid_input) if the bank was compared with other weights than the report, or has none of its modules.
 void require_same_weights(const Bank& bank, const report::Report& report);
 
 /// What a report compares its adapters with, in the order of methods/bank.cpp: the cosine with each probe, log ||dW||,
-/// and alignment_opposition if it has that of the bank. Empty without one.
+/// then its numbers of the bank. Empty without one.
 metrics::Bank bank_of(const report::Report& report);
 
 }  // namespace winnow::judge

@@ -1,6 +1,6 @@
 // One LoRA layer as a method sees it: the sums over the weights that belong to one adapter on one module.
 //
-// Notation (src/methods/README.md): dW = s*B*A, G = s^2*A*A^T, V = W_aligned - W_base, f = ||V||_F.
+// Notation (src/methods/README.md): dW = s*B*A, G = s^2*A*A^T, V = W_aligned - W_base, f = ||V||_F, W = W_aligned.
 #pragma once
 
 #include <algorithm>
@@ -26,6 +26,7 @@ struct ModuleFacts {
   double f = 0;                                       ///< ||V||_F
   const metrics::SafetySubspace* subspace = nullptr;  ///< null without a sketch
   double roundoff = kFloat32;                         ///< of the products
+  double weight_norm = kUndefined;                    ///< ||W||_F
 
   /// A sketch of as many columns as V has outputs or inputs has no error.
   bool sketch_is_exact() const { return subspace->columns() == std::min(out_features, in_features); }
@@ -45,8 +46,10 @@ class Layer {
  public:
   /// `gram_a` is A*A^T (r x r, unscaled); `entries` is null without element statistics. All of them must outlive this.
   /// Throws Error(runtime) if sizes differ.
+  /// `of_weight` are the sums of the sweep over W, null without one.
   Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
-        const Scale& scale, const compute::ElementStatistics* entries);
+        const Scale& scale, const compute::ElementStatistics* entries,
+        const stats::LayerStatistics* of_weight = nullptr);
 
   const ModuleFacts& module() const noexcept { return module_; }
   const stats::LayerStatistics& sums() const noexcept { return sums_; }
@@ -55,6 +58,8 @@ class Layer {
   double whole(double norm) const;                                 ///< norm * 2^e
   double update_norm() const noexcept { return update_norm_; }     ///< ||dW||_F
   const compute::ElementStatistics* entries() const noexcept { return entries_; }
+  /// With H = W^T*B as Y: yty is H^T*H, yta H^T*A^T. Null without a sweep over W.
+  const stats::LayerStatistics* of_weight() const noexcept { return of_weight_; }
 
   /// <G, sums> for a matrix of sums that is positive semi-definite: below 0 only by rounding, and then 0. A sum that is
   /// not a number stays one. Throws Error(runtime) if it is not r x r.
@@ -67,6 +72,7 @@ class Layer {
   double scale_ = 0;
   int exponent_ = 0;
   const compute::ElementStatistics* entries_;
+  const stats::LayerStatistics* of_weight_;
   double update_norm_ = 0;
 };
 

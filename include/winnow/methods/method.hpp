@@ -32,6 +32,10 @@ enum Sum : std::uint32_t {
   kSubspaceSums = 16,   ///< M^T B, Z^T A^T, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
   kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
   kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
+  kWeightSums = 128,    ///< H^T H, H^T A^T with H = W^T B, and ||W||: one sweep over W, the aligned weight
+
+  /// What the two sweeps over V give, the sketch and the entries aside.
+  kPairSums = kProjectionSums | kAlongSums | kCrossCheckSums,
 };
 
 /// A dataset of /metrics.

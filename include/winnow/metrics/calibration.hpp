@@ -16,6 +16,7 @@ struct BankStatistic {
   std::vector<double> values;  ///< [members], NaN for one that has none
   Tail tail = Tail::both;
   double least_spread = 1e-9;  ///< what rounding leaves open: a smaller spread would make findings of it
+  std::string name = {};       ///< of the number of adapters that it is; empty: a cosine with a probe, or log ||dW||
 };
 
 /// Members known to be harmless.

@@ -101,18 +101,18 @@ struct Report {
   std::vector<AdapterRow> adapters;
   std::vector<ShardRow> shards;  ///< empty in reports of earlier versions
   std::vector<Metric> metrics;
-  std::vector<ProbeRow> probes;          ///< K of them, mostly none
-  std::vector<double> probe_norms;       ///< K x M: ||D||, NaN where a probe has nothing
-  std::vector<double> probe_dots;        ///< K x N x M: <D, dW>, NaN where not known
-  std::vector<BankRow> bank;             ///< mostly none
-  std::vector<double> bank_cosines;      ///< K x bank: with each probe, NaN where not known
-  std::vector<double> bank_log_norms;    ///< bank: log ||dW|| over all modules, NaN where not known
-  std::vector<double> bank_oppositions;  ///< bank: alignment_opposition; empty if not compared
-  std::vector<Metric> of_adapters;       ///< N values each, high is worse. Derived
-  std::vector<std::uint8_t> present;  ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
-  std::vector<Action> action;         ///< N x M; empty is the same as all none
-  std::string policy, rank_by;        ///< of the selection, as given on the command line
-  std::string population;             ///< of E-DIEM and misalignment: role | adapter | zoo
+  std::vector<ProbeRow> probes;        ///< K of them, mostly none
+  std::vector<double> probe_norms;     ///< K x M: ||D||, NaN where a probe has nothing
+  std::vector<double> probe_dots;      ///< K x N x M: <D, dW>, NaN where not known
+  std::vector<BankRow> bank;           ///< mostly none
+  std::vector<double> bank_cosines;    ///< K x bank: with each probe, NaN where not known
+  std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN where not known
+  std::vector<Metric> bank_numbers;    ///< bank values each: those of of_adapters that are compared as well
+  std::vector<Metric> of_adapters;     ///< N values each, high is worse. Derived
+  std::vector<std::uint8_t> present;   ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
+  std::vector<Action> action;          ///< N x M; empty is the same as all none
+  std::string policy, rank_by;         ///< of the selection, as given on the command line
+  std::string population;              ///< of E-DIEM and misalignment: role | adapter | zoo
   std::vector<verdict::Judgement> verdicts;  ///< N; empty without a bank. Derived
   double false_discovery_rate = 0;           ///< that the verdicts accept; 0 without them
   std::vector<StageRow> run;

@@ -35,10 +35,11 @@ struct Progress {
 };
 
 struct AuditOptions {
-  bool has_pair() const { return !base.empty() || !aligned.empty(); }
+  bool has_pair() const { return !base.empty(); }
+  bool has_checkpoint() const { return !aligned.empty(); }
   bool repairs() const { return repair || probe_repair; }
 
-  std::string base, aligned;           ///< checkpoint directories; both empty with probes alone
+  std::string base, aligned;           ///< checkpoint directories; the first may be empty, and with probes both
   std::vector<probes::Source> probes;  ///< what adapters are compared with
   std::string bank;                    ///< report of harmless adapters, compared with the same probes; empty for none
   double false_discovery_rate = verdict::kDefaultRate;  ///< that verdicts accept; of a run with a bank
@@ -48,6 +49,8 @@ struct AuditOptions {
   bool strict = false;        ///< a quarantined adapter ends the run
   bool slice = false;         ///< of a zoo that is merged later: that nothing could be scored is no error
 
+  /// Sums that are asked for beyond those of the update, bits of methods::Sum; those that the inputs allow are made.
+  std::uint32_t sums = methods::kDefaultSums;
   std::string rank_by;  ///< empty: what methods::default_ranking() says
   select::Policy policy;
   metrics::Population population = metrics::Population::role;

@@ -45,6 +45,8 @@ class ModuleScorer {
   void find_layers(Batch& batch) const;
   void load_factors(Batch& batch);
   void share_faults(Batch& batch);
+  void sweep_pair(Batch& batch);
+  void sweep_weight(Batch& batch);
   void pass2(Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void reduce(const std::function<void()>& sums);
@@ -54,7 +56,7 @@ class ModuleScorer {
   ModuleProbes probes_of(const slab::ModuleTask& task);
   void score_updates(Batch& batch, Scores& scores);
   void reduce_statistics(Batch& batch);
-  void add_pair_scores(const Batch& batch, Scores& scores) const;
+  void add_scores(const Batch& batch, Scores& scores) const;
   void add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
                         const std::vector<compute::UpdateProducts>& updates, Scores& scores) const;
 

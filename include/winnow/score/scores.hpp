@@ -14,8 +14,8 @@ namespace winnow::score {
 /// One task, scored.
 struct ModuleScore {
   std::uint64_t module = 0;  ///< index into Inputs::tasks
-  /// Of its operands: ||V||, or ||D|| of a direction, or ||dW|| of each probe of the run, NaN for those that are none
-  /// of the task's.
+  /// Of its operands: ||V|| and ||W||, NaN for those that it has not; or ||D|| of a direction, or ||dW|| of each probe
+  /// of the run, NaN for those that are none of the task's.
   std::vector<double> norms;
   stats::UnusableWeight unusable;
   checkpoint::TensorDigest base, aligned;  ///< of the weights it was computed from

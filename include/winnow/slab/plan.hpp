@@ -10,23 +10,26 @@
 namespace winnow::slab {
 
 /// One operand of a module, to be streamed, and the LoRA columns stacked on it. The operand is V = aligned - base, the
-/// weight in both checkpoints; or a direction, which is one tensor: `aligned`, without a base.
+/// weight in both checkpoints; or one tensor, `aligned` without a base: a direction, or W, the aligned weight. With a
+/// pair W may be asked for too.
 struct ModuleTask {
   std::string name;                          ///< e.g. model.layers.0.self_attn.q_proj
   std::string weight;                        ///< the tensor's name
   checkpoint::TensorLocation base, aligned;  ///< without a base that has no bytes
   std::uint32_t source = 0;                  ///< which of the stream's Sources holds the tensors
   std::uint32_t sweeps = 2;        ///< how often the operand goes by: once if only its product with dW is asked for
+  bool weight_sweep = false;       ///< the last of the sweeps is over W, without the sketch
   bool stored_transposed = false;  ///< stored [in, out]
   std::uint64_t out_features = 0, in_features = 0;
   std::uint64_t stacked_columns = 0;  ///< R: ranks of all adapters here plus the sketch
+  std::uint64_t sketch_columns = 0;   ///< of those
   std::uint64_t probe_columns = 0;    ///< ranks of all probes here that are adapters; nothing is streamed then
 
   std::uint64_t rows() const { return stored_transposed ? in_features : out_features; }     ///< stored rows
   std::uint64_t columns() const { return stored_transposed ? out_features : in_features; }  ///< stored columns
   std::uint64_t bytes() const { return base.bytes + aligned.bytes; }                        ///< of the operand
   bool has_base() const { return base.bytes != 0; }
-  double flops() const;  ///< 2 * o * i * R a sweep; with probes that are adapters 2 * (o + i) * R * their columns
+  double flops() const;  ///< 2 * o * i columns a sweep; with probes that are adapters 2 * (o + i) * R * their columns
 };
 
 /// Bytes of both checkpoints in one slab: large enough for full read bandwidth, small beside any memory budget. A

@@ -22,6 +22,7 @@ struct LayerStatistics {
   std::vector<double> yty;  ///< Y^T Y
   std::vector<double> mtb;  ///< M^T B, c x r
   std::vector<double> zta;  ///< Z^T A^T, c x r
+  std::vector<double> yta;  ///< Y^T A^T; of an operand W alone (compute/weight_sums.hpp)
   double y_a = 0;           ///< <Y, A^T> = <V, B*A>
 
   static LayerStatistics identity(std::uint64_t rank, std::uint64_t sketch_columns);

@@ -25,6 +25,7 @@ _winnow() {
     --io) choices="auto direct buffered mmap" ;;
     --progress) choices="auto bar lines none" ;;
     --log-level) choices="error warning info debug" ;;
+    --methods) choices="default all $("${COMP_WORDS[0]}" methods 2>/dev/null | awk -F: '/^[a-z]/ { print $1 }')" ;;
     --rank-by) choices=$("${COMP_WORDS[0]}" methods 2>/dev/null | awk '/ worse: (high|low) / { print $1 }') ;;
     --base | --aligned | --adapter | --output | --repaired-dir | --journal | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")

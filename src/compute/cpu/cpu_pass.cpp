@@ -45,20 +45,21 @@ class CpuPass final : public AlignmentPass {
     share_ = share;
     transposed_ = operand.stored_transposed;
     along_ = operand.along;
+    turned_ = along_ && !transposed_ && !operand.keeps_y;
     b_.assign(stack.out_features, stack.columns(), stack.b.data(), threads_);
-    if (along_ && !transposed_) {
+    if (turned_) {
       y_.assign_turned(stack.in_features, stack.a, threads_);
     } else {
       y_.reset(stack.in_features, stack.columns(), threads_);
     }
-    p_.reset(along_ && transposed_ ? 0 : stack.out_features, stack.columns(), threads_);
+    p_.reset(along_ && !turned_ ? 0 : stack.out_features, stack.columns(), threads_);
     statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
   }
 
   void pass1(const slab::Slab& slab) override {
     // <V, B*A> is <V*A^T, B> as well as <V^T*B, A^T>: of the two the one whose rows are the stored ones.
     const double squares = transposed_ ? multiply_rows(slab, b_, y_, true)
-                           : along_    ? multiply_rows(slab, y_, p_, true)
+                           : turned_   ? multiply_rows(slab, y_, p_, true)
                                        : multiply_transposed(slab, b_, y_, true);
     statistics_.squared_norm += squares;
     if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
@@ -66,7 +67,7 @@ class CpuPass final : public AlignmentPass {
 
   void reduce_pass1(TeamSums& team) override {
     team.sum(std::span(&statistics_.squared_norm, 1));
-    if (!transposed_ && !along_) team.sum(y_.values());
+    if (!transposed_ && !turned_) team.sum(y_.values());
   }
 
   void pass2(const slab::Slab& slab) override {
@@ -79,7 +80,7 @@ class CpuPass final : public AlignmentPass {
 
   stats::ModuleStatistics finish() override {
     if (along_) {
-      add_along_statistics(kernel_, *stack_, share_, b_, transposed_ ? y_ : p_, transposed_, threads_, statistics_);
+      add_along_statistics(kernel_, *stack_, share_, b_, turned_ ? p_ : y_, !turned_, threads_, statistics_);
       return statistics_;
     }
     const double f = std::sqrt(statistics_.squared_norm);
@@ -206,6 +207,7 @@ class CpuPass final : public AlignmentPass {
   const FactorStack* stack_ = nullptr;
   Share share_;
   bool transposed_ = false, along_ = false;
+  bool turned_ = false;     // y_ holds A^T, and p_ becomes V*A^T
   ColumnGroups b_, y_, p_;  // o x R, i x R, o x R
   stats::ModuleStatistics statistics_;
 };

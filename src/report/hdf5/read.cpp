@@ -15,6 +15,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::report {
@@ -243,8 +244,11 @@ void read_bank(const Source& source, Report& report) {
   columns.text("name", &BankRow::name);
   columns.text("digest", &BankRow::digest);
   report.bank_log_norms = source.numbers<double>(group, "log_norm", {{report.bank.size()}});
-  if (has(source.members(group, "bank"), "alignment_opposition")) {
-    report.bank_oppositions = source.numbers<double>(group, "alignment_opposition", {{report.bank.size()}});
+  const auto members = source.members(group, "bank");
+  for (const auto name : methods::kBankNumbers) {
+    if (!has(members, name)) continue;
+    report.bank_numbers.push_back({std::string(name), "1", source.text_attribute(group, std::string(name), "long_name"),
+                                   source.numbers<double>(group, std::string(name), {{report.bank.size()}})});
   }
   if (report.probes.empty()) return;
   report.bank_cosines = source.numbers<double>(group, "cosine", {{report.probes.size(), report.bank.size()}});

@@ -86,11 +86,11 @@ void write_modules(const Image& image, const Report& report, const Handle& scale
   const auto flags = columns.number("flags", &ModuleRow::flags, "1", "what is special about the module");
   image.enumeration(flags.get(), "flag_masks", schema::kFlagMasks, schema::kFlagMeanings);
   if (std::all_of(report.modules.begin(), report.modules.end(),
-                  [](const auto& row) { return row.base_digest.empty(); })) {
+                  [](const auto& row) { return row.base_digest.empty() && row.aligned_digest.empty(); })) {
     return;  // as they came from a report of an earlier version
   }
   columns.text("base_digest", &ModuleRow::base_digest,
-               "digest of the base weight: sum of XXH3-128 over pieces of rows");
+               "digest of the base weight: sum of XXH3-128 over pieces of rows; empty if none was read");
   columns.text("aligned_digest", &ModuleRow::aligned_digest, "digest of the aligned weight, likewise");
 }
 
@@ -236,9 +236,9 @@ void write_bank(const Image& image, const Report& report) {
   columns.text("digest", &BankRow::digest, "SHA-256 of its weights and scales");
   image.numbers<double>(group.get(), "log_norm", {report.bank.size()}, report.bank_log_norms, "1",
                         "logarithm of ||dW|| over all modules", {&scale});
-  if (!report.bank_oppositions.empty()) {
-    image.numbers<double>(group.get(), "alignment_opposition", {report.bank.size()}, report.bank_oppositions, "1",
-                          "-cosine between V and dW over all modules", {&scale});
+  for (const auto& number : report.bank_numbers) {
+    image.numbers<double>(group.get(), number.name, {report.bank.size()}, number.values, number.units, number.long_name,
+                          {&scale});
   }
   if (report.probes.empty()) return;
   const auto probes =
@@ -322,9 +322,10 @@ void check_consistent(const Report& report, const std::string& path) {
   const auto probes = report.probes.size();
   require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
           fmt::format("products with {} probes", probes));
-  const auto members = report.bank.size(), oppositions = report.bank_oppositions.size();
+  const auto members = report.bank.size();
   require(report.bank_cosines.size() == probes * members && report.bank_log_norms.size() == members &&
-              (oppositions == 0 || oppositions == members),
+              std::all_of(report.bank_numbers.begin(), report.bank_numbers.end(),
+                          [&](const Metric& number) { return number.values.size() == members; }),
           fmt::format("a bank of {} adapters", members));
   const auto verdicts = report.verdicts.size();
   require(verdicts == report.adapters.size() || verdicts == 0, fmt::format("{} verdicts", verdicts));

@@ -59,6 +59,11 @@ std::string page_head(const Analysis& analysis) {
   out += tile("LoRA modules scored", scored, false);
   out += tile("selected for pruning", pruned, true);
   if (analysis.knows_alignment()) out += tile("take alignment back", undoing, true);
+  if (report.find_metric("ablation") != nullptr) {
+    const auto ablating = std::count_if(analysis.adapters().begin(), analysis.adapters().end(),
+                                        [](const auto& adapter) { return adapter.ablates; });
+    out += tile("take a direction out", static_cast<std::size_t>(ablating), true);
+  }
   return out + verdict_tiles(report) + "</dl>\n</header>\n";
 }
 
@@ -73,8 +78,16 @@ std::string probe_notes() {
 std::string reading_notes(const Analysis& analysis) {
   std::string out;
   if (!analysis.report().probes.empty()) out += probe_notes();
+  const auto without_probe = without_probe_text(analysis.report());
+  if (!without_probe.empty()) out += "<p>" + for_html(without_probe) + "</p>\n";
+  if (analysis.report().find_metric("ablation") != nullptr) {
+    out += fmt::format(
+        "<p><strong>Ablation</strong> is 1 if an update takes a direction out of all that a module writes, as "
+        "abliteration does to remove refusals, whatever share of it; harmless updates stay well below {:.1f}, from "
+        "which on it is flagged.</p>\n",
+        methods::kAblated);
+  }
   if (!analysis.knows_alignment()) return out;
-  if (analysis.report().probes.empty()) out += "<p>" + for_html(kWithoutProbe) + "</p>\n";
   return out + fmt::format(
                    "<p><strong>E-DIEM</strong> tells how much farther an update lies from the alignment direction than "
                    "its peers "

@@ -30,6 +30,8 @@ std::string head(const Analysis& analysis, std::size_t width) {
   std::string out;
   if (report.attributes.contains("base")) {
     out += wrapped(fmt::format("base {}, aligned {}", attribute("base"), attribute("aligned")), 0, width);
+  } else if (report.attributes.contains("aligned")) {
+    out += wrapped(fmt::format("aligned {}", attribute("aligned")), 0, width);
   }
   for (const auto& probe : report.probes) {
     out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
@@ -41,9 +43,15 @@ std::string head(const Analysis& analysis, std::size_t width) {
   if (analysis.knows_alignment()) {
     counts += fmt::format(", {} take back more than {:.0f} % of the alignment step", undoing, 100 * kRemovedFlag);
   }
+  if (report.find_metric("ablation") != nullptr) {
+    const auto ablating = std::count_if(analysis.adapters().begin(), analysis.adapters().end(),
+                                        [](const auto& adapter) { return adapter.ablates; });
+    counts += fmt::format(", {} adapter{} a direction out of what the weights write", ablating,
+                          ablating == 1 ? " takes" : "s take");
+  }
   out += wrapped(counts, 0, width);
   out += wrapped("selection: " + for_terminal(analysis.selection_text()), 0, width);
-  if (report.probes.empty()) out += wrapped(std::string(kWithoutProbe), 0, width);
+  if (report.probes.empty()) out += wrapped(std::string(without_probe_text(report)), 0, width);
   return out;
 }
 

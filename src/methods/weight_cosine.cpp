@@ -1,0 +1,58 @@
+// How far an update takes the weight itself back: its cosine with W, in a module and over all of an adapter's.
+//
+//     weight_cosine = <W, dW> / (||W||*||dW||),   <W, B*A> = <H, A^T>
+#include <array>
+#include <cmath>
+
+#include "methods.hpp"
+
+namespace winnow::methods {
+namespace {
+
+constexpr std::array<Column, 1> kColumns{{
+    {.name = "weight_cosine",
+     .title = "cosine with W",
+     .long_name = "cosine of dW with W: below 0 it takes the weight back",
+     .sense = Sense::low_is_worse,
+     .form = Form::share},
+}};
+
+constexpr std::array<AdapterColumn, 1> kAdapterColumns{{
+    {.name = "weight_opposition", .long_name = "mean of -weight_cosine over the adapter's modules"},
+}};
+
+/// Of no update 0: it is opposed to nothing.
+void values_of(const Layer& layer, std::span<double> values) {
+  const auto* sums = layer.of_weight();
+  const double weight = layer.module().weight_norm;
+  if (sums == nullptr || !(weight > 0)) return;
+  const double norm = layer.update_norm();
+  values[0] = norm == 0 ? 0 : layer.scale() * sums->y_a / weight / norm;
+}
+
+void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
+  const auto& cosines = zoo.dataset("weight_cosine");
+  for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
+    double sum = 0, count = 0;
+    for (std::size_t m = 0; m < zoo.layout.modules; ++m) {
+      const double cosine = cosines[n * zoo.layout.modules + m];
+      if (std::isnan(cosine)) continue;
+      sum -= cosine;
+      ++count;
+    }
+    if (count > 0) columns[0][n] = sum / count;
+  }
+}
+
+}  // namespace
+
+constinit const Method kWeightCosine{.name = "weight_cosine",
+                                     .what = "whether an update takes the weight itself back",
+                                     .source = "ours; jobs/lab/README.md",
+                                     .sums = kUpdateSums | kWeightSums,
+                                     .columns = kColumns,
+                                     .of_layer = values_of,
+                                     .adapter_columns = kAdapterColumns,
+                                     .of_adapters = adapters_of};
+
+}  // namespace winnow::methods

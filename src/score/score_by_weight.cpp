@@ -1,0 +1,41 @@
+// The part of ModuleScorer that multiplies with the weight itself: one sweep over W, after those over V if there are
+// any. The slabs are the same, without their base.
+#include <cmath>
+
+#include "module_batch.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/compute/weight_sums.hpp"
+
+namespace winnow::score {
+
+/// Collective. The whole module's on the first member.
+void ModuleScorer::sweep_weight(Batch& batch) {
+  const auto& task = inputs_.tasks[batch.module];
+  const auto share = division::member_share(task, place_);
+  const bool alone = place_.members == 1, takes_digests = !task.has_base() && batch.takes_digests();
+  comm::step_together(team_, [&] {
+    compute::drop_sketch(batch.stack);
+    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed, .along = true, .keeps_y = true}, share);
+    pass_.digest_into(takes_digests ? &batch.digest : nullptr);
+    std::uint64_t rows = 0;
+    sweep("weight", [&](const slab::Slab& slab) {
+      auto weight = slab;
+      weight.base = nullptr;
+      pass_.pass1(weight);
+      rows += slab.rows;
+      if (takes_digests && batch.digest.rows() < rows) batch.digest.add(weight, threads_);
+    });
+    pass_.digest_into(nullptr);
+    if (!alone) pass_.complete();
+  });
+  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
+  if (takes_digests) finish_digests(batch);
+  comm::step_together(team_, [&] {
+    const auto timer = clock_.time("statistics");
+    batch.of_weight = pass_.finish();
+    compute::add_weight_sums(pass_, batch.stack, share, threads_, batch.of_weight);
+  });
+  if (!alone) merge_over_team(batch.of_weight);
+}
+
+}  // namespace winnow::score
