@@ -6,6 +6,7 @@
 #include "findings.hpp"
 #include "run_facts.hpp"
 #include "stop_signals.hpp"
+#include "winnow/base/text.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/render.hpp"
@@ -56,11 +57,11 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
     print_result(report::render_table(result.report));
     for (const auto& adapter : result.repaired) {
       if (adapter.written) {
-        print_result(fmt::format("repaired: {} ({} modules {}, {} {})\n", adapter.path, adapter.kept,
+        print_result(fmt::format("repaired: {} ({} modules {}, {} {})\n", base::printable(adapter.path), adapter.kept,
                                  options.probe_repair ? "as they were" : "kept", adapter.pruned,
                                  options.probe_repair ? "repaired" : "pruned"));
       } else {
-        print_result(fmt::format("repaired: {}: {}, no adapter written\n", adapter.name,
+        print_result(fmt::format("repaired: {}: {}, no adapter written\n", base::printable(adapter.name),
                                  options.probe_repair ? "it cannot be" : "every module is pruned"));
       }
     }

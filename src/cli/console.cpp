@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "winnow/base/text.hpp"
+
 namespace winnow::cli {
 namespace {
 
@@ -24,16 +26,6 @@ std::string_view label(base::LogLevel level) {
   }
 }
 
-/// One line whatever it quotes: a file name or a damaged file may hold line breaks and terminal controls.
-std::string printable(std::string_view text) {
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    line += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return line;
-}
-
 /// One call a line, so that lines of different ranks do not mix. Where stderr is gone there is nobody left to tell.
 void put(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
@@ -49,14 +41,14 @@ base::Error cannot_write(int error_number) {
 base::Log console_log(base::LogLevel level, int rank) {
   return base::Log([level, rank](base::LogLevel of, std::string_view message) {
     if (of > level) return;
-    put(rank == 0 ? fmt::format("winnow: {}{}\n", label(of), printable(message))
-                  : fmt::format("winnow: {}{} (rank {})\n", label(of), printable(message), rank));
+    put(rank == 0 ? fmt::format("winnow: {}{}\n", label(of), base::printable(message))
+                  : fmt::format("winnow: {}{} (rank {})\n", label(of), base::printable(message), rank));
   });
 }
 
 void print_error(const base::Error& error) {
   const bool wanted = error.kind() == base::ErrorKind::stopped;
-  put(fmt::format("winnow: {}{}\n", wanted ? "" : "error: ", printable(error.what())));
+  put(fmt::format("winnow: {}{}\n", wanted ? "" : "error: ", base::printable(error.what())));
 }
 
 void print_result(const std::string& text) {

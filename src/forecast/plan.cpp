@@ -9,6 +9,7 @@
 #include <numeric>
 #include <set>
 
+#include "winnow/base/text.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/memory.hpp"
 #include "winnow/metrics/quantile.hpp"
@@ -50,26 +51,29 @@ RankLoad load_of(const Inputs& inputs, const std::vector<std::size_t>& modules, 
 std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9); }
 
 void render_checkpoint(std::string& text, std::string_view label, const checkpoint::Catalogue& catalogue) {
-  text += fmt::format("{:<9}{}: {} shards, {} tensors, {}\n", label, catalogue.directory, catalogue.shards.size(),
-                      catalogue.tensors.size(), gigabytes(catalogue.total_bytes()));
+  text += fmt::format("{:<9}{}: {} shards, {} tensors, {}\n", label, base::printable(catalogue.directory),
+                      catalogue.shards.size(), catalogue.tensors.size(), gigabytes(catalogue.total_bytes()));
 }
 
 void render_adapters(std::string& text, const Inputs& inputs) {
   for (const auto& adapter : inputs.adapters) {
     if (adapter.status == adapter::AdapterStatus::ok) {
-      text += fmt::format("adapter  {}: {} LoRA modules, rank {}, scale {:g}", adapter.name, adapter.modules.size(),
-                          adapter.rank, adapter.scale);
+      text += fmt::format("adapter  {}: {} LoRA modules, rank {}, scale {:g}", base::printable(adapter.name),
+                          adapter.modules.size(), adapter.rank, adapter.scale);
       if (!adapter.skipped.empty()) {
         text += fmt::format(", {} tensor{} not scored", adapter.skipped.size(), adapter.skipped.size() == 1 ? "" : "s");
       }
       if (!adapter.unjudged.empty()) text += fmt::format(", {} not judged", adapter.unjudged.size());
       text += '\n';
     } else {
-      text += fmt::format("adapter  {}: quarantined: {}\n", adapter.name, adapter.reason);
+      text +=
+          fmt::format("adapter  {}: quarantined: {}\n", base::printable(adapter.name), base::printable(adapter.reason));
     }
-    for (const auto& skipped : adapter.skipped) text += fmt::format("           {}: {}\n", skipped.key, skipped.reason);
+    for (const auto& skipped : adapter.skipped)
+      text += fmt::format("           {}: {}\n", base::printable(skipped.key), base::printable(skipped.reason));
     for (const auto& module : adapter.unjudged) {
-      if (module.mismatch) text += fmt::format("           {}: {}\n", module.module, module.reason);
+      if (module.mismatch)
+        text += fmt::format("           {}: {}\n", base::printable(module.module), base::printable(module.reason));
     }
   }
 }
@@ -82,18 +86,18 @@ void render_modules(std::string& text, const AuditPlan& plan) {
     const auto file = streamed
                           ? std::filesystem::path(plan.inputs.shard_of(task, !task.has_base()).path).filename().string()
                           : std::string("(probes that are adapters)");
-    text +=
-        fmt::format("{:<52} {:<14} {:<7} {:>7}  {:>4}  {}{}\n", task.name,
-                    fmt::format("{}x{}", task.out_features, task.in_features),
-                    streamed ? base::name(task.has_base() ? task.base.dtype : task.aligned.dtype) : "-",
-                    task.stacked_columns, plan.owner[m], file, task.stored_transposed ? " (stored transposed)" : "");
+    text += fmt::format("{:<52} {:<14} {:<7} {:>7}  {:>4}  {}{}\n", base::printable(task.name),
+                        fmt::format("{}x{}", task.out_features, task.in_features),
+                        streamed ? base::name(task.has_base() ? task.base.dtype : task.aligned.dtype) : "-",
+                        task.stacked_columns, plan.owner[m], base::printable(file),
+                        task.stored_transposed ? " (stored transposed)" : "");
     // Where an adapter's own name differs, the mapping is worth seeing.
     std::set<std::string> names;
     for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module);
     for (const auto& name : names) {
-      if (name != task.name) text += fmt::format("    <- {}\n", name);
+      if (name != task.name) text += fmt::format("    <- {}\n", base::printable(name));
     }
-    if (task.weight != task.name + ".weight") text += fmt::format("    -> tensor {}\n", task.weight);
+    if (task.weight != task.name + ".weight") text += fmt::format("    -> tensor {}\n", base::printable(task.weight));
   }
 }
 
@@ -183,7 +187,7 @@ std::string render_plan(const AuditPlan& plan, const PlanDetail& detail) {
     if (probe.is_direction()) {
       render_checkpoint(text, "probe", probe.weights);
     } else {
-      text += fmt::format("probe    {}: {} LoRA modules\n", probe.name, probe.adapter.modules.size());
+      text += fmt::format("probe    {}: {} LoRA modules\n", base::printable(probe.name), probe.adapter.modules.size());
     }
   }
   render_adapters(text, plan.inputs);

@@ -214,9 +214,12 @@ inputs() {
 
   check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent$" err
   unscored_zoo
-  printf '%s\n' $one $'na\033[31mme\r' >manifest
+  printf '%s\n' $one $'na\033[31mme\342\200\256\302\233\r' >manifest  # and what turns the direction, and a C1 control
   "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with a strange name"
-  check "a warning with terminal controls" test "$(tr -cd '\033\r' <err | wc -c)" = 0
+  check "a warning with terminal controls" test "$(tr -cd '\033\r\342\302' <err | wc -c)" = 0
+  "$winnow" plan "${models[@]}" --zoo manifest >out 2>err || fail "a plan for a zoo with a strange name"
+  check "a plan with terminal controls" test "$(cat out err | tr -cd '\033\r\342\302' | wc -c)" = 0
+  check "a plan spells them out" grep -qF 'adapter  na\x1b[31mme\u202e\u009b: quarantined: ' out
   cp -r family/base twin
   refuses 3 "the two checkpoints do not differ in any module" \
     audit --base family/base --aligned twin --adapter $one --report r3.h5

@@ -141,6 +141,7 @@ TEST(Hdf5Report, RoundTripKeepsOrderOfMetricsAndTextOfAnyLength) {
   auto report = sample(2, 1);
   std::swap(report.metrics.front(), report.metrics.back());
   report.adapters[0].name = "\xC3\xA4\xE2\x82\xAC name, with \"quotes\"\nand a line";
+  report.modules[0].name = "unseen \xE2\x80\xAE \xC2\x9B \x1b";
   report.adapters[1].status = "quarantined";
   report.adapters[1].reason = std::string(70000, 'x');
   report.attributes["command_line"] = std::string(100000, 'y');

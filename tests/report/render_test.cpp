@@ -194,6 +194,25 @@ TEST(Table, NoControlCharacterOfANameReachesTheTerminal) {
   }
 }
 
+// They would show one name as another, or two names alike: the override of the direction of writing, an isolate, a mark
+// of direction, a C1 control (that some terminals obey) and a space without width.
+TEST(Renderings, SpellOutWhatIsNotSeen) {
+  constexpr const char* kUnseen[] = {"\xE2\x80\xAE", "\xE2\x81\xA6", "\xE2\x80\x8F", "\xC2\x9B", "\xE2\x80\x8B"};
+  std::string name = "\xC3\xA4";
+  for (const auto* character : kUnseen) name += character;
+  name += "gpj";
+  auto report = with_quarantined(sample(2, 2));
+  report.adapters[0].name = report.adapters[1].not_judged = report.adapters[2].reason = name;
+  report.adapters[1].modules_not_judged = 1;
+  for (auto& row : report.modules) row.name += name, row.role = name;
+  report.attributes["aligned"] = name;
+  for (const auto& text : {render_table(report, {10, 200}), render_html(report)}) {
+    for (const auto* character : kUnseen) EXPECT_THAT(text, Not(HasSubstr(character)));
+    EXPECT_THAT(text, HasSubstr("\xC3\xA4\\u202e\\u2066\\u200f\\u009b\\u200bgpj"));
+  }
+  EXPECT_EQ(nlohmann::json::parse(render_json(report))["adapters"][0]["name"], name) << "programs get the true one";
+}
+
 TEST(Renderings, TakeEmptyReports) {
   for (const auto& report : {Report{}, sample(0, 0), sample(0, 3), sample(3, 0), with_quarantined(sample(0, 1))}) {
     EXPECT_FALSE(render_table(report).empty());
@@ -297,6 +316,12 @@ TEST(Html, EscapesEveryName) {
   EXPECT_THAT(html, Not(HasSubstr("alert(1)</")));
   EXPECT_THAT(html, Not(HasSubstr("\x1b")));
   EXPECT_THAT(html, HasSubstr("&lt;script&gt;alert(1)&lt;/"));
+}
+
+TEST(Html, PartsOfAMergeAreALineEach) {
+  auto report = sample(1, 1);
+  report.attributes["merged_from"] = std::string("one/a.h5\ntwo/b.h5");
+  EXPECT_THAT(render_html(report), HasSubstr("one/<wbr>a.<wbr>h5<br>two/<wbr>b.<wbr>h5</dd>"));
 }
 
 TEST(Html, LoadsNothing) {

@@ -131,7 +131,7 @@ std::string band(const Analysis& analysis, const AdapterView& adapter, const Hea
                  kWidth, height, layer_text(heat.layers[first]), layer_text(last));
   for (std::size_t r = 0; r < heat.roles.size(); ++r) {
     fmt::format_to(put, R"(<text class="e" x="{}" y="{}">{}</text>)", kLabel - 5,
-                   kTop + kCell * static_cast<int>(r) + 12, for_html(elided(heat.roles[r], 12)));
+                   kTop + kCell * static_cast<int>(r) + 12, for_html(elided(for_terminal(heat.roles[r]), 12)));
   }
   for (std::size_t c = 0; c < count; ++c) {
     const auto layer = heat.layers[first + c];

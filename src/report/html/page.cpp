@@ -289,6 +289,17 @@ std::string special_modules(const Report& report) {
          listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
 }
 
+/// One of several lines, such as the parts of a merge, stays several.
+std::string lines(const std::string& text) {
+  std::string out;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const auto end = std::min(text.find('\n', begin), text.size());
+    out += (begin == 0 ? "" : "<br>") + breakable(std::string_view(text).substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return out;
+}
+
 std::string run_facts(const Report& report) {
   std::string out = "<section aria-labelledby=\"run\"><h2 id=\"run\">The run</h2>\n<div class=\"cols\">\n";
   if (const auto rows = stages(report); !rows.empty()) {
@@ -309,7 +320,7 @@ std::string run_facts(const Report& report) {
   }
   out += "<div class=\"card\"><dl class=\"facts\">";
   for (const auto& [key, value] : report.attributes) {
-    out += fmt::format("<dt>{}</dt><dd class=\"mono\">{}</dd>", for_html(title_of(key)), breakable(to_text(value)));
+    out += fmt::format("<dt>{}</dt><dd class=\"mono\">{}</dd>", for_html(title_of(key)), lines(to_text(value)));
   }
   return out + "</dl></div>\n</div></section>\n";
 }

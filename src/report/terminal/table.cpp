@@ -34,7 +34,7 @@ std::string head(const Analysis& analysis, std::size_t width) {
     out += wrapped(fmt::format("aligned {}", attribute("aligned")), 0, width);
   }
   for (const auto& probe : report.probes) {
-    out += wrapped(fmt::format("{} {} {}", probe.effect, probe.form, for_terminal(probe.path)), 0, width);
+    out += wrapped(fmt::format("{} {} {}", probe.effect, for_terminal(probe.form), for_terminal(probe.path)), 0, width);
   }
   if (!report.bank.empty()) out += wrapped(bank_text(report), 0, width);
   auto counts =
