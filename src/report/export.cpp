@@ -17,16 +17,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Lines of RFC 4180: CRLF, fields quoted where they must be. NaN is an empty field.
+/// Lines of RFC 4180: CRLF, fields quoted where they must be. NaN is an empty field. Text that a spreadsheet would run
+/// as a formula gets a quote before it, as OWASP's "CSV Injection" advises; numbers are what they are.
 class Csv {
  public:
   Csv& field(std::string_view text) {
     separate();
+    const std::string_view guard = is_formula(text) ? "'" : "";
     if (text.find_first_of("\",\r\n") == std::string_view::npos) {
+      text_ += guard;
       text_ += text;
       return *this;
     }
     text_ += '"';
+    text_ += guard;
     for (const char c : text) {
       if (c == '"') text_ += '"';
       text_ += c;
@@ -52,6 +56,9 @@ class Csv {
   std::string take() { return std::move(text_); }
 
  private:
+  static bool is_formula(std::string_view text) {
+    return !text.empty() && std::string_view("=+-@\t\r\n").find(text[0]) != std::string_view::npos;
+  }
   void separate() {
     if (!fresh_) text_ += ',';
     fresh_ = false;

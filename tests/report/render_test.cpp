@@ -269,6 +269,27 @@ TEST(Csv, QuotesAndEmptyFieldsForNaN) {
   EXPECT_EQ(parse_csv(csv.at("modules.csv"))[13][6], "no_alignment_signal");
 }
 
+// A spreadsheet takes such a field for a formula, which may fetch and send.
+TEST(Csv, TextIsNoFormula) {
+  auto report = with_quarantined(sample(6, 1));
+  const std::vector<std::string> formulas{"=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1"};
+  for (std::size_t n = 0; n < formulas.size(); ++n) report.adapters[n].name = formulas[n];
+  report.adapters.back().reason = "=HYPERLINK(\"a\",\"b\")";
+  report.modules[0].name = "@module";
+  report.modules[0].layer = -1;
+  set(report, "cosine", 0, 0, -0.5);
+  const auto csv = render_csv(report);
+  const auto adapters = parse_csv(csv.at("adapters.csv")), metrics = parse_csv(csv.at("metrics.csv"));
+  for (std::size_t n = 0; n < formulas.size(); ++n) EXPECT_EQ(adapters.at(n + 1)[0], "'" + formulas[n]);
+  EXPECT_EQ(adapters.back()[3], "'=HYPERLINK(\"a\",\"b\")");
+  EXPECT_EQ(adapters[1][1], "zoo/adapter-000") << "others stay";
+  EXPECT_EQ(metrics[1][0], "'=1+1");
+  EXPECT_EQ(metrics[1][1], "'@module");
+  const auto cosine = std::find(metrics[0].begin(), metrics[0].end(), "cosine") - metrics[0].begin();
+  EXPECT_EQ(metrics[1].at(static_cast<std::size_t>(cosine)), "-0.5") << "a number is one";
+  EXPECT_EQ(parse_csv(csv.at("modules.csv"))[1][2], "-1");
+}
+
 TEST(Json, HoldsTheReport) {
   const auto report = sample(2, 2);
   const auto json = nlohmann::json::parse(render_json(report));
