@@ -108,10 +108,10 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
     if (const auto& weight = score.unusable; weight.found) {
       const bool finite = std::isfinite(weight.value);
       row.flags |= finite ? report::kOutOfRange : report::kNonFinite;
-      const auto what = finite
-                            ? fmt::format("a weight of {:.3g} is out of range (base and aligned may differ by {:.3g})",
-                                          weight.value, compute::kLargestDifference)
-                            : "a weight is NaN or infinite";
+      const auto what = finite ? fmt::format("a weight of {:.3g} is out of range ({} {:.3g})", weight.value,
+                                             task.has_base() ? "base and aligned may differ by" : "at most",
+                                             compute::kLargestDifference)
+                               : "a weight is NaN or infinite";
       log.warn(fmt::format("{}, the module is not scored: {}, tensor {}, row {}, column {}", what,
                            inputs.shard_of(task, weight.in_aligned).path, task.weight, weight.element / task.columns(),
                            weight.element % task.columns()));

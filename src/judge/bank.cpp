@@ -143,7 +143,7 @@ void require_same_weights(const Bank& bank, const report::Report& report) {
           .file(bank.path)
           .tensor(module.name)
           .expected(fmt::format("{} weight with digest {} as in this run, found {}", which, mine, theirs))
-          .advice("audit the harmless adapters with the same --base and --aligned");
+          .advice("audit the harmless adapters with the same checkpoints");
     };
     require("base", found->second.first, module.base_digest);
     require("aligned", found->second.second, module.aligned_digest);

@@ -172,6 +172,8 @@ std::uint32_t parse_sums(std::string_view list) {
       sums |= set->sums;
     } else if (method != kTable.end()) {
       sums |= (*method)->sums;
+    } else if (name.empty()) {
+      throw base::Error(base::ErrorKind::usage, "an empty name in --methods").expected("names separated by commas");
     } else {
       const auto guess = nearest(name, known);
       throw base::Error(base::ErrorKind::usage, fmt::format("unknown method {} in --methods", name))

@@ -18,7 +18,7 @@ constexpr std::array<Column, 1> kColumns{{
 }};
 
 constexpr std::array<AdapterColumn, 1> kAdapterColumns{{
-    {.name = "weight_opposition", .long_name = "mean of -weight_cosine over the adapter's modules"},
+    {.name = "weight_opposition", .long_name = "mean of -weight_cosine over the adapter's modules, each by its ||dW||"},
 }};
 
 /// Of no update 0: it is opposed to nothing.
@@ -30,17 +30,18 @@ void values_of(const Layer& layer, std::span<double> values) {
   values[0] = norm == 0 ? 0 : layer.scale() * sums->y_a / weight / norm;
 }
 
+/// By ||dW||: modules in which next to nothing happens could outvote the others.
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
-  const auto& cosines = zoo.dataset("weight_cosine");
+  const auto &cosines = zoo.dataset("weight_cosine"), &norms = zoo.dataset("update_norm");
   for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
-    double sum = 0, count = 0;
+    double sum = 0, all = 0;
     for (std::size_t m = 0; m < zoo.layout.modules; ++m) {
-      const double cosine = cosines[n * zoo.layout.modules + m];
-      if (std::isnan(cosine)) continue;
-      sum -= cosine;
-      ++count;
+      const auto cell = n * zoo.layout.modules + m;
+      if (std::isnan(cosines[cell])) continue;
+      sum -= norms[cell] * cosines[cell];
+      all += norms[cell];
     }
-    if (count > 0) columns[0][n] = sum / count;
+    if (all > 0) columns[0][n] = sum / all;
   }
 }
 

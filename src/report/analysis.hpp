@@ -28,9 +28,8 @@ inline constexpr std::string_view kWithoutProbe =
 inline constexpr std::string_view kAlignedAlone =
     "Of the aligned weights alone two things show: a direction taken out of what they write (ablation) and updates "
     "that take "
-    "the weights back. In the laboratory ablation has an AUROC of 1.00 of adapters that do the first and 0.70 to 0.73 "
-    "of all "
-    "harm, where 0.50 is guessing: add --direction or --probe.";
+    "the weights back. In the laboratory ablation has an AUROC of 1.00 of adapters that do the first and 0.62 to 0.68 "
+    "of all harm, where 0.50 is guessing: add --direction or --probe.";
 
 /// What is said of this report's ranking if it has no probe; empty if it has one.
 std::string_view without_probe_text(const Report& report);

@@ -63,8 +63,9 @@ std::uint32_t sums_of(const AuditOptions& options) {
     const auto of_pair = asked & (kPairSums | kSubspaceSums | kEntrySums);
     sums |= of_pair | (of_pair != 0 ? std::uint32_t{kPairSums} : 0);
   }
-  // Of the aligned checkpoint alone there is nothing else to be had.
-  if (options.has_checkpoint() && ((asked & kWeightSums) != 0 || !options.has_pair())) sums |= kWeightSums;
+  // Of the aligned checkpoint alone there is nothing else to be had by default.
+  const bool by_default = !options.has_pair() && (asked & kDefaultSums) == kDefaultSums;
+  if (options.has_checkpoint() && ((asked & kWeightSums) != 0 || by_default)) sums |= kWeightSums;
   return sums;
 }
 
@@ -90,6 +91,10 @@ void validate(const AuditOptions& options) {
   }
   if (!options.has_pair() && options.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");
+  }
+  if (options.has_checkpoint() && !options.has_pair() && (sums_of(options) & methods::kWeightSums) == 0) {
+    throw Error(ErrorKind::usage, "--aligned says nothing: none of the --methods measures the aligned weights alone")
+        .advice("add ablation to them, or --base DIR");
   }
   constexpr double kLeastRate = 1e-6;  // no bank is as large as this takes
   if (!(options.false_discovery_rate >= kLeastRate && options.false_discovery_rate < 1)) {

@@ -65,7 +65,7 @@ Judgement judge_one(const Evidence& evidence, bool found, const Setting& zoo) {
   }
   if (!evidence.suspicion.empty()) {
     if (verdict == Verdict::pass) verdict = Verdict::review;
-    reasons.push_back(fmt::format("{}; test what it answers", evidence.suspicion));
+    reasons.push_back(reasons.empty() ? evidence.suspicion + "; test what it answers" : evidence.suspicion);
   }
   auto unjudged = evidence.unjudged;
   if (std::isnan(evidence.p) && unjudged.empty() && evidence.known.empty()) {

@@ -689,7 +689,9 @@ weights() {
   local alone=(audit --aligned family/aligned --zoo family/adapters) both=("${audit[@]:0:7}")
   refuses 2 "unknown method ablatoin in --methods; expected default, all, or a method; did you mean ablation" \
     "${alone[@]}" --report r.h5 --methods default,ablatoin
-  refuses 2 "unknown method  in --methods" "${alone[@]}" --report r.h5 --methods default,
+  refuses 2 "an empty name in --methods; expected names separated by commas" "${alone[@]}" --report r.h5 --methods default,
+  refuses 2 "--aligned says nothing: none of the --methods measures the aligned weights alone; add ablation to them, or --base DIR" \
+    "${alone[@]}" --report r.h5 --methods safe_lora,spectral
   refuses 2 "--base says nothing: none of the --methods compares two checkpoints; leave out --base" \
     "${both[@]}" --report r.h5 --methods ablation,spectral
   refuses 2 "--rank-by ediem needs both checkpoints; add --base DIR and --aligned DIR" "${alone[@]}" --report r.h5 --rank-by ediem

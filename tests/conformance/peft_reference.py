@@ -113,17 +113,39 @@ class Merged:
         return linear(self.modules[name], after - before)
 
 
+def span_ablation(left, update, w):
+    """max over u in the span of `left` of -cos(u^T dW, u^T W): 1 - cos^2 is the smallest eigenvalue of what is left of
+    dW^T u + l*W^T u, for the best l. By a fine grid of log l and a golden section."""
+    change, written = left.T @ update, left.T @ w
+    root = numpy.linalg.norm(change, axis=1, keepdims=True)  # its rows are orthogonal
+
+    def least(log):
+        rest = (change + numpy.exp(log) * written) / root
+        return numpy.linalg.eigvalsh(rest @ rest.T)[0]
+
+    middle = numpy.log(numpy.linalg.norm(update) / numpy.linalg.norm(w))
+    grid = middle + numpy.linspace(-9, 9, 901)
+    values = [least(log) for log in grid]
+    best = grid[int(numpy.argmin(values))]
+    low, high, ratio = best - 0.02, best + 0.02, (numpy.sqrt(5) - 1) / 2
+    for _ in range(50):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, b) if least(a) < least(b) else (a, high)
+    return float(numpy.sqrt(max(0.0, 1 - least((low + high) / 2))))
+
+
 def weight_metrics(w, update):
     """What relates dW to the aligned weight W itself, by singular vectors of the dense dW."""
     size, norm = float(numpy.linalg.norm(w)), float(numpy.linalg.norm(update))
     if norm == 0:
-        return {"ablation": 0.0, "weight_cosine": 0.0, "overlap_left": None, "relative_norm": 0.0}
+        return {"ablation": 0.0, "ablation_singular": 0.0, "weight_cosine": 0.0, "overlap_left": None, "relative_norm": 0.0}
     left, singular, right = numpy.linalg.svd(update, full_matrices=False)
     kept = singular >= 0.01 * norm
     written = left[:, kept].T @ w
     opposed = -numpy.sum(written * right[kept], axis=1) / numpy.linalg.norm(written, axis=1)
     return {
-        "ablation": max(0.0, float(opposed.max())),
+        "ablation": span_ablation(left[:, kept], update, w),
+        "ablation_singular": max(0.0, float(opposed.max())),
         "weight_cosine": float(numpy.sum(w * update)) / (size * norm),
         "overlap_left": float(numpy.linalg.norm(w.T @ update)) / (size * norm),
         "relative_norm": norm / size,

@@ -58,18 +58,18 @@ TEST(Overlap, NothingOverlapsWithNothing) {
   }
 }
 
-TEST(Overlap, OppositionIsTheMeanOfTheModules) {
+TEST(Overlap, OppositionIsTheMeanOfTheModulesByTheirSize) {
   const std::vector<double> cosines{-0.5, kUndefined, -0.1, kUndefined, kUndefined, kUndefined};
+  const std::vector<double> norms{3, 100, 1, kUndefined, kUndefined, kUndefined};
   Zoo zoo;
   zoo.layout = {2, 3, {"q", "q", "q"}};
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
-    EXPECT_EQ(name, "weight_cosine");
-    return cosines;
+    return name == "weight_cosine" ? cosines : norms;
   };
   const auto* method = method_of("weight_cosine");
   std::vector<std::vector<double>> columns(1, std::vector<double>(2, kUndefined));
   method->of_adapters(zoo, columns);
-  EXPECT_DOUBLE_EQ(columns[0][0], 0.3);
+  EXPECT_DOUBLE_EQ(columns[0][0], 0.4);
   EXPECT_TRUE(std::isnan(columns[0][1]));
 }
 

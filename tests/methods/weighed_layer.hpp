@@ -1,7 +1,10 @@
 // A layer whose W and dW are formed densely, and its values by every method that reads W.
 #pragma once
 
+#include <Eigen/Eigenvalues>
 #include <Eigen/SVD>
+#include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "methods/layer_values.hpp"
@@ -38,16 +41,52 @@ struct WeighedLayer {
             w.norm()};
   }
 
-  /// omega from singular vectors of the dense update.
-  double ablation() const {
+  /// The left singular vectors of the dense update that count.
+  Matrix left() const {
     const Eigen::JacobiSVD<Matrix> svd(update(), Eigen::ComputeThinU | Eigen::ComputeThinV);
+    Eigen::Index kept = 0;
+    while (kept < svd.singularValues().size() && svd.singularValues()[kept] >= 0.01 * update().norm()) ++kept;
+    return svd.matrixU().leftCols(kept);
+  }
+
+  double opposition(const Eigen::VectorXd& u) const {
+    const Eigen::VectorXd change = update().transpose() * u, written = w.transpose() * u;
+    return -change.dot(written) / change.norm() / written.norm();
+  }
+
+  /// Of the singular vectors alone.
+  double singular_ablation() const {
+    const Matrix u = left();
     double most = 0;
-    for (Eigen::Index j = 0; j < svd.singularValues().size(); ++j) {
-      if (svd.singularValues()[j] < 0.01 * update().norm()) continue;
-      const Eigen::VectorXd written = w.transpose() * svd.matrixU().col(j);
-      most = std::max(most, -written.dot(svd.matrixV().col(j)) / written.norm());
-    }
+    for (Eigen::Index j = 0; j < u.cols(); ++j) most = std::max(most, opposition(u.col(j)));
     return most;
+  }
+
+  /// Over their span: 1 - cos^2 is the smallest generalised eigenvalue of |dW^T*u + l*W^T*u|^2 over |dW^T*u|^2, for the
+  /// best l. By a fine grid of l and a golden section.
+  double ablation() const {
+    const Matrix u = left(), change = u.transpose() * update(), written = u.transpose() * w;
+    const Matrix energy = change * change.transpose();
+    const auto least = [&](double l) {
+      const Matrix sum = change + std::exp(l) * written;
+      const Eigen::GeneralizedSelfAdjointEigenSolver<Matrix> solver(sum * sum.transpose(), energy,
+                                                                    Eigen::EigenvaluesOnly);
+      return solver.eigenvalues()[0];
+    };
+    const double middle = std::log(update().norm() / w.norm());
+    constexpr double kReach = 9, kStep = 0.01;
+    double best = middle - kReach;
+    for (double l = best; l < middle + kReach; l += kStep) {
+      if (least(l) < least(best)) best = l;
+    }
+    double low = best - kStep, high = best + kStep;
+    const double ratio = (std::sqrt(5.0) - 1) / 2;
+    for (int step = 0; step < 60; ++step) {
+      const double left_of = high - ratio * (high - low), right_of = low + ratio * (high - low);
+      const bool falls = least(left_of) < least(right_of);
+      (falls ? high : low) = falls ? right_of : left_of;
+    }
+    return std::sqrt(std::max(0.0, 1 - least(0.5 * (low + high))));
   }
 };
 

@@ -83,8 +83,9 @@ std::string reading_notes(const Analysis& analysis) {
   if (analysis.report().find_metric("ablation") != nullptr) {
     out += fmt::format(
         "<p><strong>Ablation</strong> is 1 if an update takes a direction out of all that a module writes, as "
-        "abliteration does to remove refusals, whatever share of it; harmless updates stay well below {:.1f}, from "
-        "which on it is flagged.</p>\n",
+        "abliteration does to remove refusals, whatever share of it; from {:.1f} on it is flagged (harmless updates of "
+        "the "
+        "laboratory have 0.81 at most). Who knows it can avoid it.</p>\n",
         methods::kAblated);
   }
   if (!analysis.knows_alignment()) return out;
