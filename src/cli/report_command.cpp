@@ -25,14 +25,15 @@ CommandLine command_line() {
   line.usage =
       "usage: winnow report FILE.h5 [--html OUT] [--csv DIR] [--json OUT] [--truth truth.json]\n\n"
       "Prints a table, or writes the report in other forms.";
-  line.options.add_options()                                                                                      //
-      ("file", text_value("FILE.h5"), "the report; may be given without --file")                                  //
-      ("html", text_value("FILE"), "write one self-contained page; - for stdout")                                 //
-      ("csv", text_value("DIR"), "write modules.csv, adapters.csv, metrics.csv and drift.csv to this directory")  //
-      ("json", text_value("FILE"), "write everything as JSON; - for stdout")                                      //
-      ("worst", count_value(10), "modules listed per adapter")                                                    //
-      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")                                  //
-      ("width", count_value(100), "columns of the table")                                                         //
+  line.options.add_options()                                                       //
+      ("file", text_value("FILE.h5"), "the report; may be given without --file")   //
+      ("html", text_value("FILE"), "write one self-contained page; - for stdout")  //
+      ("csv", text_value("DIR"),
+       "write modules.csv, adapters.csv, copies.csv, metrics.csv and drift.csv to this directory")  //
+      ("json", text_value("FILE"), "write everything as JSON; - for stdout")                        //
+      ("worst", count_value(10), "modules listed per adapter")                                      //
+      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")                    //
+      ("width", count_value(100), "columns of the table")                                           //
       ("truth", text_value("FILE"), "print how many planted modules each metric finds (truth.json of synth)");
   add_common_options(line.options);
   line.positional = {"file"};
@@ -71,7 +72,7 @@ void check_outputs(const po::variables_map& values) {
   if (json) check(*json, "--json");
   if (html && json && *html != "-") base::require_not_an_input(*json, *html, "--json");
   if (!csv) return;
-  for (const auto* name : {"modules.csv", "adapters.csv", "metrics.csv", "drift.csv"}) {
+  for (const auto* name : {"modules.csv", "adapters.csv", "copies.csv", "metrics.csv", "drift.csv"}) {
     check((fs::path(*csv) / name).string(), "--csv");
   }
 }

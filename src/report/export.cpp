@@ -145,6 +145,18 @@ std::string adapters_csv(const Report& report) {
   return csv.take();
 }
 
+std::string copies_csv(const Report& report) {
+  Csv csv;
+  header(csv, {"path", "of", "adapter", "status", "verdict"});
+  csv.end();
+  for (const auto& copy : report.copies) {
+    const auto& row = report.adapters[copy.of];
+    csv.field(copy.path).field(copy.of).field(row.name).field(row.status);
+    csv.field(report.verdicts.empty() ? "" : verdict::name(report.verdicts[copy.of].verdict)).end();
+  }
+  return csv.take();
+}
+
 std::vector<const Metric*> metrics_of(const Report& report, bool categories) {
   std::vector<const Metric*> metrics;
   for (const auto& metric : report.metrics) {
@@ -258,6 +270,14 @@ Json adapters_json(const Report& report) {
   return out;
 }
 
+Json copies_json(const Report& report) {
+  auto out = Json::array();
+  for (const auto& copy : report.copies) {
+    out.push_back({{"path", copy.path}, {"of", copy.of}, {"adapter", report.adapters[copy.of].name}});
+  }
+  return out;
+}
+
 Json training_runs_json(const Report& report) {
   auto out = Json::array();
   for (const auto& run : training_runs(report)) {
@@ -341,6 +361,7 @@ std::map<std::string, std::string> render_csv(const Report& report) {
   const Analysis analysis(report);
   return {{"modules.csv", modules_csv(report)},
           {"adapters.csv", adapters_csv(report)},
+          {"copies.csv", copies_csv(report)},
           {"metrics.csv", metrics_csv(analysis)},
           {"drift.csv", drift_csv(report)}};
 }
@@ -353,6 +374,7 @@ std::string render_json(const Report& report) {
   }
   std::string out = fmt::format("{{\"schema_version\": {},\n\"attributes\": {},\n", kSchemaVersion, dump(attributes));
   out += "\"modules\": " + dump(modules_json(report)) + ",\n\"adapters\": " + dump(adapters_json(report));
+  out += ",\n\"copies\": " + dump(copies_json(report));
   out += ",\n\"metrics\": {";
   const char* separator = "\n";
   for (const auto* metric : metrics_of(report, false)) {

@@ -11,7 +11,8 @@ namespace winnow::report::schema {
 /// The dimension scales: datasets of names in the root group, linked into the groups that use them, so that a group
 /// opened on its own (xarray: group="metrics") has named dimensions and coordinates.
 inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record",
-                                  kShardScale = "shard", kProbeScale = "probe", kBankScale = "member";
+                                  kShardScale = "shard", kProbeScale = "probe", kBankScale = "member",
+                                  kCopyScale = "copy";
 
 inline constexpr const char* kVerdictRate = "false_discovery_rate";  ///< attribute of /adapters/verdict
 

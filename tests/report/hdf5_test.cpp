@@ -21,6 +21,7 @@ using ::testing::IsEmpty;
 using testing::kNaN;
 using testing::sample;
 using testing::TemporaryDirectory;
+using testing::with_copies;
 using testing::with_verdicts;
 
 std::string slurp(const std::string& path) {
@@ -71,6 +72,7 @@ void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.attributes, b.attributes);
   EXPECT_EQ(a.modules, b.modules);
   EXPECT_EQ(a.adapters, b.adapters);
+  EXPECT_EQ(a.copies, b.copies);
   EXPECT_EQ(a.shards, b.shards);
   ASSERT_EQ(a.metrics.size(), b.metrics.size());
   for (std::size_t k = 0; k < a.metrics.size(); ++k) {
@@ -199,6 +201,15 @@ TEST(Hdf5Report, RoundTripWithVerdicts) {
   expect_round_trip(report);
   report.verdicts.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
+}
+
+TEST(Hdf5Report, RoundTripWithCopies) {
+  auto report = with_copies(sample(3, 4));
+  expect_round_trip(report);
+  report.copies[0].path = "with \xC3\xA4 and \"quotes\"\nand a line";
+  expect_round_trip(report);
+  report.copies[1].of = 3;
+  EXPECT_THROW(expect_round_trip(report), base::Error) << "of an adapter that is not there";
 }
 
 TEST(Hdf5Report, VerdictsAreTextAndSayWhatTheyRestOn) {
@@ -566,6 +577,37 @@ TEST(Hdf5Report, DamagedProbesAreRefusedInOneLine) {
     EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
     EXPECT_THAT(error.what(), HasSubstr(std::string(name).substr(7)));
   }
+}
+
+TEST(Hdf5Report, ThereAreNoCopiesWhereThereAreNone) {
+  const auto has_copies = [](const Report& report) {
+    Edited edited(report);
+    const bool found = H5Lexists(edited.file(), "copies", H5P_DEFAULT) > 0;
+    edited.close();
+    return found;
+  };
+  EXPECT_FALSE(has_copies(sample(2, 2)));
+  EXPECT_TRUE(has_copies(with_copies(sample(2, 2))));
+}
+
+TEST(Hdf5Report, DamagedCopiesAreRefusedInOneLine) {
+  Edited edited(with_copies(sample(2, 2)));
+  const auto dataset = H5Dopen2(edited.file(), "copies/of", H5P_DEFAULT);
+  const std::vector<std::uint64_t> of{1, 0, 2};
+  H5Dwrite(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, of.data());
+  H5Dclose(dataset);
+  const auto error = read_error(edited.close());
+  EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), ::testing::StartsWith("mirror/adapter-001 is a copy of an adapter that is not there: "));
+  EXPECT_THAT(error.what(), HasSubstr("expected one of 2 adapters, found number 2; give a report written by"));
+  for (const char* name : {"copies/path", "copies/of"}) {
+    Edited without(with_copies(sample(2, 2)));
+    ASSERT_GE(H5Ldelete(without.file(), name, H5P_DEFAULT), 0);
+    EXPECT_THAT(read_error(without.close()).what(), HasSubstr(std::string(name).substr(7)));
+  }
+  Edited other(with_copies(sample(2, 2)));
+  replace_dataset(other.file(), "copies/of", H5T_NATIVE_UINT64, {2});
+  EXPECT_THAT(read_error(other.close()).what(), HasSubstr("of has the wrong shape"));
 }
 
 // A probe that is neither harmful nor safe would count as harmful.

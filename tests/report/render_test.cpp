@@ -16,6 +16,7 @@ using ::testing::HasSubstr;
 using testing::kNaN;
 using ::testing::Not;
 using testing::sample;
+using testing::with_copies;
 using testing::with_verdicts;
 
 constexpr const char* kHostile = "</title><script>alert(1)</script>\"'&\x1b[31m,\r\n=x";
@@ -217,7 +218,7 @@ TEST(Renderings, TakeEmptyReports) {
   for (const auto& report : {Report{}, sample(0, 0), sample(0, 3), sample(3, 0), with_quarantined(sample(0, 1))}) {
     EXPECT_FALSE(render_table(report).empty());
     EXPECT_THAT(render_html(report), HasSubstr("</html>"));
-    EXPECT_EQ(render_csv(report).size(), 4U);
+    EXPECT_EQ(render_csv(report).size(), 5U);
     EXPECT_EQ(nlohmann::json::parse(render_json(report))["schema_version"], 1);
   }
 }
@@ -501,6 +502,56 @@ TEST(Html, HasVerdictsFirst) {
   EXPECT_THAT(html, HasSubstr("<dt>verdict: block</dt><dd>1</dd>"));
   EXPECT_LT(html.find("id=\"verdicts\""), html.find("id=\"adapters\""));
   EXPECT_THAT(render_html(sample(4, 2)), HasSubstr("no verdicts"));
+}
+
+// A directory that somebody asks about is found, whichever of several with its content was judged.
+TEST(Table, NamesSomeCopies) {
+  auto report = with_copies(sample(4, 2));
+  EXPECT_THAT(render_table(report, {10, 300}),
+              HasSubstr("\n3 directories are copies of others: zoo/again of adapter-001, zoo/link of adapter-000, "
+                        "mirror/adapter-001 of adapter-001; see /copies, --csv, --html\n"));
+  report.copies.resize(1);
+  EXPECT_THAT(render_table(report, {10, 300}),
+              HasSubstr("\n1 directory is a copy of another: zoo/again of adapter-001; "));
+  report.copies.clear();
+  EXPECT_THAT(render_table(report), Not(HasSubstr("cop")));
+  for (std::size_t k = 0; k < 1000; ++k) report.copies.push_back({fmt::format("zoo/copy-{}", k), 2});
+  EXPECT_THAT(render_table(report, {10, 300}), HasSubstr("zoo/copy-2 of adapter-002 and 997 more; see /copies"));
+}
+
+TEST(Csv, HasCopies) {
+  EXPECT_THAT(
+      parse_csv(render_csv(with_copies(judged())).at("copies.csv")),
+      ::testing::ElementsAre(::testing::ElementsAre("path", "of", "adapter", "status", "verdict"),
+                             ::testing::ElementsAre("zoo/again", "1", "adapter-001", "ok", "incomplete"),
+                             ::testing::ElementsAre("zoo/link", "0", "adapter-000", "ok", "pass"),
+                             ::testing::ElementsAre("mirror/adapter-001", "1", "adapter-001", "ok", "incomplete")));
+  EXPECT_EQ(render_csv(sample(2, 1)).at("copies.csv"), "path,of,adapter,status,verdict\r\n");
+}
+
+TEST(Json, HasCopies) {
+  const auto json = nlohmann::json::parse(render_json(with_copies(sample(2, 1))));
+  ASSERT_EQ(json["copies"].size(), 3U);
+  EXPECT_EQ(json["copies"][2]["path"], "mirror/adapter-001");
+  EXPECT_EQ(json["copies"][2]["of"], 1);
+  EXPECT_EQ(json["copies"][2]["adapter"], "adapter-001");
+  EXPECT_TRUE(nlohmann::json::parse(render_json(sample(2, 1)))["copies"].empty());
+}
+
+TEST(Html, ListsCopiesWithTheVerdictOfTheOneThatWasJudged) {
+  auto report = with_copies(judged());
+  report.copies[0].path = "zoo/<b>";
+  const auto html = render_html(report);
+  expect_balanced(html);
+  EXPECT_THAT(html, HasSubstr("<h2 id=\"copies\">Copies</h2>"));
+  EXPECT_THAT(html, HasSubstr("zoo/<wbr>&lt;b&gt;</span></th><td class=\"a w mono\">adapter-001</td>"
+                              "<td class=\"a\"><span class=\"tag flag\">incomplete</span></td>"));
+  EXPECT_THAT(render_html(judged()), Not(HasSubstr("id=\"copies\"")));
+  for (std::size_t k = 0; k < 1000; ++k) report.copies.push_back({fmt::format("zoo/copy-{}", k), 2});
+  const auto many = render_html(report);
+  expect_balanced(many);
+  EXPECT_THAT(many, HasSubstr("and 953 more, in /copies of the report"));
+  EXPECT_LT(many.size(), html.size() + 20'000);
 }
 
 }  // namespace

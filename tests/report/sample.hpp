@@ -148,4 +148,10 @@ inline Report with_verdicts(Report report) {
   return report;
 }
 
+/// Of the second adapter two, of the first one.
+inline Report with_copies(Report report) {
+  report.copies = {{"zoo/again", 1}, {"zoo/link", 0}, {"mirror/adapter-001", 1}};
+  return report;
+}
+
 }  // namespace winnow::report::testing

@@ -19,8 +19,9 @@ struct TableOptions {
 /// per depth, what was pruned and why, quarantined adapters with their reason.
 std::string render_table(const Report& report, const TableOptions& options = {});
 
-/// One CSV text per file name: modules.csv, adapters.csv, metrics.csv (long form: one row per adapter and module) and
-/// drift.csv (one row per checkpoint of a training run, steps ascending).
+/// One CSV text per file name: modules.csv, adapters.csv, copies.csv (the directories that are judged with one of the
+/// adapters), metrics.csv (long form: one row per adapter and module) and drift.csv (one row per checkpoint of a
+/// training run, steps ascending).
 std::map<std::string, std::string> render_csv(const Report& report);
 
 std::string render_json(const Report& report);

@@ -56,6 +56,13 @@ struct AdapterRow {
   bool operator==(const AdapterRow&) const = default;
 };
 
+/// A row of /copies: a directory with the content of an adapter, which is judged in its place.
+struct CopyRow {
+  std::string path;
+  std::uint64_t of = 0;  ///< in Report::adapters
+  bool operator==(const CopyRow&) const = default;
+};
+
 /// A row of /probes: an update, or a direction of the weights, that adapters are compared with.
 struct ProbeRow {
   std::string name;
@@ -99,6 +106,7 @@ struct Report {
   std::map<std::string, Attribute> attributes;  ///< of the root group: versions, command line, inputs, options
   std::vector<ModuleRow> modules;
   std::vector<AdapterRow> adapters;
+  std::vector<CopyRow> copies;   ///< mostly none; of reports of earlier versions not known
   std::vector<ShardRow> shards;  ///< empty in reports of earlier versions
   std::vector<Metric> metrics;
   std::vector<ProbeRow> probes;        ///< K of them, mostly none

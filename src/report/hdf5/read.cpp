@@ -80,6 +80,22 @@ void read_modules(const Source& source, Report& report) {
   columns.text("aligned_digest", &ModuleRow::aligned_digest);
 }
 
+/// Of a report that has some. One that leads nowhere would hide what was said of the directory.
+void read_copies(const Source& source, Report& report) {
+  if (!source.has_group("copies")) return;
+  const auto group = source.group("copies");
+  report.copies.resize(source.length(group, "path"));
+  const Columns<CopyRow> columns(source, group, report.copies);
+  columns.text("path", &CopyRow::path);
+  columns.number("of", &CopyRow::of);
+  for (const auto& copy : report.copies) {
+    if (copy.of < report.adapters.size()) continue;
+    throw source.error(fmt::format("{} is a copy of an adapter that is not there", copy.path))
+        .expected(fmt::format("one of {} adapters, found number {}", report.adapters.size(), copy.of))
+        .advice(kReportAdvice);
+  }
+}
+
 void read_shards(const Source& source, Report& report) {
   if (!source.has_group("shards")) return;
   const auto group = source.group("shards");
@@ -297,6 +313,7 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   read_selection(source, report, shape);
   read_probes(source, report);
   read_bank(source, report);
+  read_copies(source, report);
   read_shards(source, report);
   read_run(source, report);
   return report;

@@ -287,6 +287,16 @@ void write_selection(const Image& image, const Report& report, const Handle& ada
                               "1 if the adapter has LoRA on the module, scored or not", {&adapters, &modules});
 }
 
+void write_copies(const Image& image, const Report& report) {
+  if (report.copies.empty()) return;
+  const auto group = image.group("copies");
+  const auto scale =
+      numbered_scale(image, group, std::string(schema::kCopyScale), report.copies.size(), "one copy of an adapter");
+  const Columns<CopyRow> columns(image, group, report.copies, scale);
+  columns.text("path", &CopyRow::path, "directory that has the content of an adapter and is judged with it");
+  columns.number("of", &CopyRow::of, "1", "row of that adapter in /adapters, from 0");
+}
+
 void write_run(const Image& image, const Report& report) {
   const auto group = image.group("run");
   const auto scale =
@@ -319,6 +329,9 @@ void check_consistent(const Report& report, const std::string& path) {
   const auto present = report.present.size(), action = report.action.size();
   require(present == cells || present == 0, fmt::format("{} flags of presence for {} cells", present, cells));
   require(action == cells || action == 0, fmt::format("{} actions for {} cells", action, cells));
+  for (const auto& copy : report.copies) {
+    require(copy.of < report.adapters.size(), fmt::format("a copy of adapter {}", copy.of));
+  }
   const auto probes = report.probes.size();
   require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
           fmt::format("products with {} probes", probes));
@@ -348,6 +361,7 @@ void fill(const Image& image, const Report& report) {
   write_selection(image, report, adapters, modules);
   write_probes(image, report, adapters, modules);
   write_bank(image, report);
+  write_copies(image, report);
   write_shards(image, report);
   write_run(image, report);
 }

@@ -276,6 +276,26 @@ std::string quarantined(const Analysis& analysis) {
          table.text() + "</div></section>\n";
 }
 
+std::string copies(const Report& report) {
+  constexpr std::size_t kListed = 50;
+  const auto count = report.copies.size();
+  if (count == 0) return {};
+  const bool judged = !report.verdicts.empty();
+  std::vector<Heading> headings{{"directory"}, {"judged as", true}};
+  if (judged) headings.push_back({"verdict", true});
+  Table table("Directories with the content of an adapter, which is judged in their place", headings);
+  for (std::size_t i = 0; i < std::min(kListed, count); ++i) {
+    const auto& copy = report.copies[i];
+    std::vector<std::string> cells{row_head("<span class=\"mono\">" + breakable(copy.path) + "</span>"),
+                                   wide(breakable(report.adapters[copy.of].name))};
+    if (judged) cells.push_back(left(verdict_tag(report.verdicts[copy.of].verdict)));
+    table.add(cells);
+  }
+  auto out = "<section aria-labelledby=\"copies\"><h2 id=\"copies\">Copies</h2>\n<div class=\"card\">" + table.text();
+  if (count > kListed) out += fmt::format("<p>and {} more, in /copies of the report</p>\n", count - kListed);
+  return out + "</div></section>\n";
+}
+
 std::string special_modules(const Report& report) {
   const auto listed = [&](ModuleFlag flag, const std::string& what) {
     std::vector<std::size_t> flagged;
@@ -354,7 +374,7 @@ std::string render_html(const Report& report) {
     out += heat_map_legend(analysis);
     for (std::size_t i = 0; i < detailed; ++i) out += detail(analysis, adapters[i]);
   }
-  out += "</section>\n" + quarantined(analysis);
+  out += "</section>\n" + quarantined(analysis) + copies(report);
   if (const auto roles = analysis.by_role(); !roles.empty()) {
     out += "<section aria-labelledby=\"where\"><h2 id=\"where\">Where in the model</h2>\n<div class=\"cols\">\n" +
            summary(analysis, "role", roles) + summary(analysis, "layers", analysis.by_depth(10)) + "</div></section>\n";

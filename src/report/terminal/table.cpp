@@ -244,6 +244,23 @@ std::string quarantined(const Analysis& analysis, std::size_t listed, std::size_
   return out;
 }
 
+/// A directory that is asked about is looked for in the report, which has all of them.
+std::string copies(const Report& report, std::size_t width) {
+  constexpr std::size_t kListed = 3;
+  const auto count = report.copies.size();
+  if (count == 0) return {};
+  std::string some;
+  for (std::size_t i = 0; i < std::min(kListed, count); ++i) {
+    const auto& copy = report.copies[i];
+    some += fmt::format("{}{} of {}", i == 0 ? "" : ", ", for_terminal(copy.path),
+                        for_terminal(report.adapters[copy.of].name));
+  }
+  if (count > kListed) some += fmt::format(" and {} more", count - kListed);
+  const auto what =
+      count == 1 ? "1 directory is a copy of another" : fmt::format("{} directories are copies of others", count);
+  return "\n" + wrapped(fmt::format("{}: {}; see /copies, --csv, --html", what, some), 0, width);
+}
+
 }  // namespace
 
 std::string render_table(const Report& report, const TableOptions& options) {
@@ -264,6 +281,7 @@ std::string render_table(const Report& report, const TableOptions& options) {
   out += summary(analysis, "layers", analysis.by_depth(8), width);
   out += special_modules(report, width);
   out += quarantined(analysis, options.adapters, width);
+  out += copies(report, width);
   out += verdicts_text(report, used);
   return out;
 }
