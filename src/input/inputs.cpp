@@ -16,7 +16,6 @@
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/input/module_names.hpp"
-#include "winnow/input/repeated_adapters.hpp"
 #include "winnow/input/unchanged.hpp"
 #include "winnow/methods/method.hpp"
 
@@ -162,9 +161,10 @@ void tell_of_change(const Standing& before, const adapter::Adapter& now, const b
 }
 
 /// On the coordinator: named apart, talked about, ready to be sent to all.
-std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict, const base::Log& log) {
+std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict, std::vector<Copy>& copies,
+                            const base::Log& log) {
   if (strict) std::for_each(adapters.begin(), adapters.end(), require_whole);
-  drop_repeated(adapters, log);
+  copies = drop_repeated(adapters, log);
   adapter::assign_unique_names(adapters);
   base::ByteWriter out;
   out.put<std::uint64_t>(adapters.size());
@@ -345,8 +345,8 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
     for (auto& directory : directories) directory = in.get_string();
   });
   auto opened = open_adapters(directories, inputs, options, world, log);
-  const auto adapters =
-      comm::from_coordinator(world, [&] { return settle_adapters(std::move(opened), options.strict, log); });
+  const auto adapters = comm::from_coordinator(
+      world, [&] { return settle_adapters(std::move(opened), options.strict, inputs.copies, log); });
   comm::run_together(world, [&] {
     base::ByteReader in(adapters);
     for (auto count = in.get<std::uint64_t>(); count > 0; --count) {

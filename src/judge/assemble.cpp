@@ -301,6 +301,7 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, c
   report.modules = module_rows(inputs, scores, options, log);
   report.shards = shard_rows(inputs);
   report.adapters = adapter_rows(inputs, scores, options, log);
+  for (const auto& copy : inputs.copies) report.copies.push_back({copy.path, copy.of});
   MetricTable table(report.adapters.size() * report.modules.size());
   add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), run::sums_of(options));
   report.metrics = std::move(table).take();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -152,25 +153,34 @@ bool is_same_adapter(const std::vector<ReportPart>& parts, const PartAdapter& a,
          have_same_norms(parts[a.part], a.row, parts[b.part], b.row);
 }
 
+/// Adapters of several reports in one.
+struct MergedAdapters {
+  std::vector<PartAdapter> kept;
+  std::vector<std::vector<std::size_t>> judged_as;  ///< [parts][adapters of the part]: among those that are kept
+};
+
 /// The adapters of all parts, each once, whatever it is called: the one that comes first.
-std::vector<PartAdapter> adapters_of(const std::vector<ReportPart>& parts, const base::Log& log) {
-  std::vector<PartAdapter> all;
-  std::map<std::string, std::vector<PartAdapter>> known;  // by checksum
+MergedAdapters adapters_of(const std::vector<ReportPart>& parts, const base::Log& log) {
+  MergedAdapters all;
+  std::map<std::string, std::vector<std::size_t>> known;  // by checksum
   std::size_t repeated = 0;
   std::string example;
   for (std::size_t p = 0; p < parts.size(); ++p) {
+    auto& judged_as = all.judged_as.emplace_back();
     for (std::size_t n = 0; n < parts[p].report.adapters.size(); ++n) {
       const auto& row = parts[p].report.adapters[n];
       auto& alike = known[row.sha256.empty() ? "path " + fs::path(row.path).lexically_normal().string() : row.sha256];
       const PartAdapter candidate{p, n};
       const auto same = std::find_if(alike.begin(), alike.end(),
-                                     [&](const auto& other) { return is_same_adapter(parts, other, candidate); });
+                                     [&](auto other) { return is_same_adapter(parts, all.kept[other], candidate); });
+      judged_as.push_back(same == alike.end() ? all.kept.size() : *same);
       if (same == alike.end()) {
-        alike.push_back(candidate);
-        all.push_back(candidate);
+        alike.push_back(all.kept.size());
+        all.kept.push_back(candidate);
       } else if (repeated++ == 0) {
-        example = fmt::format("{} of {} is {} of {}", row.path, parts[p].path,
-                              parts[same->part].report.adapters[same->row].path, parts[same->part].path);
+        const auto& [part, kept] = all.kept[*same];
+        example = fmt::format("{} of {} is {} of {}", row.path, parts[p].path, parts[part].report.adapters[kept].path,
+                              parts[part].path);
       }
     }
   }
@@ -193,6 +203,22 @@ void merge_adapters(const std::vector<ReportPart>& parts, const std::vector<Part
   for (std::size_t n = 0; n < named.size(); ++n) {
     merged.adapters[n].name = named[n].name;
     if (merged.adapters[n].status == "ok") merged.adapters[n].reason.clear();  // judge() tells anew
+  }
+}
+
+/// Those of the parts, and their adapters that another stands for now. Every directory once beside one adapter, and
+/// none that is an adapter's own.
+void merge_copies(const std::vector<ReportPart>& parts, const MergedAdapters& adapters, report::Report& merged) {
+  std::set<std::pair<std::string, std::uint64_t>> known;
+  const auto add = [&](const std::string& path, std::size_t of) {
+    if (input::are_one_path(path, merged.adapters[of].path) || !known.emplace(path, of).second) return;
+    merged.copies.push_back({path, of});
+  };
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    const auto& part = parts[p].report;
+    const auto& judged_as = adapters.judged_as[p];
+    for (std::size_t n = 0; n < judged_as.size(); ++n) add(part.adapters[n].path, judged_as[n]);
+    for (const auto& copy : part.copies) add(copy.path, judged_as.at(copy.of));
   }
 }
 
@@ -294,9 +320,10 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   report::Report merged;
   const auto places = merge_modules(parts, merged);
   const auto adapters = adapters_of(parts, log);
-  merge_adapters(parts, adapters, merged);
-  merge_metrics(parts, adapters, places, merged);
-  merge_probes(parts, adapters, places, merged);
+  merge_adapters(parts, adapters.kept, merged);
+  merge_copies(parts, adapters, merged);
+  merge_metrics(parts, adapters.kept, places, merged);
+  merge_probes(parts, adapters.kept, places, merged);
   merge_attributes(parts, merged);
   if (has_pair(merged) && text_of(merged, "base_sample") == "nothing") {
     log.warn("the reports were made by an earlier version: whether they are of the same weights cannot be told");

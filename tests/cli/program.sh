@@ -356,7 +356,7 @@ results() {
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
   accepts 0 "" report first.h5 --html page.html --csv tables --json all.json
   check "--html, --csv and --json print as well" test ! -s out
-  for format in page.html all.json tables/modules.csv tables/adapters.csv tables/metrics.csv tables/drift.csv; do
+  for format in page.html all.json tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
     check "$format is missing" test -s $format
   done
   accepts 0 '{"schema_version": 1' report first.h5 --json -
@@ -421,6 +421,12 @@ merging() {
   check "an adapter in two reports is not told" grep -q "warning: 1 adapter is in more than one report and count" err
   "$winnow" report once.h5 --csv tables-once || fail "tables of once.h5"
   check "an adapter in two reports counts twice" diff -r tables-whole tables-once
+  cp -r family/adapters/adapter-001 twin
+  accepts 0 "" audit "${models[@]}" --adapter twin --report part-2.h5 --backend reference
+  ends 0 merge --report twins.h5 part-0.h5 part-1.h5 part-2.h5
+  check "a copy is not told" grep -qF "1 directory is a copy of another: twin of adapter-001; see /copies" out
+  "$winnow" report twins.h5 --csv tables-twins || fail "tables of twins.h5"
+  check "a copy is not found in its table" grep -q "^twin,1,adapter-001,ok," tables-twins/copies.csv
   accepts 0 "" audit "${models[@]}" --adapter family/adapters/adapter-001 --report other.h5 --backend reference --seed 3
   refuses 3 "not parts of one audit: other.h5; expected seed 0 as in part-0.h5, found 3" merge --report m.h5 part-0.h5 other.h5
   refuses 3 "file is not HDF5" merge --report m.h5 part-0.h5 family/truth.json

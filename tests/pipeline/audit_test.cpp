@@ -473,6 +473,23 @@ TEST(Repeated, AnAdapterUnderSeveralNamesIsJudgedOnce) {
   EXPECT_EQ(report.adapters[0].path, options.adapters[0]);
   ASSERT_EQ(said.size(), 1U);
   EXPECT_THAT(said[0], HasSubstr("2 adapters have the content of another and are judged once with it"));
+  // Not the one that is found by its path as it is.
+  EXPECT_EQ(report.copies, (std::vector<report::CopyRow>{{family.directory / "zoo/copy", 0}}));
+}
+
+TEST(Repeated, EveryDirectoryIsFoundInTheReportBesideTheAdapterThatWasJudged) {
+  const TinyFamily family;
+  auto options = family.options({});
+  for (const char* name : {"a", "b", "c/checkpoint-7", "e", "f"}) {
+    options.adapters.push_back(family.write_adapter(name, TinyFamily::adapter(name[0] < 'd' ? 1 : 2)));
+  }
+  options.adapters.insert(options.adapters.begin() + 2, family.directory / "absent");
+  const auto path = [&](const char* name) -> std::string { return family.directory / name; };
+  const auto report = audit(options, *comm::make_self(), {}).report;
+  ASSERT_EQ(report.adapters.size(), 3U);
+  EXPECT_EQ(report.adapters[1].path, path("c/checkpoint-7")) << "says more than a, of which b was a copy before";
+  EXPECT_EQ(report.adapters[2].path, path("e"));
+  EXPECT_EQ(report.copies, (std::vector<report::CopyRow>{{path("a"), 1}, {path("b"), 1}, {path("f"), 2}}));
 }
 
 TEST(Repeated, OfATrainingRunTheCheckpointsStay) {
@@ -487,6 +504,7 @@ TEST(Repeated, OfATrainingRunTheCheckpointsStay) {
   std::vector<std::string> names;
   for (const auto& adapter : report.adapters) names.push_back(adapter.name);
   EXPECT_THAT(names, ::testing::ElementsAre("checkpoint-1", "checkpoint-2", "checkpoint-3"));
+  EXPECT_EQ(report.copies, (std::vector<report::CopyRow>{{family.directory / "run", 1}}));
 }
 
 // The same weights with another scale are another update.

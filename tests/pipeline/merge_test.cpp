@@ -225,9 +225,42 @@ TEST_F(Merge, ACopyOfAnAdapterIsTheSameAdapterUnlessItsScaleIsAnother) {
   adapters.push_back(family.write_adapter("copy", TinyFamily::adapter(2)));
   const auto merged = merge_reports({{"a.h5", run(0, 5)}, {"b.h5", run(5, 6)}}, {});
   EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
+  EXPECT_EQ(merged.copies, (std::vector<report::CopyRow>{{adapters[5], 1}}));
   family.directory.write("copy/adapter_config.json",
                          R"({"peft_type": "LORA", "r": 2, "lora_alpha": 8, "target_modules": ["up_proj"]})");
   EXPECT_EQ(merge_reports({{"a.h5", run(0, 5)}, {"b.h5", run(5, 6)}}, {}).adapters.size(), 6U);
+}
+
+TEST_F(Merge, EveryDirectoryIsFoundInTheReport) {
+  using Copies = std::vector<report::CopyRow>;
+  for (const char* name : {"of-1", "of-1-too", "of-4"}) {
+    adapters.push_back(family.write_adapter(name, TinyFamily::adapter(name[3] == '1' ? 2 : 4)));
+  }
+  const auto of = [&](std::vector<std::size_t> chosen) {
+    auto these = options;
+    these.adapters.clear();
+    for (const auto n : chosen) these.adapters.push_back(adapters[n]);
+    return audit(these, *comm::make_self(), {}).report;
+  };
+  const auto a = of({0, 1, 5}), b = of({2, 6, 3, 7});
+  ASSERT_EQ(a.copies, (Copies{{adapters[5], 1}}));
+  ASSERT_EQ(b.copies, (Copies{{adapters[7], 2}}));
+  // 6 was an adapter of its part, and is a copy now; what was a copy in a part is one of an adapter at another place.
+  const auto merged = merge_reports({{"a.h5", a}, {"b.h5", b}}, {});
+  ASSERT_EQ(merged.adapters.size(), 4U);
+  EXPECT_EQ(merged.copies, (Copies{{adapters[5], 1}, {adapters[6], 1}, {adapters[7], 3}}));
+  // The copy of an adapter that is dropped itself, a directory that was judged in one part and dropped in another, and
+  // one that is in both.
+  const auto again = merge_reports({{"a.h5", of({5})}, {"b.h5", a}, {"c.h5", of({1, 6})}, {"d.h5", merged}}, {});
+  ASSERT_EQ(again.adapters.size(), 4U);
+  EXPECT_EQ(again.adapters[0].path, adapters[5]);
+  EXPECT_EQ(again.adapters[1].path, adapters[0]);
+  EXPECT_EQ(again.adapters[3].path, adapters[3]);
+  EXPECT_EQ(again.copies, (Copies{{adapters[1], 0}, {adapters[6], 0}, {adapters[7], 3}}));
+}
+
+TEST_F(Merge, AnAdapterThatIsInTwoPartsIsNoCopyOfItself) {
+  EXPECT_TRUE(merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(1, 5)}}, {}).copies.empty());
 }
 
 TEST_F(Merge, AReportGivenTwiceCountsOnce) {

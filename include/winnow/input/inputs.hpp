@@ -14,6 +14,7 @@
 #include "winnow/checkpoint/model_config.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/input/probe_input.hpp"
+#include "winnow/input/repeated_adapters.hpp"
 #include "winnow/run/options.hpp"
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/stream.hpp"
@@ -42,6 +43,8 @@ struct Inputs {
   /// Of the adapters' files and of those of probes that are adapters, by path, from before the first byte of them was
   /// read. On the coordinator.
   std::map<std::string, base::FileState> adapter_files;
+
+  std::vector<Copy> copies;  ///< directories that are judged with one of `adapters`. On the coordinator
 
   bool has_pair() const { return !base.shards.empty(); }
   bool has_checkpoint() const { return !aligned.shards.empty(); }
