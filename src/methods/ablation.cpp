@@ -169,9 +169,11 @@ double over_span(const Opposition& opposition, double of_singular_vectors) {
   if (!(largest > 0)) return of_singular_vectors;
   const double smallest = std::max(sizes.eigenvalues()[0], kSmallestSize * largest);
   std::vector<double> steps, found;
-  for (double l = kFirst / std::sqrt(largest); l < kLast * kStep / std::sqrt(smallest); l *= kStep) {
-    steps.push_back(l);
-    found.push_back(least(opposition, l));
+  const double first = kFirst / std::sqrt(largest), last = kLast / std::sqrt(smallest);
+  const int count = 1 + static_cast<int>(std::ceil(std::log(last / first) / std::log(kStep)));
+  for (int step = 0; step < count; ++step) {
+    steps.push_back(first * std::pow(kStep, step));
+    found.push_back(least(opposition, steps.back()));
   }
   std::vector<std::pair<double, double>> minima;  // with their l
   for (std::size_t k = 0; k < found.size(); ++k) {
