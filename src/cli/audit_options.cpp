@@ -116,8 +116,7 @@ void add_audit_options(po::options_description& options) {
       fmt::format("{}; per adapter. Without it: keep-top:10 of two checkpoints alone, else none", select::kPolicyForms);
   const auto methods_help = fmt::format(
       "what to measure, separated by commas: {}, or methods as winnow methods lists them. default leaves out what "
-      "needs a "
-      "further sweep over the aligned weights",
+      "needs a further sweep over the aligned weights",
       fmt::join(methods::set_names(), ", "));
   po::options_description method("Method", kHelpColumns);
   method.add_options()                                       //

@@ -188,13 +188,15 @@ double over_span(const Opposition& opposition, double of_singular_vectors) {
   return most;
 }
 
-/// 1 for each pair of a column of B and a row of A that makes a part of dW, 0 if one of them is zero.
-Eigen::VectorXd columns_of(const Layer& layer) {
-  const auto rank = static_cast<Eigen::Index>(layer.sums().rank);
-  const Eigen::Map<const Matrix> b(layer.sums().btb.data(), rank, rank), a(layer.gram().data(), rank, rank);
-  Eigen::VectorXd there(rank);
-  for (Eigen::Index c = 0; c < rank; ++c) there[c] = b(c, c) > 0 && a(c, c) > 0 ? 1 : 0;
-  return there;
+/// sum_c |b_c|*|a_c|: how large dW would be if nothing cancelled.
+double size_of_factors(const Layer& layer) {
+  const auto rank = layer.sums().rank;
+  double sum = 0;
+  for (std::uint64_t c = 0; c < rank; ++c) {
+    const auto at = c * rank + c;
+    sum += std::sqrt(layer.sums().btb[at] * layer.gram()[at]);
+  }
+  return sum;
 }
 
 /// 0 of no update: it ablates nothing. Undefined if W is not known or zero, and if so much of dW cancels between
@@ -204,15 +206,14 @@ void values_of(const Layer& layer, std::span<double> values) {
   if (sums == nullptr || !(layer.module().weight_norm > 0)) return;
   Root left, right;
   if (!root_of(layer.sums().btb, sums->rank, left) || !root_of(layer.gram(), sums->rank, right)) return;
-  const double factors = left.lengths.cwiseProduct(right.lengths).dot(columns_of(layer));
+  const double factors = size_of_factors(layer), all = layer.update_norm() * layer.update_norm();
   if (factors == 0) {
     values[0] = values[1] = 0;
     return;
   }
-  if (layer.update_norm() * layer.update_norm() <= kCancelled * factors * factors) return;
+  if (all <= kCancelled * factors * factors) return;
   const auto opposition = opposition_of(layer, *sums, left, right);
   const auto size = opposition.c.rows();
-  const double all = layer.update_norm() * layer.update_norm();
   if (size == 0 || !(opposition.energy >= kLeastKnown * all) || !opposition.c.allFinite() || !opposition.q.allFinite())
     return;
   double most = 0;

@@ -113,6 +113,11 @@ double Analysis::adapter_score(const AdapterView& adapter) const {
   return low_is_worse_ ? -worst_score(adapter) : worst_score(adapter);
 }
 
+std::size_t Analysis::ablating() const {
+  return static_cast<std::size_t>(
+      std::count_if(adapters_.begin(), adapters_.end(), [](const AdapterView& adapter) { return adapter.ablates; }));
+}
+
 bool Analysis::misalignment_beside() const {
   return rank_by_ != "misalignment" && report_.find_metric("misalignment") != nullptr;
 }

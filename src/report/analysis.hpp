@@ -27,9 +27,8 @@ inline constexpr std::string_view kWithoutProbe =
 /// The same of the aligned weights alone.
 inline constexpr std::string_view kAlignedAlone =
     "Of the aligned weights alone two things show: a direction taken out of what they write (ablation) and updates "
-    "that take "
-    "the weights back. In the laboratory ablation has an AUROC of 1.00 of adapters that do the first and 0.62 to 0.68 "
-    "of all harm, where 0.50 is guessing: add --direction or --probe.";
+    "that take the weights back. In the laboratory ablation has an AUROC of 1.00 of adapters that do the first and "
+    "0.62 to 0.68 of all harm, where 0.50 is guessing: add --direction or --probe.";
 
 /// What is said of this report's ranking if it has no probe; empty if it has one.
 std::string_view without_probe_text(const Report& report);
@@ -95,6 +94,9 @@ class Analysis {
 
   /// Those that take alignment back, the largest share first.
   std::vector<std::size_t> undoing_modules(const AdapterView& adapter) const;
+
+  bool knows_ablation() const { return report_.find_metric("ablation") != nullptr; }
+  std::size_t ablating() const;  ///< adapters that take a direction out of what the weights write
 
   const std::vector<AdapterView>& adapters() const { return adapters_; }  ///< those not quarantined, worst first
   const std::vector<std::size_t>& quarantined() const { return quarantined_; }

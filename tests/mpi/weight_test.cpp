@@ -104,17 +104,6 @@ TEST(Weight, TeamsGiveTheSameButForRounding) {
   }
 }
 
-TEST(Weight, ASmallMemoryBudgetChangesNoBit) {
-  auto options = weight_options();
-  const auto whole = pipeline::audit(options, world(), {}).report;
-  options.memory_budget = 64ULL << 20U;
-  const auto small = pipeline::audit(options, world(), {}).report;
-  if (!world().is_coordinator()) return;
-  for (const char* name : kNames) {
-    EXPECT_EQ(bits(whole, name), bits(small, name));
-  }
-}
-
 TEST(Weight, ResumesAndRefusesTheJournalOfOtherMethods) {
   for (const bool pair : {false, true}) {
     const SharedDirectory directory;

@@ -59,11 +59,7 @@ std::string page_head(const Analysis& analysis) {
   out += tile("LoRA modules scored", scored, false);
   out += tile("selected for pruning", pruned, true);
   if (analysis.knows_alignment()) out += tile("take alignment back", undoing, true);
-  if (report.find_metric("ablation") != nullptr) {
-    const auto ablating = std::count_if(analysis.adapters().begin(), analysis.adapters().end(),
-                                        [](const auto& adapter) { return adapter.ablates; });
-    out += tile("take a direction out", static_cast<std::size_t>(ablating), true);
-  }
+  if (analysis.knows_ablation()) out += tile("take a direction out", analysis.ablating(), true);
   return out + verdict_tiles(report) + "</dl>\n</header>\n";
 }
 
@@ -80,12 +76,11 @@ std::string reading_notes(const Analysis& analysis) {
   if (!analysis.report().probes.empty()) out += probe_notes();
   const auto without_probe = without_probe_text(analysis.report());
   if (!without_probe.empty()) out += "<p>" + for_html(without_probe) + "</p>\n";
-  if (analysis.report().find_metric("ablation") != nullptr) {
+  if (analysis.knows_ablation()) {
     out += fmt::format(
         "<p><strong>Ablation</strong> is 1 if an update takes a direction out of all that a module writes, as "
         "abliteration does to remove refusals, whatever share of it; from {:.1f} on it is flagged (harmless updates of "
-        "the "
-        "laboratory have 0.81 at most). Who knows it can avoid it.</p>\n",
+        "the laboratory have 0.81 at most). Who knows it can avoid it.</p>\n",
         methods::kAblated);
   }
   if (!analysis.knows_alignment()) return out;

@@ -43,11 +43,9 @@ std::string head(const Analysis& analysis, std::size_t width) {
   if (analysis.knows_alignment()) {
     counts += fmt::format(", {} take back more than {:.0f} % of the alignment step", undoing, 100 * kRemovedFlag);
   }
-  if (report.find_metric("ablation") != nullptr) {
-    const auto ablating = std::count_if(analysis.adapters().begin(), analysis.adapters().end(),
-                                        [](const auto& adapter) { return adapter.ablates; });
-    counts += fmt::format(", {} adapter{} a direction out of what the weights write", ablating,
-                          ablating == 1 ? " takes" : "s take");
+  if (analysis.knows_ablation()) {
+    counts += fmt::format(", {} adapter{} a direction out of what the weights write", analysis.ablating(),
+                          analysis.ablating() == 1 ? " takes" : "s take");
   }
   out += wrapped(counts, 0, width);
   out += wrapped("selection: " + for_terminal(analysis.selection_text()), 0, width);
