@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "winnow/adapter/adapter_writer.hpp"
+#include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file_type.hpp"
 
@@ -64,12 +65,13 @@ void copy_bytes(const base::File& in, std::uint64_t offset, std::uint64_t bytes,
 
 void copy_companions(const std::string& source, const StagedDirectory& staged) {
   std::error_code error;
-  for (fs::directory_iterator entry(source, error), end; !error && entry != end; entry.increment(error)) {
-    if (!is_companion(*entry)) continue;
-    write_text(staged.file(entry->path().filename().string()),
-               base::read_text_file(entry->path().string(), kMaxCompanionBytes));
-  }
+  const auto entries = base::entries_of(source, error);
   if (error) throw Error(ErrorKind::runtime, "cannot read directory").file(source).os_error(error.value());
+  for (const auto& entry : entries) {
+    if (!is_companion(entry)) continue;
+    write_text(staged.file(entry.path().filename().string()),
+               base::read_text_file(entry.path().string(), kMaxCompanionBytes));
+  }
 }
 
 std::string limits_of(const PeftConfig& config) {

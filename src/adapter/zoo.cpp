@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "winnow/adapter/adapter.hpp"
+#include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
@@ -49,21 +50,15 @@ class Walk {
     std::error_code error;
     std::vector<fs::path> below;
     bool holds_adapter = false;
-    do {  // anew where a signal came between, which network file systems may let through
-      error.clear();
-      below.clear();
-      holds_adapter = false;
-      for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-        std::error_code ignored;  // a dangling link is no directory
-        const auto name = entry->path().filename().string();
-        holds_adapter |= name == "adapter_config.json";
-        if (!name.starts_with('.') && entry->is_directory(ignored)) below.push_back(entry->path());
-      }
-    } while (error == std::errc::interrupted);
+    for (const auto& entry : base::entries_of(directory, error)) {
+      std::error_code ignored;  // a dangling link is no directory
+      const auto name = entry.path().filename().string();
+      holds_adapter |= name == "adapter_config.json";
+      if (!name.starts_with('.') && entry.is_directory(ignored)) below.push_back(entry.path());
+    }
     if (holds_adapter) found_.push_back(directory.string());
     if (error) leave_out(directory, error.value());
-    std::sort(below.begin(), below.end());  // which of two links to one directory is taken must not depend on chance
-    for (const auto& child : below) visit(child);
+    for (const auto& child : below) visit(child);  // sorted: which of two links is taken must not depend on chance
   }
 
   /// One of a thousand directories that is somebody else's, or on a disk that fails, is no reason to score none.

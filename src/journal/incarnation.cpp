@@ -8,6 +8,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
@@ -43,13 +44,10 @@ std::optional<int> number_of(const std::string& name) {
 std::vector<std::string> names_in(const std::string& directory) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
-  }
+  for (const auto& entry : base::entries_of(directory, error)) names.push_back(entry.path().filename().string());
   if (error && error != std::errc::no_such_file_or_directory) {
     throw Error(ErrorKind::runtime, "cannot read the journal").file(directory).os_error(error.value());
   }
-  std::sort(names.begin(), names.end());
   return names;
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "adapter_files.hpp"
+#include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/parallel.hpp"
@@ -44,9 +45,9 @@ void make_directory(const fs::path& directory) {
 
 bool holds_other_files(const fs::path& directory) {
   std::error_code error;
-  fs::directory_iterator entries(directory, error);
+  const auto entries = base::entries_of(directory, error);
   if (error) throw Error(ErrorKind::runtime, "cannot read directory").file(directory.string()).os_error(error.value());
-  return std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
+  return std::any_of(entries.begin(), entries.end(), [](const fs::directory_entry& entry) {
     const auto name = entry.path().filename().string();
     return name.find(kMarker) == std::string::npos;  // the marker's temporary sibling has the name in it
   });

@@ -231,4 +231,28 @@ outlast() {
   done
 }
 
-run_part "$part" killed signalled full_disk incarnations silent outlast
+# A signal comes while a directory is looked through, which network file systems let through: every command looks again.
+interrupted() {
+  make_family 2
+  local case code rules arguments
+  "$winnow" prune --report whole.h5 --adapter family/adapters/adapter-000 --output pruned >out 2>err || fail "prune"
+  start "0 write begun/*.journal 4 kill" 1 "${audit[@]}" --journal begun --report report.h5
+  end_run
+  while IFS='|' read -r case rules arguments; do
+    rm -rf again journal report.h5
+    cp -r begun journal
+    read -ra arguments <<<"$arguments"
+    start "$rules" 1 "${arguments[@]}" </dev/null
+    end_run
+    check "$case: no signal came" test -e notes/hit.0.0
+    check "$case: exit code $code" test $code = 0
+  done <<END # one a line: what, rule, command
+a zoo|0 open family/adapters 1 fail 4|${audit[*]} --report report.h5
+an adapter of the zoo|0 open family/adapters/adapter-001 1 fail 4|${audit[*]} --report report.h5
+a journal|0 open journal 1 fail 4|${audit[*]} --journal journal --resume --report report.h5
+an adapter that is copied|0 open family/adapters/adapter-000 1 fail 4|prune --report whole.h5 --adapter family/adapters/adapter-000 --output again
+a family that is there|0 open family 1 fail 4|synth --layers 2 --adapters 2 --rank 16 --misaligned 8 --seed 1 --output family
+END
+}
+
+run_part "$part" killed signalled full_disk incarnations silent outlast interrupted

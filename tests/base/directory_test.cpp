@@ -1,0 +1,41 @@
+#include "winnow/base/directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/temporary_directory.hpp"
+
+namespace winnow::base {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST(Directory, GivesWhatItHoldsByNameAndFollowsLinks) {
+  const test::TemporaryDirectory directory;
+  directory.write("b", "");
+  fs::create_directory(directory / "c");
+  fs::create_directory_symlink(directory / "c", directory / "a");
+  std::error_code error = std::make_error_code(std::errc::io_error);
+  std::vector<std::string> names;
+  for (const auto& entry : entries_of(directory.path(), error)) {
+    names.push_back(entry.path().filename().string());
+    EXPECT_EQ(entry.is_directory(), names.back() != "b");
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_FALSE(error);
+}
+
+TEST(Directory, SaysWhyThereIsNothing) {
+  const test::TemporaryDirectory directory;
+  std::error_code error;
+  EXPECT_TRUE(entries_of(directory / "absent", error).empty());
+  EXPECT_EQ(error, std::errc::no_such_file_or_directory);
+  EXPECT_TRUE(entries_of(directory.write("file", ""), error).empty());
+  EXPECT_EQ(error, std::errc::not_a_directory);
+}
+
+}  // namespace
+}  // namespace winnow::base
