@@ -41,6 +41,7 @@ std::string needs_text(std::uint32_t sums) {
   using namespace methods;
   if ((sums & kProbeSums) != 0) return "--direction or --probe";
   if ((sums & kWeightSums) != 0) return "--aligned alone, or --methods default,ablation with --base";
+  if ((sums & kSpreadSums) != 0) return "the adapter alone, --methods default,concentration";
   std::string text = (sums & ~std::uint32_t{kUpdateSums}) == 0 ? "the adapter alone" : "--base and --aligned";
   if ((sums & kSubspaceSums) != 0) text += ", --subspace-rank above 0";
   if ((sums & kEntrySums) != 0) text += ", --element-stats";

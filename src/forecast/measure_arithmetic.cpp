@@ -2,9 +2,11 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "measure.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/compute/spread.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/slab/aligned_buffer.hpp"
 
@@ -146,7 +148,11 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
                                        &subspace};
       for (std::size_t j = 0; j < ranks.size(); ++j) {
         const auto gram_a = compute::gram_a(stack, j);
-        methods::layer_values(methods, methods::Layer(facts, statistics.layers[j], gram_a, 1.0, nullptr));
+        std::optional<compute::Spread> spread;
+        if ((run::sums_of(options) & methods::kSpreadSums) != 0)
+          spread = compute::spread_of(stack, j, statistics.layers[j].btb, gram_a);
+        methods::layer_values(
+            methods, methods::Layer(facts, statistics.layers[j], gram_a, 1.0, {.spread = spread ? &*spread : nullptr}));
       }
     }));
   }

@@ -272,7 +272,7 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
   const auto columns = methods::layer_columns(methods::chosen(sums));
   std::vector<std::vector<double>*> datasets, of_updates;
   for (const auto* column : columns) datasets.push_back(&table.add(*column));
-  for (const auto* column : methods::layer_columns(methods::chosen(methods::kUpdateSums))) {
+  for (const auto* column : methods::layer_columns(methods::chosen(sums & methods::kAdapterSums))) {
     of_updates.push_back(datasets.at(position_of(column->name, sums)));
   }
   for (const auto& layer : scores.layers) {

@@ -223,13 +223,7 @@ void values_of(const Layer& layer, std::span<double> values) {
 }
 
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
-  const auto& ablation = zoo.dataset("ablation");
-  for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
-    for (std::size_t m = 0; m < zoo.layout.modules; ++m) {
-      const double value = ablation[n * zoo.layout.modules + m];
-      if (!(columns[0][n] >= value) && !std::isnan(value)) columns[0][n] = value;
-    }
-  }
+  columns[0] = zoo.largest_of_modules("ablation");
 }
 
 }  // namespace

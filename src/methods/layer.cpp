@@ -12,8 +12,8 @@ using base::Error;
 using base::ErrorKind;
 
 Layer::Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
-             const Scale& scale, const compute::ElementStatistics* entries, const stats::LayerStatistics* of_weight)
-    : module_(module), sums_(sums), gram_(gram_a.begin(), gram_a.end()), entries_(entries), of_weight_(of_weight) {
+             const Scale& scale, const Beside& beside)
+    : module_(module), sums_(sums), gram_(gram_a.begin(), gram_a.end()), beside_(beside) {
   scale_ = std::frexp(scale.factor, &exponent_);
   exponent_ += scale.exponent;
   if (gram_.size() != sums.rank * sums.rank) {

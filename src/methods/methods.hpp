@@ -7,6 +7,7 @@ namespace winnow::methods {
 
 extern const Method kUpdateNorm;
 extern const Method kSpectral;
+extern const Method kConcentration;
 extern const Method kAblation;
 extern const Method kOverlap;
 extern const Method kRelativeNorm;

@@ -18,6 +18,7 @@ namespace {
 constexpr auto kTable = std::to_array<const Method*>({
     &kUpdateNorm,
     &kSpectral,
+    &kConcentration,
     &kAblation,
     &kWeightCosine,
     &kOverlap,

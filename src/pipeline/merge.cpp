@@ -298,6 +298,7 @@ AuditOptions options_of(const report::Report& report) {
   options.sums = of_weight ? std::uint32_t{methods::kWeightSums} : 0;
   if (has_pair(report)) options.sums |= methods::kPairSums;
   if (report.find_metric("subspace_energy") != nullptr) options.sums |= methods::kSubspaceSums;
+  if (report.find_metric("row_concentration") != nullptr) options.sums |= methods::kSpreadSums;
   for (const auto& probe : report.probes) options.probes.push_back({{}, {}, probe.path});
   options.rank_by = report.rank_by;
   options.policy = select::parse_policy(report.policy);

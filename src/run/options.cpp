@@ -29,6 +29,10 @@ void require_rankable(const AuditOptions& options) {
         .advice("add --direction harmful=DIR or --probe harmful=DIR");
   }
   const auto missing = method == nullptr ? 0U : method->sums & ~sums_of(options);
+  if ((missing & methods::kSpreadSums) != 0) {
+    throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not among the --methods", options.rank_by))
+        .advice(fmt::format("add --methods default,{}", method->name));
+  }
   if ((missing & methods::kWeightSums) != 0) {
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} needs the aligned weights", options.rank_by))
         .advice(options.has_checkpoint() ? fmt::format("add --methods default,{}", method->name) : "add --aligned DIR");
@@ -56,7 +60,7 @@ void require_rankable(const AuditOptions& options) {
 
 std::uint32_t sums_of(const AuditOptions& options) {
   using namespace methods;
-  std::uint32_t sums = kUpdateSums;
+  std::uint32_t sums = kUpdateSums | (options.sums & kSpreadSums);
   if (!options.probes.empty()) sums |= kProbeSums;
   const auto asked = (options.sums & ~kEntrySums) | (options.element_statistics ? std::uint32_t{kEntrySums} : 0);
   if (options.has_pair()) {

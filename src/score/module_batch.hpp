@@ -6,6 +6,7 @@
 
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/compute/spread.hpp"
 #include "winnow/score/module_scorer.hpp"
 #include "winnow/slab/pair_digest.hpp"
 #include "winnow/stats/module_statistics.hpp"
@@ -22,11 +23,13 @@ struct ModuleScorer::Batch {
   stats::ModuleStatistics statistics;  ///< of V
   stats::ModuleStatistics of_weight;   ///< of W, if it is swept over
   std::vector<compute::ElementStatistics> elements;
+  std::vector<compute::Spread> spreads;    ///< [layers], or none if they are not asked for
   slab::PairDigest digest;                 ///< of the slabs of this rank
   checkpoint::TensorDigest base, aligned;  ///< of all, on the first member
 
   /// Of further batches the weights are the same.
   bool takes_digests() const { return first == 0; }
+  const compute::Spread* spread(std::size_t layer) const { return spreads.empty() ? nullptr : &spreads[layer]; }
 };
 
 }  // namespace winnow::score

@@ -268,9 +268,13 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
       }
       const auto gram_a = compute::gram_a(batch.stack, j, threads_);
       const auto& sums = task.has_base() ? statistics.layers[j] : batch.of_weight.layers[j];
+      std::optional<compute::Spread> spread;
+      if (wants_spread(batch)) spread = compute::spread_of(batch.stack, j, sums.btb, gram_a, threads_);
       layer.values = methods::layer_values(
-          methods, methods::Layer(facts, sums, gram_a, {scale, exponent}, entries ? &*entries : nullptr,
-                                  task.weight_sweep ? &batch.of_weight.layers[j] : nullptr));
+          methods, methods::Layer(facts, sums, gram_a, {scale, exponent},
+                                  {.entries = entries ? &*entries : nullptr,
+                                   .of_weight = task.weight_sweep ? &batch.of_weight.layers[j] : nullptr,
+                                   .spread = spread ? &*spread : nullptr}));
     }
     scores.layers.push_back(std::move(layer));
   }

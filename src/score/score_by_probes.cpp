@@ -47,8 +47,13 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     const double norm = std::sqrt(all.squared_norm);
     const bool usable = !all.unusable.found && compute::direction_in_range(norm);
     std::vector<compute::UpdateProducts> updates;
+    const bool spreads = wants_spread(batch);
     for (std::size_t j = 0; j < batch.count; ++j) {
       updates.push_back({all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}});
+      if (spreads) {
+        const auto& update = updates.back();
+        batch.spreads.push_back(compute::spread_of(batch.stack, j, update.btb, update.gram_a, threads_));
+      }
     }
     add_probe_scores(batch, {usable ? norm : methods::kUndefined}, updates, scores);
   });
@@ -113,10 +118,13 @@ void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
     const auto before = factors_.bytes_read();
     batch.stack.exponents.resize(batch.count);
     std::vector<compute::UpdateProducts> updates(batch.count);
+    if (wants_spread(batch)) batch.spreads.resize(batch.count);
     factors_.each(batch.layers, task.out_features, task.in_features, batch.faults,
                   [&](std::size_t j, const compute::FactorStack& one) {
                     auto& update = updates[j] = factors.with(one, 0);
                     batch.stack.exponents[j] = one.exponents[0];
+                    if (!batch.spreads.empty())
+                      batch.spreads[j] = compute::spread_of(one, 0, update.btb, update.gram_a);
                     std::vector<double> dots(probes_.size(), methods::kUndefined);
                     for (std::size_t k = 0; k < update.dots.size(); ++k) {
                       dots[found.refs[k].adapter] = scales[k] * update.dots[k];
@@ -129,6 +137,17 @@ void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
   });
 }
 
+/// What does not depend on the probe is told by the first of them that the module is compared with.
+bool ModuleScorer::tells_updates(const Batch& batch) const {
+  const auto first = inputs_.first_task[inputs_.module_of[batch.module]];
+  return batch.module == first + (inputs_.is_of_checkpoint(inputs_.tasks[first]) ? 1U : 0U);
+}
+
+bool ModuleScorer::wants_spread(const Batch& batch) const {
+  return (run::sums_of(options_) & methods::kSpreadSums) != 0 &&
+         (inputs_.is_of_checkpoint(inputs_.tasks[batch.module]) || tells_updates(batch));
+}
+
 /// `updates` are without their scale.
 void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
                                     const std::vector<compute::UpdateProducts>& updates, Scores& scores) const {
@@ -137,10 +156,8 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
   }
   const auto& task = inputs_.tasks[batch.module];
   const methods::ModuleFacts facts{task.out_features, task.in_features};
-  const auto first = inputs_.first_task[inputs_.module_of[batch.module]];
-  // What does not depend on the probe is told by the first of them that the module is compared with.
-  const bool tells_updates = batch.module == first + (inputs_.is_of_checkpoint(inputs_.tasks[first]) ? 1U : 0U);
-  const auto methods = methods::chosen(methods::kUpdateSums);
+  const bool tells_updates = this->tells_updates(batch);
+  const auto methods = methods::chosen(run::sums_of(options_) & methods::kAdapterSums);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
     layer.module = batch.module;
@@ -154,7 +171,8 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
         stats::LayerStatistics sums;
         sums.rank = inputs_.lora(batch.layers[j]).rank;
         sums.btb = update.btb;
-        layer.values = methods::layer_values(methods, methods::Layer(facts, sums, update.gram_a, scale, nullptr));
+        layer.values = methods::layer_values(
+            methods, methods::Layer(facts, sums, update.gram_a, scale, {.spread = batch.spread(j)}));
       }
       const double whole = std::ldexp(scale.factor, scale.exponent);
       for (std::size_t k = 0; k < probe_norms.size(); ++k) {

@@ -721,6 +721,25 @@ weights() {
   }
   check "ablation is a column" test "$(ablation_of alone/metrics.csv | awk 'NF == 3' | wc -l)" = 112
   check "ablation with a base and without" cmp -s <(ablation_of alone/metrics.csv) <(ablation_of both/metrics.csv)
+  # Of the update alone: the same beside a pair and beside a probe, which may be the only operand; merged as well.
+  refuses 2 "--rank-by row_concentration is not among the --methods; add --methods default,concentration" \
+    "${both[@]}" --report r.h5 --rank-by row_concentration
+  concentration_of() {
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) if ($i == "row_concentration") k = i; next } { print $1, $2, $k }' "$1"
+  }
+  local probe
+  for probe in --probe --direction; do
+    local like=family/adapters/adapter-000
+    [[ $probe == --probe ]] || like=family/aligned
+    accepts 0 "" audit $probe harmful=$like --zoo family/adapters --report lines.h5 --methods concentration \
+      --rank-by row_concentration
+    "$winnow" merge --report merged-lines.h5 lines.h5 >out 2>err || fail "merge"
+    rm -rf lines
+    "$winnow" report merged-lines.h5 --csv lines >out 2>err || fail "report"
+    check "$probe: concentration is a column" test "$(concentration_of lines/metrics.csv | awk 'NF == 3' | wc -l)" = 112
+    check "$probe: concentration with a pair and without" \
+      cmp -s <(concentration_of lines/metrics.csv) <(concentration_of both/metrics.csv)
+  done
   # No method that needs the sketch: no column of it.
   accepts 0 "" "${both[@]}" --report few.h5 --methods safe_lora --select none
   "$winnow" report few.h5 --json few.json >out 2>err || fail "report"

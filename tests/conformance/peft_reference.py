@@ -152,6 +152,18 @@ def weight_metrics(w, update):
     }
 
 
+def line_metrics(update):
+    """How the energy of dW is spread over its rows and columns."""
+    metrics = {}
+    for what, norms in (("row", numpy.linalg.norm(update, axis=1)), ("column", numpy.linalg.norm(update, axis=0))):
+        energy, root = float(numpy.sum(norms**2)), numpy.sqrt(norms.size)
+        known = energy > 0
+        largest = float(numpy.sum(numpy.sort(norms**2)[-8:])) / energy if known and norms.size > 8 else None
+        sparsity = float((root - norms.sum() / numpy.sqrt(energy)) / (root - 1)) if known and norms.size > 1 else None
+        metrics |= {f"{what}_concentration": largest, f"{what}_sparsity": sparsity}
+    return metrics
+
+
 def dense_metrics(v, update):
     """Section 3 of the method for one module, from V and dW formed densely in float64 ([out, in] numpy arrays)."""
     f = float(numpy.linalg.norm(v))
@@ -190,7 +202,7 @@ def expected_of_adapter(base_directory, aligned_weights, adapter_directory):
         v = linear(layer, aligned_weights[name] - merged.base[name]).numpy()
         update = merged.update(name).numpy()
         aligned = linear(layer, aligned_weights[name]).double().numpy()
-        metrics = {**dense_metrics(v, update), **weight_metrics(aligned, update)}
+        metrics = {**dense_metrics(v, update), **weight_metrics(aligned, update), **line_metrics(update)}
         # A cross-check only: PEFT's merge against its own factors.
         a, b = merged.factors[name]
         product = (merged.lora[name]["scale"] * (b.double() @ a.double())).numpy()

@@ -11,6 +11,7 @@ METRICS = ("distance", "rms_distance", "update_norm", "projected_norm", "cosine"
            "alignment_removed")
 
 WEIGHT_METRICS = ("ablation", "ablation_singular", "weight_cosine", "overlap_left", "relative_norm")
+LINE_METRICS = ("row_concentration", "column_concentration", "row_sparsity", "column_sparsity")
 WEIGHT_TOLERANCE = {"reference": 1e-7, "torch": 2e-6, "cpu": 2e-6}  # absolute, of numbers up to about 1
 
 TOLERANCE = {"reference": 1e-9, "torch": 1e-4, "cpu": 1e-4}  # relative
@@ -54,7 +55,7 @@ class Audit(TemporaryDirectoryCase):
             self.assertEqual(report.datasets["modules/flags"][row], 0, where)
 
     def check_weight_metrics(self, report, adapter, module, values, backend, where):
-        for metric in WEIGHT_METRICS:
+        for metric in (*WEIGHT_METRICS, *LINE_METRICS):
             found = report.metric(metric, adapter)[report.name_of(module)]
             if values[metric] is None:
                 self.assertTrue(math.isnan(found), f"{where} {metric}")
@@ -67,7 +68,7 @@ class Audit(TemporaryDirectoryCase):
 
     def check_model(self, model, backend, ranks):
         path = self.directory / f"{model}-{backend}-{ranks}.h5"
-        audit(REAL / model, path, "--methods", "default,ablation", backend=backend, ranks=ranks)
+        audit(REAL / model, path, "--methods", "default,ablation,concentration", backend=backend, ranks=ranks)
         report = Report(path)
         expected = json.loads((REAL / model / "expected.json").read_text())
         self.assertEqual(sorted(report.adapters), sorted(expected))

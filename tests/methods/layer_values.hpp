@@ -17,7 +17,8 @@ class LayerValues {
               const stats::LayerStatistics* of_weight = nullptr, double weight_norm = methods::kUndefined) {
     const auto chosen = methods::chosen(~std::uint32_t{0});
     const methods::ModuleFacts module{out_features, in_features, f, subspace, methods::kFloat32, weight_norm};
-    const auto values = methods::layer_values(chosen, methods::Layer(module, sums, gram_a, scale, nullptr, of_weight));
+    const auto values =
+        methods::layer_values(chosen, methods::Layer(module, sums, gram_a, scale, {.of_weight = of_weight}));
     const auto columns = methods::layer_columns(chosen);
     for (std::size_t k = 0; k < columns.size(); ++k) values_[std::string(columns[k]->name)] = values.at(k);
   }

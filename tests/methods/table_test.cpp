@@ -155,8 +155,11 @@ TEST(Table, MethodsReadNoSumThatTheyDoNotAskFor) {
     const auto whole = layer_with(~std::uint32_t{0}), asked = layer_with(method->sums | kUpdateSums);
     const std::vector<const Method*> only{method};
     const auto weight = of_weight_with(~std::uint32_t{0}), asked_weight = of_weight_with(method->sums);
-    const auto expected = layer_values(only, Layer(module, whole, one, 1, nullptr, &weight));
-    const auto found = layer_values(only, Layer(module, asked, one, 1, nullptr, &asked_weight));
+    const compute::Spread spread{{0.25, 0.5}, {0.125, 0.75}};
+    const auto* asked_spread = (method->sums & kSpreadSums) != 0 ? &spread : nullptr;
+    const auto expected = layer_values(only, Layer(module, whole, one, 1, {.of_weight = &weight, .spread = &spread}));
+    const auto found =
+        layer_values(only, Layer(module, asked, one, 1, {.of_weight = &asked_weight, .spread = asked_spread}));
     EXPECT_EQ(found, expected) << method->name;
     for (const double value : expected) EXPECT_FALSE(std::isnan(value)) << method->name;
   }

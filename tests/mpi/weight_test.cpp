@@ -48,7 +48,7 @@ TEST(Weight, IsBitIdenticalOnAnyNumberOfRanksAndWithABaseBesideIt) {
     options.threads = 2;
     const auto found = pipeline::audit(options, world(), {}).report;
     auto pair = golden_options(backend);
-    pair.sums |= methods::kWeightSums;
+    pair.sums |= methods::kWeightSums | methods::kSpreadSums;
     const auto both = pipeline::audit(pair, world(), {}).report;
     pair.sums = methods::kDefaultSums;
     const auto plain = pipeline::audit(pair, world(), {}).report;
@@ -80,7 +80,7 @@ TEST(Weight, TeamsGiveTheSameButForRounding) {
       for (const int team : {2, 3}) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << ", teams of " << team << (pair ? ", a pair" : ""));
         auto options = pair ? golden_options(backend) : weight_options(backend);
-        options.sums |= methods::kWeightSums;
+        options.sums |= methods::kWeightSums | methods::kSpreadSums;
         options.team = team;
         const auto found = pipeline::audit(options, world(), {}).report;
         if (!world().is_coordinator()) continue;
@@ -108,7 +108,7 @@ TEST(Weight, ResumesAndRefusesTheJournalOfOtherMethods) {
   for (const bool pair : {false, true}) {
     const SharedDirectory directory;
     auto options = pair ? golden_options() : weight_options();
-    options.sums |= methods::kWeightSums;
+    options.sums |= methods::kWeightSums | methods::kSpreadSums;
     options.team = 1;
     const auto whole = alone(options);
     options.journal = directory / "journal";

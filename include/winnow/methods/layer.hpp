@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "winnow/compute/element_statistics.hpp"
+#include "winnow/compute/spread.hpp"
 #include "winnow/metrics/subspace.hpp"
 #include "winnow/stats/module_statistics.hpp"
 
@@ -42,14 +43,18 @@ struct Scale {
 /// All numbers are those of dW / 2^e, with an e such that s is within [1/2, 1): the square of a scale of 1e200, or of
 /// factors of 1e30, has no place in a double. Ratios do not see it; whole() turns a norm into that of dW.
 
+/// What is known of a layer beside its sums, if a method asks for it; null if not.
+struct Beside {
+  const compute::ElementStatistics* entries = nullptr;  ///< of the whole dW
+  const stats::LayerStatistics* of_weight = nullptr;    ///< the sums of the sweep over W
+  const compute::Spread* spread = nullptr;
+};
+
 class Layer {
  public:
-  /// `gram_a` is A*A^T (r x r, unscaled); `entries` is null without element statistics. All of them must outlive this.
-  /// Throws Error(runtime) if sizes differ.
-  /// `of_weight` are the sums of the sweep over W, null without one.
+  /// `gram_a` is A*A^T (r x r, unscaled). All of them must outlive this. Throws Error(runtime) if sizes differ.
   Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
-        const Scale& scale, const compute::ElementStatistics* entries,
-        const stats::LayerStatistics* of_weight = nullptr);
+        const Scale& scale, const Beside& beside = {});
 
   const ModuleFacts& module() const noexcept { return module_; }
   const stats::LayerStatistics& sums() const noexcept { return sums_; }
@@ -57,9 +62,10 @@ class Layer {
   double scale() const noexcept { return scale_; }                 ///< s
   double whole(double norm) const;                                 ///< norm * 2^e
   double update_norm() const noexcept { return update_norm_; }     ///< ||dW||_F
-  const compute::ElementStatistics* entries() const noexcept { return entries_; }
+  const compute::ElementStatistics* entries() const noexcept { return beside_.entries; }
   /// With H = W^T*B as Y: yty is H^T*H, yta H^T*A^T. Null without a sweep over W.
-  const stats::LayerStatistics* of_weight() const noexcept { return of_weight_; }
+  const stats::LayerStatistics* of_weight() const noexcept { return beside_.of_weight; }
+  const compute::Spread* spread() const noexcept { return beside_.spread; }
 
   /// <G, sums> for a matrix of sums that is positive semi-definite: below 0 only by rounding, and then 0. A sum that is
   /// not a number stays one. Throws Error(runtime) if it is not r x r.
@@ -71,8 +77,7 @@ class Layer {
   std::vector<double> gram_;
   double scale_ = 0;
   int exponent_ = 0;
-  const compute::ElementStatistics* entries_;
-  const stats::LayerStatistics* of_weight_;
+  Beside beside_;
   double update_norm_ = 0;
 };
 

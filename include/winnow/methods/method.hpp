@@ -33,9 +33,12 @@ enum Sum : std::uint32_t {
   kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
   kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
   kWeightSums = 128,    ///< H^T H, H^T A^T with H = W^T B, and ||W||: one sweep over W, the aligned weight
+  kSpreadSums = 256,    ///< energies of the rows and columns of dW: of the adapter alone
 
   /// What the two sweeps over V give, the sketch and the entries aside.
   kPairSums = kProjectionSums | kAlongSums | kCrossCheckSums,
+  /// What no weights are needed for.
+  kAdapterSums = kUpdateSums | kSpreadSums,
 };
 
 /// A dataset of /metrics.

@@ -35,6 +35,9 @@ struct Zoo {
   std::function<const std::vector<double>*(std::string_view)> of_adapters;
 
   std::size_t cells() const { return layout.adapters * layout.modules; }
+
+  /// [adapters]: the largest value of a dataset among the adapter's modules, NaN if all are.
+  std::vector<double> largest_of_modules(std::string_view name) const;
 };
 
 }  // namespace winnow::methods

@@ -55,6 +55,8 @@ class ModuleScorer {
   void score_along(Batch& batch, Scores& scores);
   ModuleProbes probes_of(const slab::ModuleTask& task);
   void score_updates(Batch& batch, Scores& scores);
+  bool tells_updates(const Batch& batch) const;
+  bool wants_spread(const Batch& batch) const;
   void reduce_statistics(Batch& batch);
   void add_scores(const Batch& batch, Scores& scores) const;
   void add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
