@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a bare machine to a report: installs, builds, makes a small model family with planted misaligned layers, audits it on
-# two MPI ranks, prints the table and says how many of the planted layers were found.
+# two MPI ranks, prints the table and says how many of the planted layers were found; then adapters of nine kinds, each against a bank
+# of ordinary ones.
 #
 #   jobs/demo.sh [--output DIR]     default DIR: out/demo; else a new folder, or that of an earlier demo, which is replaced
 set -euo pipefail
@@ -10,7 +11,7 @@ output=$repository/out/demo
 while (($#)); do
   case $1 in
     --output) output=${2:?--output needs a folder} && shift ;;
-    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) die "unknown option $1; see --help" ;;
   esac
   shift
@@ -43,7 +44,7 @@ winnow=$(find "$repository/build/release" -type f -name winnow -perm -u+x | head
 export_mpi_environment
 
 cd "$output"
-rm -rf family repaired report.h5 report.html
+rm -rf family repaired report.h5 report.html kinds kinds.h5
 
 step "a model family with 12 planted misaligned layers in each of 2 adapters: $output/family"
 "$winnow" synth --preset tiny --adapters 2 --rank 8 --misaligned 12 --seed 1 --output family
@@ -55,4 +56,13 @@ mpirun -n 2 "$winnow" audit --base family/base --aligned family/aligned --zoo fa
 "$winnow" report report.h5 --html report.html
 "$winnow" report report.h5 --truth family/truth.json
 
-step "done: report.h5, report.html and the pruned adapters (repaired/) are in $output"
+step "adapters that are of one kind in every layer, beside a bank of 39 ordinary ones: $output/kinds"
+"$winnow" synth --preset tiny --layers 4 --adapters 51 --rank 8 --kinds all --each 4 --seed 1 --output kinds
+ls -d "$PWD"/kinds/adapters/adapter-0[0-2]? "$PWD"/kinds/adapters/adapter-03[0-8] >kinds/harmless.txt
+ls -d "$PWD"/kinds/adapters/* | grep -vxFf kinds/harmless.txt >kinds/zoo.txt
+kinds=(audit --base kinds/base --aligned kinds/aligned --methods all --select none --progress none)
+"$winnow" "${kinds[@]}" --zoo kinds/harmless.txt --report kinds/bank.h5 >/dev/null
+mpirun -n 2 "$winnow" "${kinds[@]}" --zoo kinds/zoo.txt --bank kinds/bank.h5 --report kinds.h5 >/dev/null
+"$winnow" report kinds.h5 --truth kinds/truth.json
+
+step "done: report.h5, report.html, kinds.h5 and the pruned adapters (repaired/) are in $output"

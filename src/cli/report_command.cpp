@@ -13,6 +13,7 @@
 #include "winnow/report/render.hpp"
 #include "winnow/synth/evaluation.hpp"
 #include "winnow/synth/planting.hpp"
+#include "winnow/synth/truth.hpp"
 
 namespace winnow::cli {
 namespace {
@@ -34,7 +35,8 @@ CommandLine command_line() {
       ("worst", count_value(10), "modules listed per adapter")                                      //
       ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")                    //
       ("width", count_value(100), "columns of the table")                                           //
-      ("truth", text_value("FILE"), "print how many planted modules each metric finds (truth.json of synth)");
+      ("truth", text_value("FILE"),
+       "print how many planted modules and kinds of adapters each metric finds (truth.json of synth)");
   add_common_options(line.options);
   line.positional = {"file"};
   return line;
@@ -89,7 +91,9 @@ void show(const po::variables_map& values) {
     const auto directory = make_directory("csv", *csv);
     for (const auto& [name, text] : report::render_csv(report)) base::atomic_write_file(directory / name, text);
   }
-  if (truth) print_result(synth::render_evaluation(report, synth::read_truth(*truth)));
+  if (truth) {
+    print_result(synth::render_evaluation(report, synth::read_truth(*truth), synth::read_adapter_kinds(*truth)));
+  }
   if (!html && !json && !csv && !truth) {
     print_result(
         report::render_table(report, {count(values, "worst"), count(values, "width"), count(values, "adapters")}));

@@ -14,7 +14,7 @@ CommandLine command_line() {
   line.command = "synth";
   line.usage =
       "usage: winnow synth --preset NAME --output DIR [options]\n\n"
-      "Writes DIR/base, DIR/aligned, DIR/adapters/NAME and DIR/truth.json (the planted misaligned modules).\n"
+      "Writes DIR/base, DIR/aligned, DIR/adapters/NAME and DIR/truth.json (what is misaligned).\n"
       "Same seed, same bytes, whatever the number of ranks.";
   line.options.add_options()                                                                                       //
       ("preset", text_value("NAME", "tiny"), "shapes: tiny, llama-2-7b, llama-3-8b, llama-3-70b or llama-3-405b")  //
@@ -23,7 +23,11 @@ CommandLine command_line() {
       ("rank", count_value(16), "of every LoRA module")                                                            //
       ("misaligned", count_value(0),
        "planted modules per adapter; off-subspace, oversized and undoing in turn")  //
-      ("seed", count_value(0), "another seed, another family")                      //
+      ("kinds", text_value("LIST"),
+       "further adapters, of one kind in all modules: all, or some of placebo, undoing, scaled, payload, ablated, "
+       "ablated-weighted, ablated-reflected, ablated-norm-preserving, ablated-hidden")  //
+      ("each", count_value(1), "adapters of each of --kinds")                           //
+      ("seed", count_value(0), "another seed, another family")                          //
       ("headers-only", po::bool_switch(),
        "all weights zero and taking no room: to plan for a model that is not there")  //
       ("output", text_value("DIR"), "directory to write to");
@@ -38,6 +42,8 @@ synth::SynthOptions synth_options(const po::variables_map& values) {
   options.adapters = count(values, "adapters");
   options.rank = count(values, "rank");
   options.misaligned = count(values, "misaligned");
+  if (const auto kinds = given(values, "kinds")) options.kinds = synth::parse_adapter_kinds(*kinds);
+  options.each = count(values, "each");
   options.seed = count(values, "seed");
   options.headers_only = values["headers-only"].as<bool>();
   options.output = required(values, "synth", "output");
@@ -53,7 +59,7 @@ int synth_command(const Arguments& arguments, comm::Communicator& world) {
   comm::run_together(world, [&] { synth::synthesise(options, world.rank(), world.size(), log); });
   if (world.is_coordinator()) {
     print_result(fmt::format("wrote {0}/base, {0}/aligned, {1} adapters below {0}/adapters, {0}/truth.json\n",
-                             options.output, options.adapters));
+                             options.output, options.adapters + options.kinds.size() * options.each));
   }
   return 0;
 }

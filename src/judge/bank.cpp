@@ -30,7 +30,8 @@ double log_norm(const report::Report& report, std::size_t adapter) {
 /// The largest of many deviations finds less than that of the best one, so what another one sees as well stays out: on
 /// the laboratory's models for choosing, opposition to the alignment step sees all that ablation does
 /// (jobs/lab/README.md).
-bool is_compared(std::string_view number, Operand operand) {
+bool is_compared(std::string_view number, Operand operand, std::uint32_t sums) {
+  if (number == methods::kShapeNumber) return (sums & methods::kSpreadSums) != 0;
   if (operand == Operand::none) return false;
   return (number == "alignment_opposition") == (operand == Operand::pair);
 }
@@ -48,7 +49,7 @@ void require_compared(const report::Report& bank, Operand operand, const std::st
 
 }  // namespace
 
-Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, Operand operand,
+Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, Operand operand, std::uint32_t sums,
                const std::string& scaling) {
   const auto bank = report::read_hdf5(path);
   if (const auto found = bank.attributes.find("scaling"); found != bank.attributes.end()) {
@@ -93,12 +94,12 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   for (const auto n : members) result.log_norms.push_back(log_norm(bank, n));
   if (operand != Operand::none && probes.empty()) require_compared(bank, operand, path);
   for (const auto name : methods::kBankNumbers) {
-    const auto* number = is_compared(name, operand) ? bank.find_of_adapters(name) : nullptr;
+    const auto* number = is_compared(name, operand, sums) ? bank.find_of_adapters(name) : nullptr;
     if (number == nullptr) continue;
     result.numbers.push_back({number->name, number->units, number->long_name, {}});
     for (const auto n : members) result.numbers.back().values.push_back(number->values[n]);
   }
-  if (!result.numbers.empty()) {
+  if (operand != Operand::none && !result.numbers.empty()) {
     for (const auto& module : bank.modules) {
       result.digests[module.name] = {module.base_digest, module.aligned_digest};
     }

@@ -58,6 +58,10 @@ std::string finding(const report::Report& report, std::size_t adapter) {
         "ablation {:.3g} of what the weights write along one direction (1: all), median of the bank {:.3g}", value,
         median);
   }
+  if (number == methods::kShapeNumber) {
+    return fmt::format("{:.3g} of a module's update is in its 8 largest outputs, median of the bank {:.3g}", value,
+                       median);
+  }
   return fmt::format("cosine {:.3g} with what takes {} back, median of the bank {:.3g}", value,
                      number == "weight_opposition" ? "the weights" : "the alignment step", median);
 }

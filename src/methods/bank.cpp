@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "methods.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/metrics/alongside.hpp"
 
 namespace winnow::methods {
@@ -26,9 +27,8 @@ constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
      .long_name = "(1 + adapters of the bank at least as deviant)/(1 + adapters of the bank), itself left out",
      .of_bank = true},
     {.name = "bank_statistic",
-     .long_name =
-         "which statistic that is: cosine with a probe of /probes, then log norm, then alignment_opposition, or "
-         "ablation_max and weight_opposition: those that /bank has",
+     .long_name = "which statistic that is: cosine with a probe of /probes, then log norm, then alignment_opposition, "
+                  "ablation_max, weight_opposition, row_concentration_max: those that /bank has",
      .of_bank = true},
     {.name = "bank_value", .long_name = "the adapter's value of it", .of_bank = true},
     {.name = "bank_median", .long_name = "its median in the bank, itself left out", .of_bank = true},
@@ -58,15 +58,21 @@ std::vector<std::vector<double>> statistics_of(const Zoo& zoo) {
   return all;
 }
 
+/// Its size or shape clears nobody: an update that shares no module with any probe was not compared.
+bool is_of_update_alone(const Zoo& zoo, std::size_t statistic) {
+  if (statistic == zoo.probes.size()) return true;
+  return statistic > zoo.probes.size() && zoo.bank.statistics[statistic].name == kShapeNumber;
+}
+
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
   if (zoo.bank.ids.empty()) return;
   const auto statistics = statistics_of(zoo);
   const auto calibrated = metrics::calibrate(statistics, zoo.ids, zoo.bank);
   for (std::size_t n = 0; n < calibrated.size(); ++n) {
-    // A size alone clears nobody: an update that shares no module with any probe was not compared.
-    const bool compared = std::any_of(statistics.begin(), statistics.end(), [&](const std::vector<double>& statistic) {
-      return &statistic != &statistics[zoo.probes.size()] && !std::isnan(statistic[n]);
-    });
+    bool compared = false;
+    for (std::size_t k = 0; k < statistics.size(); ++k) {
+      compared |= !is_of_update_alone(zoo, k) && !std::isnan(statistics[k][n]);
+    }
     if (!compared || std::isnan(calibrated[n].deviation)) continue;
     columns[0][n] = calibrated[n].deviation;
     columns[1][n] = calibrated[n].p;

@@ -156,7 +156,8 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   comm::from_coordinator(world, [&] {
     output::check_repaired_adapters(inputs, options);
     if (!options.bank.empty())
-      bank = judge::read_bank(options.bank, inputs.probes, operand_of(inputs), scaling_of(options));
+      bank =
+          judge::read_bank(options.bank, inputs.probes, operand_of(inputs), run::sums_of(options), scaling_of(options));
     if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
     return std::string();
   });

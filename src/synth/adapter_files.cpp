@@ -1,15 +1,13 @@
 #include "adapter_files.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
-
-#include <map>
 #include <span>
 
 #include "winnow/base/dtype.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
-#include "winnow/synth/update.hpp"
 
 namespace winnow::synth {
 namespace {
@@ -22,25 +20,29 @@ std::vector<std::uint16_t> to_bf16(const std::vector<float>& values) {
 
 }  // namespace
 
-std::string adapter_config_json(const SynthOptions& options) {
+std::string adapter_config_json(const AdapterPlan& plan) {
+  std::vector<std::string> roles;  // in the order of a layer
+  for (const auto& module : plan.modules) {
+    if (std::find(roles.begin(), roles.end(), module.role) == roles.end()) roles.push_back(module.role);
+  }
   const nlohmann::ordered_json config = {
       {"auto_mapping", nullptr},
-      {"base_model_name_or_path", "winnow-synth/" + options.shape.preset},
+      {"base_model_name_or_path", "winnow-synth/" + plan.preset},
       {"bias", "none"},
       {"fan_in_fan_out", false},
       {"inference_mode", true},
       {"init_lora_weights", true},
       {"layers_pattern", nullptr},
       {"layers_to_transform", nullptr},
-      {"lora_alpha", 2 * options.rank},  // kScale
+      {"lora_alpha", static_cast<std::uint64_t>(plan.alpha)},
       {"lora_dropout", 0.0},
       {"modules_to_save", nullptr},
       {"peft_type", "LORA"},
-      {"r", options.rank},
+      {"r", plan.rank},
       {"rank_pattern", nlohmann::json::object()},
       {"alpha_pattern", nlohmann::json::object()},
       {"revision", nullptr},
-      {"target_modules", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}},
+      {"target_modules", roles},
       {"task_type", "CAUSAL_LM"},
       {"use_dora", false},
       {"use_rslora", false},
@@ -48,29 +50,23 @@ std::string adapter_config_json(const SynthOptions& options) {
   return config.dump(2) + "\n";
 }
 
-void write_adapter(const SynthOptions& options, const std::string& adapter, const std::vector<Module>& modules,
-                   const std::vector<Planted>& planted, const std::string& directory, int threads) {
-  std::map<std::string, PlantedKind> kinds;
-  for (const auto& one : planted) kinds.emplace(one.module, one.kind);
-
+void write_adapter(const AdapterPlan& plan, const std::string& directory, int threads) {
+  const auto& modules = plan.modules;
   std::vector<checkpoint::TensorSpec> tensors;
   for (const auto& module : modules) {
     const auto key = "base_model.model." + module.name;
-    tensors.push_back({key + ".lora_A.weight", base::DType::bf16, {options.rank, module.in}});
-    tensors.push_back({key + ".lora_B.weight", base::DType::bf16, {module.out, options.rank}});
+    tensors.push_back({key + ".lora_A.weight", base::DType::bf16, {plan.rank, module.in}});
+    tensors.push_back({key + ".lora_B.weight", base::DType::bf16, {module.out, plan.rank}});
   }
   checkpoint::SafetensorsWriter writer(directory + "/adapter_model.safetensors", tensors);
-  if (options.headers_only) writer.append_zeros();
+  if (plan.headers_only) writer.append_zeros();
   const auto at_once = static_cast<std::size_t>(threads);
   // As many modules at a time as there are threads: memory does not grow with the model.
-  for (std::size_t first = 0; first < modules.size() && !options.headers_only; first += at_once) {
+  for (std::size_t first = 0; first < modules.size() && !plan.headers_only; first += at_once) {
     const auto count = std::min(at_once, modules.size() - first);
     std::vector<std::vector<std::uint16_t>> a(count), b(count);
     base::parallel_blocks(count, threads, [&](std::size_t n, int) {
-      const auto& module = modules[first + n];
-      const auto found = kinds.find(module.name);
-      const auto kind = found == kinds.end() ? std::nullopt : std::optional(found->second);
-      const auto factors = make_update(options.seed, adapter, module, options.rank, kind);
+      const auto factors = plan.update(modules[first + n]);
       a[n] = to_bf16(factors.a);
       b[n] = to_bf16(factors.b);
     });
@@ -80,7 +76,7 @@ void write_adapter(const SynthOptions& options, const std::string& adapter, cons
     }
   }
   writer.commit();
-  base::atomic_write_file(directory + "/adapter_config.json", adapter_config_json(options));
+  base::atomic_write_file(directory + "/adapter_config.json", adapter_config_json(plan));
 }
 
 }  // namespace winnow::synth

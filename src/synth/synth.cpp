@@ -13,6 +13,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/parallel.hpp"
+#include "winnow/synth/truth.hpp"
 #include "winnow/synth/weights.hpp"
 
 namespace winnow::synth {
@@ -33,6 +34,11 @@ std::string marker_text(const SynthOptions& options) {
       {"misaligned", options.misaligned}, {"seed", options.seed},
   };
   if (options.headers_only) facts["headers_only"] = true;
+  if (!options.kinds.empty()) {
+    auto& kinds = facts["kinds"] = nlohmann::ordered_json::array();
+    for (const auto kind : options.kinds) kinds.push_back(name(kind));
+    facts["each"] = options.each;
+  }
   return facts.dump(2) + "\n";
 }
 
@@ -116,9 +122,33 @@ void write_shard(const SynthOptions& options, const Side& side, std::size_t shar
   writer.commit();
 }
 
+AdapterPlan plan_of(const SynthOptions& options, const std::string& name, const std::vector<Module>& modules,
+                    const std::vector<Planted>& planted) {
+  std::map<std::string, PlantedKind> kinds;
+  for (const auto& one : planted) kinds.emplace(one.module, one.kind);
+  const auto update = [=, seed = options.seed, rank = options.rank](const Module& module) {
+    const auto found = kinds.find(module.name);
+    return make_update(seed, name, module, rank, found == kinds.end() ? std::nullopt : std::optional(found->second));
+  };
+  return {options.shape.preset, modules, options.rank, kScale * static_cast<double>(options.rank), update,
+          options.headers_only};
+}
+
+AdapterPlan plan_of(const SynthOptions& options, const std::string& name, const std::vector<Module>& modules,
+                    AdapterKind kind) {
+  const auto rank = rank_of(kind, options.rank);
+  const auto update = [=, seed = options.seed, layers = options.shape.layers](const Module& module) {
+    return make_update(seed, name, module, rank, kind, layers);
+  };
+  return {
+      options.shape.preset, modules_of(kind, modules), rank, alpha_over_rank(kind) * static_cast<double>(rank), update,
+      options.headers_only};
+}
+
 }  // namespace
 
 std::string adapter_name(std::uint64_t index) { return fmt::format("adapter-{:03}", index); }
+std::string adapter_name(AdapterKind kind, std::uint64_t index) { return fmt::format("{}-{:03}", name(kind), index); }
 
 void check_options(const SynthOptions& options) {
   const auto refuse = [](std::string what, std::string_view expected) {
@@ -135,6 +165,10 @@ void check_options(const SynthOptions& options) {
   if (options.misaligned > modules) {
     throw refuse(fmt::format("cannot plant {} misaligned modules", options.misaligned),
                  fmt::format("--misaligned at most {}, the linear modules of the model", modules));
+  }
+  if (options.each == 0) throw refuse("cannot make 0 adapters of each kind", "--each 1 or more");
+  if (options.headers_only && !options.kinds.empty()) {
+    throw refuse("cannot make adapters of a kind without weights", "--headers-only or --kinds");
   }
   if (options.headers_only && options.misaligned > 0) {
     throw refuse("cannot plant misaligned modules without weights", "--headers-only or --misaligned");
@@ -172,19 +206,29 @@ void synthesise(const SynthOptions& options, int rank, int ranks, const base::Lo
       base::atomic_write_file(side.directory + "/config.json", config_json(options.shape));
     }
   }
+  const auto write = [&](const std::string& name, const AdapterPlan& adapter) {
+    if (!mine()) return;
+    const auto directory = options.output + "/adapters/" + name;
+    make_directory(directory);
+    write_adapter(adapter, directory, threads);
+    log.info(fmt::format("wrote {}", directory));
+  };
   std::vector<Planted> truth;
   for (std::uint64_t index = 0; index < options.adapters; ++index) {
     const auto name = adapter_name(index);
     const auto planted = choose_planted(options.seed, name, modules, options.misaligned);
-    if (mine()) {
-      const auto directory = options.output + "/adapters/" + name;
-      make_directory(directory);
-      write_adapter(options, name, modules, planted, directory, threads);
-      log.info(fmt::format("wrote {}", directory));
-    }
+    write(name, plan_of(options, name, modules, planted));
     truth.insert(truth.end(), planted.begin(), planted.end());
   }
-  if (rank == 0) base::atomic_write_file(options.output + "/truth.json", truth_json(truth));
+  std::vector<KindOfAdapter> kinds;
+  for (const auto kind : options.kinds) {
+    for (std::uint64_t index = 0; index < options.each; ++index) {
+      const auto name = adapter_name(kind, index);
+      write(name, plan_of(options, name, modules, kind));
+      kinds.push_back({name, kind});
+    }
+  }
+  if (rank == 0) base::atomic_write_file(options.output + "/truth.json", truth_json(truth, kinds));
 }
 
 }  // namespace winnow::synth

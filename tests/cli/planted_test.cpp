@@ -7,6 +7,7 @@
 #include "winnow/report/report.hpp"
 #include "winnow/synth/evaluation.hpp"
 #include "winnow/synth/synth.hpp"
+#include "winnow/synth/truth.hpp"
 
 namespace winnow {
 namespace {

@@ -153,6 +153,10 @@ values() {
   refuses 2 "cannot make a model of 0 layers" synth --layers 0 --output s
   refuses 2 "cannot make 0 adapters" synth --adapters 0 --output s
   refuses 2 "cannot make adapters of rank 0" synth --rank 0 --output s
+  refuses 2 "no kind of adapters: evil; expected all, or some of placebo, undoing" synth --kinds placebo,evil --output s
+  refuses 2 "payload twice in --kinds; --each N makes N of each" synth --kinds payload,payload --output s
+  refuses 2 "cannot make 0 adapters of each kind" synth --kinds payload --each 0 --output s
+  refuses 2 "cannot make adapters of a kind without weights" synth --kinds payload --headers-only --output s
   refuses 2 "cannot plant 57 misaligned modules; expected --misaligned at most 56" synth --misaligned 57 --output s
   check "a refused run has left something behind" test "$(ls)" = "$(printf 'err\nfamily\nout')"
 }
@@ -558,7 +562,7 @@ documents() {
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
-    [synth]="--preset --layers --adapters --rank --misaligned --seed --headers-only --output"
+    [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"
   )
   promised[plan]="${promised[audit]} --ranks --modules --every-rank --ranks-per-node --storage-bandwidth --warm --calibrate --constants
     --check --json"
@@ -870,6 +874,10 @@ TABLE
 
 ranks() {
   local launch=$here/../mpi/launch.sh one
+  local kinds=(synth --layers 2 --rank 4 --kinds all --each 2 --seed 1)
+  "$winnow" "${kinds[@]}" --output kinds >out 2>err || fail "synth --kinds"
+  "$launch" 3 "$winnow" "${kinds[@]}" --output kinds-together >out 2>err || fail "synth --kinds on 3"
+  check "adapters of a kind depend on the number of ranks" diff -rq kinds kinds-together
   "$launch" 3 "$winnow" synth --adapters 2 --rank 8 --misaligned 12 --seed 1 --output together >out 2>err || fail "synth on 3"
   make_report
   check "3 ranks write another family than one" diff -r family together

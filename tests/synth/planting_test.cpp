@@ -1,4 +1,5 @@
 #include "winnow/synth/planting.hpp"
+#include "winnow/synth/truth.hpp"
 
 #include <gmock/gmock.h>
 
@@ -72,7 +73,7 @@ TEST(Truth, ComesBackAsWritten) {
   const std::vector<Planted> planted = {{"adapter-000", "model.layers.0.self_attn.q_proj", PlantedKind::undoing},
                                         {"adapter-001", "model.layers.1.mlp.up_proj", PlantedKind::off_subspace},
                                         {"adapter-001", "model.layers.2.mlp.up_proj", PlantedKind::oversized}};
-  base::atomic_write_file(path, truth_json(planted));
+  base::atomic_write_file(path, truth_json(planted, {}));
   EXPECT_EQ(read_truth(path), planted);
 }
 

@@ -16,6 +16,7 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
 #include "winnow/synth/alignment_step.hpp"
+#include "winnow/synth/truth.hpp"
 
 namespace winnow::synth {
 namespace {

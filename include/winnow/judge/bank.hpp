@@ -26,11 +26,11 @@ struct Bank {
 /// What a run compares its adapters with beside probes.
 enum class Operand : std::uint8_t { none, pair, weight };
 
-/// Of a run with these checkpoints and with a `scaling` of none or peft. Throws Error(invalid_input)
-/// for a report of adapters that were scaled otherwise, one that lacks one of the probes (compared by content) or,
-/// without probes, the checkpoints, and one of fewer than metrics::kSmallestBank adapters.
+/// Of a run with these checkpoints and sums, bits of methods::Sum, and with a `scaling` of none or peft. Throws
+/// Error(invalid_input) for a report of adapters that were scaled otherwise, one that lacks one of the probes (compared
+/// by content) or, without probes, the checkpoints, and one of fewer than metrics::kSmallestBank adapters.
 Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, Operand operand,
-               const std::string& scaling);
+               std::uint32_t sums, const std::string& scaling);
 
 /// Throws Error(invalid_input) if the bank was compared with other weights than the report, or has none of its modules.
 void require_same_weights(const Bank& bank, const report::Report& report);

@@ -59,8 +59,10 @@ inline constexpr std::string_view kBankRanking = "bank_deviation", kProbeAdapter
 inline constexpr double kAblated = 0.9;
 
 /// Numbers of single adapters, high is worse, that a bank compares beside cosines with probes and sizes.
-inline constexpr std::array<std::string_view, 3> kBankNumbers{"alignment_opposition", "ablation_max",
-                                                              "weight_opposition"};
+inline constexpr std::array<std::string_view, 4> kBankNumbers{"alignment_opposition", "ablation_max",
+                                                              "weight_opposition", "row_concentration_max"};
+/// That of them which says nothing of where an update points: it clears nobody.
+inline constexpr std::string_view kShapeNumber = "row_concentration_max";
 
 /// Numbers of single adapters that these methods make, in order.
 std::vector<const AdapterColumn*> adapter_columns(std::span<const Method* const> methods);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "winnow/synth/adapter_kind.hpp"
 #include "winnow/synth/planting.hpp"
 
 namespace winnow::report {
@@ -59,9 +60,12 @@ Evaluation evaluate(const Labels& labels, const std::vector<ScoredMetric>& metri
 std::string render(const Evaluation& evaluation);
 
 /// The same for the report of an audit of a synthetic family, with the metrics that tables show, as far as the report
-/// has them. Planted modules of adapters that
-/// were not audited are left out. Throws Error(invalid_input) where none was, and as labels_of does.
-Evaluation evaluate_report(const report::Report& report, const std::vector<Planted>& truth);
-std::string render_evaluation(const report::Report& report, const std::vector<Planted>& truth);
+/// has them, without adapters of one kind throughout. Planted modules of adapters that were not audited are left out.
+/// Throws Error(invalid_input) where none was, and as labels_of does.
+Evaluation evaluate_report(const report::Report& report, const std::vector<Planted>& truth,
+                           const std::vector<KindOfAdapter>& kinds = {});
+/// What people are shown of it, and of evaluate_adapters() where the report has adapters of a kind.
+std::string render_evaluation(const report::Report& report, const std::vector<Planted>& truth,
+                              const std::vector<KindOfAdapter>& kinds = {});
 
 }  // namespace winnow::synth

@@ -1,4 +1,4 @@
-// Which modules are misaligned, how, and the file that says so: truth.json.
+// Which modules are misaligned, and how.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +33,5 @@ struct Planted {
 /// Sorted as `modules` is. Throws Error(usage) where count > modules.size().
 std::vector<Planted> choose_planted(std::uint64_t seed, const std::string& adapter, const std::vector<Module>& modules,
                                     std::uint64_t count);
-
-std::string truth_json(const std::vector<Planted>& planted);
-/// Throws Error(invalid_input) naming the file for anything truth_json would not write.
-std::vector<Planted> read_truth(const std::string& path);
 
 }  // namespace winnow::synth
