@@ -168,6 +168,7 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   }
   report.probe_norms.assign(count * modules, kUndefined);
   report.probe_dots.assign(count * cells, kUndefined);
+  report.probe_blocks.assign(count * cells, kUndefined);
   const auto probe_of = [&](const slab::ModuleTask& task, std::size_t k) {
     return inputs.is_direction(task) ? task.source - 1 : k;
   };
@@ -198,6 +199,7 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
     for (std::size_t k = 0; k < layer.dots.size(); ++k) {
       if (std::isnan(layer.dots[k]) || is_itself(layer.adapter, probe_of(task, k))) continue;
       report.probe_dots[probe_of(task, k) * cells + cell] = layer.dots[k];
+      if (k < layer.blocks.size()) report.probe_blocks[probe_of(task, k) * cells + cell] = layer.blocks[k];
     }
   }
 }

@@ -76,6 +76,7 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
   const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();
   merged.probe_norms.assign(count * modules, methods::kUndefined);
   merged.probe_dots.assign(count * all * modules, methods::kUndefined);
+  merged.probe_blocks = merged.probe_dots;
   for (std::size_t k = 0; k < count; ++k) {
     std::vector<bool> seen(modules, false);
     for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -98,6 +99,9 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
       for (std::size_t m = 0; m < part.modules.size(); ++m) {
         merged.probe_dots[(k * all + n) * modules + places[p][m]] =
             part.probe_dots[(k * part.adapters.size() + row) * part.modules.size() + m];
+        if (part.probe_blocks.empty()) continue;
+        merged.probe_blocks[(k * all + n) * modules + places[p][m]] =
+            part.probe_blocks[(k * part.adapters.size() + row) * part.modules.size() + m];
       }
     }
   }

@@ -49,7 +49,7 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     std::vector<compute::UpdateProducts> updates;
     const bool spreads = wants_spread(batch);
     for (std::size_t j = 0; j < batch.count; ++j) {
-      updates.push_back({all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}});
+      updates.push_back({all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}, {}});
       if (spreads) {
         const auto& update = updates.back();
         batch.spreads.push_back(compute::spread_of(batch.stack, j, update.btb, update.gram_a, threads_));
@@ -125,11 +125,13 @@ void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
                     batch.stack.exponents[j] = one.exponents[0];
                     if (!batch.spreads.empty())
                       batch.spreads[j] = compute::spread_of(one, 0, update.btb, update.gram_a);
-                    std::vector<double> dots(probes_.size(), methods::kUndefined);
+                    std::vector<double> dots(probes_.size(), methods::kUndefined), blocks(dots);
                     for (std::size_t k = 0; k < update.dots.size(); ++k) {
                       dots[found.refs[k].adapter] = scales[k] * update.dots[k];
+                      blocks[found.refs[k].adapter] = update.blocks[k];
                     }
                     update.dots = std::move(dots);
+                    update.blocks = std::move(blocks);
                   });
     for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
     clock_.add("factors", 0, factors_.bytes_read() - before);
@@ -178,6 +180,7 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
       for (std::size_t k = 0; k < probe_norms.size(); ++k) {
         layer.dots.push_back(std::isnan(probe_norms[k]) ? methods::kUndefined : whole * update.dots[k]);
       }
+      for (const double block : update.blocks) layer.blocks.push_back(std::abs(whole) * block);
     }
     scores.layers.push_back(std::move(layer));
   }

@@ -26,6 +26,8 @@ void Scores::serialise(base::ByteWriter& out) const {
     for (const double value : score.values) out.put(value);
     out.put<std::uint64_t>(score.dots.size());
     for (const double dot : score.dots) out.put(dot);
+    out.put<std::uint64_t>(score.blocks.size());
+    for (const double block : score.blocks) out.put(block);
     out.put(score.fault);
   }
 }
@@ -49,6 +51,7 @@ void Scores::append(base::ByteReader& in) {
     score.adapter = in.get<std::uint32_t>();
     for (auto values = in.get<std::uint64_t>(); values > 0; --values) score.values.push_back(in.get<double>());
     for (auto dots = in.get<std::uint64_t>(); dots > 0; --dots) score.dots.push_back(in.get<double>());
+    for (auto blocks = in.get<std::uint64_t>(); blocks > 0; --blocks) score.blocks.push_back(in.get<double>());
     score.fault = in.get_string();
     layers.push_back(std::move(score));
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <Eigen/SVD>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -93,6 +94,55 @@ std::string bytes_of(const CrossProducts& products) {
     for (const double dot : dots) out.put(dot);
   }
   return std::move(out).bytes();
+}
+
+/// ||U^T*X*V||, U and V the leading singular vectors of `probe`, 4 or fewer.
+double dense_block(const Matrix& probe, const Matrix& update) {
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(probe, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  Eigen::Index kept = 0;
+  while (kept < std::min<Eigen::Index>(4, svd.singularValues().size()) &&
+         svd.singularValues()[kept] > 1e-6 * svd.singularValues()[0])
+    ++kept;
+  return (svd.matrixU().leftCols(kept).transpose() * update * svd.matrixV().leftCols(kept)).norm();
+}
+
+double block_of(const Updates& probes, const Updates& adapters, std::size_t h, std::size_t j) {
+  const double found = ProbeFactors(probes.stack).with(adapters.stack, j).blocks.at(h);
+  return std::ldexp(found, adapters.stack.exponents[j]);
+}
+
+TEST(LeadingBlock, EqualsThatOfDenseSingularVectors) {
+  std::mt19937_64 random(11);
+  for (const auto& [out, in] :
+       std::vector<std::pair<Eigen::Index, Eigen::Index>>{{60, 90}, {5, 700}, {600, 3}, {1, 8}}) {
+    const Updates probes(random, out, in, {1, 4, 16}), adapters(random, out, in, {8, 1, 3});
+    for (std::size_t h = 0; h < 3; ++h) {
+      for (std::size_t j = 0; j < 3; ++j) {
+        EXPECT_NEAR(block_of(probes, adapters, h, j), dense_block(probes.update(h), adapters.update(j)),
+                    1e-9 * adapters.update(j).norm())
+            << out << " x " << in << ", probe " << h << ", adapter " << j;
+      }
+    }
+  }
+}
+
+TEST(LeadingBlock, OfAProbeWithEqualColumnsOrOfOddSizesIsThatOfItsUpdate) {
+  std::mt19937_64 random(12);
+  Updates probes(random, 60, 90, {6, 6}), adapters(random, 60, 90, {8, 8}, 1e-20, 1e22);
+  probes.b[0].col(5) = probes.b[0].col(0);  // of rank 5
+  probes.b[1].col(1) *= 1e4;                // rows of A the other way: the same update as if both were balanced
+  probes.a[1].row(1) *= 1e-4;
+  probes.fill(60, 90, {6, 6});
+  for (std::size_t h = 0; h < 2; ++h) {
+    const double expected = dense_block(probes.update(h), adapters.update(0));
+    EXPECT_NEAR(block_of(probes, adapters, h, 0), expected, 1e-6 * adapters.update(0).norm()) << h;
+  }
+  // Itself: almost all of it. Nothing: nothing.
+  const Updates small(random, 60, 90, {3});
+  EXPECT_NEAR(block_of(small, small, 0, 0), small.update(0).norm(), 1e-9 * small.update(0).norm());
+  Updates zero(random, 60, 90, {3}, 0);
+  EXPECT_EQ(block_of(zero, adapters, 0, 0), 0);
+  EXPECT_EQ(block_of(probes, zero, 0, 0), 0);
 }
 
 TEST(CrossProducts, EqualDenseUpdatesForEveryRank) {

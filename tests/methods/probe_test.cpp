@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Core>
+#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -54,6 +55,13 @@ struct Dense {
     const auto &update = updates[n][m], &direction = probes[k].directions[m];
     return update.size() == 0 || direction.size() == 0 ? kUndefined : update.cwiseProduct(direction).sum();
   }
+  /// ||U^T*dW*V||, U and V the 4 leading singular vectors of the direction.
+  double block(std::size_t k, std::size_t n, std::size_t m) const {
+    const auto &update = updates[n][m], &direction = probes[k].directions[m];
+    if (update.size() == 0 || direction.size() == 0) return kUndefined;
+    const Eigen::JacobiSVD<Matrix> svd(direction, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    return (svd.matrixU().leftCols(4).transpose() * update * svd.matrixV().leftCols(4)).norm();
+  }
   static double norm(const Matrix& matrix) { return matrix.size() == 0 ? kUndefined : matrix.norm(); }
 
   double cosine(std::size_t k, std::size_t n, std::size_t m) const {
@@ -95,10 +103,13 @@ std::map<std::string, std::vector<double>> numbers_of(const Dense& dense) {
     for (const auto& update : adapter) norms.push_back(Dense::norm(update));
   }
   for (std::size_t k = 0; k < dense.probes.size(); ++k) {
-    ProbeProducts products{dense.probes[k].sign, {}, {}};
+    ProbeProducts products{dense.probes[k].sign, {}, {}, {}};
     for (const auto& direction : dense.probes[k].directions) products.norms.push_back(Dense::norm(direction));
     for (std::size_t n = 0; n < kAdapters; ++n) {
-      for (std::size_t m = 0; m < kModules; ++m) products.dots.push_back(dense.dot(k, n, m));
+      for (std::size_t m = 0; m < kModules; ++m) {
+        products.dots.push_back(dense.dot(k, n, m));
+        products.blocks.push_back(dense.block(k, n, m));
+      }
     }
     zoo.probes.push_back(std::move(products));
   }
@@ -132,10 +143,14 @@ TEST(Probe, EqualsDenseFormulas) {
         EXPECT_NEAR(found["probe_cosine"][cell], dot / size / dense.updates[n][m].norm(), 1e-12);
         EXPECT_EQ(found["probe_cosine_max"][cell], found["probe_cosine"][cell]);
         EXPECT_NEAR(found["probe_coefficient"][cell], dot / size / size, 1e-12);
+        EXPECT_NEAR(found["probe_share"][cell], sign * dense.block(0, n, m) / dense.updates[n][m].norm(), 1e-12);
       }
       EXPECT_NEAR(found["adapter probe_cosine"][n], dense.whole_cosine(0, n), 1e-12);
       EXPECT_EQ(found["adapter probe_cosine_max"][n], found["adapter probe_cosine"][n]);
       EXPECT_NEAR(found["adapter probe_coefficient"][n], dense.whole_coefficient(0, n), 1e-12);
+      double inside = 0;
+      for (std::size_t m = 0; m < kModules; ++m) inside += std::pow(dense.block(0, n, m), 2);
+      EXPECT_NEAR(found["adapter probe_share"][n], sign * std::sqrt(inside / dense.whole(0, n).update), 1e-12);
     }
   }
 }

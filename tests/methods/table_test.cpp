@@ -52,7 +52,8 @@ TEST(Table, MakesADatasetBeforeItIsReadAndWithTheSumsOfItsReader) {
       std::vector<double> values;
       for (std::size_t cell = 0; cell < zoo.cells(); ++cell) values.push_back(1 + 0.1 * static_cast<double>(cell));
       zoo.alignment_norms.assign(5, 1);
-      zoo.probes.push_back({1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5)});
+      zoo.probes.push_back({1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5),
+                            std::vector<double>(zoo.cells(), 0.25)});
       sums = 0;
       zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
         EXPECT_TRUE(made.contains(name)) << method->name << " reads " << name;
@@ -84,7 +85,8 @@ TEST(Table, NamesEveryNumberOfAnAdapterOnceAndMakesItOfWhatItsMethodAsksFor) {
     zoo.layout = {2, 5, {"q", "q", "q", "q", "q"}};
     zoo.elements.assign(5, 100);
     zoo.alignment_norms.assign(5, 1);
-    zoo.probes.push_back({1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5)});
+    zoo.probes.push_back(
+        {1, std::vector<double>(5, 2), std::vector<double>(zoo.cells(), 0.5), std::vector<double>(zoo.cells(), 0.25)});
     zoo.ids = {"a", "b"};
     zoo.bank = {{"c", "d"}, {{{0.1, 0.2}}, {{0.3, 0.4}}, {{0.5, 0.6}}}};
     const std::vector<double> earlier(2, 0.5);
@@ -112,7 +114,7 @@ TEST(Table, RanksByProbesWhereThereAreSome) {
   EXPECT_EQ(default_ranking(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), "ediem");
   EXPECT_THAT(rankable(kUpdateSums | kProbeSums),
               ElementsAre("update_norm", "spectral_norm", "spectral_sharpness", "probe_dot", "probe_cosine",
-                          "probe_cosine_max", "probe_coefficient"));
+                          "probe_cosine_max", "probe_coefficient", "probe_share"));
   EXPECT_EQ(default_ranking(kUpdateSums | kWeightSums), "ablation");
   EXPECT_THAT(rankable(~std::uint32_t{0} & ~std::uint32_t{kProbeSums}), Not(Contains("probe_dot")));
 }

@@ -31,6 +31,7 @@ inline std::string report_fingerprint(const report::Report& report) {
     bytes += std::string(verdict::name(judgement.verdict)) + judgement.reason;
   for (const double norm : report.probe_norms) add(norm);
   for (const double dot : report.probe_dots) add(dot);
+  for (const double block : report.probe_blocks) add(block);
   for (const auto action : report.action) bytes += static_cast<char>(action);
   for (const auto present : report.present) bytes += static_cast<char>(present);
   return base::sha256_hex(bytes);

@@ -57,6 +57,7 @@ Report with_probes(Report report) {
     for (std::size_t cell = 0; cell < adapters * modules; ++cell) {
       const bool absent = k == 0 && cell % modules + 1 == modules;
       report.probe_dots.push_back(absent ? kNaN : 0.001 * static_cast<double>(cell) - 0.01 * static_cast<double>(k));
+      report.probe_blocks.push_back(k == 0 ? kNaN : 0.002 * static_cast<double>(cell));
     }
   }
   for (const char* name : {"probe_cosine", "probe_cosine_max", "probe_coefficient", "alignment_removed"}) {
@@ -93,6 +94,7 @@ void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.probes, b.probes);
   expect_same_bits(a.probe_norms, b.probe_norms, "norm");
   expect_same_bits(a.probe_dots, b.probe_dots, "dot");
+  expect_same_bits(a.probe_blocks, b.probe_blocks, "block");
   EXPECT_EQ(a.bank, b.bank);
   expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
   expect_same_bits(a.bank_log_norms, b.bank_log_norms, "bank");
@@ -167,6 +169,7 @@ TEST(Hdf5Report, RoundTripWithProbes) {
   one.probes.pop_back();
   one.probe_norms.resize(one.modules.size());
   one.probe_dots.resize(2 * one.modules.size());
+  one.probe_blocks.clear();  // as an earlier version wrote it
   one.probes[0].path = "with \xC3\xA4 and \"quotes\"\nand a line";
   expect_round_trip(one);
 }
@@ -187,6 +190,7 @@ TEST(Hdf5Report, RoundTripWithABank) {
   without_probes.probes.clear();
   without_probes.probe_norms.clear();
   without_probes.probe_dots.clear();
+  without_probes.probe_blocks.clear();
   without_probes.bank_cosines.clear();
   expect_round_trip(without_probes);
   report.bank_numbers.back().values.pop_back();
@@ -380,7 +384,7 @@ TEST(Hdf5Report, InconsistentReportIsNotWritten) {
   report = sample(2, 1);
   report.metrics[0].name = "a/b";
   EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
-  for (auto Report::*values : {&Report::probe_norms, &Report::probe_dots}) {
+  for (auto Report::*values : {&Report::probe_norms, &Report::probe_dots, &Report::probe_blocks}) {
     report = with_probes(sample(2, 1));
     (report.*values).pop_back();
     EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
@@ -550,6 +554,7 @@ TEST(Hdf5Report, ReportsWithoutProbesAreRead) {
   expected.probes.clear();
   expected.probe_norms.clear();
   expected.probe_dots.clear();
+  expected.probe_blocks.clear();
   expect_same(expected, read_hdf5(edited.close()));
 }
 

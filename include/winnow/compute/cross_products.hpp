@@ -16,6 +16,7 @@ namespace winnow::compute {
 struct UpdateProducts {
   std::vector<double> btb, gram_a;  ///< its own B^T*B and A*A^T, r x r
   std::vector<double> dots;         ///< [probes]: <B_x*A_x, B_h*A_h>
+  std::vector<double> blocks;       ///< [probes]: ||U_k^T*B_x*A_x*V_k|| (leading_block.hpp)
 
   double norm() const;  ///< ||B_x*A_x||
 };

@@ -17,6 +17,8 @@ struct ProbeProducts {
   double sign = 1;            ///< 1 if an update along it is worse, -1 if better
   std::vector<double> norms;  ///< [modules]: ||D||, NaN where the probe has nothing
   std::vector<double> dots;   ///< [cells]: <D, dW>, NaN where it is not known
+  std::vector<double>
+      blocks;  ///< [cells]: ||U_k^T*dW*V_k||, U_k and V_k of D; NaN likewise, and of a direction; or empty
 };
 
 /// N adapters x M modules; every dataset is adapter-major, NaN where an adapter has no LoRA or a value is undefined.

@@ -112,6 +112,7 @@ struct Report {
   std::vector<ProbeRow> probes;        ///< K of them, mostly none
   std::vector<double> probe_norms;     ///< K x M: ||D||, NaN where a probe has nothing
   std::vector<double> probe_dots;      ///< K x N x M: <D, dW>, NaN where not known
+  std::vector<double> probe_blocks;    ///< K x N x M: ||U_k^T*dW*V_k||, NaN where not known; empty of earlier versions
   std::vector<BankRow> bank;           ///< mostly none
   std::vector<double> bank_cosines;    ///< K x bank: with each probe, NaN where not known
   std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN where not known

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <utility>
 
 #include "columns.hpp"
+#include "winnow/compute/leading_block.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -75,6 +77,7 @@ struct ProbeFactors::Sides {
   std::vector<std::size_t> ranks, first_columns;
   std::size_t columns = 0;
   std::vector<double> norms;
+  std::vector<LeadingBlock> blocks;
 };
 
 ProbeFactors::ProbeFactors(const FactorStack& probes) : sides_(std::make_unique<Sides>()) {
@@ -96,7 +99,9 @@ ProbeFactors::ProbeFactors(const FactorStack& probes) : sides_(std::make_unique<
       some_of_b(probes, first, rank, block, rows);
       add_product(best_kernel(), btb, rows, rows);
     }
-    sides.norms.push_back(norm_of(btb, gram_a(probes, h)));
+    const auto aat = gram_a(probes, h);
+    sides.norms.push_back(norm_of(btb, aat));
+    sides.blocks.emplace_back(btb, aat, rank);
   }
 }
 
@@ -115,9 +120,12 @@ UpdateProducts ProbeFactors::with(const FactorStack& stack, std::size_t j) const
                     [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); });
   auto a = grams_of(sides.in, sides.columns, rank,
                     [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
-  UpdateProducts products{std::move(b.own), std::move(a.own), {}};
+  UpdateProducts products{std::move(b.own), std::move(a.own), {}, {}};
   for (std::size_t h = 0; h < sides.ranks.size(); ++h) {
-    products.dots.push_back(inner(b.cross, a.cross, sides.first_columns[h] * rank, sides.ranks[h] * rank));
+    const auto begin = sides.first_columns[h] * rank, count = sides.ranks[h] * rank;
+    products.dots.push_back(inner(b.cross, a.cross, begin, count));
+    products.blocks.push_back(
+        sides.blocks[h].norm(std::span(b.cross).subspan(begin, count), std::span(a.cross).subspan(begin, count), rank));
   }
   return products;
 }

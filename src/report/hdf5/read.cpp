@@ -250,6 +250,9 @@ void read_probes(const Source& source, Report& report) {
   const std::size_t probes = report.probes.size(), modules = report.modules.size();
   report.probe_norms = source.numbers<double>(group, "norm", {{probes, modules}});
   report.probe_dots = source.numbers<double>(group, "dot", {{probes, report.adapters.size(), modules}});
+  if (has(source.members(group, "probes"), "block")) {
+    report.probe_blocks = source.numbers<double>(group, "block", {{probes, report.adapters.size(), modules}});
+  }
 }
 
 void read_bank(const Source& source, Report& report) {

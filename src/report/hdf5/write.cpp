@@ -222,6 +222,12 @@ void write_probes(const Image& image, const Report& report, const Handle& adapte
                         "Frobenius norm of the probe in the module, NaN where it has nothing", {&scale, &modules});
   image.numbers<double>(group.get(), "dot", {probes, report.adapters.size(), report.modules.size()}, report.probe_dots,
                         "1", "<D, dW> with the probe as it is, whatever its effect", {&scale, &adapters, &modules});
+  if (!report.probe_blocks.empty()) {
+    image.numbers<double>(group.get(), "block", {probes, report.adapters.size(), report.modules.size()},
+                          report.probe_blocks, "1",
+                          "||U_k^T dW V_k|| with the 4 leading singular vectors of the probe, NaN of a direction",
+                          {&scale, &adapters, &modules});
+  }
   image.numbers<double>(group.get(), "cosine", {probes, report.adapters.size()}, probe_cosines(report), "1",
                         "cosine between dW and the probe over all modules that both have", {&scale, &adapters});
 }
@@ -335,6 +341,8 @@ void check_consistent(const Report& report, const std::string& path) {
   const auto probes = report.probes.size();
   require(report.probe_norms.size() == probes * report.modules.size() && report.probe_dots.size() == probes * cells,
           fmt::format("products with {} probes", probes));
+  require(report.probe_blocks.size() == probes * cells || report.probe_blocks.empty(),
+          fmt::format("blocks of {} probes", probes));
   const auto members = report.bank.size();
   require(report.bank_cosines.size() == probes * members && report.bank_log_norms.size() == members &&
               std::all_of(report.bank_numbers.begin(), report.bank_numbers.end(),
