@@ -71,9 +71,20 @@ double parse_fdr(const po::variables_map& values, bool has_bank) {
       .expected("a number from 1e-6 to below 1, such as 0.05");
 }
 
+/// An audit judges and reports; SPLoRA's rule is for who asks for SPLoRA's repair, and compares no probes.
+std::string default_selection(const po::variables_map& values, const run::AuditOptions& options) {
+  const auto& repair = values["repair"].as<std::string>();
+  const bool prunes = repair == "drop" || repair == "zero";
+  return prunes && options.probes.empty() && options.has_pair() ? "keep-top:10" : "none";
+}
+
 /// Without verdicts a policy that counts selects its number in a sound family as well: 4 would say nothing.
 void refuse_empty_findings(const po::variables_map& values, const select::Policy& policy, bool has_bank) {
   if (!values["fail-on-findings"].as<bool>()) return;
+  if (policy.kind == select::Policy::Kind::none && !has_bank) {
+    throw Error(ErrorKind::usage, "--fail-on-findings says nothing: there are no verdicts, and nothing is selected")
+        .expected("verdicts by --bank, or --select threshold:X or outliers[:C]");
+  }
   if (policy.prunes_by_count() && !has_bank) {
     throw Error(
         ErrorKind::usage,
@@ -112,8 +123,9 @@ void add_audit_options(po::options_description& options) {
       ("strict", po::bool_switch(), "an adapter that cannot be scored, or not whole, ends the run (exit 3)")  //
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
-  const auto select_help =
-      fmt::format("{}; per adapter. Without it: keep-top:10 of two checkpoints alone, else none", select::kPolicyForms);
+  const auto select_help = fmt::format(
+      "{}; per adapter. Without it: none, or keep-top:10 (SPLoRA's) for --repair drop or zero by two checkpoints",
+      select::kPolicyForms);
   const auto methods_help = fmt::format(
       "what to measure, separated by commas: {}, or methods as winnow methods lists them. default leaves out what "
       "needs a further sweep over the aligned weights",
@@ -194,9 +206,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   if (const auto list = given(values, "methods")) options.sums = methods::parse_sums(*list);
   options.rank_by = given(values, "rank-by").value_or("");
   const auto select = given(values, "select");
-  options.policy = select::parse_policy(select                                         ? *select
-                                        : options.probes.empty() && options.has_pair() ? "keep-top:10"
-                                                                                       : "none");
+  options.policy = select::parse_policy(select ? *select : default_selection(values, options));
   refuse_empty_findings(values, options.policy, !options.bank.empty());
   options.needs_blocks = values["fail-on-findings"].as<bool>() && options.policy.prunes_by_count();
   options.population = metrics::parse_population(values["population"].as<std::string>());

@@ -88,6 +88,10 @@ std::vector<std::string> modules_to_prune(const report::Report& report, const st
   const auto modules = report.modules.size();
   std::vector<report::Action> actions(report.action.begin() + static_cast<std::ptrdiff_t>(n * modules),
                                       report.action.begin() + static_cast<std::ptrdiff_t>((n + 1) * modules));
+  if (!select && select::parse_policy(report.policy).kind == select::Policy::Kind::none) {
+    throw Error(ErrorKind::usage, "the report selects nothing: its audit was not asked to")
+        .advice(fmt::format("add --select {}", select::kPolicyForms));
+  }
   if (select || rank_by) {
     actions = select_anew(report, n, select.value_or(report.policy), rank_by.value_or(report.rank_by), log);
   }

@@ -117,7 +117,11 @@ values() {
     refuses 2 "unknown selection '$word'; expected $forms (K a whole number" "${audit[@]}" --select "$word"
   done
   # What has nothing to do with scores finds nothing; in a slice of a zoo nothing is final.
-  for word in "" "--select keep-top:1000" "--select prune-top:3" "--select quantile:0.1"; do
+  for word in "" "--select none"; do
+    refuses 2 "says nothing: there are no verdicts, and nothing is selected; expected verdicts by --bank, or --select threshold:X or outliers[:C]" \
+      "${audit[@]}" --fail-on-findings $word
+  done
+  for word in "--select keep-top:1000" "--select prune-top:3" "--select quantile:0.1"; do
     refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X or outliers[:C], or verdicts by --bank" \
       "${audit[@]}" --fail-on-findings $word
     refuses 2 "says nothing: that selects by count" "${plan[@]}" --fail-on-findings $word
@@ -332,7 +336,13 @@ results() {
   local one=family/adapters/adapter-000 format
   check "the table of audit and that of report differ" diff <(grep -v '^report: ' table) <("$winnow" report report.h5)
   cp report.h5 first.h5  # what follows writes report.h5 again
-  check "the default selection" grep -qF "46 selected for pruning" table
+  check "an audit that is not asked to select" grep -qF "; 0 selected for pruning" table
+  refuses 2 "the report selects nothing: its audit was not asked to; add --select none, keep-top:K" \
+    prune --report first.h5 --adapter $one --output p
+  refuses 2 "the report selects nothing" prune --report first.h5 --adapter $one --output p --rank-by misalignment
+  # SPLoRA's repair comes with SPLoRA's rule.
+  accepts 0 "46 selected for pruning" "${audit[@]}" --repair drop --repaired-dir by-default
+  cp report.h5 first.h5
   accepts 4 "selected for pruning" "${audit[@]}" --fail-on-findings --rank-by misalignment --select outliers:10
   accepts 0 "0 selected for pruning" "${audit[@]}" --fail-on-findings --rank-by misalignment --select threshold:1e9
   accepts 0 "112 selected for pruning" "${audit[@]}" --select quantile:1
@@ -395,7 +405,7 @@ overwriting() {
   check "one table before the refusal" test "$(ls tables)" = drift.csv
   refuses 2 "--json would replace what is read: page" report report.h5 --html page --json page
   refuses 2 "--html would replace what is read: family/truth.json" report report.h5 --truth family/truth.json --html family/truth.json
-  accepts 0 "wrote pruned: 10 modules kept" prune --report report.h5 --adapter family/adapters/adapter-000 --output pruned
+  accepts 0 "wrote pruned: 10 modules kept" prune --report report.h5 --adapter family/adapters/adapter-000 --output pruned --select keep-top:10
   accepts 0 "" audit "${models[@]}" --adapter pruned --report again.h5
   refuses 2 "--output would replace what is read: pruned" prune --report again.h5 --adapter pruned --output pruned --select prune-top:1
   ln -s pruned alias
@@ -416,7 +426,7 @@ merging() {
   accepts 0 "report: merged.h5" merge --report merged.h5 part-0.h5 part-1.h5
   for k in whole merged; do "$winnow" report $k.h5 --csv "tables-$k" || fail "tables of $k.h5"; done
   check "merged reports differ from one audit" diff -r tables-whole tables-merged
-  accepts 0 "wrote pruned: 10 modules kept" prune --report merged.h5 --adapter family/adapters/adapter-001 --output pruned
+  accepts 0 "wrote pruned: 10 modules kept" prune --report merged.h5 --adapter family/adapters/adapter-001 --output pruned --select keep-top:10
   refuses 2 "no reports to merge; expected winnow merge --report FILE.h5 PART.h5" merge --report m.h5
   refuses 2 "--report is missing" merge part-0.h5
   refuses 2 "--report would replace what is read: part-0.h5" merge --report part-0.h5 part-0.h5 part-1.h5
@@ -879,7 +889,8 @@ ranks() {
   "$launch" 3 "$winnow" "${kinds[@]}" --output kinds-together >out 2>err || fail "synth --kinds on 3"
   check "adapters of a kind depend on the number of ranks" diff -rq kinds kinds-together
   "$launch" 3 "$winnow" synth --adapters 2 --rank 8 --misaligned 12 --seed 1 --output together >out 2>err || fail "synth on 3"
-  make_report
+  make_family
+  "$winnow" "${audit[@]}" --select keep-top:10 >table 2>err || fail "audit"
   check "3 ranks write another family than one" diff -r family together
   for one in 1 2 5; do
     "$launch" $one "$winnow" audit "${models[@]}" --zoo family/adapters --report ranks.h5 --repair drop \
