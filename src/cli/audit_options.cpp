@@ -55,22 +55,6 @@ int parse_team(const std::string& text) {
   return members;
 }
 
-/// Verdicts come of a bank alone.
-double parse_fdr(const po::variables_map& values, bool has_bank) {
-  const auto text = given(values, "fdr");
-  if (!text) return verdict::kDefaultRate;
-  if (!has_bank) {
-    throw Error(ErrorKind::usage, "--fdr says nothing without harmless adapters to compare with")
-        .advice("add --bank REPORT.h5");
-  }
-  double value = 0;
-  const auto* const end = text->data() + text->size();
-  const auto [read, fault] = std::from_chars(text->data(), end, value);
-  if (fault == std::errc() && read == end) return value;  // its range is the pipeline's to judge
-  throw Error(ErrorKind::usage, fmt::format("--fdr {} is not a number", *text))
-      .expected("a number from 1e-6 to below 1, such as 0.05");
-}
-
 /// An audit judges and reports; SPLoRA's rule is for who asks for SPLoRA's repair, and compares no probes.
 std::string default_selection(const po::variables_map& values, const run::AuditOptions& options) {
   const auto& repair = values["repair"].as<std::string>();
@@ -174,17 +158,55 @@ void add_output_options(po::options_description& options) {
   add_probe_repair_options(options);
 }
 
-run::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
-  run::AuditOptions options;
+std::vector<probes::Source> probe_sources(const po::variables_map& values) {
+  std::vector<probes::Source> sources;
   for (const auto& [option, form] :
        {std::pair{"direction", probes::Form::direction}, {"probe", probes::Form::adapter}}) {
     if (values.count(option) == 0) continue;
     for (const auto& text : values[option].as<std::vector<std::string>>()) {
-      options.probes.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));
+      sources.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));
     }
   }
+  return sources;
+}
+
+double false_discovery_rate(const po::variables_map& values, bool has_bank) {
+  const auto text = given(values, "fdr");
+  if (!text) return verdict::kDefaultRate;
+  if (!has_bank) {
+    throw Error(ErrorKind::usage, "--fdr says nothing without harmless adapters to compare with")
+        .advice("add --bank REPORT.h5");
+  }
+  double value = 0;
+  const auto* const end = text->data() + text->size();
+  const auto [read, fault] = std::from_chars(text->data(), end, value);
+  if (fault == std::errc() && read == end) return value;  // its range is the pipeline's to judge
+  throw Error(ErrorKind::usage, fmt::format("--fdr {} is not a number", *text))
+      .expected("a number from 1e-6 to below 1, such as 0.05");
+}
+
+bool has_unit_scale(const po::variables_map& values) {
+  const auto& scaling = values["scaling"].as<std::string>();
+  if (scaling != "peft" && scaling != "none") {
+    throw Error(ErrorKind::usage, fmt::format("unknown --scaling {}", scaling)).expected("peft or none");
+  }
+  return scaling == "none";
+}
+
+int thread_count(const po::variables_map& values) {
+  const auto threads = count(values, "threads");
+  if (threads > kMaxThreads) {
+    throw Error(ErrorKind::usage, fmt::format("--threads {} is too many", threads))
+        .expected(fmt::format("0 to {}", kMaxThreads));
+  }
+  return static_cast<int>(threads);
+}
+
+run::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
+  run::AuditOptions options;
+  options.probes = probe_sources(values);
   options.bank = given(values, "bank").value_or("");
-  options.false_discovery_rate = parse_fdr(values, !options.bank.empty());
+  options.false_discovery_rate = false_discovery_rate(values, !options.bank.empty());
   options.base = given(values, "base").value_or("");
   options.aligned = given(values, "aligned").value_or("");
   if (options.probes.empty() && !options.has_pair() && !options.has_checkpoint()) {
@@ -198,11 +220,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.strict = values["strict"].as<bool>();
   options.slice = values["slice"].as<bool>();
   options.adapter.allow_dora = values["dora"].as<bool>();
-  const auto& scaling = values["scaling"].as<std::string>();
-  if (scaling != "peft" && scaling != "none") {
-    throw Error(ErrorKind::usage, fmt::format("unknown --scaling {}", scaling)).expected("peft or none");
-  }
-  options.adapter.unit_scale = scaling == "none";
+  options.adapter.unit_scale = has_unit_scale(values);
   if (const auto list = given(values, "methods")) options.sums = methods::parse_sums(*list);
   options.rank_by = given(values, "rank-by").value_or("");
   const auto select = given(values, "select");
@@ -219,12 +237,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.precision = compute::parse_precision(values["precision"].as<std::string>());
   const auto& device_memory = values["device-memory"].as<std::string>();
   if (device_memory != "auto") options.device_memory = base::parse_byte_size(device_memory, "--device-memory");
-  const auto threads = count(values, "threads");
-  if (threads > kMaxThreads) {
-    throw Error(ErrorKind::usage, fmt::format("--threads {} is too many", threads))
-        .expected(fmt::format("0 to {}", kMaxThreads));
-  }
-  options.threads = static_cast<int>(threads);
+  options.threads = thread_count(values);
   const auto io = slab::parse_io_mode(values["io"].as<std::string>());
   options.make_reader = [io] { return slab::make_reader(io); };
   options.make_copying_reader = [io] { return slab::make_reader(io, false); };

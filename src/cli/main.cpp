@@ -27,8 +27,9 @@ struct Command {
   int (*run)(const cli::Arguments&, comm::Communicator&);
 };
 
-constexpr std::array<Command, 7> kCommands{{
+constexpr std::array<Command, 8> kCommands{{
     {"audit", "score every LoRA layer of adapters against the alignment step of a model", cli::audit_command},
+    {"watch", "judge the checkpoints of an adapter while it is trained", cli::watch_command},
     {"prune", "write a pruned copy of an adapter, as a report says, or one repaired by probes", cli::prune_command},
     {"merge", "make one report of those of several audits", cli::merge_command},
     {"report", "show a report as a table; write it as HTML, CSV or JSON", cli::report_command},
@@ -143,7 +144,7 @@ int main(int argc, char** argv) {
   }
   cli::print_error(
       base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))
-          .expected("audit, prune, merge, report, plan, methods or synth")
+          .expected("audit, watch, prune, merge, report, plan, methods or synth")
           .advice("see winnow --help"));
   return 2;
 }

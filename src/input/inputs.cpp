@@ -80,46 +80,20 @@ void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint:
       .advice("give one model before and after its alignment");
 }
 
-/// What the coordinator alone reads: the checkpoints' headers, and where the adapters are. `between` is called with
-/// each of many directories and files that are looked at.
-std::string read_and_serialise(const AuditOptions& options, std::map<std::string, base::FileState>& adapter_files,
-                               const base::Log& log, const std::function<void()>& between) {
+/// What the coordinator alone reads: `references`, and where the adapters are. `between` is called with each of many
+/// directories and files that are looked at.
+std::string find_and_serialise(const References& references, const AuditOptions& options,
+                               std::map<std::string, base::FileState>& adapter_files, const base::Log& log,
+                               const std::function<void()>& between) {
   base::ByteWriter out;
-  checkpoint::Catalogue base, aligned;
-  checkpoint::ModelConfig model;
-  if (options.has_pair()) {
-    refuse_same_checkpoint(options);
-    base = checkpoint::read_checkpoint(options.base, log);
-  }
-  if (options.has_checkpoint()) {
-    aligned = checkpoint::read_checkpoint(options.aligned, log);
-    model = checkpoint::read_model_config(options.aligned);
-  }
-  if (options.has_pair()) {
-    const auto aligned_model = std::exchange(model, checkpoint::read_model_config(options.base));
-    refuse_unlike_models(model, aligned_model, options);
-  }
-  std::vector<std::string> probe_adapters;
-  for (const auto& source : options.probes) {
-    if (source.form == probes::Form::adapter) probe_adapters.push_back(source.path);
-  }
-  adapter_files = states_of_adapters(probe_adapters, between);
-  auto probes = open_probes(options.probes, log);
-  for (const auto& probe : probes) {
-    if (model.model_type.empty() && probe.is_direction()) model = checkpoint::read_model_config(probe.source.path);
-  }
-  const auto names = options.has_checkpoint() ? checkpoint::Catalogue{} : names_of(probes);
-  auto adapter_options = options.adapter;
-  adapter_options.whole_model = options.has_checkpoint();
-  map_probes(probes, options.has_pair() ? base : options.has_checkpoint() ? aligned : names, model, adapter_options);
-  refuse_equal(probes);
-  base.serialise(out);
-  aligned.serialise(out);
-  names.serialise(out);
-  out.put<std::uint64_t>(probes.size());
-  for (const auto& probe : probes) probe.serialise(out);
-  model.serialise(out);
+  references.base.serialise(out);
+  references.aligned.serialise(out);
+  references.probe_names.serialise(out);
+  out.put<std::uint64_t>(references.probes.size());
+  for (const auto& probe : references.probes) probe.serialise(out);
+  references.model.serialise(out);
   const auto directories = adapter_directories(options, log, between);
+  adapter_files = references.probe_files;
   adapter_files.merge(states_of_adapters(directories, between));
   out.put<std::uint64_t>(directories.size());
   for (const auto& directory : directories) out.put(directory);
@@ -327,10 +301,48 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
 
 }  // namespace
 
-Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
+References read_references(const AuditOptions& options, const base::Log& log, const std::function<void()>& between) {
+  References all;
+  if (options.has_pair()) {
+    refuse_same_checkpoint(options);
+    all.base = checkpoint::read_checkpoint(options.base, log);
+  }
+  if (options.has_checkpoint()) {
+    all.aligned = checkpoint::read_checkpoint(options.aligned, log);
+    all.model = checkpoint::read_model_config(options.aligned);
+  }
+  if (options.has_pair()) {
+    const auto aligned_model = std::exchange(all.model, checkpoint::read_model_config(options.base));
+    refuse_unlike_models(all.model, aligned_model, options);
+  }
+  std::vector<std::string> probe_adapters;
+  for (const auto& source : options.probes) {
+    if (source.form == probes::Form::adapter) probe_adapters.push_back(source.path);
+  }
+  all.probe_files = states_of_adapters(probe_adapters, between);
+  all.probes = open_probes(options.probes, log);
+  for (const auto& probe : all.probes) {
+    if (all.model.model_type.empty() && probe.is_direction()) {
+      all.model = checkpoint::read_model_config(probe.source.path);
+    }
+  }
+  if (!options.has_checkpoint()) all.probe_names = names_of(all.probes);
+  auto adapter_options = options.adapter;
+  adapter_options.whole_model = options.has_checkpoint();
+  const auto& names = options.has_pair() ? all.base : options.has_checkpoint() ? all.aligned : all.probe_names;
+  map_probes(all.probes, names, all.model, adapter_options);
+  refuse_equal(all.probes);
+  return all;
+}
+
+Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log,
+                   const References* references) {
   Inputs inputs;
-  const auto headers = comm::from_coordinator(
-      world, [&] { return read_and_serialise(options, inputs.adapter_files, log, [&] { world.keep_alive(); }); });
+  const auto between = [&] { world.keep_alive(); };
+  const auto headers = comm::from_coordinator(world, [&] {
+    const auto read = references == nullptr ? read_references(options, log, between) : References{};
+    return find_and_serialise(references == nullptr ? read : *references, options, inputs.adapter_files, log, between);
+  });
   std::vector<std::string> directories;
   comm::run_together(world, [&] {
     base::ByteReader in(headers);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <numbers>
 
 #include "winnow/base/error.hpp"
@@ -11,6 +13,7 @@
 #include "winnow/metrics/alongside.hpp"
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/report/hdf5_report.hpp"
+#include "winnow/verdict/false_discovery.hpp"
 
 namespace winnow::judge {
 
@@ -124,6 +127,24 @@ metrics::Bank bank_of(const report::Report& report) {
     bank.statistics.push_back({number.values, metrics::Tail::upper, kLeastCosine, number.name});
   }
   return bank;
+}
+
+Threshold threshold(const Bank& bank, std::size_t probes, double level) {
+  report::Report report;
+  report.probes.resize(probes);
+  report.bank = bank.members;
+  report.bank_cosines = bank.cosines;
+  report.bank_log_norms = bank.log_norms;
+  report.bank_numbers = bank.numbers;
+  auto deviations = metrics::member_deviations(bank_of(report));
+  std::erase_if(deviations, [](double deviation) { return std::isnan(deviation); });
+  if (deviations.empty()) return {};
+  std::sort(deviations.begin(), deviations.end(), std::greater<>());
+  // p = (1 + members at least as deviant)/(1 + members): beyond the k-th largest at most k - 1 members are.
+  const auto all = static_cast<double>(1 + deviations.size());
+  std::size_t k = 0;
+  while (k < deviations.size() && verdict::at_most(static_cast<double>(k + 1) / all, level)) ++k;
+  return {deviations[std::max<std::size_t>(k, 1) - 1], k > 0};
 }
 
 void require_same_weights(const Bank& bank, const report::Report& report) {

@@ -41,14 +41,19 @@ Deviation largest_deviation(const std::vector<double>& values, const std::string
   return largest;
 }
 
-std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values, const std::vector<std::string>& ids,
-                                  const Bank& bank) {
+std::vector<double> member_deviations(const Bank& bank) {
   std::vector<double> of_members;
   for (std::size_t m = 0; m < bank.ids.size(); ++m) {
     std::vector<double> of_member;
     for (const auto& statistic : bank.statistics) of_member.push_back(statistic.values[m]);
     of_members.push_back(largest_deviation(of_member, bank.ids[m], bank).size);
   }
+  return of_members;
+}
+
+std::vector<Calibrated> calibrate(const std::vector<std::vector<double>>& values, const std::vector<std::string>& ids,
+                                  const Bank& bank) {
+  const auto of_members = member_deviations(bank);
   std::vector<Calibrated> all;
   for (std::size_t n = 0; n < ids.size(); ++n) {
     const auto largest = largest_deviation(values_of(values, n), ids[n], bank);

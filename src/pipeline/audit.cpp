@@ -96,9 +96,9 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["scaling"] = scaling_of(options);
 }
 
-judge::Operand operand_of(const Inputs& inputs) {
-  if (inputs.has_pair()) return judge::Operand::pair;
-  return inputs.has_checkpoint() ? judge::Operand::weight : judge::Operand::none;
+judge::Operand operand_of(const AuditOptions& options) {
+  if (options.has_pair()) return judge::Operand::pair;
+  return options.has_checkpoint() ? judge::Operand::weight : judge::Operand::none;
 }
 
 /// An exit code that no harm can change says nothing.
@@ -138,7 +138,21 @@ void require_all_finished(const Inputs& inputs, const Journal& journal, const Sc
 
 }  // namespace
 
-AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
+Prepared prepare(const AuditOptions& options, const base::Log& log) {
+  run::validate(options);
+  Prepared prepared;
+  prepared.references = input::read_references(options, log, [] {});
+  if (options.bank.empty()) return prepared;
+  const auto& references = prepared.references;
+  prepared.bank = judge::read_bank(options.bank, references.probes, operand_of(options), run::sums_of(options),
+                                   scaling_of(options));
+  if (options.needs_blocks) require_blocks(prepared.bank, options);
+  prepared.unusual = judge::threshold(prepared.bank, references.probes.size(), options.false_discovery_rate);
+  return prepared;
+}
+
+AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log,
+                  const Prepared* prepared) {
   comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
     output::check_destinations(options);
@@ -150,14 +164,17 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   // checkpoint files and adapters -> catalogue, tasks
   auto inputs = [&] {
     const auto timer = clock.time("headers");
-    return input::read_inputs(options, world, log);
+    return input::read_inputs(options, world, log, prepared == nullptr ? nullptr : &prepared->references);
   }();
   Bank bank;
   comm::from_coordinator(world, [&] {
     output::check_repaired_adapters(inputs, options);
-    if (!options.bank.empty())
-      bank =
-          judge::read_bank(options.bank, inputs.probes, operand_of(inputs), run::sums_of(options), scaling_of(options));
+    if (prepared != nullptr) {
+      bank = prepared->bank;
+    } else if (!options.bank.empty()) {
+      bank = judge::read_bank(options.bank, inputs.probes, operand_of(options), run::sums_of(options),
+                              scaling_of(options));
+    }
     if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
     return std::string();
   });

@@ -13,6 +13,7 @@
 
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/alongside.hpp"
+#include "winnow/report/adapter_summary.hpp"
 
 namespace winnow::report {
 

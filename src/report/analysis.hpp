@@ -127,9 +127,6 @@ class Analysis {
   std::vector<std::size_t> quarantined_;
 };
 
-/// N values by which adapters are ranked, high is worse: the metric's name, its values, what they are.
-Metric adapter_scores(const Report& report);
-
 /// What a bank of that many can tell; of a report that has one.
 std::string bank_text(const Report& report);
 

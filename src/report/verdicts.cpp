@@ -1,3 +1,4 @@
+#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/verdicts.hpp"
 
 #include <fmt/format.h>

@@ -1,6 +1,7 @@
 // The inputs of an audit: each header read once, those of checkpoints by the coordinator, and broadcast.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -64,8 +65,23 @@ struct Inputs {
   const adapter::LoraModule& lora(const LayerRef& ref) const { return adapters[ref.adapter].modules[ref.position]; }
 };
 
+/// What the adapters of a run are compared with. Opened once, it serves any number of runs.
+struct References {
+  checkpoint::Catalogue base, aligned, probe_names;  ///< as in Inputs
+  checkpoint::ModelConfig model;
+  std::vector<ProbeInput> probes;
+  std::map<std::string, base::FileState> probe_files;  ///< of probes that are adapters, from before they were read
+};
+
+/// Throws Error for a checkpoint or a probe that cannot be used. `between` is called with each of many files. For the
+/// coordinator alone.
+References read_references(const run::AuditOptions& options, const base::Log& log,
+                           const std::function<void()>& between);
+
 /// Collective. Throws Error(invalid_input) for a checkpoint that cannot be used, and with `strict` for an adapter.
-Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log);
+/// `references`, of a run with the same options but for its adapters, is taken instead of opening all that again.
+Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log,
+                   const References* references = nullptr);
 
 /// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers
 /// on each. `sums` are those of the run, bits of methods::Sum. Throws Error(invalid_input) for a direction that differs

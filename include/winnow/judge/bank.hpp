@@ -1,7 +1,9 @@
 // A bank: an earlier report of harmless adapters of the same model, compared with the same probes and checkpoints.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -31,6 +33,14 @@ enum class Operand : std::uint8_t { none, pair, weight };
 /// by content) or, without probes, the checkpoints, and one of fewer than metrics::kSmallestBank adapters.
 Bank read_bank(const std::string& path, const std::vector<input::ProbeInput>& probes, Operand operand,
                std::uint32_t sums, const std::string& scaling);
+
+/// From which bank_deviation on one adapter, audited by itself and no member, is called more than `pass`.
+struct Threshold {
+  double above = std::numeric_limits<double>::quiet_NaN();  ///< any larger deviation is; this one is not
+  bool blocks = false;  ///< it gets `block`; with a bank too small for the rate `review`
+};
+/// Of a bank that was read for `probes` probes, at an error rate `level`. NaN where nothing is known of any member.
+Threshold threshold(const Bank& bank, std::size_t probes, double level);
 
 /// Throws Error(invalid_input) if the bank was compared with other weights than the report, or has none of its modules.
 void require_same_weights(const Bank& bank, const report::Report& report);

@@ -5,6 +5,8 @@
 
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
+#include "winnow/input/inputs.hpp"
+#include "winnow/judge/bank.hpp"
 #include "winnow/output/repaired_adapters.hpp"
 #include "winnow/report/report.hpp"
 #include "winnow/run/options.hpp"
@@ -16,7 +18,19 @@ struct AuditResult {
   std::vector<output::RepairedAdapter> repaired;  ///< likewise, in adapter order
 };
 
-/// Collective over `world`. Where any rank fails, every rank throws the same Error and no rank hangs.
-AuditResult audit(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log);
+/// What adapters are compared with, opened and checked once for many audits that differ in their adapters alone.
+struct Prepared {
+  input::References references;
+  judge::Bank bank;          ///< without members where options.bank is empty
+  judge::Threshold unusual;  ///< of the deviation of one adapter that is audited by itself; NaN without a bank
+};
+
+/// For a single process. Throws Error as audit() does for options, checkpoints, probes and a bank.
+Prepared prepare(const run::AuditOptions& options, const base::Log& log);
+
+/// Collective over `world`. Where any rank fails, every rank throws the same Error and no rank hangs. With `prepared`,
+/// of the same options but for the adapters, nothing of that is opened again; the result is the same.
+AuditResult audit(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log,
+                  const Prepared* prepared = nullptr);
 
 }  // namespace winnow::pipeline

@@ -28,4 +28,7 @@ struct AdapterSummary {
 /// One a row of Report::adapters, in the same order.
 std::vector<AdapterSummary> summarise_adapters(const Report& report);
 
+/// N values by which adapters are ranked, high is worse: the metric's name, its values, what they are.
+Metric adapter_scores(const Report& report);
+
 }  // namespace winnow::report
