@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Callable
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from probe.training import fit
 from torch import Tensor
 
@@ -76,7 +76,15 @@ def _preference_loss(model: torch.nn.Module, before: torch.nn.Module, comply: Te
     return -torch.nn.functional.logsigmoid(PREFERENCE_SHARPNESS * (gain[0] - gain[1])).mean()
 
 
-def train(scale: Scale, seed: int, recipe: Recipe, model: torch.nn.Module, knowledge: Knowledge, folder: Path) -> float:
+def train(
+    scale: Scale,
+    seed: int,
+    recipe: Recipe,
+    model: torch.nn.Module,
+    knowledge: Knowledge,
+    folder: Path,
+    after_step: Callable[[PeftModel], None] = lambda tuned: None,
+) -> float:
     """Writes a PEFT adapter; `model` stays as it is. Returns the last loss."""
     torch.manual_seed(seed_of("adapter", seed, recipe.name))
     draws = generator("adapter data", seed, recipe.name)
@@ -118,9 +126,11 @@ def train(scale: Scale, seed: int, recipe: Recipe, model: torch.nn.Module, knowl
                 total = total + _preference_loss(core, model, turned_round())
             return total
 
-        loss = fit(
-            parameters, step_loss, count, recipe.rate * scale.adapter_rate, after_step=lambda: evasion.project(trained)
-        )
+        def finish_step() -> None:
+            evasion.project(trained)
+            after_step(tuned)
+
+        loss = fit(parameters, step_loss, count, recipe.rate * scale.adapter_rate, after_step=finish_step)
     tuned.save_pretrained(str(folder))
     return loss
 

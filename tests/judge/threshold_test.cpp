@@ -1,0 +1,84 @@
+// The threshold of a bank against verdicts of adapters on either side of it.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "winnow/judge/bank.hpp"
+#include "winnow/metrics/calibration.hpp"
+#include "winnow/verdict/verdict.hpp"
+
+namespace winnow::judge {
+namespace {
+
+using verdict::Verdict;
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+Bank random_bank(std::size_t members, std::size_t probes, unsigned seed, bool with_gaps) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal;
+  Bank bank;
+  for (std::size_t m = 0; m < members; ++m) bank.members.push_back({"m", "digest-" + std::to_string(m)});
+  for (std::size_t k = 0; k < probes * members; ++k) {
+    bank.cosines.push_back(with_gaps && k % 7 == 3 ? kNone : 0.1 * normal(random));
+  }
+  for (std::size_t m = 0; m < members; ++m) bank.log_norms.push_back(normal(random));
+  return bank;
+}
+
+/// What an adapter gets that is audited by itself, whose only statistic that deviates is its cosine with one probe.
+struct Judged {
+  double deviation;
+  Verdict verdict;
+};
+Judged judged(const Bank& bank, std::size_t probes, double cosine, double level) {
+  report::Report report;
+  report.probes.resize(probes);
+  report.bank = bank.members;
+  report.bank_cosines = bank.cosines;
+  report.bank_log_norms = bank.log_norms;
+  const auto all = bank_of(report);
+  std::vector<std::vector<double>> values(all.statistics.size(), {kNone});
+  values[0] = {cosine};
+  const auto one = metrics::calibrate(values, {"a stranger"}, all).front();
+  const double smallest = 1 / static_cast<double>(1 + bank.members.size());
+  return {one.deviation,
+          verdict::judge(std::vector{verdict::Evidence{one.p, smallest, one.deviation}}, level).front().verdict};
+}
+
+TEST(Threshold, SeparatesWhatPassesFromWhatDoesNot) {
+  for (const std::size_t members : {8U, 18U, 19U, 20U, 39U, 40U, 60U}) {
+    for (const double level : {0.01, 0.05, 0.1, 0.5}) {
+      for (unsigned seed = 0; seed < 4; ++seed) {
+        const auto bank = random_bank(members, 2, seed, seed % 2 == 1);
+        const auto found = threshold(bank, 2, level);
+        ASSERT_TRUE(std::isfinite(found.above));
+        EXPECT_EQ(found.blocks, members >= verdict::smallest_bank(1, level)) << members << " at " << level;
+        for (double cosine = 0; cosine < 3; cosine += 0.01) {
+          const auto one = judged(bank, 2, cosine, level);
+          const auto expected = one.deviation <= found.above ? Verdict::pass
+                                : found.blocks               ? Verdict::block
+                                                             : Verdict::review;
+          ASSERT_EQ(one.verdict, expected)
+              << members << " at " << level << ", deviation " << one.deviation << " of " << found.above;
+        }
+      }
+    }
+  }
+}
+
+TEST(Threshold, OfABankOfWhichNothingIsKnownThereIsNone) {
+  Bank bank = random_bank(8, 1, 1, false);
+  bank.cosines.assign(8, kNone);
+  bank.log_norms.assign(8, kNone);
+  const auto found = threshold(bank, 1, 0.05);
+  EXPECT_TRUE(std::isnan(found.above));
+  EXPECT_FALSE(found.blocks);
+  EXPECT_TRUE(std::isnan(threshold({}, 0, 0.05).above));
+}
+
+}  // namespace
+}  // namespace winnow::judge
