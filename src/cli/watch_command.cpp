@@ -56,7 +56,7 @@ CommandLine command_line() {
       ("until-idle", count_value(), "end once nothing of the run has changed for so many seconds")  //
       ("fail-on-findings", po::bool_switch(),
        "end at once with exit code 4 if a verdict is block or incomplete, or a score above --threshold")  //
-      ("fail-on-trend", po::bool_switch(), "likewise if scores are heading for the threshold")            //
+      ("fail-on-trend", po::bool_switch(), "the same, and also if scores are heading for the threshold")  //
       ("log", text_value("FILE"),
        "append a line of JSON for each; what is in it is not judged again by a watch with the same probes and bank")  //
       ("threads", count_value(1), "compute threads; 0: all cores")                                                    //
@@ -129,7 +129,7 @@ watch::WatchOptions watch_options(const po::variables_map& values) {
     options.until_idle = std::chrono::seconds(seconds(values, "until-idle", kLongestIdle));
   }
   options.stop_at_trend = values["fail-on-trend"].as<bool>();
-  options.stop_at_finding = values["fail-on-findings"].as<bool>();
+  options.stop_at_finding = values["fail-on-findings"].as<bool>() || options.stop_at_trend;
   audit.needs_blocks = options.stop_at_finding && !audit.bank.empty();
   options.log = given(values, "log").value_or("");
   options.program = fmt::format("{} {}", build_version().number, build_version().git_sha);
@@ -185,7 +185,7 @@ int watch_command(const Arguments& arguments, comm::Communicator& world) {
   const auto outcome = watch::watch(options, world, log, surroundings);
   say(fmt::format("{}: {} judged, {} finding{}\n", outcome.stopped ? "stopped at a signal" : "end of the watch",
                   outcome.judged, outcome.findings, outcome.findings == 1 ? "" : "s"));
-  return outcome.findings > 0 && (options.stop_at_finding || options.stop_at_trend) ? 4 : 0;
+  return outcome.findings > 0 && options.stop_at_finding ? 4 : 0;
 }
 
 }  // namespace winnow::cli

@@ -62,6 +62,9 @@ class Watch {
   }
 
   Outcome run() {
+    if (!directory_.look(log_) && options_.once) {
+      throw Error(ErrorKind::invalid_input, "no such run").file(options_.run).expected("a directory");
+    }
     surroundings_.begun(introduction());
     auto idle = std::chrono::milliseconds(0);
     bool last_look = options_.once;
@@ -70,9 +73,6 @@ class Watch {
       world_.keep_alive();
       const bool told_to_end = !options_.until_file.empty() && fs::exists(fs::path(options_.until_file), ignored_);
       const auto listing = directory_.look(log_);
-      if (!listing && options_.once) {
-        throw Error(ErrorKind::invalid_input, "no such run").file(options_.run).expected("a directory");
-      }
       // A run that is not there, or not to be read just now, says nothing of what was there.
       const bool changed = listing && (first || *listing != before);
       if (listing) {

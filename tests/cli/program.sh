@@ -53,7 +53,7 @@ make_report() {
 
 usage() {
   make_family
-  refuses 2 "no command given; expected audit, prune, merge, report, plan, methods or synth; see winnow --help"
+  refuses 2 "no command given; expected audit, watch, prune, merge, report, plan, methods or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
   refuses 2 "unknown command audi;" audi
   refuses 2 "nothing to compare the adapters with; expected --direction harmful=DIR" audit
@@ -568,6 +568,8 @@ documents() {
     [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --methods --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume --side --directions --lambda"
+    [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
+      --fail-on-findings --fail-on-trend --log --threads --memory-budget"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
@@ -581,7 +583,7 @@ documents() {
   local command option
   PATH=$(dirname "$winnow"):$PATH
   source "$completion"
-  for command in audit prune merge report plan methods synth; do
+  for command in audit watch prune merge report plan methods synth; do
     accepts 0 "usage: winnow $command " $command --help
     check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
     options_of $command >options
@@ -601,7 +603,7 @@ documents() {
   done
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
-  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit prune merge report plan methods synth --help --version"
+  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit watch prune merge report plan methods synth --help --version"
 }
 
 # Repairs by probe: no report and no checkpoint. What comes of them in numbers is for conformance/test_repair.py.
@@ -834,6 +836,167 @@ verdicts() {
   check "a verdict in the table of adapters" grep -qF ",review," merged/adapters.csv
 }
 
+# awaits FILE TEXT: returns once a line of the file begins with the text. A machine may be slow, so it waits long.
+awaits() {
+  local turn
+  for ((turn = 0; turn < 6000; ++turn)); do
+    awk -v text="$2" 'index($0, text) == 1 { found = 1 } END { exit !found }' "$1" && return
+    kill -0 "$watcher" 2>/dev/null || turn=$((turn + 1000))  # it has ended: what it has written is there
+    sleep 0.1
+  done
+  fail "no line of $1 begins with: $2"
+}
+
+begins_watch() { # ARGUMENT...: in the background, with what it says in the files said and warned
+  "$winnow" watch run "${by[@]}" --interval 1 "$@" >said 2>warned &
+  watcher=$!
+  awaits said "watching run: "
+}
+ends_watch() { # CODE: waits for its end
+  wait "$watcher"
+  local code=$?
+  [[ $code == "$1" ]] || { cp said out && cp warned err && fail "the watch: exit code $code, expected $1"; }
+}
+
+# A training run, played: what is written in which order, and what must have been said before it goes on.
+watch() {
+  make_judged_zoo
+  local all=family/adapters step signal
+  local trained="$all/adapter-001"
+  by=("${probed[@]:1}" --bank bank.h5)
+
+  refuses 2 "no training run given; expected winnow watch RUN_DIR" watch "${by[@]}"
+  refuses 2 "nothing to compare the checkpoints with; expected --probe harmful=DIR" watch run
+  refuses 2 "--threshold and --bank contradict each other" watch run "${by[@]}" --threshold 3
+  refuses 2 "--fail-on-findings says nothing without a threshold; add --bank REPORT.h5 or --threshold X" \
+    watch run "${probed[@]:1}" --fail-on-findings
+  refuses 2 "--fail-on-trend says nothing without a threshold" watch run "${probed[@]:1}" --fail-on-trend
+  refuses 2 "--fdr says nothing without harmless adapters" watch run "${probed[@]:1}" --fdr 0.1
+  refuses 2 "--threshold 3x is not a number" watch run "${probed[@]:1}" --threshold 3x
+  refuses 2 "--threshold nan is not a number" watch run "${probed[@]:1}" --threshold nan
+  refuses 2 "--interval 0 is out of range; expected seconds, 1 to 86400" watch run "${by[@]}" --interval 0
+  refuses 2 "--until-idle says nothing with --once" watch run "${by[@]}" --once --until-idle 5
+  refuses 2 "--fail-on-findings says nothing: a bank of 18 can block nothing at 5 %: few.h5" \
+    watch run "${probed[@]:1}" --bank few.h5 --fail-on-findings
+  refuses 2 "the run to watch is not a directory: bank.txt" watch bank.txt "${by[@]}" --once
+  refuses 3 "no such run: run" watch run "${by[@]}" --once
+  refuses 3 "the bank was not compared with one of the probes" watch run --probe harmful=$all/adapter-002 --bank bank.h5 --once
+  refuses 3 "a probe cannot be used" watch run --probe harmful=absent --once
+  refuses 2 "the file is no log of winnow watch: bank.h5; expected a new file, or one that it wrote" \
+    watch run "${by[@]}" --log bank.h5
+  check "a refused watch has left something behind" test ! -e run
+
+  # Before the run is there; a checkpoint that comes in pieces; a late one that ends it.
+  begins_watch --log log.jsonl --fail-on-findings
+  mkdir -p run/checkpoint-10 run/tmp-checkpoint-20
+  head -c 1000 $trained/adapter_model.safetensors >run/checkpoint-10/adapter_model.safetensors
+  cp odd/* run/tmp-checkpoint-20
+  cp $trained/adapter_config.json run/checkpoint-10
+  mkdir run/checkpoint-5 && cp $all/adapter-002/* run/checkpoint-5 && echo '{}' >run/checkpoint-5/trainer_state.json
+  awaits said "checkpoint-5: bank_deviation"
+  check "half a checkpoint is judged" test -z "$(grep checkpoint-10 said warned)"
+  cat $trained/adapter_model.safetensors >run/checkpoint-10/adapter_model.safetensors
+  echo '{}' >run/checkpoint-10/trainer_state.json
+  awaits said "checkpoint-10: bank_deviation"
+  check "it says bank, threshold and rate" grep -qE "^watching run: bank_deviation, by 1 probe and a bank of 60; above [0-9.]+ the verdict is block \(at 5 %\)$" said
+  check "it says score, p and verdict" grep -qE "^checkpoint-10: bank_deviation [0-9.]+ of [0-9.]+, bank_p [0-9.]+, pass; trend" said
+  mv run/tmp-checkpoint-20 run/checkpoint-20 && echo '{}' >run/checkpoint-20/trainer_state.json
+  ends_watch 4
+  check "it says why" grep -qE "^winnow: warning: checkpoint-20: block: bank_p 0.0164, bank_deviation" warned
+  check "warnings of what is sound" test "$(wc -l <warned)" = 1
+  check "a line of the log each" test "$(grep -c '"winnow_watch":1' log.jsonl)" = 3
+
+  # The score is that of an audit, to the last digit.
+  for step in 5 10 20; do
+    "$winnow" audit "${by[@]}" --adapter run/checkpoint-$step --report alone.h5 >out 2>err || fail "an audit"
+    "$winnow" report alone.h5 --json - | grep -oE '"score":[-+0-9.e]+' | head -n 1 >expected
+    grep "\"step\":$step," log.jsonl | grep -oE '"score":[-+0-9.e]+' >found
+    check "step $step: another score than that of an audit: $(cat expected found)" cmp -s expected found
+  done
+
+  # Again: the log is believed, unless probes or content differ; and what was found is still found.
+  accepts 0 "checkpoint-5: bank_deviation" watch run "${by[@]}" --once --log other.jsonl --log-level error
+  check "with another log all is judged" test "$(grep -c 'from the log' out)" = 0
+  "$winnow" watch run "${by[@]}" --once --log log.jsonl --fail-on-findings >out 2>err
+  check "a restarted watch: exit code" test $? = 4
+  check "a restarted watch judges again" test "$(grep -c 'from the log' out)" = 3
+  check "a restarted watch writes again" test "$(wc -l <log.jsonl)" = 3
+  "$winnow" watch run "${probed[@]:1}" --threshold 0.5 --once --log log.jsonl >out 2>err || fail "without a bank"
+  check "another comparison believes the log" test "$(grep -c 'from the log' out)" = 0
+
+  # Written over, removed, and the ends.
+  for signal in TERM INT USR1; do
+    begins_watch --log log.jsonl --log-level error
+    awaits said "checkpoint-20: bank_deviation"
+    cp $all/adapter-00$((3 + ${#signal} % 2))/adapter_model.safetensors run/checkpoint-5/new
+    mv run/checkpoint-5/new run/checkpoint-5/adapter_model.safetensors && echo "{\"by\": \"$signal\"}" >run/checkpoint-5/trainer_state.json
+    until (($(grep -c '^checkpoint-5: ' said) > 1)) || ! kill -0 $watcher 2>/dev/null; do sleep 0.1; done
+    rm -r run/checkpoint-20
+    kill -$signal $watcher
+    ends_watch 0
+    check "SIG$signal: an end that says so" grep -qE "^stopped at a signal: [0-9]+ judged, [0-9]+ finding" said
+    mkdir run/checkpoint-20 && cp odd/* run/checkpoint-20 && echo '{}' >run/checkpoint-20/trainer_state.json
+  done
+  begins_watch --until-file over --log-level error
+  awaits said "checkpoint-20: "
+  mkdir run/checkpoint-30 && cp $trained/* run/checkpoint-30 && echo '{}' >run/checkpoint-30/trainer_state.json && touch over
+  ends_watch 0
+  check "--until-file: the last checkpoint" grep -q "^checkpoint-30: " said
+  begins_watch --until-idle 2 --log-level error
+  ends_watch 0
+  check "--until-idle" grep -q "^end of the watch: 4 judged, 1 finding$" said
+  truncate -s -4 run/checkpoint-30/adapter_model.safetensors
+  "$winnow" watch run "${by[@]}" --once --interval 1 --fail-on-findings >out 2>err
+  mkdir sound && mv run/checkpoint-5 run/checkpoint-10 sound && cp -r run/checkpoint-30 sound
+  "$winnow" watch sound "${by[@]}" --once --interval 1 --fail-on-findings >out 2>err
+  check "half a checkpoint is no finding" test $? = 0
+  check "half a checkpoint is told of" \
+    grep -qF "winnow: warning: checkpoint-30 is not complete, and not judged: adapter_model.safetensors is not whole" err
+  "$winnow" watch sound "${by[@]}" --once --interval 1 --log /dev/full >out 2>err
+  check "a log that is no file: exit code" test $? = 2
+  "$winnow" watch sound "${by[@]}" --once >/dev/full 2>err
+  check "watch >/dev/full: exit code" test $? = 1
+}
+
+# jobs/watch.sh, with trainings that are scripts.
+watch_job() {
+  make_judged_zoo
+  local sound=$PWD/family/adapters/adapter-001 job=$here/../../jobs/watch.sh
+  cat >train.sh <<'SCRIPT'
+#!/usr/bin/env bash
+# train.sh ADAPTER CODE: saves one checkpoint and ends with that code; "until told" waits for SIGTERM.
+trap 'touch told; exit 143' TERM
+mkdir -p run/checkpoint-10 && cp "$1"/* run/checkpoint-10 && echo '{}' >run/checkpoint-10/trainer_state.json
+[[ $2 == until-told ]] || exit "$2"
+while :; do sleep 0.1; done
+SCRIPT
+  trains() { # CODE TEXT OPTION... -- ADAPTER CODE
+    local code=$1 text=$2 options=()
+    shift 2
+    while [[ $1 != -- ]]; do options+=("$1") && shift; done
+    rm -rf run told
+    WINNOW=$winnow bash "$job" run "${options[@]}" --interval 1 -- bash train.sh "${@:2}" >out 2>err
+    local ended=$?
+    check "a watched training: exit code $ended, expected $code" test $ended = "$code"
+    grep -qF -- "$text" out err || fail "a watched training does not say: $text"
+  }
+  local by=("${probed[@]:1}" --bank bank.h5)
+  trains 4 "checkpoint-10: block: bank_p" "${by[@]}" -- odd until-told
+  check "a training with a finding goes on" test -e told
+  trains 4 "checkpoint-10: block: bank_p" "${by[@]}" -- odd 0
+  trains 0 "end of the watch: 1 judged, 0 findings" "${by[@]}" -- "$sound" 0
+  trains 9 "end of the watch: 1 judged, 0 findings" "${by[@]}" -- "$sound" 9
+  trains 3 "the watch has ended with 3: so does the training" "${by[@]}" --probe harmful=absent -- "$sound" until-told
+  check "a training that is not watched goes on" test -e told
+  trains 1 "cannot append to the log" "${by[@]}" --log absent/log -- "$sound" 0
+  trains 9 "cannot append to the log" "${by[@]}" --log absent/log -- "$sound" 9
+  bash "$job" run -- >out 2>err
+  check "no training: exit code" test $? = 2
+  bash "$job" -- true >out 2>err
+  check "no watch: exit code" test $? = 2
+  check "something is left in the folder of temporary files" test -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'winnow-watch.*' -newer train.sh)"
+}
+
 # jobs/zoo.sh with an sbatch that runs what it is given at once: of three slices one holds nothing that can be scored.
 array() {
   make_family
@@ -996,4 +1159,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes weights verdicts array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes weights verdicts watch watch_job array ranks
