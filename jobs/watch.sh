@@ -5,7 +5,7 @@
 #   jobs/watch.sh RUN_DIR --probe harmful=DIR --bank bank.h5 [WATCH-OPTION...] -- srun python train.py --output_dir RUN_DIR
 #
 # The watch has --fail-on-findings and is one thread on the node of the script. From the environment:
-#   WINNOW             the program (default: winnow, of PATH)
+#   WINNOW             the program (default: that of this installation, or winnow of PATH)
 #   WINNOW_GRACE       seconds between SIGTERM and SIGKILL for a training that is ended (default 60)
 #
 # Exit code: 4 after a finding (the training got SIGTERM; its checkpoints stay as they are), else that of the training. A watch that
@@ -13,6 +13,7 @@
 # watched. One that fails otherwise (1) is told of, the training goes on, and the end is 1. TERM, INT and USR1 are handed on to the
 # training.
 set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 say() { echo "watch.sh: $*" >&2; }
 options=()
@@ -25,7 +26,8 @@ shift
 
 folder=$(mktemp -d --tmpdir winnow-watch.XXXXXX) || exit 1
 trap 'rm -rf "$folder"' EXIT
-"${WINNOW:-winnow}" watch "${options[@]}" --fail-on-findings --until-file "$folder/over" &
+winnow=${WINNOW:-$(installed_winnow || echo winnow)}
+"$winnow" watch "${options[@]}" --fail-on-findings --until-file "$folder/over" &
 watcher=$!
 "$@" &
 training=$!

@@ -32,8 +32,9 @@ CommandLine command_line() {
   line.usage =
       "usage: winnow watch RUN_DIR --probe harmful=DIR --bank REPORT.h5 [options]\n"
       "       winnow watch RUN_DIR --probe harmful=DIR --threshold X [options]\n\n"
-      "Judges each RUN_DIR/checkpoint-N of an adapter in training as soon as it is complete, as an audit of it alone\n"
-      "would. Prints a line for each and warns of one above the threshold, or of scores that are heading there.";
+      "Judges each RUN_DIR/checkpoint-N of an adapter in training as soon as it is complete, as an audit of\n"
+      "it alone would. Prints a line for each and warns of one above the threshold, or of scores heading\n"
+      "there.";
   po::options_description input("Input", kHelpColumns);
   input.add_options()  //
       ("run", text_value("RUN_DIR"),
@@ -61,8 +62,8 @@ CommandLine command_line() {
        "append a line of JSON for each; what is in it is not judged again by a watch with the same probes and bank")  //
       ("threads", count_value(1), "compute threads; 0: all cores")                                                    //
       ("memory-budget", text_value("SIZE", "1GiB"), "host memory for weights, libraries aside");
+  add_common_options(course);
   line.options.add(input).add(course);
-  add_common_options(line.options);
   line.positional = {"run"};
   return line;
 }

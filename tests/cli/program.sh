@@ -836,21 +836,22 @@ verdicts() {
   check "a verdict in the table of adapters" grep -qF ",review," merged/adapters.csv
 }
 
-# awaits FILE TEXT: returns once a line of the file begins with the text. A machine may be slow, so it waits long.
+# awaits TEXT [COUNT]: returns once so many lines (1) of the file said begin with the text. A machine may be slow, so it waits long.
 awaits() {
   local turn
   for ((turn = 0; turn < 6000; ++turn)); do
-    awk -v text="$2" 'index($0, text) == 1 { found = 1 } END { exit !found }' "$1" && return
+    (($(awk -v text="$1" 'index($0, text) == 1' said | wc -l) < ${2:-1})) || return 0
     kill -0 "$watcher" 2>/dev/null || turn=$((turn + 1000))  # it has ended: what it has written is there
     sleep 0.1
   done
-  fail "no line of $1 begins with: $2"
+  fail "no line begins with: $1"
 }
 
 begins_watch() { # ARGUMENT...: in the background, with what it says in the files said and warned
-  "$winnow" watch run "${by[@]}" --interval 1 "$@" >said 2>warned &
+  true | tee said >warned  # before it begins: what an earlier one has said is not waited for
+  "$winnow" watch run "${by[@]}" --interval 1 "$@" >>said 2>>warned &
   watcher=$!
-  awaits said "watching run: "
+  awaits "watching run: "
 }
 ends_watch() { # CODE: waits for its end
   wait "$watcher"
@@ -893,11 +894,11 @@ watch() {
   cp odd/* run/tmp-checkpoint-20
   cp $trained/adapter_config.json run/checkpoint-10
   mkdir run/checkpoint-5 && cp $all/adapter-002/* run/checkpoint-5 && echo '{}' >run/checkpoint-5/trainer_state.json
-  awaits said "checkpoint-5: bank_deviation"
+  awaits "checkpoint-5: bank_deviation"
   check "half a checkpoint is judged" test -z "$(grep checkpoint-10 said warned)"
   cat $trained/adapter_model.safetensors >run/checkpoint-10/adapter_model.safetensors
   echo '{}' >run/checkpoint-10/trainer_state.json
-  awaits said "checkpoint-10: bank_deviation"
+  awaits "checkpoint-10: bank_deviation"
   check "it says bank, threshold and rate" grep -qE "^watching run: bank_deviation, by 1 probe and a bank of 60; above [0-9.]+ the verdict is block \(at 5 %\)$" said
   check "it says score, p and verdict" grep -qE "^checkpoint-10: bank_deviation [0-9.]+ of [0-9.]+, bank_p [0-9.]+, pass; trend" said
   mv run/tmp-checkpoint-20 run/checkpoint-20 && echo '{}' >run/checkpoint-20/trainer_state.json
@@ -927,10 +928,10 @@ watch() {
   # Written over, removed, and the ends.
   for signal in TERM INT USR1; do
     begins_watch --log log.jsonl --log-level error
-    awaits said "checkpoint-20: bank_deviation"
+    awaits "checkpoint-20: bank_deviation"
     cp $all/adapter-00$((3 + ${#signal} % 2))/adapter_model.safetensors run/checkpoint-5/new
     mv run/checkpoint-5/new run/checkpoint-5/adapter_model.safetensors && echo "{\"by\": \"$signal\"}" >run/checkpoint-5/trainer_state.json
-    until (($(grep -c '^checkpoint-5: ' said) > 1)) || ! kill -0 $watcher 2>/dev/null; do sleep 0.1; done
+    awaits "checkpoint-5: " 2
     rm -r run/checkpoint-20
     kill -$signal $watcher
     ends_watch 0
@@ -938,7 +939,7 @@ watch() {
     mkdir run/checkpoint-20 && cp odd/* run/checkpoint-20 && echo '{}' >run/checkpoint-20/trainer_state.json
   done
   begins_watch --until-file over --log-level error
-  awaits said "checkpoint-20: "
+  awaits "checkpoint-20: "
   mkdir run/checkpoint-30 && cp $trained/* run/checkpoint-30 && echo '{}' >run/checkpoint-30/trainer_state.json && touch over
   ends_watch 0
   check "--until-file: the last checkpoint" grep -q "^checkpoint-30: " said

@@ -25,7 +25,7 @@ env -u WINNOW PATH="$work/bin:$PATH" "$jobs/zoo.sh" --zoo "$work/zoo" --output "
 [[ $(sort -u "$work/programs") == "$(realpath "$work/prefix/bin/winnow")" ]] || {
   echo "the installed zoo.sh starts another program:" && cat "$work/programs" && exit 1
 }
-[[ -x $jobs/audit.sbatch && -x $jobs/merge.sbatch ]] || {
+[[ -x $jobs/audit.sbatch && -x $jobs/merge.sbatch && -x $jobs/watch.sh ]] || {
   echo "job scripts are missing in $jobs" && exit 1
 }
 

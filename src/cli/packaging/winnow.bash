@@ -2,7 +2,7 @@
 
 _winnow() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local subcommands="audit prune merge report plan methods synth"
+  local subcommands="audit watch prune merge report plan methods synth"
   COMPREPLY=()
 
   if ((COMP_CWORD == 1)); then
@@ -27,7 +27,7 @@ _winnow() {
     --log-level) choices="error warning info debug" ;;
     --methods) choices="default all $("${COMP_WORDS[0]}" methods 2>/dev/null | awk -F: '/^[a-z]/ { print $1 }')" ;;
     --rank-by) choices=$("${COMP_WORDS[0]}" methods 2>/dev/null | awk '/ worse: (high|low) / { print $1 }') ;;
-    --base | --aligned | --adapter | --output | --repaired-dir | --journal | --csv)
+    --base | --aligned | --adapter | --run | --output | --repaired-dir | --journal | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;
@@ -41,7 +41,9 @@ _winnow() {
     mapfile -t COMPREPLY < <(compgen -d -- "${current#=}")
     return
   fi
-  if [[ -n $choices ]]; then
+  if [[ ${COMP_WORDS[1]} == watch && $COMP_CWORD == 2 && $current != -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -d -- "$current")
+  elif [[ -n $choices ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
   elif [[ $current == -* ]]; then
     local options
