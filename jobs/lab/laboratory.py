@@ -1,7 +1,7 @@
 """The stages of one model, in the order of the data flow. Each is a folder; what is there is not done again.
 
 base → aligned → probes → zoo (train, evaluate) → audit → scores → layers
-                                                ↘ repair, speed
+                                                ↘ repair, watch, speed
 """
 
 from dataclasses import asdict
@@ -25,6 +25,7 @@ from lab.scale import Scale
 from lab.scores import score
 from lab.speed import measure
 from lab.stage import say, stage
+from lab.watching import watch_run, watched
 from lab.zoo import train
 
 
@@ -47,6 +48,7 @@ class Laboratory:
         )
         self._layers(bench, facts, scores)
         self._repair(bench, facts, audit, scores)
+        self._watch(bench, facts)
         stage(self.folder / "speed", lambda where: measure(self.scale, self.folder))
 
     def _zoo(self, bench: Bench) -> dict[str, dict[str, float]]:
@@ -98,6 +100,14 @@ class Laboratory:
                 "spearman": layers.compare(effects, bench.names, self.names, scores["modules"]),
             },
         )
+
+    def _watch(self, bench: Bench, facts: dict[str, dict[str, float]]) -> None:
+        for recipe in watched(self.recipes):
+
+            def make(where: Path, recipe: Recipe = recipe) -> dict[str, Any]:
+                return watch_run(self.scale, recipe, self.seed, bench, self.recipes, facts, self.program, where)
+
+            stage(self.folder / "watch" / recipe.name, make)
 
     def _repair(
         self, bench: Bench, facts: dict[str, dict[str, float]], audit: audits.Audit, scores: dict[str, Any]

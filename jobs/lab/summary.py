@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from lab import detection, repair_summary
+from lab import detection, repair_summary, watching
 from lab.detection import Zoo
 from lab.scale import Scale
 from lab.stage import RESULT
@@ -78,6 +78,7 @@ def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence
             "repair_by_class": {
                 str(seed): _repairs_by_class(folder, choice["repair"]) for seed, folder in folders.items()
             },
+            "watch": {str(seed): _watch(folder) for seed, folder in folders.items()},
             "evasion": {str(zoo.seed): _evasion(zoo, table, choice) for zoo in zoos},
         }
     )
@@ -99,6 +100,16 @@ def _repairs(folder: Path) -> dict[str, dict[str, Any]]:
     return repair_summary.of_model(
         {path.parent.name: json.loads(path.read_text()) for path in sorted((folder / "repair").glob(f"[!.]*/{RESULT}"))}
     )
+
+
+def _watch(folder: Path) -> dict[str, Any]:
+    """Without times."""
+    results = sorted((folder / "watch").glob(f"[!.]*/{RESULT}"))
+    runs = {path.parent.name: json.loads(path.read_text()) for path in results}
+    kept = {
+        name: {key: value for key, value in run.items() if key not in watching.TIMES} for name, run in runs.items()
+    }
+    return {"runs": kept, "summary": watching.summary(kept)}
 
 
 def _repairs_by_class(folder: Path, rule: str | None) -> dict[str, Any]:

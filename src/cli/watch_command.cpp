@@ -46,8 +46,9 @@ CommandLine command_line() {
       ("bank", text_value("REPORT.h5"),
        "report of adapters known to be harmless, compared with the same probes: gives verdicts, and the threshold")  //
       ("fdr", text_value("RATE"), "share of harmless checkpoints that may be blocked; default 0.05")                 //
-      ("threshold", text_value("X"), "without a bank: warn above this score (probe_cosine)")                         //
-      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters")                                        //
+      ("threshold", text_value("X"),
+       "warn above this score instead: bank_deviation, or without a bank probe_cosine")  //
+      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters")            //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
   po::options_description course("Course", kHelpColumns);
   course.add_options()                                                                              //
@@ -56,8 +57,8 @@ CommandLine command_line() {
       ("until-file", text_value("FILE"), "end once this file is there, after a last look")          //
       ("until-idle", count_value(), "end once nothing of the run has changed for so many seconds")  //
       ("fail-on-findings", po::bool_switch(),
-       "end at once with exit code 4 if a verdict is block or incomplete, or a score above --threshold")  //
-      ("fail-on-trend", po::bool_switch(), "the same, and also if scores are heading for the threshold")  //
+       "end at once with exit code 4 if a verdict is block (with --threshold: a score above it) or incomplete")  //
+      ("fail-on-trend", po::bool_switch(), "the same, and also if scores are heading for the threshold")         //
       ("log", text_value("FILE"),
        "append a line of JSON for each; what is in it is not judged again by a watch with the same probes and bank")  //
       ("threads", count_value(1), "compute threads; 0: all cores")                                                    //
@@ -85,9 +86,6 @@ std::uint64_t seconds(const po::variables_map& values, const char* option, std::
 
 void refuse_contradictions(const po::variables_map& values) {
   const bool bank = values.count("bank") != 0, threshold = values.count("threshold") != 0;
-  if (bank && threshold) {
-    throw Error(ErrorKind::usage, "--threshold and --bank contradict each other").advice("give one of them");
-  }
   for (const auto* option : {"fail-on-findings", "fail-on-trend"}) {
     if (!values[option].as<bool>() || bank || threshold) continue;
     throw Error(ErrorKind::usage, fmt::format("--{} says nothing without a threshold", option))
@@ -131,7 +129,7 @@ watch::WatchOptions watch_options(const po::variables_map& values) {
   }
   options.stop_at_trend = values["fail-on-trend"].as<bool>();
   options.stop_at_finding = values["fail-on-findings"].as<bool>() || options.stop_at_trend;
-  audit.needs_blocks = options.stop_at_finding && !audit.bank.empty();
+  audit.needs_blocks = options.stop_at_finding && !audit.bank.empty() && !options.threshold;
   options.log = given(values, "log").value_or("");
   options.program = fmt::format("{} {}", build_version().number, build_version().git_sha);
   return options;

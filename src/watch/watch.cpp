@@ -109,16 +109,12 @@ class Watch {
     const auto count = audit_.probes.size();
     auto text = fmt::format("watching {}: {}, by {} probe{}", options_.run,
                             audit_.bank.empty() ? "probe_cosine" : "bank_deviation", count, count == 1 ? "" : "s");
-    if (!audit_.bank.empty()) {
-      text += fmt::format(" and a bank of {}; above {:.4g} the verdict is {} (at {})", prepared_.bank.members.size(),
-                          threshold_, prepared_.unusual.blocks ? "block" : "review",
-                          verdict::percent(audit_.false_discovery_rate));
-      if (!prepared_.unusual.blocks) text += ", the bank being too small to block";
-    } else if (options_.threshold) {
-      text += fmt::format("; above {:.4g} it warns", threshold_);
-    } else {
-      text += "; no threshold, it warns of nothing";
-    }
+    if (!audit_.bank.empty()) text += fmt::format(" and a bank of {}", prepared_.bank.members.size());
+    if (options_.threshold) return text + fmt::format("; above {:.4g} it warns", threshold_);
+    if (audit_.bank.empty()) return text + "; no threshold, it warns of nothing";
+    text += fmt::format("; above {:.4g} the verdict is {} (at {})", threshold_,
+                        prepared_.unusual.blocks ? "block" : "review", verdict::percent(audit_.false_discovery_rate));
+    if (!prepared_.unusual.blocks) text += ", the bank being too small to block";
     return text;
   }
 
@@ -147,7 +143,7 @@ class Watch {
     ++outcome_.judged;
     surroundings_.judged(*record, known.has_value());
     warn(*record);
-    const bool finding = is_finding(*record);
+    const bool finding = is_finding(*record, options_.threshold.has_value());
     outcome_.findings += finding ? 1U : 0U;
     if (options_.stop_at_trend && record->is_heading) ++outcome_.findings;
     return (options_.stop_at_finding && finding) || (options_.stop_at_trend && record->is_heading);
@@ -250,8 +246,9 @@ class Watch {
 
   void warn(const Record& record) const {
     const auto& name = record.place.name;
-    if (is_finding(record) || record.is_above || record.verdict == verdict::name(Verdict::review)) {
-      const auto what = record.verdict.empty() ? "above the threshold" : record.verdict;
+    if (record.is_above || (!record.verdict.empty() && record.verdict != verdict::name(Verdict::pass))) {
+      const auto what = record.verdict.empty() || record.verdict == verdict::name(Verdict::pass) ? "above the threshold"
+                                                                                                 : record.verdict;
       log_.warn(fmt::format("{}: {}{}{}", name, what, record.reason.empty() ? "" : ": ", record.reason));
     } else if (record.is_heading) {
       log_.warn(fmt::format("{}: {} is rising by {:.3g} in 100 steps and reaches {:.4g} at step {:.0f}", name,
@@ -280,11 +277,9 @@ class Watch {
 
 }  // namespace
 
-bool is_finding(const Record& record) {
-  if (record.verdict == verdict::name(Verdict::block) || record.verdict == verdict::name(Verdict::incomplete)) {
-    return true;
-  }
-  return record.verdict.empty() && record.is_above;
+bool is_finding(const Record& record, bool has_threshold) {
+  if (record.verdict == verdict::name(Verdict::incomplete)) return true;
+  return has_threshold ? record.is_above : record.verdict == verdict::name(Verdict::block);
 }
 
 Outcome watch(const WatchOptions& options, comm::Communicator& world, const base::Log& log,

@@ -868,7 +868,6 @@ watch() {
 
   refuses 2 "no training run given; expected winnow watch RUN_DIR" watch "${by[@]}"
   refuses 2 "nothing to compare the checkpoints with; expected --probe harmful=DIR" watch run
-  refuses 2 "--threshold and --bank contradict each other" watch run "${by[@]}" --threshold 3
   refuses 2 "--fail-on-findings says nothing without a threshold; add --bank REPORT.h5 or --threshold X" \
     watch run "${probed[@]:1}" --fail-on-findings
   refuses 2 "--fail-on-trend says nothing without a threshold" watch run "${probed[@]:1}" --fail-on-trend
@@ -914,6 +913,13 @@ watch() {
     grep "\"step\":$step," log.jsonl | grep -oE '"score":[-+0-9.e]+' >found
     check "step $step: another score than that of an audit: $(cat expected found)" cmp -s expected found
   done
+
+  # With a threshold of one's own a block is no finding below it.
+  accepts 0 "watching run: bank_deviation, by 1 probe and a bank of 60; above 1e+09 it warns" \
+    watch run "${by[@]}" --once --threshold 1e9 --fail-on-findings --log-level error
+  "$winnow" watch run "${by[@]}" --once --threshold 1 --fail-on-findings >out 2>err
+  check "above a threshold of one's own: exit code" test $? = 4
+  check "above a threshold of one's own" grep -qE "^winnow: warning: checkpoint-10: above the threshold: bank_p" err
 
   # Again: the log is believed, unless probes or content differ; and what was found is still found.
   accepts 0 "checkpoint-5: bank_deviation" watch run "${by[@]}" --once --log other.jsonl --log-level error

@@ -16,6 +16,7 @@ from lab.laboratory import Laboratory
 from lab.page import render
 from lab.scale import QUICK
 from lab.summary import speed, summary
+from lab.watching import GROUPS, group
 from transformers import logging
 
 PROGRAM = os.environ.get("WINNOW")
@@ -98,7 +99,7 @@ class Whole(unittest.TestCase):
         cls.result = summary(SCALE, cls.folder, (0, 2), (0, 1))
 
     def test_every_section_is_there(self):
-        for section in ("models", "adapters", "detection", "layers", "repair", "evasion"):
+        for section in ("models", "adapters", "detection", "layers", "repair", "evasion", "watch"):
             self.assertTrue(self.result[section], section)
         statistics = self.result["detection"]
         for name in (
@@ -138,11 +139,22 @@ class Whole(unittest.TestCase):
         )
         json.dumps(self.result, allow_nan=False)
 
+    def test_watched_runs_are_those_of_the_zoo(self):
+        runs = self.result["watch"]["0"]["runs"]
+        self.assertLessEqual({"harmful-usual", "mixed-20-0-usual", "benign-0-usual", "refusing-0"}, set(runs))
+        for name, run in runs.items():
+            self.assertTrue(run["as in the zoo"], name)
+            # Of two steps; one that trains harm into other layers after the task has two phases.
+            steps = [1, 2, 3] if run["kind"] == "localised" else [1, 2]
+            self.assertEqual([row["step"] for row in run["checkpoints"]], steps, name)
+        summed = sum(one["runs"] for one in self.result["watch"]["0"]["summary"].values())
+        self.assertEqual(summed, sum(group(run) in GROUPS for run in runs.values()))
+
     def test_page(self):
         page = render(self.result, speed(self.folder, (0, 2)))
         structure = Structure()
         structure.feed(page)
-        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "models"])
+        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "watching", "models"])
         self.assertEqual((structure.open, structure.loaded), ([], []))
         self.assertGreaterEqual(structure.figures, 5)
         self.assertIn("A quick round", page)

@@ -129,11 +129,28 @@ TEST_F(Watching, TheScoreWithoutABank) {
   for (const auto& record : records) {
     EXPECT_EQ(record.score, report::adapter_scores(audited(static_cast<int>(record.place.step))).values[0]);
     EXPECT_EQ(record.is_above, record.score > 0.5);
-    EXPECT_EQ(is_finding(record), record.is_above);
+    EXPECT_EQ(is_finding(record, true), record.is_above);
     EXPECT_EQ(record.verdict, "");
   }
   EXPECT_EQ(outcome.findings, static_cast<std::size_t>(std::count_if(records.begin(), records.end(),
                                                                      [](const auto& one) { return one.is_above; })));
+}
+
+TEST_F(Watching, AThresholdOfOnesOwnReplacesThatOfTheBank) {
+  save(10, family.zoo[0]);
+  save(20, harmful);
+  run();
+  ASSERT_EQ(records.size(), 2U);
+  const double low = records[0].score, high = records[1].score;
+  ASSERT_LT(low, records[0].threshold);
+  options.threshold = high;  // not above it
+  EXPECT_EQ(run().findings, 0U);
+  EXPECT_THAT(said, ElementsAre("checkpoint-10 pass", "checkpoint-20 block")) << "verdicts are the bank's";
+  options.threshold = low / 2;
+  EXPECT_EQ(run().findings, 2U);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("checkpoint-10: above the threshold: bank_p"),
+                                    HasSubstr("checkpoint-20: block: bank_p")));
+  EXPECT_THAT(begun, HasSubstr("a bank of 40; above"));
 }
 
 TEST_F(Watching, NeverWhatIsBeingWritten) {

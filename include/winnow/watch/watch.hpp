@@ -16,7 +16,7 @@ namespace winnow::watch {
 struct WatchOptions {
   std::string run;                  ///< the directory below which checkpoint-N appear; need not exist yet
   run::AuditOptions audit;          ///< probes, bank, rate and so on; its adapters are not looked at
-  std::optional<double> threshold;  ///< of the score, instead of a bank's
+  std::optional<double> threshold;  ///< of the score, instead of the bank's
   std::string program;              ///< version: another one scores again what is in the log
   std::string log;                  ///< file of records; empty for none
 
@@ -41,11 +41,11 @@ struct Outcome {
   bool stopped = false;  ///< by Surroundings::wait or AuditOptions::stop_requested
 };
 
-/// A finding: what --fail-on-findings counts. The verdict is block or incomplete, or without a bank the score is above
-/// the threshold or not to be had.
-bool is_finding(const Record& record);
+/// What --fail-on-findings counts: nothing unjudged passes, so the verdict incomplete; and a score above
+/// WatchOptions::threshold or, without one, the verdict block.
+bool is_finding(const Record& record, bool has_threshold);
 
-/// In one line. Throws Error as an audit does for options, probes and a bank that cannot be used; for a first
+/// Throws Error as an audit does for options, probes and a bank that cannot be used; for a first
 /// checkpoint that cannot be scored, when the probes may be of another model; and with `once` where nothing is
 /// complete. Later checkpoints that cannot be scored are `incomplete`. Warnings go to `log`. `world` has one rank.
 Outcome watch(const WatchOptions& options, comm::Communicator& world, const base::Log& log,
