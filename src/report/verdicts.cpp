@@ -1,4 +1,3 @@
-#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/verdicts.hpp"
 
 #include <fmt/format.h>
@@ -9,6 +8,7 @@
 #include <numeric>
 
 #include "analysis.hpp"
+#include "winnow/report/adapter_summary.hpp"
 #include "winnow/verdict/false_discovery.hpp"
 
 namespace winnow::report {

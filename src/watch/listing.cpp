@@ -1,5 +1,7 @@
 #include "winnow/watch/listing.hpp"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -80,7 +82,7 @@ void Directory::add_checkpoint(const std::string& name, std::uint64_t step, List
   const auto trainer = seen((checkpoint / "trainer_state.json").string(), is_json);
   for (const auto& directory : directories) {
     const auto below = fs::path(directory).lexically_relative(checkpoint).string();
-    listing[{step, below == "." ? name : name + "/" + below}] = {
+    listing[{step, below == "." ? name : fmt::format("{}/{}", name, below)}] = {
         seen((fs::path(directory) / "adapter_model.safetensors").string(), has_header),
         seen((fs::path(directory) / "adapter_config.json").string(), is_json), trainer};
   }

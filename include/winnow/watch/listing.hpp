@@ -8,7 +8,6 @@
 // header that fits the file's size does not say that the data is there.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -24,7 +23,8 @@ struct Place {
   std::uint64_t step = 0;
   std::string name;  ///< of the directory, relative to the run: checkpoint-30, checkpoint-30/NAME
   std::string checkpoint() const { return name.substr(0, name.find('/')); }
-  auto operator<=>(const Place&) const = default;
+  bool operator==(const Place&) const = default;
+  bool operator<(const Place& other) const { return step != other.step ? step < other.step : name < other.name; }
 };
 
 struct SeenFile {
