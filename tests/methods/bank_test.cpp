@@ -27,7 +27,7 @@ struct Beside {
     zoo.layout = {adapters, 2, {"q", "q"}};
     zoo.elements.assign(2, 100);
     zoo.alignment_norms.assign(2, 1);
-    if (!dots.empty()) zoo.probes.push_back({1, {1, kUndefined}, dots});
+    if (!dots.empty()) zoo.probes.push_back({1, {1, kUndefined}, dots, {}});
     for (std::size_t n = 0; n < adapters; ++n) zoo.ids.push_back("a" + std::to_string(n));
     metrics::BankStatistic cosines, sizes, opposed;
     for (int m = 0; m < 9; ++m) {
