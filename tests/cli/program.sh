@@ -247,7 +247,7 @@ inputs() {
     prune --report report.h5 --adapter other/adapters/adapter-000 --output p
   refuses 3 "no such adapter directory: absent" prune --report report.h5 --adapter absent --output p
   refuses 2 "--rank-by diem is not in the report; expected one of " \
-    prune --report report.h5 --adapter $one --output p --rank-by diem
+    prune --report report.h5 --adapter $one --output p --select prune-top:1 --rank-by diem
   refuses 2 "unknown selection 'best'" prune --report report.h5 --adapter $one --output p --select best
   refuses 2 "unknown --repair none; expected drop, zero, deflect or subtract" prune --report report.h5 --adapter $one --output p --repair none
   refuses 2 "the output directory holds a family made with other options" synth --seed 9 --output family
@@ -315,7 +315,7 @@ destinations() {
   refuses 1 "cannot create file (No such file or directory): absent/page.html" report report.h5 --html absent/page.html
   refuses 1 "cannot make the directory of --csv (Not a directory): family/truth.json" report report.h5 --csv family/truth.json
   refuses 2 "refusing to overwrite what is not a pruned adapter: family/base" \
-    prune --report report.h5 --adapter $one --output family/base
+    prune --report report.h5 --adapter $one --output family/base --select prune-top:1
   refuses 2 "--output would replace what is read: $one" prune --report report.h5 --adapter $one --output $one
   # A full disk, as far as a process can be told of one without privileges: files of at most 64 blocks of 1 KiB.
   mkdir full && cp before.h5 full/r.h5
