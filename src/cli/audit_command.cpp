@@ -58,11 +58,11 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
     for (const auto& adapter : result.repaired) {
       if (adapter.written) {
         print_result(fmt::format("repaired: {} ({} modules {}, {} {})\n", base::printable(adapter.path), adapter.kept,
-                                 options.probe_repair ? "as they were" : "kept", adapter.pruned,
-                                 options.probe_repair ? "repaired" : "pruned"));
+                                 options.module_repair ? "as they were" : "kept", adapter.pruned,
+                                 options.module_repair ? "repaired" : "pruned"));
       } else {
         print_result(fmt::format("repaired: {}: {}, no adapter written\n", base::printable(adapter.name),
-                                 options.probe_repair ? "it cannot be" : "every module is pruned"));
+                                 options.module_repair ? "it cannot be" : "every module is pruned"));
       }
     }
     print_result(fmt::format("report: {}\n", options.report));

@@ -5,7 +5,7 @@
 
 #include <charconv>
 
-#include "probe_repair_options.hpp"
+#include "repair_options.hpp"
 #include "winnow/base/byte_size.hpp"
 #include "winnow/base/error.hpp"
 
@@ -17,26 +17,14 @@ using base::ErrorKind;
 
 constexpr std::uint64_t kMaxThreads = 4096;  // more than any node has, and few enough for every thread library
 
-std::optional<adapter::Repair> parse_repair(const std::string& text) {
-  if (text == "none") return std::nullopt;
-  if (text == "drop") return adapter::Repair::drop;
-  if (text == "zero") return adapter::Repair::zero;
-  if (text == "project") {
-    throw Error(ErrorKind::usage, "--repair project is not available in this version")
-        .expected("none, drop, zero, deflect or subtract");
-  }
-  throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", text))
-      .expected("none, drop, zero, deflect or subtract");
-}
-
 /// A safe probe compares, and is to stay in; directions are deflected from, not subtracted.
-std::vector<probes::Source> to_take_out(const std::vector<probes::Source>& all, run::ProbeRepair::Kind kind) {
+std::vector<probes::Source> to_take_out(const std::vector<probes::Source>& all, repair::Kind kind) {
   std::vector<probes::Source> harmful;
   for (const auto& probe : all) {
-    const bool fits = probe.form == probes::Form::adapter || kind == run::ProbeRepair::Kind::deflect;
+    const bool fits = probe.form == probes::Form::adapter || kind == repair::Kind::deflect;
     if (fits && probe.effect == probes::Effect::harmful) harmful.push_back(probe);
   }
-  if (harmful.empty() && kind == run::ProbeRepair::Kind::subtract) {
+  if (harmful.empty() && kind == repair::Kind::subtract) {
     throw Error(ErrorKind::usage, "this repair needs a probe that is an adapter")
         .expected("--probe harmful=DIR")
         .advice("jobs/probe.sh --rank 4 writes a direction as one");
@@ -60,6 +48,25 @@ std::string default_selection(const po::variables_map& values, const run::AuditO
   const auto& repair = values["repair"].as<std::string>();
   const bool prunes = repair == "drop" || repair == "zero";
   return prunes && options.probes.empty() && options.has_pair() ? "keep-top:10" : "none";
+}
+
+void set_repair(const po::variables_map& values, run::AuditOptions& options) {
+  const auto& how = values["repair"].as<std::string>();
+  const auto* const repair = repair::find_repair(how);
+  if (repair == nullptr && how != "none") {
+    throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", how)).expected("none, " + repair::all_names());
+  }
+  refuse_untaken(values, repair, repair::own_options());
+  if (repair == nullptr) return;
+  if (repair->kind == repair::Kind::drop || repair->kind == repair::Kind::zero) {
+    options.repair = repair->kind == repair::Kind::drop ? adapter::Repair::drop : adapter::Repair::zero;
+    if (options.policy.kind != select::Policy::Kind::none || values.count("select") != 0) return;
+    throw Error(ErrorKind::usage, fmt::format("--repair {} needs to know what to prune", how))
+        .advice(fmt::format("add --select {}", select::kPolicyForms));
+  }
+  const bool by_probes = (repair->needs & repair::kProbes) != 0;
+  options.module_repair = module_repair(
+      values, *repair, by_probes ? to_take_out(options.probes, repair->kind) : std::vector<probes::Source>());
 }
 
 /// Without verdicts a policy that counts selects its number in a sound family as well: 4 would say nothing.
@@ -141,11 +148,9 @@ void add_audit_options(po::options_description& options) {
 }
 
 void add_output_options(po::options_description& options) {
-  options.add_options()                                          //
-      ("report", text_value("FILE.h5"), "HDF5 report to write")  //
-      ("repair", text_value("HOW", "none"),
-       "write adapters: drop or zero, without what is selected; deflect or subtract, without what runs along the "
-       "probes that are adapters")                                                                    //
+  options.add_options()                                                                               //
+      ("report", text_value("FILE.h5"), "HDF5 report to write")                                       //
+      ("repair", text_value("HOW", "none"), repairs_help().c_str())                                   //
       ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                       //
       ("journal", text_value("DIR"), "note finished modules there, for --resume")                     //
       ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")  //
@@ -155,7 +160,7 @@ void add_output_options(po::options_description& options) {
       ("slice", po::bool_switch(),
        "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");
-  add_probe_repair_options(options);
+  add_repair_options(options);
 }
 
 std::vector<probes::Source> probe_sources(const po::variables_map& values) {
@@ -244,17 +249,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   if (options.device == compute::Device::cuda) options.make_copying_reader();  // refuses --io mmap
   options.team = parse_team(values["team"].as<std::string>());
   options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
-  const auto& how = values["repair"].as<std::string>();
-  if (const auto kind = probe_repair_kind(how)) {
-    options.probe_repair = probe_repair(values, *kind, to_take_out(options.probes, *kind));
-  } else {
-    refuse_with(values, how, {"side", "directions", "lambda"}, "deflect or subtract");
-    options.repair = parse_repair(how);
-  }
-  if (options.repair && !select && options.policy.kind == select::Policy::Kind::none) {
-    throw Error(ErrorKind::usage, fmt::format("--repair {} needs to know what to prune", how))
-        .advice(fmt::format("add --select {}", select::kPolicyForms));
-  }
+  set_repair(values, options);
   options.repaired_dir = given(values, "repaired-dir").value_or("");
   options.report = given(values, "report").value_or("");
   options.journal = given(values, "journal").value_or("");

@@ -1,17 +1,19 @@
 #include <fmt/format.h>
 
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "console.hpp"
-#include "probe_repair_options.hpp"
+#include "repair_options.hpp"
 #include "winnow/adapter/adapter_writer.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/output/repair_by_probes.hpp"
+#include "winnow/output/repairer.hpp"
 #include "winnow/pipeline/prune.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
@@ -29,30 +31,27 @@ CommandLine command_line() {
       "       winnow prune --repair deflect --probe harmful=DIR --adapter DIR --output DIR [options]\n\n"
       "Writes a pruned copy of an adapter that was audited. Without --select and --rank-by it prunes what\n"
       "the report selected. Exit code 3 if that leaves no module: nothing is written then.\n"
-      "Repairs by probe need no report: they take out of every module what runs along the probes.";
-  line.options.add_options()                                                                      //
-      ("report", text_value("FILE.h5"), "report of an audit of this adapter, for drop and zero")  //
-      ("adapter", text_value("DIR"), "the adapter's directory")                                   //
-      ("output", text_value("DIR"), "directory to write")                                         //
-      ("select", text_value("POLICY"), std::string(select::kPolicyForms).c_str())                 //
-      ("rank-by", text_value("METRIC"), "metric that selects; any in the report")                 //
-      ("repair", text_value("HOW", "drop"),
-       "drop: remove A and B; zero: B = 0, keep shapes; deflect: take out the probes' leading directions; subtract: "
-       "take out the probes")  //
+      "Other repairs than drop and zero need no report: they change every module, or with one those that\n"
+      "are selected. A module's update dW = s*B*A becomes, with --repair HOW:";
+  for (const auto& repair : repair::repairs()) line.usage += fmt::format("\n    {:<12} {}", repair.name, repair.what);
+  line.options.add_options()                                                               //
+      ("adapter", text_value("DIR"), "the adapter's directory")                            //
+      ("output", text_value("DIR"), "directory to write")                                  //
+      ("repair", text_value("HOW", "drop"), (repair::all_names() + ", as above").c_str())  //
+      ("report", text_value("FILE.h5"),
+       ("report of an audit of this adapter, which selects modules: " + repair::those_that_take("report")).c_str())  //
+      ("select", text_value("POLICY"), std::string(select::kPolicyForms).c_str())                                    //
+      ("rank-by", text_value("METRIC"), "metric that selects; any in the report")                                    //
       ("probe", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
        "PEFT adapter of known effect on the same model, for deflect and subtract; may be repeated")  //
       ("direction", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
        "direction of the weights, DIR shaped like a checkpoint, for deflect; may be repeated");
-  add_probe_repair_options(line.options);
+  add_repair_options(line.options);
   add_common_options(line.options);
   return line;
 }
 
-void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kind, const base::Log& log) {
-  const auto how = values["repair"].as<std::string>();
-  refuse_with(values, how, {"report", "select", "rank-by"}, "drop or zero");
-  const auto source = required(values, "prune", "adapter");
-  const auto output = required(values, "prune", "output");
+std::vector<probes::Source> probes_of(const po::variables_map& values) {
   std::vector<probes::Source> sources;
   for (const auto& [option, form] :
        {std::pair("probe", probes::Form::adapter), {"direction", probes::Form::direction}}) {
@@ -61,32 +60,59 @@ void prune_by_probes(const po::variables_map& values, run::ProbeRepair::Kind kin
       sources.push_back(probes::parse_source(text, form, fmt::format("--{}", option)));
     }
   }
-  const auto repair = probe_repair(values, kind, std::move(sources));
-  base::require_not_an_input(output, source, "--output");
+  return sources;
+}
+
+/// What the report selects, as the adapter names it; nothing without a report.
+std::optional<std::vector<std::string>> selected(const po::variables_map& values, const std::string& source,
+                                                 const base::Log& log) {
+  const auto file = given(values, "report");
+  if (!file) {
+    for (const auto* option : {"select", "rank-by"}) {
+      if (values.count(option) == 0) continue;
+      throw Error(ErrorKind::usage, fmt::format("--{} says nothing without --report", option))
+          .advice("add --report FILE.h5, of an audit of this adapter");
+    }
+    return std::nullopt;
+  }
+  return pipeline::modules_to_prune(report::read_hdf5(*file), source, given(values, "select"), given(values, "rank-by"),
+                                    log);
+}
+
+void require_no_inputs(const std::string& output, const std::vector<std::string>& inputs) {
+  for (const auto& input : inputs) {
+    if (!input.empty()) base::require_not_an_input(output, input, "--output");
+  }
+}
+
+void repair_modules(const po::variables_map& values, const repair::Repair& how, const base::Log& log) {
+  const auto source = required(values, "prune", "adapter");
+  const auto output = required(values, "prune", "output");
+  const auto repair = module_repair(values, how, probes_of(values));
+  require_no_inputs(output, {source, given(values, "report").value_or("")});
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
-  const auto written = output::ProbeRepairer(repair, base::default_threads(1), log).write(source, output, log);
+  const auto only = selected(values, source, log);
+  const auto repairer = output::make_repairer(repair, base::default_threads(1), log);
+  const auto written = output::write_repaired_adapter(*repairer, source, output, only, log);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   const auto ranks = written.rank_after == written.rank_before
                          ? fmt::format("rank {}", written.rank_after)
                          : fmt::format("rank {} to {}, which vLLM must allow (--max-lora-rank)", written.rank_before,
                                        written.rank_after);
+  const auto* const why = written.replaced > 0                 ? ""
+                          : only && only->empty()              ? "; nothing is selected, so it is a copy"
+                          : (how.needs & repair::kProbes) != 0 ? "; nothing runs along the probes, so it is a copy"
+                                                               : "; nothing is to be repaired, so it is a copy";
   print_result(fmt::format("wrote {}: {} modules repaired, {} as they were; {}{}\n", output, written.replaced,
-                           written.kept, ranks,
-                           written.replaced == 0 ? "; nothing runs along the probes, so it is a copy" : ""));
+                           written.kept, ranks, why));
 }
 
 void prune_by_report(const po::variables_map& values, adapter::Repair repair, const base::Log& log) {
-  refuse_with(values, values["repair"].as<std::string>(), {"probe", "direction", "side", "directions", "lambda"},
-              "deflect or subtract");
   const auto report_file = required(values, "prune", "report");
   const auto source = required(values, "prune", "adapter");
   const auto output = required(values, "prune", "output");
-  base::require_not_an_input(output, source, "--output");
-  base::require_not_an_input(output, report_file, "--output");
-  const auto report = report::read_hdf5(report_file);
-  const auto pruned =
-      pipeline::modules_to_prune(report, source, given(values, "select"), given(values, "rank-by"), log);
-  const auto written = adapter::write_pruned_adapter(source, output, pruned, repair);
+  require_no_inputs(output, {source, report_file});
+  const auto written = adapter::write_pruned_adapter(source, output, *selected(values, source, log), repair);
   if (!written.limits.empty()) log.warn(fmt::format("{}: {}", output, written.limits));
   if (!written.written) {
     throw Error(ErrorKind::invalid_input, "no adapter is written: every module of it is selected for pruning")
@@ -100,12 +126,20 @@ void prune_by_report(const po::variables_map& values, adapter::Repair repair, co
 
 void prune(const po::variables_map& values, const base::Log& log) {
   const auto how = values["repair"].as<std::string>();
-  if (how == "drop") return prune_by_report(values, adapter::Repair::drop, log);
-  if (how == "zero") return prune_by_report(values, adapter::Repair::zero, log);
-  if (const auto kind = probe_repair_kind(how)) return prune_by_probes(values, *kind, log);
-  throw Error(ErrorKind::usage, how == "project" ? "--repair project is not available in this version"
-                                                 : fmt::format("unknown --repair {}", how))
-      .expected("drop, zero, deflect or subtract");
+  const auto* const repair = repair::find_repair(how);
+  if (repair == nullptr) {
+    throw Error(ErrorKind::usage, fmt::format("unknown --repair {}", how)).expected(repair::all_names());
+  }
+  refuse_untaken(values, repair, repair::input_options());
+  refuse_untaken(values, repair, repair::own_options());
+  switch (repair->kind) {
+    case repair::Kind::drop:
+      return prune_by_report(values, adapter::Repair::drop, log);
+    case repair::Kind::zero:
+      return prune_by_report(values, adapter::Repair::zero, log);
+    default:
+      return repair_modules(values, *repair, log);
+  }
 }
 
 }  // namespace

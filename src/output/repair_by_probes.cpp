@@ -1,11 +1,10 @@
-#include "winnow/output/repair_by_probes.hpp"
-
+// Repairs by probes: deflect and subtract. No checkpoint of the model is read.
 #include <fmt/format.h>
 
 #include <map>
-#include <optional>
 #include <utility>
 
+#include "families.hpp"
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
@@ -20,7 +19,7 @@ using adapter::Adapter;
 using adapter::LoraModule;
 using base::Error;
 using base::ErrorKind;
-using run::ProbeRepair;
+using run::ModuleRepair;
 
 /// A probe as it was opened: an adapter, or tensors shaped like the weights.
 struct Probe {
@@ -38,10 +37,10 @@ struct ProbeModule {
   LoraModule module;  ///< of a direction what the repaired adapter says of the weight
 };
 
-/// By module of the adapter, what the probes have of it, in their order.
-using Counterparts = std::map<const LoraModule*, std::vector<ProbeModule>>;
+/// By module of the adapter, as it names them, what the probes have of it, in their order.
+using Counterparts = std::map<std::string, std::vector<ProbeModule>, std::less<>>;
 
-Probe open(const probes::Source& source, const base::Log& log) {
+Probe open_probe(const probes::Source& source, const base::Log& log) {
   constexpr const char* kRefused = "the probe cannot be used";
   Probe probe{source, {}, {}, {}};
   if (probe.is_direction()) {
@@ -82,7 +81,7 @@ Counterparts match(const Adapter& adapter, const std::string& source, const std:
                                   module.in_features))
             .advice("give a probe that was made on the adapter's model");
       }
-      found[own].push_back({&probe, module});
+      found[own->adapter_module].push_back({&probe, module});
     }
     if (common == 0) {
       throw Error(ErrorKind::invalid_input, "the probe has no module in common with the adapter")
@@ -93,11 +92,6 @@ Counterparts match(const Adapter& adapter, const std::string& source, const std:
     }
   }
   return found;
-}
-
-repair::Factors read(const Adapter& adapter, const LoraModule& module) {
-  auto values = adapter::read_factors(adapter, module);
-  return {module.out_features, module.in_features, module.rank, module.scale, std::move(values.b), std::move(values.a)};
 }
 
 /// All of a direction's tensor at once: it is swept several times.
@@ -119,70 +113,25 @@ repair::Subspace leading_directions(const Probe& probe, const LoraModule& module
                                     module.weight);
 }
 
-adapter::RepairNote note_of(const ProbeRepair& repair, const std::vector<Probe>& probes) {
-  const bool deflects = repair.kind == ProbeRepair::Kind::deflect;
-  adapter::RepairNote note{deflects ? "deflect" : "subtract", {}};
-  if (deflects) {
-    note.settings.emplace_back("side", repair::name(repair.side));
-    note.settings.emplace_back("directions", fmt::format("{}", repair.directions));
-  }
-  note.settings.emplace_back("lambda", fmt::format("{}", repair.lambda));
-  for (std::size_t n = 0; n < probes.size(); ++n) {
-    const auto name = probes.size() == 1 ? std::string("probe") : fmt::format("probe_{}", n + 1);
-    note.settings.emplace_back(name, probes[n].source.path);
-    note.settings.emplace_back(name + "_digest", probes[n].digest);
-  }
-  return note;
-}
-
-}  // namespace
-
-class ProbeRepairer::Implementation {
+class ByProbes final : public Repairer {
  public:
-  Implementation(const ProbeRepair& repair, int threads, const base::Log& log) : repair_(repair), threads_(threads) {
-    run::check(repair);
-    for (const auto& probe : repair.probes) probes_.push_back(open(probe, log));
+  ByProbes(const ModuleRepair& repair, int threads, const base::Log& log) : repair_(repair), threads_(threads) {
+    for (const auto& probe : repair.probes) probes_.push_back(open_probe(probe, log));
   }
 
-  adapter::WrittenReplacements write(const std::string& source, const std::string& destination, const base::Log& log) {
-    const auto adapter = adapter::open_lone_adapter(source, "the adapter cannot be repaired", log);
-    if (!adapter.unjudged.empty()) {
-      log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
-                           adapter.unjudged.front().module, adapter.unjudged.front().reason));
-    }
-    const auto counterparts = match(adapter, source, probes_);
-    std::vector<adapter::Replacement> replacements;
-    for (const auto& module : adapter.modules) {
-      const auto found = counterparts.find(&module);
-      if (found == counterparts.end()) continue;
-      if (auto made = replacement(adapter, module, found->second)) replacements.push_back(*std::move(made));
-    }
-    return adapter::write_replaced_adapter(source, destination, replacements, note_of(repair_, probes_));
+  Adapter open(const std::string& directory, const base::Log& log) override {
+    auto adapter = adapter::open_lone_adapter(directory, kCannotBeRepaired, log);
+    counterparts_ = match(adapter, directory, probes_);
+    return adapter;
   }
 
- private:
-  /// Nothing where the module stays as it is.
-  std::optional<adapter::Replacement> replacement(const Adapter& adapter, const LoraModule& module,
-                                                  const std::vector<ProbeModule>& probes) {
-    const auto update = read(adapter, module);
-    try {
-      const auto result = repaired(update, probes);
-      if (result == update) return std::nullopt;
-      const auto& name = module.adapter_module;
-      return adapter::Replacement{name, result.rank,
-                                  adapter::encoded(module.lora_a.dtype, result.a, fmt::format("lora_A of {}", name)),
-                                  adapter::encoded(module.lora_b.dtype, result.b, fmt::format("lora_B of {}", name))};
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::invalid_input || !error.file().empty()) throw;
-      throw Error(error.kind(), fmt::format("cannot repair {}: {}", module.adapter_module, error.what()))
-          .file(adapter.weights_file);
-    }
-  }
+  bool reaches(const LoraModule& module) const override { return counterparts_.contains(module.adapter_module); }
 
-  repair::Factors repaired(const repair::Factors& update, const std::vector<ProbeModule>& probes) {
-    if (repair_.kind == ProbeRepair::Kind::subtract) {
+  repair::Factors repaired(const LoraModule& module, const repair::Factors& update) override {
+    const auto& probes = counterparts_.at(module.adapter_module);
+    if (repair_.kind == repair::Kind::subtract) {
       std::vector<repair::Factors> all;
-      for (const auto& [probe, module] : probes) all.push_back(read(probe->adapter, module));
+      for (const auto& [probe, of_probe] : probes) all.push_back(read(probe->adapter, of_probe));
       return repair::subtract(update, all, repair_.lambda);
     }
     // One, or what lies in several of them.
@@ -192,6 +141,24 @@ class ProbeRepairer::Implementation {
     return repair::deflect(update, repair::joined(along), repair_.side, repair_.lambda);
   }
 
+  void settle(const base::Log& /*log*/) override {}
+
+  adapter::RepairNote note() const override {
+    adapter::RepairNote note{std::string(repair::repair_of(repair_.kind).name), {}};
+    if (repair_.kind == repair::Kind::deflect) {
+      note.settings.emplace_back("side", repair::name(repair_.side));
+      note.settings.emplace_back("directions", fmt::format("{}", repair_.directions));
+    }
+    note.settings.emplace_back("lambda", fmt::format("{}", repair_.lambda));
+    for (std::size_t n = 0; n < probes_.size(); ++n) {
+      const auto name = probes_.size() == 1 ? std::string("probe") : fmt::format("probe_{}", n + 1);
+      note.settings.emplace_back(name, probes_[n].source.path);
+      note.settings.emplace_back(name + "_digest", probes_[n].digest);
+    }
+    return note;
+  }
+
+ private:
   const repair::Subspace& directions(const ProbeModule& of) {
     const auto& [probe, module] = of;
     const std::pair key(probe, probe->is_direction() ? module.weight : module.adapter_module);
@@ -202,20 +169,17 @@ class ProbeRepairer::Implementation {
     return directions_.emplace(key, std::move(found)).first->second;
   }
 
-  ProbeRepair repair_;
+  ModuleRepair repair_;
   int threads_;
   std::vector<Probe> probes_;
+  Counterparts counterparts_;                                                    // of the adapter opened last
   std::map<std::pair<const Probe*, std::string>, repair::Subspace> directions_;  // of the probes' modules that were met
 };
 
-ProbeRepairer::ProbeRepairer(const ProbeRepair& repair, int threads, const base::Log& log)
-    : implementation_(std::make_unique<Implementation>(repair, threads, log)) {}
+}  // namespace
 
-ProbeRepairer::~ProbeRepairer() = default;
-
-adapter::WrittenReplacements ProbeRepairer::write(const std::string& source, const std::string& destination,
-                                                  const base::Log& log) {
-  return implementation_->write(source, destination, log);
+std::unique_ptr<Repairer> by_probes(const ModuleRepair& repair, int threads, const base::Log& log) {
+  return std::make_unique<ByProbes>(repair, threads, log);
 }
 
 }  // namespace winnow::output

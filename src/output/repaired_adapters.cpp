@@ -2,12 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <memory>
 #include <optional>
 
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/output/destinations.hpp"
-#include "winnow/output/repair_by_probes.hpp"
+#include "winnow/output/repairer.hpp"
 
 namespace winnow::output {
 namespace {
@@ -41,15 +42,23 @@ std::string serialise_orders(const report::Report& report, const Inputs& inputs)
 }
 
 /// Nothing for an adapter that cannot be repaired: the others can.
-std::optional<adapter::WrittenReplacements> repaired_by_probes(const adapter::Adapter& source, const std::string& path,
-                                                               ProbeRepairer& repairer, const base::Log& log) {
+std::optional<adapter::WrittenReplacements> repaired(const adapter::Adapter& source, const std::string& path,
+                                                     Repairer& repairer,
+                                                     const std::optional<std::vector<std::string>>& only,
+                                                     const base::Log& log) {
   try {
-    return repairer.write(source.path, path, log);
+    return write_repaired_adapter(repairer, source.path, path, only, log);
   } catch (const base::Error& error) {
     if (error.kind() != base::ErrorKind::invalid_input) throw;
     log.warn(fmt::format("adapter {} is not repaired: {}", source.name, error.what()));
     return std::nullopt;
   }
+}
+
+/// Whether only the selected modules are repaired.
+bool of_selection(const AuditOptions& options) {
+  return options.policy.kind != select::Policy::Kind::none &&
+         repair::repair_of(options.module_repair->kind).of_selection;
 }
 
 }  // namespace
@@ -69,8 +78,8 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
   };
   comm::run_together(world, [&] {
     base::ByteReader in(bytes);
-    std::optional<ProbeRepairer> repairer;
-    if (options.probe_repair) repairer.emplace(*options.probe_repair, threads, log);
+    std::unique_ptr<Repairer> repairer;
+    if (options.module_repair) repairer = make_repairer(*options.module_repair, threads, log);
     for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
       Order order{in.get<bool>(), {}};
       for (auto count = in.get<std::uint64_t>(); count > 0; --count) order.pruned.push_back(in.get_string());
@@ -80,8 +89,9 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       world.keep_alive();
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
-      if (options.probe_repair) {
-        if (const auto written = repaired_by_probes(source, path, *repairer, log)) {
+      if (repairer) {
+        const auto only = of_selection(options) ? std::optional(order.pruned) : std::nullopt;
+        if (const auto written = repaired(source, path, *repairer, only, log)) {
           note(n, true, written->kept, written->replaced);
         } else {
           note(n, false, 0, 0);

@@ -29,7 +29,6 @@ using input::Inputs;
 using journal::Journal;
 using judge::Bank;
 using run::AuditOptions;
-using run::ProbeRepair;
 using run::StageClock;
 using run::StopRequest;
 using score::Scores;
@@ -64,7 +63,7 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
 std::string scaling_of(const AuditOptions& options) { return options.adapter.unit_scale ? "none" : "peft"; }
 
 std::string name_of_repair(const AuditOptions& options) {
-  if (options.probe_repair) return options.probe_repair->kind == ProbeRepair::Kind::deflect ? "deflect" : "subtract";
+  if (options.module_repair) return std::string(repair::repair_of(options.module_repair->kind).name);
   return !options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero";
 }
 

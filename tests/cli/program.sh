@@ -138,7 +138,6 @@ values() {
   refuses 2 "--resume needs a journal; add --journal DIR" "${audit[@]}" --resume
   refuses 2 "--journal is or is below what is not a directory: $work/family/truth.json; expected a directory" \
     "${audit[@]}" --journal family/truth.json/j
-  refuses 2 "--repair project is not available in this version; expected " "${audit[@]}" --repair project
   refuses 2 "--precision tf32 is for GPUs; add --device cuda" "${audit[@]}" --precision tf32
   refuses 2 "--device-memory is for GPUs; leave out --device cpu" "${audit[@]}" --device cpu --device-memory 1GiB
   refuses 2 "--device-memory plenty is not a size; expected a number with a unit" "${audit[@]}" --device-memory plenty
@@ -249,7 +248,7 @@ inputs() {
   refuses 2 "--rank-by diem is not in the report; expected one of " \
     prune --report report.h5 --adapter $one --output p --select prune-top:1 --rank-by diem
   refuses 2 "unknown selection 'best'" prune --report report.h5 --adapter $one --output p --select best
-  refuses 2 "unknown --repair none; expected drop, zero, deflect or subtract" prune --report report.h5 --adapter $one --output p --repair none
+  refuses 2 "unknown --repair none; expected drop, zero, deflect, subtract" prune --report report.h5 --adapter $one --output p --repair none
   refuses 2 "the output directory holds a family made with other options" synth --seed 9 --output family
   check "a refused prune has written" test ! -e p
 }
@@ -567,10 +566,10 @@ documents() {
   local -A promised=(
     [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --methods --rank-by --population --subspace-rank --seed --select --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
-      --fail-on-findings --slice --journal --resume --side --directions --lambda"
+      --fail-on-findings --slice --journal --resume --side --directions --lambda --factor"
     [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
       --fail-on-findings --fail-on-trend --log --threads --memory-budget"
-    [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda"
+    [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
@@ -620,15 +619,15 @@ probes() {
       prune --repair $option --adapter $one --output p --probe harmful=$one --probe safe=$other
   done
   for option in "--report r.h5" "--select keep-top:3" "--rank-by ediem"; do
-    refuses 2 "${option% *} says nothing with --repair deflect; expected it with --repair drop or zero; leave it out" \
+    refuses 2 "${option% *} says nothing with --repair deflect; expected it with --repair drop, zero" \
       "${deflect[@]}" --probe harmful=$other $option
   done
   for option in "--side left" "--directions 4"; do
     refuses 2 "${option% *} says nothing with --repair subtract; expected it with --repair deflect" \
       "${subtract[@]}" --probe harmful=$other $option
   done
-  for option in "--probe harmful=$other" "--side left" "--directions 4" "--lambda 1"; do
-    refuses 2 "${option% *} says nothing with --repair drop; expected it with --repair deflect or subtract" \
+  for option in "--probe harmful=$other" "--side left" "--directions 4" "--lambda 1" "--factor 1"; do
+    refuses 2 "${option% *} says nothing with --repair drop; expected it with --repair " \
       prune --report r.h5 --adapter $one --output p $option
   done
   for option in 0 -1 100.5 nan inf; do
@@ -703,6 +702,35 @@ probes() {
   ) || fail "on a full disk"
   check "a failed repair has left an adapter" test ! -e full
   nothing_half_written "on a full disk"
+}
+
+# Other repairs of single modules. Numbers are for repair/ and conformance/test_repair.py.
+repairs() {
+  make_report
+  local one=family/adapters/adapter-000 other=family/adapters/adapter-001 option
+  local scale=(prune --repair scale --adapter $one --output p)
+  refuses 2 "--repair scale needs --factor; add --factor 0.5" "${scale[@]}"
+  refuses 2 "--factor half is not a number; expected a number from 0 to 100" "${scale[@]}" --factor half
+  for option in -1 100.5 nan inf; do
+    refuses 2 "--factor $option is out of range; expected a number from 0 to 100" "${scale[@]}" --factor $option
+  done
+  refuses 2 "--select says nothing without --report; add --report FILE.h5" "${scale[@]}" --factor 2 --select prune-top:3
+  refuses 2 "--lambda says nothing with --repair scale; expected it with --repair " \
+    "${scale[@]}" --factor 2 --lambda 2
+  refuses 2 "--output would replace what is read: report.h5" \
+    prune --repair scale --factor 2 --adapter $one --report report.h5 --output report.h5
+  check "a refused repair has written" test ! -e p
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8" "${scale[@]}" --factor 0.5
+  accepts 0 "wrote p: 0 modules repaired, 56 as they were; rank 8; nothing is to be repaired, so it is a copy" "${scale[@]}" --factor 1
+  check "a copy differs" cmp -s p/adapter_model.safetensors $one/adapter_model.safetensors
+  accepts 0 "wrote p: 5 modules repaired, 51 as they were; rank 8" \
+    "${scale[@]}" --factor 0.5 --report report.h5 --select prune-top:5 --rank-by misalignment
+  accepts 0 "0 modules repaired, 56 as they were; rank 8; nothing is selected, so it is a copy" \
+    "${scale[@]}" --factor 0.5 --report report.h5 --select none
+  accepts 0 "repaired: all/adapter-000 (51 modules as they were, 5 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
+    --select prune-top:5 --repair scale --factor 0.5 --repaired-dir all
+  accepts 0 "repaired: all/adapter-000 (0 modules as they were, 56 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
+    --select none --repair scale --factor 0.5 --repaired-dir all
 }
 
 # The aligned checkpoint alone, and what --methods asks for.
@@ -1166,4 +1194,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes weights verdicts watch watch_job array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes repairs weights verdicts watch watch_job array ranks

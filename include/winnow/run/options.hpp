@@ -18,7 +18,7 @@
 #include "winnow/metrics/population_metrics.hpp"
 #include "winnow/probes/source.hpp"
 #include "winnow/report/report.hpp"
-#include "winnow/run/probe_repair.hpp"
+#include "winnow/run/module_repair.hpp"
 #include "winnow/select/selection.hpp"
 #include "winnow/slab/reader.hpp"
 #include "winnow/verdict/verdict.hpp"
@@ -37,7 +37,7 @@ struct Progress {
 struct AuditOptions {
   bool has_pair() const { return !base.empty(); }
   bool has_checkpoint() const { return !aligned.empty(); }
-  bool repairs() const { return repair || probe_repair; }
+  bool repairs() const { return repair || module_repair; }
 
   std::string base, aligned;           ///< checkpoint directories; the first may be empty, and with probes both
   std::vector<probes::Source> probes;  ///< what adapters are compared with
@@ -59,10 +59,10 @@ struct AuditOptions {
   bool element_statistics = false;
   adapter::AdapterOptions adapter;
 
-  std::string report;                       ///< HDF5 file to write; empty for none
-  std::optional<adapter::Repair> repair;    ///< write adapters without what is selected
-  std::optional<ProbeRepair> probe_repair;  ///< or with the probes taken out; one of the two at most
-  std::string repaired_dir;                 ///< below it, one directory an adapter
+  std::string report;                         ///< HDF5 file to write; empty for none
+  std::optional<adapter::Repair> repair;      ///< write adapters without what is selected
+  std::optional<ModuleRepair> module_repair;  ///< or with new factors; one of the two at most
+  std::string repaired_dir;                   ///< below it, one directory an adapter
 
   std::string journal;  ///< directory for finished modules; empty for none
   bool resume = false;  ///< go on with what is journalled there

@@ -13,8 +13,8 @@ _winnow() {
   case $previous in
     --preset) choices="tiny llama-2-7b llama-3-8b llama-3-70b llama-3-405b" ;;
     --repair)
-      choices="none drop zero"
-      [[ ${COMP_WORDS[1]} == prune ]] && choices="drop zero deflect subtract"
+      choices="drop zero deflect subtract scale"
+      [[ ${COMP_WORDS[1]} == prune ]] || choices="none $choices"
       ;;
     --side) choices="block left right" ;;
     --scaling) choices="peft none" ;;

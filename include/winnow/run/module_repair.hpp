@@ -1,4 +1,4 @@
-// How adapters are to be repaired by probes.
+// How the modules of adapters are to be repaired: all that a repair of repair/table.hpp may be told.
 #pragma once
 
 #include <cstdint>
@@ -6,20 +6,22 @@
 
 #include "winnow/probes/source.hpp"
 #include "winnow/repair/deflect.hpp"
+#include "winnow/repair/table.hpp"
 
 namespace winnow::run {
 
-struct ProbeRepair {
-  enum class Kind : std::uint8_t { deflect, subtract };
-  Kind kind = Kind::deflect;
+/// Of a repair that makes new factors: any but drop and zero.
+struct ModuleRepair {
+  repair::Kind kind = repair::Kind::deflect;
   std::vector<probes::Source> probes;  ///< of effect harmful, one at least; directions for deflect alone
   repair::Side side = repair::Side::block;
-  std::uint64_t directions = 4;  ///< k, of each probe
+  std::uint64_t directions = 4;  ///< k: of each probe
   double lambda = 1;
+  double factor = 1;  ///< scale
 };
 
 /// Throws Error(usage) for a repair that cannot be meant: no probe or a safe one, a direction to subtract, k = 0 or
-/// above 64, lambda outside (0, 100].
-void check(const ProbeRepair& repair);
+/// above 64, lambda outside (0, 100], a factor outside [0, 100].
+void check(const ModuleRepair& repair);
 
 }  // namespace winnow::run

@@ -1,22 +1,25 @@
-#include "winnow/run/probe_repair.hpp"
+#include "winnow/run/module_repair.hpp"
 
 #include <fmt/format.h>
 
 #include "winnow/base/error.hpp"
+#include "winnow/repair/scale.hpp"
 #include "winnow/repair/subtract.hpp"
 
 namespace winnow::run {
+namespace {
 
 using base::Error;
 using base::ErrorKind;
+using repair::Kind;
 
-void check(const ProbeRepair& repair) {
+void check_probes(const ModuleRepair& repair) {
   if (repair.probes.empty()) {
     throw Error(ErrorKind::usage, "this repair needs a probe")
         .advice("add --probe harmful=DIR, or to deflect --direction harmful=DIR");
   }
   for (const auto& probe : repair.probes) {
-    if (repair.kind == ProbeRepair::Kind::subtract && probe.form == probes::Form::direction) {
+    if (repair.kind == Kind::subtract && probe.form == probes::Form::direction) {
       throw Error(ErrorKind::usage, "a direction of the weights cannot be subtracted from factors")
           .file(probe.path)
           .expected("--probe harmful=DIR, an adapter")
@@ -28,13 +31,24 @@ void check(const ProbeRepair& repair) {
         .expected("harmful=DIR")
         .advice("leave it out");
   }
-  if (repair.directions == 0 || repair.directions > repair::kMostDirections) {
-    throw Error(ErrorKind::usage, fmt::format("cannot deflect from {} directions", repair.directions))
+}
+
+}  // namespace
+
+void check(const ModuleRepair& repair) {
+  const auto& entry = repair::repair_of(repair.kind);
+  if ((entry.needs & repair::kProbes) != 0) check_probes(repair);
+  if (repair::takes(entry, "directions") && (repair.directions == 0 || repair.directions > repair::kMostDirections)) {
+    throw Error(ErrorKind::usage, fmt::format("cannot {} from {} directions", entry.name, repair.directions))
         .expected(fmt::format("--directions 1 to {}", repair::kMostDirections));
   }
-  if (!(repair.lambda > 0 && repair.lambda <= repair::kMostStrength)) {
+  if (repair::takes(entry, "lambda") && !(repair.lambda > 0 && repair.lambda <= repair::kMostStrength)) {
     throw Error(ErrorKind::usage, fmt::format("--lambda {:g} is out of range", repair.lambda))
         .expected(fmt::format("a number above 0, at most {:g}", repair::kMostStrength));
+  }
+  if (repair::takes(entry, "factor") && !(repair.factor >= 0 && repair.factor <= repair::kMostStrength)) {
+    throw Error(ErrorKind::usage, fmt::format("--factor {:g} is out of range", repair.factor))
+        .expected(fmt::format("a number from 0 to {:g}", repair::kMostStrength));
   }
 }
 

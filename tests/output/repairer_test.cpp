@@ -1,4 +1,4 @@
-#include "winnow/output/repair_by_probes.hpp"
+#include "winnow/output/repairer.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,7 +18,8 @@ namespace {
 
 using base::DType;
 using base::ErrorKind;
-using run::ProbeRepair;
+using repair::Kind;
+using run::ModuleRepair;
 using Matrix = Eigen::MatrixXd;
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using testing::HasSubstr;
@@ -35,7 +36,7 @@ struct Module {
   Eigen::Index out, in, rank;
 };
 
-class RepairByProbes : public testing::Test {
+class RepairerByProbes : public testing::Test {
  protected:
   /// Random factors, about `by` in size.
   std::string make(const std::string& name, const std::vector<Module>& modules, DType dtype = DType::f32,
@@ -105,8 +106,8 @@ class RepairByProbes : public testing::Test {
     std::normal_distribution<double> normal;
     return Matrix::NullaryExpr(rows, columns, [&] { return normal(random_); });
   }
-  adapter::WrittenReplacements repair(const std::string& source, const ProbeRepair& how) {
-    return ProbeRepairer(how, 2, base::Log()).write(source, output(), base::Log());
+  adapter::WrittenReplacements repair(const std::string& source, const ModuleRepair& how) {
+    return write_repaired_adapter(*make_repairer(how, 2, base::Log()), source, output(), std::nullopt, base::Log());
   }
   std::string output() const { return directory_ / "repaired"; }
   static std::string bytes(const std::string& path) {
@@ -118,7 +119,7 @@ class RepairByProbes : public testing::Test {
   std::mt19937_64 random_{1};
 };
 
-TEST_F(RepairByProbes, IsTheDenseFormula) {
+TEST_F(RepairerByProbes, IsTheDenseFormula) {
   for (const auto& [dtype, tolerance] :
        {std::pair(DType::f64, 1e-12), {DType::f32, 1e-6}, {DType::f16, 3e-3}, {DType::bf16, 2e-2}}) {
     for (const auto* config : {kConfig, kPatterns}) {
@@ -126,7 +127,7 @@ TEST_F(RepairByProbes, IsTheDenseFormula) {
       const auto one = make("one", {{kQ, 12, 10, 5}, {kV, 6, 10, 5}}, DType::f32);
       const auto two = make("two", {{kQ, 12, 10, 2}}, DType::bf16);
       const auto before = updates(source), first = updates(one), second = updates(two);
-      repair(source, {.kind = ProbeRepair::Kind::subtract, .probes = {harmful(one), harmful(two)}, .lambda = 0.5});
+      repair(source, {.kind = Kind::subtract, .probes = {harmful(one), harmful(two)}, .lambda = 0.5});
       auto after = updates(output());
       const auto expect = [&](const std::string& module, const Matrix& wanted) {
         EXPECT_LT((after.at(module) - wanted).norm(), tolerance * before.at(module).norm()) << module;
@@ -146,10 +147,10 @@ TEST_F(RepairByProbes, IsTheDenseFormula) {
   }
 }
 
-TEST_F(RepairByProbes, LeavesWhatNoProbeReaches) {
+TEST_F(RepairerByProbes, LeavesWhatNoProbeReaches) {
   const auto source = make("source", {{kQ, 8, 8, 3}, {kV, 8, 8, 3}});
   const auto zero = make("zero", {{kQ, 8, 8, 2}, {kV, 8, 8, 2}}, DType::f32, kConfig, 0);
-  for (const auto kind : {ProbeRepair::Kind::deflect, ProbeRepair::Kind::subtract}) {
+  for (const auto kind : {Kind::deflect, Kind::subtract}) {
     const auto written = repair(source, {.kind = kind, .probes = {harmful(zero)}});
     EXPECT_EQ(written.replaced, 0U);
     EXPECT_EQ(bytes(output()), bytes(source));
@@ -157,20 +158,20 @@ TEST_F(RepairByProbes, LeavesWhatNoProbeReaches) {
   }
 }
 
-TEST_F(RepairByProbes, FindsModulesUnderOtherPrefixes) {
+TEST_F(RepairerByProbes, FindsModulesUnderOtherPrefixes) {
   const auto source = make("source", {{kQ, 8, 8, 3}});
   const auto probe = make("probe", {{"model.language_model.layers.0.self_attn.q_proj", 8, 8, 3}});
   EXPECT_EQ(repair(source, {.probes = {harmful(probe)}}).replaced, 1U);
 }
 
-TEST_F(RepairByProbes, RefusesWhatDoesNotFit) {
+TEST_F(RepairerByProbes, RefusesWhatDoesNotFit) {
   const auto source = make("source", {{kQ, 8, 6, 3}}, DType::f16, kConfig, 200);
   const auto other = make("other", {{kQ, 6, 8, 3}});
   const auto stranger = make("stranger", {{"model.floors.0.q_proj", 8, 6, 3}});
   const auto fitting = make("fitting", {{kQ, 8, 6, 3}}, DType::f32, kConfig, 1e10);
   const auto refused = [&](const std::string& probe, const auto& line) {
     winnow::test::expect_error(ErrorKind::invalid_input, line, [&] {
-      repair(source, {.kind = ProbeRepair::Kind::subtract, .probes = {harmful(probe)}, .lambda = 100});
+      repair(source, {.kind = Kind::subtract, .probes = {harmful(probe)}, .lambda = 100});
     });
     EXPECT_FALSE(fs::exists(output()));
   };
@@ -180,10 +181,10 @@ TEST_F(RepairByProbes, RefusesWhatDoesNotFit) {
   refused(directory_ / "absent", HasSubstr("the probe cannot be used: no such adapter directory: "));
 }
 
-TEST_F(RepairByProbes, RefusesWhatCannotBeMeant) {
-  const ProbeRepair sound{.probes = {harmful("p")}};
+TEST_F(RepairerByProbes, RefusesWhatCannotBeMeant) {
+  const ModuleRepair sound{.probes = {harmful("p")}};
   check(sound);
-  const auto refused = [](const ProbeRepair& repair, const char* text) {
+  const auto refused = [](const ModuleRepair& repair, const char* text) {
     winnow::test::expect_error(ErrorKind::usage, HasSubstr(text), [&] { check(repair); });
   };
   refused({}, "this repair needs a probe");
@@ -198,7 +199,7 @@ TEST_F(RepairByProbes, RefusesWhatCannotBeMeant) {
   refused(repair, "--lambda 101 is out of range");
 }
 
-TEST_F(RepairByProbes, DeflectsFromADirectionAsFromItsSingularVectors) {
+TEST_F(RepairerByProbes, DeflectsFromADirectionAsFromItsSingularVectors) {
   const auto source = make("source", {{kQ, 12, 10, 3}, {kV, 6, 10, 3}, {kUp, 14, 10, 3}});
   const auto before = updates(source);
   // A tensor of no module of the adapter, and a module that the direction lacks.
@@ -220,7 +221,7 @@ TEST_F(RepairByProbes, DeflectsFromADirectionAsFromItsSingularVectors) {
   }
 }
 
-TEST_F(RepairByProbes, ADirectionOfAnAdaptersRankIsThatAdapter) {
+TEST_F(RepairerByProbes, ADirectionOfAnAdaptersRankIsThatAdapter) {
   const auto source = make("source", {{kQ, 12, 10, 3}}), probe = make("probe", {{kQ, 12, 10, 2}});
   const auto before = updates(source).at(kQ);
   const auto direction = make_direction("direction", {{kQ, updates(probe).at(kQ)}});
@@ -233,7 +234,7 @@ TEST_F(RepairByProbes, ADirectionOfAnAdaptersRankIsThatAdapter) {
   EXPECT_LT((updates(output()).at(kQ) - by_adapter).norm(), 1e-4 * before.norm());
 }
 
-TEST_F(RepairByProbes, DirectionsThatCannotBeUsedAreRefused) {
+TEST_F(RepairerByProbes, DirectionsThatCannotBeUsedAreRefused) {
   const auto source = make("source", {{kQ, 12, 10, 3}});
   const auto refused = [&](const std::string& direction, const std::string& text) {
     winnow::test::expect_error(ErrorKind::invalid_input, HasSubstr(text),
@@ -247,7 +248,7 @@ TEST_F(RepairByProbes, DirectionsThatCannotBeUsedAreRefused) {
   huge(3, 4) = 1e12;
   refused(make_direction("huge", {{kQ, huge}}), kQ + ".weight");
   winnow::test::expect_error(ErrorKind::usage, HasSubstr("a direction of the weights cannot be subtracted"), [&] {
-    repair(source, {.kind = ProbeRepair::Kind::subtract, .probes = {harmful_direction("anywhere")}});
+    repair(source, {.kind = Kind::subtract, .probes = {harmful_direction("anywhere")}});
   });
 }
 

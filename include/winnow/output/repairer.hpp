@@ -1,0 +1,51 @@
+// Repairs adapters module by module: what a repair needs is opened once for all of them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/adapter/replaced_adapter.hpp"
+#include "winnow/base/log.hpp"
+#include "winnow/repair/factors.hpp"
+#include "winnow/run/module_repair.hpp"
+
+namespace winnow::output {
+
+/// A family of repairs, which need the same beside the adapter. Used for one adapter after the other:
+///
+///     open(directory)
+///     repaired(module, its update) for each module that reaches(module)
+///     settle()
+class Repairer {
+ public:
+  virtual ~Repairer() = default;
+
+  /// Throws Error(invalid_input) for an adapter that an audit would quarantine, or to which the repair does not fit.
+  virtual adapter::Adapter open(const std::string& directory, const base::Log& log) = 0;
+  /// Of the adapter that was opened last, as `repaired` and `settle`.
+  virtual bool reaches(const adapter::LoraModule& module) const = 0;
+  /// Of the same scale as `update`; `update` itself, bit for bit, where the module stays as it is.
+  virtual repair::Factors repaired(const adapter::LoraModule& module, const repair::Factors& update) = 0;
+  /// Once all modules are through: says what is worth saying of those that could not be repaired.
+  virtual void settle(const base::Log& log) = 0;
+  /// What winnow.json says of how it was done.
+  virtual adapter::RepairNote note() const = 0;
+};
+
+/// `threads` take weights apart. Throws as run::check() does, and Error(invalid_input) for a probe, a checkpoint or
+/// another adapter that an audit would refuse.
+std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int threads, const base::Log& log);
+
+/// Writes the adapter in `source` to `destination` (adapter::write_replaced_adapter()), repaired: of all its modules,
+/// or of those in `only`, as the adapter names them. All others stay bit for bit, and so do modules that the repair
+/// does not reach or change. Throws what `repairer` throws, and Error(invalid_input) for factors that are not finite
+/// and a result that the adapter's dtype cannot hold.
+adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const std::string& source,
+                                                    const std::string& destination,
+                                                    const std::optional<std::vector<std::string>>& only,
+                                                    const base::Log& log);
+
+}  // namespace winnow::output

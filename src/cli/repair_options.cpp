@@ -1,0 +1,99 @@
+#include "repair_options.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <utility>
+
+#include "winnow/base/error.hpp"
+
+namespace winnow::cli {
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+
+double parse_number(const std::string& text, const char* option, const std::string& expected) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return value;
+  throw Error(ErrorKind::usage, fmt::format("--{} {} is not a number", option, text)).expected(expected);
+}
+
+std::string above_zero() { return fmt::format("a number above 0, at most {:g}", repair::kMostStrength); }
+std::string from_zero() { return fmt::format("a number from 0 to {:g}", repair::kMostStrength); }
+
+/// The value of an option without which the repair means nothing.
+std::string needed(const po::variables_map& values, const repair::Repair& repair, const char* option,
+                   const char* example) {
+  if (auto value = given(values, option)) return *std::move(value);
+  throw Error(ErrorKind::usage, fmt::format("--repair {} needs --{}", repair.name, option))
+      .advice(fmt::format("add --{} {}", option, example));
+}
+
+std::string directions_help() {
+  std::string defaults;
+  for (const auto& repair : repair::repairs()) {
+    if (repair.directions == 0) continue;
+    defaults += fmt::format("{}{} of {}", defaults.empty() ? "" : ", ", repair.directions, repair.name);
+  }
+  return fmt::format("{}: leading singular vectors, 1 to {}; by default {}", repair::those_that_take("directions"),
+                     repair::kMostDirections, defaults);
+}
+
+}  // namespace
+
+void add_repair_options(po::options_description& options) {
+  options.add_options()  //
+      ("side", text_value("SIDE"),
+       "deflect: block (default) takes out U U^T dW V V^T, left U U^T dW, right dW V V^T; left and right keep "
+       "the rank")                                              //
+      ("directions", count_value(), directions_help().c_str())  //
+      ("lambda", text_value("X"),
+       fmt::format("{}: how much of it, above 0 to {:g}; default 1", repair::those_that_take("lambda"),
+                   repair::kMostStrength)
+           .c_str())  //
+      ("factor", text_value("X"), "scale: what the update is multiplied by, 0 to 100");
+}
+
+std::string repairs_help() {
+  std::vector<std::string_view> selected, all;
+  for (const auto& repair : repair::repairs()) (repair.of_selection ? selected : all).push_back(repair.name);
+  return fmt::format("write adapters: {} of what is selected, or {} (winnow prune --help says what each does)",
+                     repair::listed(selected), repair::listed(all));
+}
+
+/// Nothing is ignored in silence.
+void refuse_untaken(const po::variables_map& values, const repair::Repair* repair,
+                    const std::vector<std::string_view>& options) {
+  for (const auto option : options) {
+    if (values.count(std::string(option)) == 0 || (repair != nullptr && repair::takes(*repair, option))) continue;
+    throw Error(ErrorKind::usage,
+                fmt::format("--{} says nothing with --repair {}", option, repair == nullptr ? "none" : repair->name))
+        .expected(fmt::format("it with --repair {}", repair::those_that_take(option)))
+        .advice("leave it out");
+  }
+}
+
+run::ModuleRepair module_repair(const po::variables_map& values, const repair::Repair& repair,
+                                std::vector<probes::Source> probes) {
+  run::ModuleRepair result;
+  result.kind = repair.kind;
+  result.probes = std::move(probes);
+  if (const auto side = given(values, "side")) {
+    const auto parsed = repair::parse_side(*side);
+    if (!parsed)
+      throw Error(ErrorKind::usage, fmt::format("unknown --side {}", *side)).expected("block, left or right");
+    result.side = *parsed;
+  }
+  if (repair.directions != 0) result.directions = repair.directions;
+  if (values.count("directions") != 0) result.directions = count(values, "directions");
+  if (const auto lambda = given(values, "lambda")) result.lambda = parse_number(*lambda, "lambda", above_zero());
+  if (repair::takes(repair, "factor")) {
+    result.factor = parse_number(needed(values, repair, "factor", "0.5"), "factor", from_zero());
+  }
+  run::check(result);
+  return result;
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,69 @@
+#include "winnow/output/repairer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "families.hpp"
+#include "winnow/adapter/lone_adapter.hpp"
+#include "winnow/base/error.hpp"
+
+namespace winnow::output {
+namespace {
+
+using adapter::Adapter;
+using adapter::LoraModule;
+using base::Error;
+using base::ErrorKind;
+
+/// Nothing where the module stays as it is.
+std::optional<adapter::Replacement> replacement(Repairer& repairer, const Adapter& adapter, const LoraModule& module) {
+  const auto update = read(adapter, module);
+  const auto& name = module.adapter_module;
+  try {
+    const auto result = repairer.repaired(module, update);
+    if (result == update) return std::nullopt;
+    return adapter::Replacement{name, result.rank,
+                                adapter::encoded(module.lora_a.dtype, result.a, fmt::format("lora_A of {}", name)),
+                                adapter::encoded(module.lora_b.dtype, result.b, fmt::format("lora_B of {}", name))};
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::invalid_input || !error.file().empty()) throw;
+    throw Error(error.kind(), fmt::format("cannot repair {}: {}", name, error.what())).file(adapter.weights_file);
+  }
+}
+
+}  // namespace
+
+repair::Factors read(const Adapter& adapter, const LoraModule& module) {
+  auto values = adapter::read_factors(adapter, module);
+  return {module.out_features, module.in_features, module.rank, module.scale, std::move(values.b), std::move(values.a)};
+}
+
+std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int threads, const base::Log& log) {
+  run::check(repair);
+  const auto& entry = repair::repair_of(repair.kind);
+  if ((entry.needs & repair::kProbes) != 0) return by_probes(repair, threads, log);
+  return alone(repair);
+}
+
+adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const std::string& source,
+                                                    const std::string& destination,
+                                                    const std::optional<std::vector<std::string>>& only,
+                                                    const base::Log& log) {
+  const auto adapter = repairer.open(source, log);
+  if (!adapter.unjudged.empty()) {
+    log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
+                         adapter.unjudged.front().module, adapter.unjudged.front().reason));
+  }
+  std::vector<adapter::Replacement> replacements;
+  for (const auto& module : adapter.modules) {
+    if (only && std::find(only->begin(), only->end(), module.adapter_module) == only->end()) continue;
+    if (!repairer.reaches(module)) continue;
+    if (auto made = replacement(repairer, adapter, module)) replacements.push_back(*std::move(made));
+  }
+  repairer.settle(log);
+  return adapter::write_replaced_adapter(source, destination, replacements, repairer.note());
+}
+
+}  // namespace winnow::output
