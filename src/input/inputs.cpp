@@ -1,7 +1,6 @@
 #include "winnow/input/inputs.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -15,6 +14,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/input/checkpoints.hpp"
 #include "winnow/input/module_names.hpp"
 #include "winnow/input/unchanged.hpp"
 #include "winnow/methods/method.hpp"
@@ -59,25 +59,6 @@ void require_whole(const adapter::Adapter& adapter) {
   for (const auto& module : adapter.unjudged) {
     if (module.mismatch) throw refused_module(adapter, module);
   }
-}
-
-/// Every module of a model is as aligned as it was: scores would be noise.
-void refuse_same_checkpoint(const AuditOptions& options) {
-  std::error_code ignored;
-  if (!std::filesystem::equivalent(options.base, options.aligned, ignored)) return;
-  throw Error(ErrorKind::usage, "--base and --aligned are the same checkpoint")
-      .file(options.aligned)
-      .expected("a model before and after its alignment");
-}
-
-/// Shapes may agree all the same, and every module would be scored against a difference that no alignment made.
-void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint::ModelConfig& aligned,
-                          const AuditOptions& options) {
-  if (base.model_type.empty() || aligned.model_type.empty() || base.model_type == aligned.model_type) return;
-  throw Error(ErrorKind::invalid_input, "the two checkpoints are of different models")
-      .file((std::filesystem::path(options.aligned) / "config.json").string())
-      .expected(fmt::format("model_type {} as in {}, found {}", base.model_type, options.base, aligned.model_type))
-      .advice("give one model before and after its alignment");
 }
 
 /// What the coordinator alone reads: `references`, and where the adapters are. `between` is called with each of many
@@ -149,38 +130,6 @@ std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict,
   return std::move(out).bytes();
 }
 
-std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
-
-/// Why the checkpoints have nothing under this name to be computed on; nothing where they have.
-std::optional<Error> weight_fault(const Inputs& inputs, const std::string& weight) {
-  const auto& base = *inputs.names().find(weight);  // the mapping found it there
-  const auto* aligned = inputs.aligned.find(weight);
-  if (aligned == nullptr) {
-    return Error(ErrorKind::invalid_input, "the aligned checkpoint lacks a tensor of the base checkpoint")
-        .file(inputs.aligned.directory)
-        .tensor(weight)
-        .expected("two checkpoints of one architecture");
-  }
-  if (aligned->shape != base.shape) {
-    return Error(ErrorKind::invalid_input, "the two checkpoints differ in the shape of a tensor")
-        .file(inputs.aligned.shards.at(aligned->shard).path)
-        .tensor(weight)
-        .expected(
-            fmt::format("{} as in the base checkpoint, found {}", shape_text(base.shape), shape_text(aligned->shape)));
-  }
-  for (const auto* pair : {&base, aligned}) {
-    if (!base::is_computable(pair->dtype)) {
-      const auto& catalogue = pair == &base ? inputs.names() : inputs.aligned;
-      return Error(ErrorKind::invalid_input,
-                   fmt::format("weights of dtype {} cannot be audited", base::name(pair->dtype)))
-          .file(catalogue.shards.at(pair->shard).path)
-          .tensor(weight)
-          .expected("BF16, F16, F32 or F64");
-    }
-  }
-  return std::nullopt;
-}
-
 /// The weights that cannot be compared, and why. One that every adapter needs is a fault of the checkpoints, and
 /// thrown: they are no pair. Otherwise the adapters that need it lose that module, and the others nothing. Nor is it
 /// the pair's fault where the aligned model has a larger vocabulary, which many have.
@@ -198,7 +147,7 @@ std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
     }
   }
   for (const auto& [weight, count] : users) {
-    auto fault = weight_fault(inputs, weight);
+    auto fault = weight_fault(inputs.names(), inputs.aligned, weight);
     if (!fault) continue;
     if (count == scored && !heads.contains(weight)) throw *std::move(fault);
     faults.emplace(weight, *std::move(fault));
@@ -303,18 +252,10 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
 
 References read_references(const AuditOptions& options, const base::Log& log, const std::function<void()>& between) {
   References all;
-  if (options.has_pair()) {
-    refuse_same_checkpoint(options);
-    all.base = checkpoint::read_checkpoint(options.base, log);
-  }
-  if (options.has_checkpoint()) {
-    all.aligned = checkpoint::read_checkpoint(options.aligned, log);
-    all.model = checkpoint::read_model_config(options.aligned);
-  }
-  if (options.has_pair()) {
-    const auto aligned_model = std::exchange(all.model, checkpoint::read_model_config(options.base));
-    refuse_unlike_models(all.model, aligned_model, options);
-  }
+  auto checkpoints = read_checkpoints(options.base, options.aligned, log);
+  all.base = std::move(checkpoints.base);
+  all.aligned = std::move(checkpoints.aligned);
+  all.model = std::move(checkpoints.model);
   std::vector<std::string> probe_adapters;
   for (const auto& source : options.probes) {
     if (source.form == probes::Form::adapter) probe_adapters.push_back(source.path);

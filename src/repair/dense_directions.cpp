@@ -57,7 +57,7 @@ void require_usable(const stats::ModuleStatistics& statistics, std::string_view 
 
 }  // namespace
 
-Subspace leading_directions(const DenseDirection& direction, std::uint64_t k, compute::AlignmentPass& pass,
+Subspace leading_directions(const StoredWeights& direction, std::uint64_t k, compute::AlignmentPass& pass,
                             std::string_view name) {
   const auto out = direction.out_features, in = direction.in_features;
   const auto columns = std::min({2 * k + 16, out, in});
