@@ -2,46 +2,21 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/QR>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
 
-#include "matrices.hpp"
+#include "leading_parts.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/range.hpp"
 
 namespace winnow::repair {
 namespace {
 
-constexpr int kMostIterations = 30;
-constexpr double kConverged = 1e-10;
+constexpr IterationLimits kLimits{.iterations = 30, .converged = 1e-10};
 /// Singular values below this, relative to the first, are rounding of float32 products.
 constexpr double kLeastValue = 1e-6;
-
-Eigen::MatrixXd orthonormal(const Matrix& columns) {
-  const Eigen::HouseholderQR<Eigen::MatrixXd> qr(columns);
-  return qr.householderQ() * Eigen::MatrixXd::Identity(columns.rows(), columns.cols());
-}
-
-/// D = B * (D^T*B)^T within the span of B.
-struct Parts {
-  Eigen::MatrixXd right;   ///< i x c, orthonormal
-  Eigen::MatrixXd turned;  ///< c x c: of B to the left singular vectors
-  Eigen::VectorXd values;  ///< falling
-};
-
-Parts parts_of(const Matrix& y) {
-  const Eigen::HouseholderQR<Eigen::MatrixXd> qr(y);
-  const Eigen::MatrixXd triangle = qr.matrixQR().topRows(y.cols()).triangularView<Eigen::Upper>();
-  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(triangle, Eigen::ComputeFullU | Eigen::ComputeFullV);
-  Eigen::MatrixXd right = Eigen::MatrixXd::Identity(y.rows(), y.cols());
-  right.topRows(y.cols()) = svd.matrixU();
-  right.applyOnTheLeft(qr.householderQ());
-  return {std::move(right), svd.matrixV(), svd.singularValues()};
-}
 
 void require_usable(const stats::ModuleStatistics& statistics, std::string_view name) {
   const auto& bad = statistics.unusable;
@@ -67,33 +42,21 @@ Subspace leading_directions(const StoredWeights& direction, std::uint64_t k, com
   auto stack = compute::make_factor_stack(out, in, {columns}, 0, 0, name);
   stack.a[0].assign(columns * in, 0);
   const auto rows = static_cast<Eigen::Index>(out), width = static_cast<Eigen::Index>(columns);
-  Eigen::MatrixXd basis =
-      orthonormal(Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
-                      start.b.data(), rows, width)
-                      .cast<double>());
-  Parts parts;
-  double energy = 0;
-  for (int iteration = 0; iteration < kMostIterations; ++iteration) {
-    const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rounded = basis.cast<float>();
+  using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const auto both = [&](const Eigen::MatrixXd& basis) {
+    const Floats rounded = basis.cast<float>();
     stack.b.assign(rounded.data(), rounded.data() + rounded.size());
     pass.begin(stack, {.stored_transposed = direction.stored_transposed});
     pass.pass1(direction.stored);
     pass.pass2(direction.stored);
-    const auto statistics = pass.finish();
-    require_usable(statistics, name);
-    if (statistics.squared_norm == 0) return none;
-    parts = parts_of(view(pass.y(0), in, columns));
-    const auto leading = std::min<Eigen::Index>(static_cast<Eigen::Index>(k), width);
-    const double found = parts.values.head(leading).squaredNorm();
-    if (found - energy <= kConverged * found) break;
-    energy = found;
-    if (iteration + 1 < kMostIterations) basis = orthonormal(view(pass.p(0), out, columns));
-  }
-  Eigen::Index count = 0;
-  while (count < width && count < static_cast<Eigen::Index>(k) && parts.values[count] > kLeastValue * parts.values[0]) {
-    ++count;
-  }
-  const Matrix left = basis * parts.turned.leftCols(count), right = parts.right.leftCols(count);
+    require_usable(pass.finish(), name);
+    return Matrix(view(pass.y(0), in, columns));
+  };
+  const auto found = leading_parts(
+      Eigen::Map<const Floats>(start.b.data(), rows, width).cast<double>(), both,
+      [&](const Matrix&) { return Matrix(view(pass.p(0), out, columns)); }, k, kLimits);
+  const auto count = found.above(kLeastValue);
+  const Matrix left = found.left.leftCols(count), right = found.right.leftCols(count);
   const auto kept = static_cast<std::uint64_t>(count);
   return {out, in, kept, kept, row_major(left), row_major(right)};
 }
