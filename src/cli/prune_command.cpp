@@ -42,6 +42,10 @@ CommandLine command_line() {
        ("report of an audit of this adapter, which selects modules: " + repair::those_that_take("report")).c_str())  //
       ("select", text_value("POLICY"), std::string(select::kPolicyForms).c_str())                                    //
       ("rank-by", text_value("METRIC"), "metric that selects; any in the report")                                    //
+      ("base", text_value("DIR"),
+       ("checkpoint of the model before its alignment: " + repair::those_that_take("base")).c_str())  //
+      ("aligned", text_value("DIR"),
+       ("checkpoint of the model after its alignment: " + repair::those_that_take("aligned")).c_str())  //
       ("probe", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
        "PEFT adapter of known effect on the same model, for deflect and subtract; may be repeated")  //
       ("direction", po::value<std::vector<std::string>>()->value_name("harmful=DIR"),
@@ -90,6 +94,7 @@ void repair_modules(const po::variables_map& values, const repair::Repair& how, 
   const auto output = required(values, "prune", "output");
   const auto repair = module_repair(values, how, probes_of(values));
   require_no_inputs(output, {source, given(values, "report").value_or("")});
+  require_no_inputs(output, {repair.base, repair.aligned});
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
   const auto only = selected(values, source, log);
   const auto repairer = output::make_repairer(repair, base::default_threads(1), log);

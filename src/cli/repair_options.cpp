@@ -53,6 +53,9 @@ void add_repair_options(po::options_description& options) {
        fmt::format("{}: how much of it, above 0 to {:g}; default 1", repair::those_that_take("lambda"),
                    repair::kMostStrength)
            .c_str())  //
+      ("project-by", text_value("WHAT"),
+       "project: operator (default) C*dW as published; subspace U_k U_k^T dW, U_k the leading left singular vectors "
+       "of V; rescaled C*dW as large as dW was")  //
       ("factor", text_value("X"), "scale: what the update is multiplied by, 0 to 100");
 }
 
@@ -86,11 +89,28 @@ run::ModuleRepair module_repair(const po::variables_map& values, const repair::R
       throw Error(ErrorKind::usage, fmt::format("unknown --side {}", *side)).expected("block, left or right");
     result.side = *parsed;
   }
+  if (const auto by = given(values, "project-by")) {
+    const auto parsed = repair::parse_projection(*by);
+    if (!parsed) {
+      throw Error(ErrorKind::usage, fmt::format("unknown --project-by {}", *by))
+          .expected("operator, subspace or rescaled");
+    }
+    result.projection = *parsed;
+  }
+  if (repair::takes(repair, "aligned")) result.aligned = given(values, "aligned").value_or("");
+  if (repair::takes(repair, "base")) result.base = given(values, "base").value_or("");
   if (repair.directions != 0) result.directions = repair.directions;
   if (values.count("directions") != 0) result.directions = count(values, "directions");
   if (const auto lambda = given(values, "lambda")) result.lambda = parse_number(*lambda, "lambda", above_zero());
   if (repair::takes(repair, "factor")) {
     result.factor = parse_number(needed(values, repair, "factor", "0.5"), "factor", from_zero());
+  }
+  if (values.count("directions") != 0 && repair.kind == repair::Kind::project &&
+      result.projection != repair::Projection::by_subspace) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--directions says nothing with --project-by {}", repair::name(result.projection)))
+        .expected("it with --project-by subspace")
+        .advice("leave it out");
   }
   run::check(result);
   return result;

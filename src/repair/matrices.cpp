@@ -125,6 +125,11 @@ Decomposition decompose(const Factors& factors) {
   return result;
 }
 
+Norm norm(const Factors& factors) {
+  const auto parts = decompose(factors);
+  return {parts.values.norm(), parts.exponent};
+}
+
 void check_strength(double lambda) {
   if (lambda > 0 && lambda <= kMostStrength) return;
   throw Error(ErrorKind::usage, fmt::format("lambda is {:g}", lambda))

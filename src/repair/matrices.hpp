@@ -37,6 +37,13 @@ struct Decomposition {
 };
 Decomposition decompose(const Factors& factors);
 
+/// ||B*A|| (Frobenius, without the scale) = value * 2^exponent; 0 where it is rounding alone.
+struct Norm {
+  double value = 0;
+  int exponent = 0;
+};
+Norm norm(const Factors& factors);
+
 /// Throws Error(usage) for a lambda outside (0, 100].
 void check_strength(double lambda);
 

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kDeflect{"side", "directions", "lambda"};
 constexpr std::array<std::string_view, 1> kSubtract{"lambda"};
+constexpr std::array<std::string_view, 2> kProject{"project-by", "directions"};
 constexpr std::array<std::string_view, 1> kScale{"factor"};
 
 constexpr std::array kRepairs{
@@ -37,6 +38,14 @@ constexpr std::array kRepairs{
            .source = "task arithmetic, arXiv 2212.04089",
            .needs = kProbes,
            .options = kSubtract},
+    Repair{.kind = Kind::project,
+           .name = "project",
+           .what = "C*dW, C = V*V^T/|V| of V = W_aligned - W_base",
+           .source = "Safe LoRA, arXiv 2405.16833",
+           .needs = kPair,
+           .of_selection = true,
+           .options = kProject,
+           .directions = 6},
     Repair{.kind = Kind::scale,
            .name = "scale",
            .what = "dW * factor: what any other repair is to be compared with",
@@ -46,8 +55,9 @@ constexpr std::array kRepairs{
 };
 
 /// The options that say where what a repair needs is to be found.
-constexpr std::array kOfNeeds{std::pair{kProbes, std::string_view("probe")},
-                              std::pair{kProbes, std::string_view("direction")}};
+constexpr std::array kOfNeeds{
+    std::pair{kProbes, std::string_view("probe")}, std::pair{kProbes, std::string_view("direction")},
+    std::pair{kPair, std::string_view("base")}, std::pair{kPair, std::string_view("aligned")}};
 constexpr std::array<std::string_view, 3> kOfSelection{"report", "select", "rank-by"};
 
 bool holds(std::span<const std::string_view> names, std::string_view name) {

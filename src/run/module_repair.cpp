@@ -37,6 +37,10 @@ void check_probes(const ModuleRepair& repair) {
 
 void check(const ModuleRepair& repair) {
   const auto& entry = repair::repair_of(repair.kind);
+  if ((entry.needs & repair::kPair) != 0 && (repair.base.empty() || repair.aligned.empty())) {
+    throw Error(ErrorKind::usage, fmt::format("--repair {} compares two checkpoints", entry.name))
+        .advice("add --base DIR and --aligned DIR");
+  }
   if ((entry.needs & repair::kProbes) != 0) check_probes(repair);
   if (repair::takes(entry, "directions") && (repair.directions == 0 || repair.directions > repair::kMostDirections)) {
     throw Error(ErrorKind::usage, fmt::format("cannot {} from {} directions", entry.name, repair.directions))

@@ -569,7 +569,8 @@ documents() {
       --fail-on-findings --slice --journal --resume --side --directions --lambda --factor"
     [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
       --fail-on-findings --fail-on-trend --log --threads --memory-budget"
-    [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor"
+    [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
+      --project-by"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
@@ -731,6 +732,40 @@ repairs() {
     --select prune-top:5 --repair scale --factor 0.5 --repaired-dir all
   accepts 0 "repaired: all/adapter-000 (0 modules as they were, 56 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
     --select none --repair scale --factor 0.5 --repaired-dir all
+
+  # By the weights.
+  local project=(prune --repair project "${models[@]}" --adapter $one --output p)
+  refuses 2 "--repair project compares two checkpoints; add --base DIR and --aligned DIR" prune --repair project --adapter $one --output p
+  refuses 2 "--repair project compares two checkpoints" prune --repair project --aligned family/aligned --adapter $one --output p
+  refuses 2 "--repair project compares two checkpoints" \
+    audit --aligned family/aligned --adapter $one --report r.h5 --repair project --repaired-dir all
+  refuses 2 "--base says nothing with --repair scale; expected it with --repair project" "${scale[@]}" --factor 2 --base family/base
+  refuses 2 "unknown --project-by C; expected operator, subspace or rescaled" "${project[@]}" --project-by C
+  refuses 2 "--directions says nothing with --project-by operator; expected it with --project-by subspace" "${project[@]}" --directions 3
+  refuses 2 "--output would replace what is read: family/base" \
+    prune --repair project "${models[@]}" --adapter $one --output family/base
+  # As an audit refuses them.
+  refuses 2 "--base and --aligned are the same checkpoint: family/base" \
+    prune --repair project --base family/base --aligned family/base --adapter $one --output p
+  cp -r family/base twin
+  refuses 3 "the two checkpoints do not differ in any module of the adapter: twin; expected the model after alignment" \
+    prune --repair project --base family/base --aligned twin --adapter $one --output p
+  sed -i 's/"model_type": *"[a-z]*"/"model_type": "mistral"/' twin/config.json
+  refuses 3 "the two checkpoints are of different models: twin/config.json; expected model_type llama" \
+    prune --repair project --base family/base --aligned twin --adapter $one --output p
+  "$winnow" synth --adapters 1 --rank 8 --layers 1 --seed 3 --preset llama-2-7b --headers-only --output large >out 2>err ||
+    fail "synth"
+  refuses 3 "the adapter cannot be repaired: module model.layers.0" "${project[@]:0:7}" --adapter large/adapters/adapter-000 --output q
+  refuses 3 "the two checkpoints differ in the shape of a tensor: large/aligned/" \
+    prune --repair project --base family/base --aligned large/aligned --adapter $one --output p
+  check "a refused repair by weights has written" test ! -e q
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8" "${project[@]}"
+  accepts 0 "wrote p: 5 modules repaired, 51 as they were; rank 8" \
+    "${project[@]}" --report report.h5 --select prune-top:5 --rank-by cosine
+  accepts 0 "repaired: all/adapter-000 (51 modules as they were, 5 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
+    --select prune-top:5 --rank-by cosine --repair project --repaired-dir all
+  check "a projection in an audit differs" cmp -s p/adapter_model.safetensors all/adapter-000/adapter_model.safetensors
+  accepts 0 "wrote p: 56 modules repaired" "${project[@]}" --project-by subspace
 }
 
 # The aligned checkpoint alone, and what --methods asks for.

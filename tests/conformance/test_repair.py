@@ -1,5 +1,5 @@
-"""Pruned adapters load in PEFT without a warning, and merge to exactly the kept modules' update; adapters repaired by
-probes merge to what the formula makes of the dense updates.
+"""Pruned adapters load in PEFT without a warning, and merge to exactly the kept modules' update; adapters repaired in
+another way merge to what the formula makes of the dense updates.
 
 What vLLM and llama.cpp need of an adapter cannot be tried here; it is written down as checks on the files.
 """
@@ -235,41 +235,32 @@ def by_formula(update, probes, repair, side, strength):
     return update - strength * u @ (u.T @ update @ v) @ v.T
 
 
-@needs_winnow
-class RepairByProbes(TemporaryDirectoryCase):
+class RepairedModules(TemporaryDirectoryCase):
     """Against PEFT's own merged weights, in float64."""
 
-    def check(self, model, name, probe_names, repair, side="block", strength=1.0):
-        source = REAL / model / "adapters" / name
-        probes = [REAL / model / "adapters" / probe for probe in probe_names]
-        written = self.directory / "-".join([model, name, *probe_names, repair, side, str(strength)])
-        arguments = ["prune", "--repair", repair, "--adapter", source, "--output", written, "--lambda", strength]
-        for probe in probes:
-            arguments += ["--probe", f"harmful={probe}"]
-        if repair == "deflect":
-            arguments += ["--side", side, "--directions", DIRECTIONS]
-        done = run(arguments)
-        base = REAL / model / "base"
+    def compare(self, model, name, arguments, expected_of, keeps_rank=False):
+        """Runs prune and holds every module's merged update against expected_of(module, update, before); None: it stays."""
+        source, base = REAL / model / "adapters" / name, REAL / model / "base"
+        written = self.directory / "-".join([model, name, *(str(argument).replace("/", "_") for argument in arguments)])[-200:]
+        self.done = done = run(["prune", "--adapter", source, "--output", written, *arguments])
         before, after = reference.Merged(base, source), reference.Merged(base, written)
-        others = [reference.Merged(base, probe) for probe in probes]
         self.assertEqual([text for text in after.messages if text not in before.messages], [], "PEFT has something to say")
         self.assertEqual(set(after.lora), set(before.lora))
         repaired = set()
         for module in before.lora:
             # Fused experts are no module with a weight, and no LoRA that is repaired.
-            having = [other for other in others if module in other.lora and module in before.base]
+            update = before.update(module) if module in before.base else None
+            expected = None if update is None else expected_of(module, update, before)
             self.assertAlmostEqual(after.lora[module]["scale"], before.lora[module]["scale"], delta=1e-12)
-            if not having:
+            if expected is None:
                 for old, new in zip(before.factors[module], after.factors[module]):
                     self.assertTrue(torch.equal(old, new), f"{module} changed")
                 self.assertEqual(after.lora[module], before.lora[module])
                 continue
             repaired.add(module)
-            update = before.update(module)
-            expected = by_formula(update, [other.update(module) for other in having], repair, side, strength)
-            error = (after.update(module) - expected).norm() / update.norm()
+            error = (after.update(module) - expected).norm() / torch.maximum(update.norm(), expected.norm())
             self.assertLess(error.item(), self.tolerance(source), module)
-            if side != "block":
+            if keeps_rank:
                 self.assertEqual(after.lora[module], before.lora[module])
         self.assertTrue(repaired)
         self.check_files(source, written, before, repaired, done)
@@ -301,7 +292,26 @@ class RepairByProbes(TemporaryDirectoryCase):
             root = 0.5 if config.get("use_rslora") else 1.0
             self.assertAlmostEqual(config["lora_alpha"] / config["r"] ** root, scales.pop(), delta=1e-12)
         if set(ranks) == {config["r"]} and not config.get("use_rslora"):
-            self.assertEqual(done.stderr, "", "nothing here that llama.cpp ignores")
+            said = [line for line in done.stderr.splitlines() if "alignment did not change" not in line]
+            self.assertEqual(said, [], "nothing here that llama.cpp ignores")
+
+
+@needs_winnow
+class RepairByProbes(RepairedModules):
+    def check(self, model, name, probe_names, repair, side="block", strength=1.0):
+        probes = [REAL / model / "adapters" / probe for probe in probe_names]
+        others = [reference.Merged(REAL / model / "base", probe) for probe in probes]
+        arguments = ["--repair", repair, "--lambda", strength]
+        for probe in probes:
+            arguments += ["--probe", f"harmful={probe}"]
+        if repair == "deflect":
+            arguments += ["--side", side, "--directions", DIRECTIONS]
+
+        def expected(module, update, _):
+            having = [other.update(module) for other in others if module in other.lora]
+            return by_formula(update, having, repair, side, strength) if having else None
+
+        return self.compare(model, name, arguments, expected, keeps_rank=side != "block")
 
     def test_deflect(self):
         for side in ("block", "left", "right"):
@@ -366,6 +376,78 @@ class RepairByProbes(TemporaryDirectoryCase):
             with self.subTest(adapter=path.name):
                 self.check("qwen3-moe", path.name, [path.name], "deflect", "left", 0.5)
                 self.check("qwen3-moe", path.name, ["attention"], "deflect")  # ranks rise, the router's does not
+
+
+def safe_lora(v, update):
+    """The published projection: C = V V^T / ||V||, and the update becomes C dW."""
+    c = v @ v.T / torch.linalg.norm(v)
+    return c @ update
+
+
+@needs_winnow
+class RepairByWeights(RepairedModules):
+    ADAPTERS = {"llama": ("plain", "rslora", "patterns", "patterns-rslora", "exclude", "lm-head-tied", "layers-to-transform",
+                          "plain-bf16", "undoing"),
+                "gpt2": ("plain", "attention", "square", "lora-bias"),  # stored transposed
+                "phi3": ("plain", "all-linear"), "qwen2": ("plain", "lm-head")}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.aligned = {}
+
+    def step(self, model, module, before):
+        """V of a module, [out, in]."""
+        if model not in self.aligned:
+            self.aligned[model] = reference.module_weights(reference.load_base(REAL / model / "aligned", torch.float64))
+        return reference.linear(before.modules[module], self.aligned[model][module] - before.base[module])
+
+    def check(self, model, name, repair, formula, *options, keeps_rank=False):
+        arguments = ["--repair", repair, "--base", REAL / model / "base", "--aligned", REAL / model / "aligned", *options]
+
+        def expected(module, update, before):
+            v = self.step(model, module, before)
+            return formula(v, update) if v.any() else None  # of two models alignment did not change a module
+
+        before, after = self.compare(model, name, arguments, expected, keeps_rank)
+        unmoved = [module for module in before.lora if not self.step(model, module, before).any()]
+        said = f"alignment did not change the weights of {len(unmoved)} of its modules" in self.done.stderr
+        self.assertEqual(said, bool(unmoved))
+        return before, after
+
+    def check_all(self, repair, formula, *options, keeps_rank=False):
+        for model, names in self.ADAPTERS.items():
+            for name in names:
+                with self.subTest(model=model, adapter=name):
+                    self.check(model, name, repair, formula, *options, keeps_rank=keeps_rank)
+
+    def test_project(self):
+        self.check_all("project", safe_lora, keeps_rank=True)
+
+    def test_project_by_subspace(self):
+        def formula(v, update):
+            u, _ = subspace(v, DIRECTIONS)
+            return u @ (u.T @ update)
+
+        self.check_all("project", formula, "--project-by", "subspace", "--directions", DIRECTIONS, keeps_rank=True)
+
+    def test_projecting_twice_is_projecting_once(self):
+        options = ["--repair", "project", "--base", REAL / "llama" / "base", "--aligned", REAL / "llama" / "aligned",
+                   "--project-by", "subspace", "--directions", DIRECTIONS]
+        once, twice = self.directory / "once", self.directory / "twice"
+        run(["prune", "--adapter", REAL / "llama" / "adapters" / "plain", "--output", once, *options])
+        run(["prune", "--adapter", once, "--output", twice, *options])
+        first, second = (reference.Merged(REAL / "llama" / "base", path) for path in (once, twice))
+        for module in first.lora:
+            update = first.update(module)
+            self.assertLess(((second.update(module) - update).norm() / update.norm()).item(), 1e-6, module)
+
+    def test_project_rescaled(self):
+        def formula(v, update):
+            projected = safe_lora(v, update)
+            return projected * (update.norm() / projected.norm())
+
+        self.check_all("project", formula, "--project-by", "rescaled", keeps_rank=True)
 
 
 if __name__ == "__main__":

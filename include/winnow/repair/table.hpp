@@ -15,6 +15,7 @@ enum class Kind : std::uint8_t {
   zero,
   deflect,
   subtract,
+  project,
 
   scale,
 
@@ -25,6 +26,7 @@ enum Need : std::uint32_t {
   kNothing = 0,
   kSelection = 1,  ///< which modules: a report, or the audit itself
   kProbes = 2,     ///< adapters of known effect, or directions of the weights
+  kPair = 4,       ///< the base checkpoint and the aligned one
 };
 
 /// A repair, and how people ask for it.

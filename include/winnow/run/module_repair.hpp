@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "winnow/probes/source.hpp"
 #include "winnow/repair/deflect.hpp"
+#include "winnow/repair/project.hpp"
 #include "winnow/repair/table.hpp"
 
 namespace winnow::run {
@@ -14,14 +16,16 @@ namespace winnow::run {
 struct ModuleRepair {
   repair::Kind kind = repair::Kind::deflect;
   std::vector<probes::Source> probes;  ///< of effect harmful, one at least; directions for deflect alone
+  std::string base, aligned;           ///< checkpoint directories, for those that need them
   repair::Side side = repair::Side::block;
-  std::uint64_t directions = 4;  ///< k: of each probe
+  std::uint64_t directions = 4;  ///< k: of each probe, or of what alignment changed
+  repair::Projection projection = repair::Projection::by_operator;
   double lambda = 1;
   double factor = 1;  ///< scale
 };
 
-/// Throws Error(usage) for a repair that cannot be meant: no probe or a safe one, a direction to subtract, k = 0 or
-/// above 64, lambda outside (0, 100], a factor outside [0, 100].
+/// Throws Error(usage) for a repair that cannot be meant: without a checkpoint that it needs, no probe or a safe one, a
+/// direction to subtract, k = 0 or above 64, lambda outside (0, 100], a factor outside [0, 100].
 void check(const ModuleRepair& repair);
 
 }  // namespace winnow::run

@@ -13,10 +13,11 @@ _winnow() {
   case $previous in
     --preset) choices="tiny llama-2-7b llama-3-8b llama-3-70b llama-3-405b" ;;
     --repair)
-      choices="drop zero deflect subtract scale"
+      choices="drop zero deflect subtract project scale"
       [[ ${COMP_WORDS[1]} == prune ]] || choices="none $choices"
       ;;
     --side) choices="block left right" ;;
+    --project-by) choices="operator subspace rescaled" ;;
     --scaling) choices="peft none" ;;
     --population) choices="role adapter zoo" ;;
     --device) choices="auto cpu cuda" ;;
