@@ -14,7 +14,7 @@ repair::Factors read(const adapter::Adapter& adapter, const adapter::LoraModule&
 
 /// deflect, subtract
 std::unique_ptr<Repairer> by_probes(const run::ModuleRepair& repair, int threads, const base::Log& log);
-/// project
+/// project, restore, extrapolate
 std::unique_ptr<Repairer> by_weights(const run::ModuleRepair& repair, int threads, const base::Log& log);
 /// scale: of the update alone
 std::unique_ptr<Repairer> alone(const run::ModuleRepair& repair);

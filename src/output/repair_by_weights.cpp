@@ -1,4 +1,5 @@
-// Repairs by the model's weights: project. Of each module that is repaired the weights are read once, whole.
+// Repairs by the model's weights: project, restore, extrapolate. Of each module that is repaired the weights are read
+// once, whole.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,7 +13,9 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/input/checkpoints.hpp"
+#include "winnow/repair/extrapolate.hpp"
 #include "winnow/repair/project.hpp"
+#include "winnow/repair/restore.hpp"
 #include "winnow/repair/weight_directions.hpp"
 
 namespace winnow::output {
@@ -22,6 +25,7 @@ using adapter::Adapter;
 using adapter::LoraModule;
 using base::Error;
 using base::ErrorKind;
+using repair::Kind;
 using repair::Projection;
 using run::ModuleRepair;
 
@@ -90,10 +94,10 @@ class ByWeights final : public Repairer {
   bool reaches(const LoraModule& /*module*/) const override { return true; }
 
   repair::Factors repaired(const LoraModule& module, const repair::Factors& update) override {
-    if (repair_.projection == Projection::by_subspace) {
+    if (needs_directions()) {
       const auto& leading = leading_of(module);
       if (leading.count == 0) unchanged_.push_back(module.adapter_module);
-      return repair::project(update, leading);
+      return by_directions(update, leading);
     }
     const ModuleWeights weights(checkpoints_, module, threads_);
     const auto& step = weights.products();
@@ -117,10 +121,9 @@ class ByWeights final : public Repairer {
 
   adapter::RepairNote note() const override {
     adapter::RepairNote note{std::string(repair::repair_of(repair_.kind).name), {}};
-    note.settings.emplace_back("project_by", repair::name(repair_.projection));
-    if (repair_.projection == Projection::by_subspace) {
-      note.settings.emplace_back("directions", fmt::format("{}", repair_.directions));
-    }
+    if (repair_.kind == Kind::project) note.settings.emplace_back("project_by", repair::name(repair_.projection));
+    if (needs_directions()) note.settings.emplace_back("directions", fmt::format("{}", repair_.directions));
+    if (repair_.kind == Kind::extrapolate) note.settings.emplace_back("lambda", fmt::format("{}", repair_.lambda));
     for (const auto& [name, weights] : {std::pair("base", &checkpoints_.base), {"aligned", &checkpoints_.aligned}}) {
       if (weights->shards.empty()) continue;
       note.settings.emplace_back(name, weights->directory);
@@ -130,6 +133,16 @@ class ByWeights final : public Repairer {
   }
 
  private:
+  bool needs_directions() const {
+    return repair_.kind != Kind::project || repair_.projection == Projection::by_subspace;
+  }
+
+  repair::Factors by_directions(const repair::Factors& update, const repair::Triplets& leading) const {
+    if (repair_.kind == Kind::restore) return repair::restore(update, leading);
+    if (repair_.kind == Kind::extrapolate) return repair::extrapolate(update, leading, repair_.lambda);
+    return repair::project(update, leading);
+  }
+
   /// Weights that the two checkpoints do not have alike: no pair, as an audit says, but for a larger vocabulary.
   void leave_out_unpaired(Adapter& adapter) const {
     std::erase_if(adapter.modules, [&](const LoraModule& module) {

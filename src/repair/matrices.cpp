@@ -146,6 +146,22 @@ Factors with_columns(const Factors& factors, const Matrix& b, const Matrix& a) {
   return result;
 }
 
+Factors with_triplets(const Factors& factors, const View& u, const Eigen::VectorXd& values, const View& v) {
+  Matrix b(u.rows(), values.size()), a(values.size(), v.rows());
+  Eigen::Index count = 0;
+  for (Eigen::Index j = 0; j < values.size(); ++j) {
+    if (values[j] == 0) continue;
+    const double root = std::sqrt(std::abs(values[j]));
+    b.col(count) = u.col(j) * std::copysign(root, values[j]);
+    a.row(count) = v.col(j).transpose() * root;
+    ++count;
+  }
+  if (count == 0) return factors;
+  const auto whole = with_columns(factors, b.leftCols(count), a.topRows(count));
+  check_result(whole);
+  return of_smallest_rank(whole);
+}
+
 void check_result(const Factors& factors) {
   if (b_of(factors).allFinite() && a_of(factors).allFinite()) return;
   throw too_large();

@@ -50,6 +50,11 @@ void check_strength(double lambda);
 /// `factors` with further columns of B and rows of A.
 Factors with_columns(const Factors& factors, const Matrix& b, const Matrix& a);
 
+/// `factors` with further columns sum over j of values_j * u_j v_j^T, sqrt(|values_j|) to each factor; those of value 0
+/// add none. The smallest rank that holds the result (of_smallest_rank); `factors` as they are where all values are 0.
+/// Throws as check_result().
+Factors with_triplets(const Factors& factors, const View& u, const Eigen::VectorXd& values, const View& v);
+
 /// Throws Error(invalid_input) where an element of a result is not finite.
 void check_result(const Factors& factors);
 

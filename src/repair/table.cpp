@@ -10,6 +10,8 @@ namespace {
 constexpr std::array<std::string_view, 3> kDeflect{"side", "directions", "lambda"};
 constexpr std::array<std::string_view, 1> kSubtract{"lambda"};
 constexpr std::array<std::string_view, 2> kProject{"project-by", "directions"};
+constexpr std::array<std::string_view, 1> kRestore{"directions"};
+constexpr std::array<std::string_view, 2> kExtrapolate{"directions", "lambda"};
 constexpr std::array<std::string_view, 1> kScale{"factor"};
 
 constexpr std::array kRepairs{
@@ -45,6 +47,22 @@ constexpr std::array kRepairs{
            .needs = kPair,
            .of_selection = true,
            .options = kProject,
+           .directions = 6},
+    Repair{.kind = Kind::restore,
+           .name = "restore",
+           .what = "takes out what goes back along the leading directions of V",
+           .source = "ours",
+           .needs = kPair,
+           .of_selection = true,
+           .options = kRestore,
+           .directions = 6},
+    Repair{.kind = Kind::extrapolate,
+           .name = "extrapolate",
+           .what = "dW + lambda * the leading part of V",
+           .source = "LoX, arXiv 2506.15606",
+           .needs = kPair,
+           .of_selection = true,
+           .options = kExtrapolate,
            .directions = 6},
     Repair{.kind = Kind::scale,
            .name = "scale",

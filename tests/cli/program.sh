@@ -766,6 +766,16 @@ repairs() {
     --select prune-top:5 --rank-by cosine --repair project --repaired-dir all
   check "a projection in an audit differs" cmp -s p/adapter_model.safetensors all/adapter-000/adapter_model.safetensors
   accepts 0 "wrote p: 56 modules repaired" "${project[@]}" --project-by subspace
+
+  local signed=(prune "${models[@]}" --adapter $one --output p)
+  refuses 2 "cannot restore from 65 directions; expected --directions 1 to 64" "${signed[@]}" --repair restore --directions 65
+  refuses 2 "--lambda says nothing with --repair restore; expected it with --repair deflect" "${signed[@]}" --repair restore --lambda 1
+  refuses 2 "--lambda 0 is out of range; expected a number above 0, at most 100" "${signed[@]}" --repair extrapolate --lambda 0
+  accepts 0 "rank 8 to 10, which vLLM must allow" "${signed[@]}" --repair extrapolate --directions 2
+  accepts 0 "repaired: all/adapter-000 (0 modules as they were, 56 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
+    --select none --repair extrapolate --directions 2 --repaired-dir all
+  check "an extrapolation in an audit differs" cmp -s p/adapter_model.safetensors all/adapter-000/adapter_model.safetensors
+  accepts 0 " modules repaired, " "${signed[@]}" --repair restore
 }
 
 # The aligned checkpoint alone, and what --methods asks for.

@@ -449,6 +449,27 @@ class RepairByWeights(RepairedModules):
 
         self.check_all("project", formula, "--project-by", "rescaled", keeps_rank=True)
 
+    def test_restore(self):
+        undone = []
+
+        def formula(v, update):
+            u, right = subspace(v, DIRECTIONS)
+            p = ((u.T @ update) * right.T).sum(1).clamp(max=0)
+            undone.append(int((p < 0).sum()))
+            return update - (u * p) @ right.T
+
+        self.check_all("restore", formula, "--directions", DIRECTIONS)
+        self.assertGreater(max(undone), 0)
+        self.assertEqual(min(undone), 0)
+
+    def test_extrapolate(self):
+        def formula(v, update):
+            u, values, vt = torch.linalg.svd(v, full_matrices=False)
+            leading = (u[:, :DIRECTIONS] * values[:DIRECTIONS]) @ vt[:DIRECTIONS]
+            return update + 0.75 * leading
+
+        self.check_all("extrapolate", formula, "--directions", DIRECTIONS, "--lambda", 0.75)
+
 
 if __name__ == "__main__":
     unittest.main()

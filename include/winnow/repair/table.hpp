@@ -16,6 +16,8 @@ enum class Kind : std::uint8_t {
   deflect,
   subtract,
   project,
+  restore,
+  extrapolate,
 
   scale,
 
