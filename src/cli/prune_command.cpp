@@ -32,7 +32,8 @@ CommandLine command_line() {
       "Writes a pruned copy of an adapter that was audited. Without --select and --rank-by it prunes what\n"
       "the report selected. Exit code 3 if that leaves no module: nothing is written then.\n"
       "Other repairs than drop and zero need no report: they change every module, or with one those that\n"
-      "are selected. A module's update dW = s*B*A becomes, with --repair HOW:";
+      "are selected. (The command winnow merge joins reports and has nothing to do with --repair merge.)\n"
+      "A module's update dW = s*B*A becomes, with --repair HOW, V = W_aligned - W_base:";
   for (const auto& repair : repair::repairs()) line.usage += fmt::format("\n    {:<12} {}", repair.name, repair.what);
   line.options.add_options()                                                               //
       ("adapter", text_value("DIR"), "the adapter's directory")                            //
@@ -95,6 +96,7 @@ void repair_modules(const po::variables_map& values, const repair::Repair& how, 
   const auto repair = module_repair(values, how, probes_of(values));
   require_no_inputs(output, {source, given(values, "report").value_or("")});
   require_no_inputs(output, {repair.base, repair.aligned});
+  require_no_inputs(output, repair.with);
   for (const auto& probe : repair.probes) base::require_not_an_input(output, probe.path, "--output");
   const auto only = selected(values, source, log);
   const auto repairer = output::make_repairer(repair, base::default_threads(1), log);

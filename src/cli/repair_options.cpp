@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -31,6 +32,17 @@ std::string needed(const po::variables_map& values, const repair::Repair& repair
       .advice(fmt::format("add --{} {}", option, example));
 }
 
+std::vector<double> parse_weights(const std::string& text) {
+  std::vector<double> weights;
+  for (std::size_t at = 0; at <= text.size();) {
+    const auto end = std::min(text.find(',', at), text.size());
+    weights.push_back(
+        parse_number(text.substr(at, end - at), "weights", "numbers with commas between, such as 0.8,0.2"));
+    at = end + 1;
+  }
+  return weights;
+}
+
 std::string directions_help() {
   std::string defaults;
   for (const auto& repair : repair::repairs()) {
@@ -56,6 +68,9 @@ void add_repair_options(po::options_description& options) {
       ("project-by", text_value("WHAT"),
        "project: operator (default) C*dW as published; subspace U_k U_k^T dW, U_k the leading left singular vectors "
        "of V; rescaled C*dW as large as dW was")  //
+      ("with", po::value<std::vector<std::string>>()->value_name("DIR"),
+       "merge: PEFT adapter that is added, such as a safe one; may be repeated")                              //
+      ("weights", text_value("W,W"), "merge: weight of the adapter, then of each --with, 0 to 100: 0.8,0.2")  //
       ("factor", text_value("X"), "scale: what the update is multiplied by, 0 to 100");
 }
 
@@ -104,6 +119,10 @@ run::ModuleRepair module_repair(const po::variables_map& values, const repair::R
   if (const auto lambda = given(values, "lambda")) result.lambda = parse_number(*lambda, "lambda", above_zero());
   if (repair::takes(repair, "factor")) {
     result.factor = parse_number(needed(values, repair, "factor", "0.5"), "factor", from_zero());
+  }
+  if (repair::takes(repair, "with")) {
+    if (values.count("with") != 0) result.with = values["with"].as<std::vector<std::string>>();
+    result.weights = parse_weights(needed(values, repair, "weights", "0.8,0.2"));
   }
   if (values.count("directions") != 0 && repair.kind == repair::Kind::project &&
       result.projection != repair::Projection::by_subspace) {

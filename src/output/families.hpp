@@ -16,6 +16,8 @@ repair::Factors read(const adapter::Adapter& adapter, const adapter::LoraModule&
 std::unique_ptr<Repairer> by_probes(const run::ModuleRepair& repair, int threads, const base::Log& log);
 /// project, restore, extrapolate
 std::unique_ptr<Repairer> by_weights(const run::ModuleRepair& repair, int threads, const base::Log& log);
+/// merge
+std::unique_ptr<Repairer> by_adapters(const run::ModuleRepair& repair, const base::Log& log);
 /// scale: of the update alone
 std::unique_ptr<Repairer> alone(const run::ModuleRepair& repair);
 

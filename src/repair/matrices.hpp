@@ -50,6 +50,10 @@ void check_strength(double lambda);
 /// `factors` with further columns of B and rows of A.
 Factors with_columns(const Factors& factors, const Matrix& b, const Matrix& a);
 
+/// `factors` and ratio * B*A of another update, of the same scale: each of its columns of B and rows of A that is not
+/// zero, brought to one size by a power of two.
+Factors with_update(const Factors& factors, const Factors& other, double ratio);
+
 /// `factors` with further columns sum over j of values_j * u_j v_j^T, sqrt(|values_j|) to each factor; those of value 0
 /// add none. The smallest rank that holds the result (of_smallest_rank); `factors` as they are where all values are 0.
 /// Throws as check_result().

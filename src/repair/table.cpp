@@ -12,6 +12,7 @@ constexpr std::array<std::string_view, 1> kSubtract{"lambda"};
 constexpr std::array<std::string_view, 2> kProject{"project-by", "directions"};
 constexpr std::array<std::string_view, 1> kRestore{"directions"};
 constexpr std::array<std::string_view, 2> kExtrapolate{"directions", "lambda"};
+constexpr std::array<std::string_view, 2> kMerge{"with", "weights"};
 constexpr std::array<std::string_view, 1> kScale{"factor"};
 
 constexpr std::array kRepairs{
@@ -42,7 +43,7 @@ constexpr std::array kRepairs{
            .options = kSubtract},
     Repair{.kind = Kind::project,
            .name = "project",
-           .what = "C*dW, C = V*V^T/|V| of V = W_aligned - W_base",
+           .what = "C*dW with C = V*V^T/|V|, or as --project-by says",
            .source = "Safe LoRA, arXiv 2405.16833",
            .needs = kPair,
            .of_selection = true,
@@ -64,6 +65,13 @@ constexpr std::array kRepairs{
            .of_selection = true,
            .options = kExtrapolate,
            .directions = 6},
+    Repair{.kind = Kind::merge,
+           .name = "merge",
+           .what = "the weighted sum with other adapters, such as safe ones",
+           .source = "SafeMERGE, arXiv 2503.17239",
+           .needs = kAdapters,
+           .of_selection = true,
+           .options = kMerge},
     Repair{.kind = Kind::scale,
            .name = "scale",
            .what = "dW * factor: what any other repair is to be compared with",

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "winnow/base/error.hpp"
 #include "winnow/repair/scale.hpp"
 #include "winnow/repair/subtract.hpp"
@@ -33,6 +35,25 @@ void check_probes(const ModuleRepair& repair) {
   }
 }
 
+void check_sum(const ModuleRepair& repair) {
+  if (repair.with.empty()) {
+    throw Error(ErrorKind::usage, "this repair needs another adapter").advice("add --with DIR");
+  }
+  if (repair.weights.size() != repair.with.size() + 1) {
+    throw Error(ErrorKind::usage, "not one weight for each adapter")
+        .expected(fmt::format("--weights with {} numbers: that of the adapter first, found {}", repair.with.size() + 1,
+                              repair.weights.size()));
+  }
+  for (const double weight : repair.weights) {
+    if (weight >= 0 && weight <= repair::kMostStrength) continue;
+    throw Error(ErrorKind::usage, fmt::format("a weight of {:g} is out of range", weight))
+        .expected(fmt::format("numbers from 0 to {:g}", repair::kMostStrength));
+  }
+  if (std::all_of(repair.weights.begin(), repair.weights.end(), [](double weight) { return weight == 0; })) {
+    throw Error(ErrorKind::usage, "weights that are all 0 leave nothing").expected("one above 0");
+  }
+}
+
 }  // namespace
 
 void check(const ModuleRepair& repair) {
@@ -42,6 +63,7 @@ void check(const ModuleRepair& repair) {
         .advice("add --base DIR and --aligned DIR");
   }
   if ((entry.needs & repair::kProbes) != 0) check_probes(repair);
+  if ((entry.needs & repair::kAdapters) != 0) check_sum(repair);
   if (repair::takes(entry, "directions") && (repair.directions == 0 || repair.directions > repair::kMostDirections)) {
     throw Error(ErrorKind::usage, fmt::format("cannot {} from {} directions", entry.name, repair.directions))
         .expected(fmt::format("--directions 1 to {}", repair::kMostDirections));

@@ -570,7 +570,7 @@ documents() {
     [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
       --fail-on-findings --fail-on-trend --log --threads --memory-budget"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
-      --project-by"
+      --project-by --with --weights"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
@@ -776,6 +776,30 @@ repairs() {
     --select none --repair extrapolate --directions 2 --repaired-dir all
   check "an extrapolation in an audit differs" cmp -s p/adapter_model.safetensors all/adapter-000/adapter_model.safetensors
   accepts 0 " modules repaired, " "${signed[@]}" --repair restore
+
+  # With another adapter.
+  local merge=(prune --repair merge --adapter $one --output p)
+  refuses 2 "--repair merge needs --weights; add --weights 0.8,0.2" "${merge[@]}" --with $other
+  refuses 2 "this repair needs another adapter; add --with DIR" "${merge[@]}" --weights 0.8,0.2
+  refuses 2 "not one weight for each adapter; expected --weights with 2 numbers: that of the adapter first, found 1" \
+    "${merge[@]}" --with $other --weights 0.8
+  for option in 0.8, ,0.2 0.8,x '0.8;0.2'; do
+    refuses 2 "is not a number; expected numbers with commas between, such as 0.8,0.2" "${merge[@]}" --with $other --weights "$option"
+  done
+  refuses 2 "a weight of -0.2 is out of range; expected numbers from 0 to 100" "${merge[@]}" --with $other --weights 0.8,-0.2
+  refuses 2 "weights that are all 0 leave nothing" "${merge[@]}" --with $other --weights 0,0
+  refuses 2 "--output would replace what is read: $other" \
+    prune --repair merge --adapter $one --output $other --with $other --weights 1,1
+  refuses 3 "the adapter cannot be merged: no such adapter directory: absent" "${merge[@]}" --with absent --weights 1,1
+  refuses 3 "has another shape than the adapter's: large/adapters/adapter-000/adapter_model.safetensors" \
+    "${merge[@]}" --with large/adapters/adapter-000 --weights 1,1
+  "$winnow" prune --report report.h5 --adapter $one --output part --select prune-top:1 --rank-by cosine >out 2>err || fail "a part"
+  refuses 3 "the adapter has no module model.layers." prune --repair merge --adapter part --output q --with $one --weights 1,1
+  check "a refused merge has written" test ! -e q
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8" "${merge[@]}" --with part --weights 0.8,0.2
+  accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8 to 16" "${merge[@]}" --with $other --weights 0.8,0.2
+  accepts 0 "repaired: all/adapter-000 (51 modules as they were, 5 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
+    --select prune-top:5 --rank-by cosine --repair merge --with $other --weights 0.8,0.2 --repaired-dir all
 }
 
 # The aligned checkpoint alone, and what --methods asks for.

@@ -378,6 +378,54 @@ class RepairByProbes(RepairedModules):
                 self.check("qwen3-moe", path.name, ["attention"], "deflect")  # ranks rise, the router's does not
 
 
+@needs_winnow
+class RepairByAdapters(RepairedModules):
+    def check(self, model, name, others, weights):
+        paths = [REAL / model / "adapters" / other for other in others]
+        added = [reference.Merged(REAL / model / "base", path) for path in paths]
+        arguments = ["--repair", "merge", "--weights", ",".join(map(str, weights))]
+        for path in paths:
+            arguments += ["--with", path]
+
+        def expected(module, update, _):
+            return weights[0] * update + sum(weight * other.update(module)
+                                             for weight, other in zip(weights[1:], added) if module in other.lora)
+
+        return self.compare(model, name, arguments, expected)
+
+    def test_merge(self):
+        for name, other in (("plain", "undoing"), ("patterns", "undoing"), ("plain", "patterns-rslora"), ("rslora", "exclude"),
+                            ("plain-bf16", "exclude"), ("undoing", "plain-bf16")):
+            with self.subTest(adapter=name, other=other):
+                self.check("llama", name, [other], (0.8, 0.2))
+        self.check("llama", "plain", ["layers-to-transform", "rslora"], (0.5, 2, 0.25))
+        self.check("gpt2", "plain", ["square", "attention"], (1, 0.8, 0.2))
+
+    def test_what_would_be_lost_is_refused(self):
+        for name, other, words in (("layers-to-transform", "plain", "has no module model.layers."),
+                                   ("plain", "lm-head-tied", "a tensor of the adapter cannot be merged: copy of a base weight")):
+            done = run(["prune", "--repair", "merge", "--adapter", REAL / "llama" / "adapters" / name, "--with",
+                        REAL / "llama" / "adapters" / other, "--weights", "0.8,0.2", "--output", self.directory / "lost"],
+                       expect=3)
+            self.assertIn(words, done.stderr)
+        for name, other in (("plain", "lora-bias"), ("lora-bias", "plain"), ("plain", "modules-to-save")):
+            done = run(["prune", "--repair", "merge", "--adapter", REAL / "gpt2" / "adapters" / name, "--with",
+                        REAL / "gpt2" / "adapters" / other, "--weights", "0.8,0.2", "--output", self.directory / "lost"],
+                       expect=3)
+            self.assertIn("a tensor of the adapter cannot be merged", done.stderr)
+        self.assertFalse((self.directory / "lost").exists())
+
+
+@needs_winnow
+class RepairAlone(RepairedModules):
+    def test_scale(self):
+        for factor in (0.3, 4):
+            for name in ("plain", "rslora", "patterns", "plain-bf16"):
+                with self.subTest(adapter=name, factor=factor):
+                    self.compare("llama", name, ["--repair", "scale", "--factor", factor],
+                                 lambda module, update, before, by=factor: by * update, keeps_rank=True)
+
+
 def safe_lora(v, update):
     """The published projection: C = V V^T / ||V||, and the update becomes C dW."""
     c = v @ v.T / torch.linalg.norm(v)

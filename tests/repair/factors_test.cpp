@@ -10,6 +10,23 @@ namespace {
 using test::Draw;
 using test::Matrix;
 
+/// Sizes for which the divide and conquer of a library may be off by 1e-7.
+TEST(Factors, OfVeryDifferentSizesKeepTheSmallOnes) {
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    Draw draw(seed);
+    Matrix b = draw.gaussian(25, 17), a = draw.gaussian(17, 31);
+    b.leftCols(2) *= 1e-3;
+    a.topRows(2) *= 1e-3;
+    b.middleCols(2, 8) *= 1e-33;
+    a.middleRows(2, 8) *= 1e-33;
+    const auto factors = test::factors_of(b, a);
+    const Matrix wanted = test::dense(factors);
+    const auto found = of_smallest_rank(factors);
+    EXPECT_EQ(found.rank, 9U);
+    EXPECT_LE((test::dense(found) - wanted).norm(), 1e-12 * wanted.norm()) << "seed " << seed;
+  }
+}
+
 TEST(SmallestRank, holds_the_same_update_in_as_many_columns_as_it_has_rank) {
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     Draw draw(seed);

@@ -18,6 +18,7 @@ enum class Kind : std::uint8_t {
   project,
   restore,
   extrapolate,
+  merge,
 
   scale,
 
@@ -29,6 +30,7 @@ enum Need : std::uint32_t {
   kSelection = 1,  ///< which modules: a report, or the audit itself
   kProbes = 2,     ///< adapters of known effect, or directions of the weights
   kPair = 4,       ///< the base checkpoint and the aligned one
+  kAdapters = 8,   ///< other adapters of the same model
 };
 
 /// A repair, and how people ask for it.

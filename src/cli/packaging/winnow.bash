@@ -13,7 +13,7 @@ _winnow() {
   case $previous in
     --preset) choices="tiny llama-2-7b llama-3-8b llama-3-70b llama-3-405b" ;;
     --repair)
-      choices="drop zero deflect subtract project restore extrapolate scale"
+      choices="drop zero deflect subtract project restore extrapolate merge scale"
       [[ ${COMP_WORDS[1]} == prune ]] || choices="none $choices"
       ;;
     --side) choices="block left right" ;;
@@ -28,7 +28,7 @@ _winnow() {
     --log-level) choices="error warning info debug" ;;
     --methods) choices="default all $("${COMP_WORDS[0]}" methods 2>/dev/null | awk -F: '/^[a-z]/ { print $1 }')" ;;
     --rank-by) choices=$("${COMP_WORDS[0]}" methods 2>/dev/null | awk '/ worse: (high|low) / { print $1 }') ;;
-    --base | --aligned | --adapter | --run | --output | --repaired-dir | --journal | --csv)
+    --base | --aligned | --adapter | --run | --output | --with | --repaired-dir | --journal | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;
