@@ -68,6 +68,9 @@ void add_repair_options(po::options_description& options) {
       ("project-by", text_value("WHAT"),
        "project: operator (default) C*dW as published; subspace U_k U_k^T dW, U_k the leading left singular vectors "
        "of V; rescaled C*dW as large as dW was")  //
+      ("threshold", text_value("X"),
+       fmt::format("unablate: ablation above which a direction is taken out, 0 to 1; default {:g}", methods::kAblated)
+           .c_str())  //
       ("with", po::value<std::vector<std::string>>()->value_name("DIR"),
        "merge: PEFT adapter that is added, such as a safe one; may be repeated")                              //
       ("weights", text_value("W,W"), "merge: weight of the adapter, then of each --with, 0 to 100: 0.8,0.2")  //
@@ -117,6 +120,9 @@ run::ModuleRepair module_repair(const po::variables_map& values, const repair::R
   if (repair.directions != 0) result.directions = repair.directions;
   if (values.count("directions") != 0) result.directions = count(values, "directions");
   if (const auto lambda = given(values, "lambda")) result.lambda = parse_number(*lambda, "lambda", above_zero());
+  if (const auto threshold = given(values, "threshold")) {
+    result.threshold = parse_number(*threshold, "threshold", "a number above 0, below 1");
+  }
   if (repair::takes(repair, "factor")) {
     result.factor = parse_number(needed(values, repair, "factor", "0.5"), "factor", from_zero());
   }

@@ -133,4 +133,25 @@ Opposition::Found Opposition::over_span() const {
   return most;
 }
 
+/// The best x of an l and the best l of an x in turn, which both lower the same number.
+Opposition::Found Opposition::refined(Found found) const {
+  constexpr int kTurns = 200;
+  constexpr double kSettled = 1e-14;
+  double before = 0;
+  for (int turn = 0; turn < kTurns && !found.x.empty(); ++turn) {
+    const auto x = vector(found.x);
+    const double written = x.dot(square(q_, size_) * x);
+    if (!(written > 0)) break;
+    const double l = -x.dot(square(c_, size_) * x) / written;
+    if (std::abs(l - before) <= kSettled * l) break;
+    before = l;
+    Found next;
+    least(l, &next.x);
+    next.value = next.x.empty() ? 0 : at(next.x);
+    if (next.value < found.value - 1e-12) break;  // rounding decides
+    found = std::move(next);
+  }
+  return found;
+}
+
 }  // namespace winnow::metrics

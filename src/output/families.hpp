@@ -14,7 +14,7 @@ repair::Factors read(const adapter::Adapter& adapter, const adapter::LoraModule&
 
 /// deflect, subtract
 std::unique_ptr<Repairer> by_probes(const run::ModuleRepair& repair, int threads, const base::Log& log);
-/// project, restore, extrapolate
+/// project, restore, extrapolate, unablate
 std::unique_ptr<Repairer> by_weights(const run::ModuleRepair& repair, int threads, const base::Log& log);
 /// merge
 std::unique_ptr<Repairer> by_adapters(const run::ModuleRepair& repair, const base::Log& log);

@@ -1,5 +1,5 @@
-// Repairs by the model's weights: project, restore, extrapolate. Of each module that is repaired the weights are read
-// once, whole.
+// Repairs by the model's weights: project, restore, extrapolate, unablate. Of each module that is repaired the weights
+// are read once, whole.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "winnow/repair/extrapolate.hpp"
 #include "winnow/repair/project.hpp"
 #include "winnow/repair/restore.hpp"
+#include "winnow/repair/unablate.hpp"
 #include "winnow/repair/weight_directions.hpp"
 
 namespace winnow::output {
@@ -94,6 +95,9 @@ class ByWeights final : public Repairer {
   bool reaches(const LoraModule& /*module*/) const override { return true; }
 
   repair::Factors repaired(const LoraModule& module, const repair::Factors& update) override {
+    if (repair_.kind == Kind::unablate) {
+      return repair::unablate(update, ModuleWeights(checkpoints_, module, threads_).products(), repair_.threshold);
+    }
     if (needs_directions()) {
       const auto& leading = leading_of(module);
       if (leading.count == 0) unchanged_.push_back(module.adapter_module);
@@ -124,6 +128,7 @@ class ByWeights final : public Repairer {
     if (repair_.kind == Kind::project) note.settings.emplace_back("project_by", repair::name(repair_.projection));
     if (needs_directions()) note.settings.emplace_back("directions", fmt::format("{}", repair_.directions));
     if (repair_.kind == Kind::extrapolate) note.settings.emplace_back("lambda", fmt::format("{}", repair_.lambda));
+    if (repair_.kind == Kind::unablate) note.settings.emplace_back("threshold", fmt::format("{}", repair_.threshold));
     for (const auto& [name, weights] : {std::pair("base", &checkpoints_.base), {"aligned", &checkpoints_.aligned}}) {
       if (weights->shards.empty()) continue;
       note.settings.emplace_back(name, weights->directory);
@@ -134,7 +139,8 @@ class ByWeights final : public Repairer {
 
  private:
   bool needs_directions() const {
-    return repair_.kind != Kind::project || repair_.projection == Projection::by_subspace;
+    if (repair_.kind == Kind::project) return repair_.projection == Projection::by_subspace;
+    return repair_.kind == Kind::restore || repair_.kind == Kind::extrapolate;
   }
 
   repair::Factors by_directions(const repair::Factors& update, const repair::Triplets& leading) const {

@@ -44,7 +44,7 @@ std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int thr
   run::check(repair);
   const auto& entry = repair::repair_of(repair.kind);
   if ((entry.needs & repair::kProbes) != 0) return by_probes(repair, threads, log);
-  if ((entry.needs & repair::kPair) != 0) return by_weights(repair, threads, log);
+  if ((entry.needs & (repair::kPair | repair::kAligned)) != 0) return by_weights(repair, threads, log);
   if ((entry.needs & repair::kAdapters) != 0) return by_adapters(repair, log);
   return alone(repair);
 }

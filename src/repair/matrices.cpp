@@ -10,6 +10,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/repair/deflect.hpp"
+#include "winnow/repair/weights.hpp"
 
 namespace winnow::repair {
 
@@ -140,6 +141,13 @@ Decomposition decompose(const Factors& factors) {
   result.left = from_core(left, svd.left.leftCols(count));
   result.right = from_core(right, svd.right.leftCols(count));
   return result;
+}
+
+void require_same_shape(const Factors& update, const WeightProducts& step) {
+  if (update.out_features == step.out_features() && update.in_features == step.in_features()) return;
+  throw Error(ErrorKind::invalid_input, "weights of a module of another shape")
+      .expected(fmt::format("[{}, {}], found [{}, {}]", update.out_features, update.in_features, step.out_features(),
+                            step.in_features()));
 }
 
 Norm norm(const Factors& factors) {

@@ -10,6 +10,8 @@
 
 namespace winnow::repair {
 
+class WeightProducts;
+
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using View = Eigen::Map<const Matrix>;
 
@@ -36,6 +38,9 @@ struct Decomposition {
   Eigen::VectorXd values;
 };
 Decomposition decompose(const Factors& factors);
+
+/// Throws Error(invalid_input) for weights of another shape.
+void require_same_shape(const Factors& update, const WeightProducts& step);
 
 /// ||B*A|| (Frobenius, without the scale) = value * 2^exponent; 0 where it is rounding alone.
 struct Norm {

@@ -19,13 +19,6 @@ constexpr std::array kProjections{std::pair(Projection::by_operator, std::string
                                   std::pair(Projection::by_subspace, std::string_view("subspace")),
                                   std::pair(Projection::rescaled, std::string_view("rescaled"))};
 
-void require_same_shape(const Factors& update, const WeightProducts& step) {
-  if (update.out_features == step.out_features() && update.in_features == step.in_features()) return;
-  throw Error(ErrorKind::invalid_input, "weights of a module of another shape")
-      .expected(fmt::format("[{}, {}], found [{}, {}]", update.out_features, update.in_features, step.out_features(),
-                            step.in_features()));
-}
-
 Factors with_b(const Factors& update, const Matrix& b) {
   Factors result = update;
   result.b = row_major(b);

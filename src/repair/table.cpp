@@ -12,6 +12,7 @@ constexpr std::array<std::string_view, 1> kSubtract{"lambda"};
 constexpr std::array<std::string_view, 2> kProject{"project-by", "directions"};
 constexpr std::array<std::string_view, 1> kRestore{"directions"};
 constexpr std::array<std::string_view, 2> kExtrapolate{"directions", "lambda"};
+constexpr std::array<std::string_view, 1> kUnablate{"threshold"};
 constexpr std::array<std::string_view, 2> kMerge{"with", "weights"};
 constexpr std::array<std::string_view, 1> kScale{"factor"};
 
@@ -65,6 +66,13 @@ constexpr std::array kRepairs{
            .of_selection = true,
            .options = kExtrapolate,
            .directions = 6},
+    Repair{.kind = Kind::unablate,
+           .name = "unablate",
+           .what = "takes out directions along which dW writes against the weight W",
+           .source = "ours, of refusal directions as in arXiv 2406.11717",
+           .needs = kAligned,
+           .of_selection = true,
+           .options = kUnablate},
     Repair{.kind = Kind::merge,
            .name = "merge",
            .what = "the weighted sum with other adapters, such as safe ones",
@@ -81,9 +89,10 @@ constexpr std::array kRepairs{
 };
 
 /// The options that say where what a repair needs is to be found.
-constexpr std::array kOfNeeds{
-    std::pair{kProbes, std::string_view("probe")}, std::pair{kProbes, std::string_view("direction")},
-    std::pair{kPair, std::string_view("base")}, std::pair{kPair, std::string_view("aligned")}};
+constexpr std::array kOfNeeds{std::pair{kProbes, std::string_view("probe")},
+                              std::pair{kProbes, std::string_view("direction")},
+                              std::pair{kPair, std::string_view("base")}, std::pair{kPair, std::string_view("aligned")},
+                              std::pair{kAligned, std::string_view("aligned")}};
 constexpr std::array<std::string_view, 3> kOfSelection{"report", "select", "rank-by"};
 
 bool holds(std::span<const std::string_view> names, std::string_view name) {

@@ -72,6 +72,14 @@ void check(const ModuleRepair& repair) {
     throw Error(ErrorKind::usage, fmt::format("--lambda {:g} is out of range", repair.lambda))
         .expected(fmt::format("a number above 0, at most {:g}", repair::kMostStrength));
   }
+  if ((entry.needs & repair::kAligned) != 0 && repair.aligned.empty()) {
+    throw Error(ErrorKind::usage, fmt::format("--repair {} needs the aligned weights", entry.name))
+        .advice("add --aligned DIR");
+  }
+  if (repair::takes(entry, "threshold") && !(repair.threshold > 0 && repair.threshold < 1)) {
+    throw Error(ErrorKind::usage, fmt::format("--threshold {:g} is out of range", repair.threshold))
+        .expected("a number above 0, below 1");
+  }
   if (repair::takes(entry, "factor") && !(repair.factor >= 0 && repair.factor <= repair::kMostStrength)) {
     throw Error(ErrorKind::usage, fmt::format("--factor {:g} is out of range", repair.factor))
         .expected(fmt::format("a number from 0 to {:g}", repair::kMostStrength));

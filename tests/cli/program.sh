@@ -570,7 +570,7 @@ documents() {
     [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
       --fail-on-findings --fail-on-trend --log --threads --memory-budget"
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
-      --project-by --with --weights"
+      --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --truth --worst --adapters --width"
     [methods]="--json"
@@ -776,6 +776,19 @@ repairs() {
     --select none --repair extrapolate --directions 2 --repaired-dir all
   check "an extrapolation in an audit differs" cmp -s p/adapter_model.safetensors all/adapter-000/adapter_model.safetensors
   accepts 0 " modules repaired, " "${signed[@]}" --repair restore
+
+  # By the aligned weights alone.
+  local unablate=(prune --repair unablate --adapter $one --output p)
+  refuses 2 "--repair unablate needs the aligned weights; add --aligned DIR" "${unablate[@]}"
+  for option in 0 1 nan; do
+    refuses 2 "--threshold $option is out of range; expected a number above 0, below 1" \
+      "${unablate[@]}" --aligned family/aligned --threshold $option
+  done
+  refuses 2 "--base says nothing with --repair unablate; expected it with --repair project" "${unablate[@]}" "${models[@]}"
+  accepts 0 "wrote p: 0 modules repaired, 56 as they were; rank 8; nothing is to be repaired, so it is a copy" \
+    "${unablate[@]}" --aligned family/aligned
+  accepts 0 "repaired: all/adapter-000 (56 modules as they were, 0 repaired)" audit --aligned family/aligned --adapter $one \
+    --report r.h5 --repair unablate --repaired-dir all
 
   # With another adapter.
   local merge=(prune --repair merge --adapter $one --output p)

@@ -30,7 +30,8 @@ class Opposition {
 
   bool is_finite() const;
   double of_singular_vectors() const;  ///< the largest -cos of a column of U, at least 0
-  Found over_span() const;             ///< at least as large
+  Found over_span() const;             ///< at least as large; its value to 1e-8, its direction to the root of that
+  Found refined(Found found) const;    ///< the direction of that maximum, to rounding
 
  private:
   double at(std::span<const double> x) const;

@@ -18,6 +18,7 @@ enum class Kind : std::uint8_t {
   project,
   restore,
   extrapolate,
+  unablate,
   merge,
 
   scale,
@@ -30,6 +31,7 @@ enum Need : std::uint32_t {
   kSelection = 1,  ///< which modules: a report, or the audit itself
   kProbes = 2,     ///< adapters of known effect, or directions of the weights
   kPair = 4,       ///< the base checkpoint and the aligned one
+  kAligned = 16,   ///< the aligned checkpoint
   kAdapters = 8,   ///< other adapters of the same model
 };
 

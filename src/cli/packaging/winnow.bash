@@ -13,7 +13,7 @@ _winnow() {
   case $previous in
     --preset) choices="tiny llama-2-7b llama-3-8b llama-3-70b llama-3-405b" ;;
     --repair)
-      choices="drop zero deflect subtract project restore extrapolate merge scale"
+      choices="drop zero deflect subtract project restore extrapolate unablate merge scale"
       [[ ${COMP_WORDS[1]} == prune ]] || choices="none $choices"
       ;;
     --side) choices="block left right" ;;
