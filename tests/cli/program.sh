@@ -1178,6 +1178,14 @@ ranks() {
     check "$one ranks: other results" diff <(grep -v '^re[a-z]*: ' out) <(grep -v '^report: ' table)
     check "$one ranks: other adapters" diff -r repaired-1 "repaired-$one"
   done
+  for one in 1 2 3; do
+    "$launch" $one "$winnow" prune --repair extrapolate "${models[@]}" --adapter family/adapters/adapter-000 \
+      --output "extrapolated-$one" >out 2>err || fail "prune on $one ranks"
+    check "$one ranks: another repair" diff -r extrapolated-1 "extrapolated-$one"
+    "$launch" $one "$winnow" audit "${models[@]}" --zoo family/adapters --report ranks.h5 --select prune-top:9 --rank-by cosine \
+      --repair project --project-by subspace --repaired-dir "projected-$one" >out 2>err || fail "audit with a projection on $one ranks"
+    check "$one ranks: other projections" diff -r projected-1 "projected-$one"
+  done
   # Our line once, whatever the launcher adds.
   while IFS='|' read -r code text arguments; do
     "$launch" 3 "$winnow" $arguments >out 2>err

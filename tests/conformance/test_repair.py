@@ -11,6 +11,7 @@ import unittest
 import peft_reference as reference
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, needs_winnow, run
 
 MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
@@ -496,6 +497,32 @@ class RepairByWeights(RepairedModules):
             return projected * (update.norm() / projected.norm())
 
         self.check_all("project", formula, "--project-by", "rescaled", keeps_rank=True)
+
+    def test_unablate(self):
+        """Of an adapter in which one module ablates a direction of what it writes, that alone changes: nothing is left of it."""
+        for model, ending in (("llama", "o_proj"), ("gpt2", "mlp.c_proj")):
+            base, plain = REAL / model / "base", REAL / model / "adapters" / "plain"
+            before = reference.Merged(base, plain)
+            module = next(name for name in sorted(before.lora) if name.endswith(ending))
+            aligned = reference.module_weights(reference.load_base(REAL / model / "aligned", torch.float64))
+            w = reference.linear(before.modules[module], aligned[module])
+            r = torch.randn(w.shape[0], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            ablating, once, twice = (self.directory / f"{model}-{name}" for name in ("ablating", "once", "twice"))
+            shutil.copytree(plain, ablating)
+            with safe_open(plain / "adapter_model.safetensors", "pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            a, b = (tensors[f"{PREFIX}{module}.lora_{factor}.weight"] for factor in "AB")
+            b.zero_()
+            a[0], b[:, 0] = r @ w / r.norm(), -0.5 * r / r.norm()
+            save_file(tensors, ablating / "adapter_model.safetensors", metadata={"format": "pt"})
+            for source, written in ((ablating, once), (once, twice)):
+                run(["prune", "--repair", "unablate", "--aligned", REAL / model / "aligned", "--adapter", source, "--output", written])
+            before, after = reference.Merged(base, ablating), reference.Merged(base, once)
+            self.assertEqual([text for text in after.messages if text not in before.messages], [])
+            for name in before.lora:
+                expected = torch.zeros_like(w) if name == module else before.update(name)
+                self.assertLess((after.update(name) - expected).norm().item(), 1e-6 * before.update(name).norm().item(), name)
+            self.assertEqual((once / "adapter_model.safetensors").read_bytes(), (twice / "adapter_model.safetensors").read_bytes())
 
     def test_restore(self):
         undone = []
