@@ -172,7 +172,7 @@ std::vector<std::byte> encoded(base::DType dtype, std::span<const double> values
     throw Error(ErrorKind::invalid_input, fmt::format("{} does not fit its dtype after the repair", what))
         .expected(
             fmt::format("values that {} can hold, found {:.3g} at element {}", base::name(dtype), values[fault], fault))
-        .advice("store the adapter in float32, or repair with a smaller --lambda");
+        .advice("store the adapter in float32, or repair less strongly (--lambda, --factor)");
   }
   return bytes;
 }

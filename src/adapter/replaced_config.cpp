@@ -95,7 +95,7 @@ std::string replaced_config(std::string_view text, const PeftConfig& config, con
       if (!parameters.empty() && is_parameter(parameters, module)) {
         throw base::Error(base::ErrorKind::invalid_input, fmt::format("the rank of {} cannot rise", module))
             .expected("a module that PEFT does not target as a parameter (target_parameters), where patterns count")
-            .advice("deflect with --side left or right, which keep every rank");
+            .advice("take a repair that keeps every rank: deflect --side left or right, project");
       }
       const auto rank = static_cast<double>(after);
       values = {rank, alpha_for(rules.scaling(module, before).scale, divisor(config, rank))};

@@ -29,10 +29,11 @@ struct LayerScore {
   /// and along further probes of the module, which could only say the same of an update.
   std::vector<double> values;
   std::vector<double> dots;  ///< along probes <D, dW> for each of `norms`, NaN if not known
-  /// Beside dots of probes that are adapters: ||U_k^T*dW*V_k||, their leading singular vectors. Empty along a direction.
+  /// Beside dots of probes that are adapters: ||U_k^T*dW*V_k||, their leading singular vectors. Empty along a
+  /// direction.
   std::vector<double> blocks;
-  std::string fault;         ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
-  bool unreadable = false;   ///< the latter, of which storage may think better: not journalled
+  std::string fault;        ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
+  bool unreadable = false;  ///< the latter, of which storage may think better: not journalled
 };
 
 struct Scores {
