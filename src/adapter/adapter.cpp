@@ -27,6 +27,7 @@ checkpoint::TensorLocation get_location(base::ByteReader& in) {
 void Adapter::serialise(base::ByteWriter& out) const {
   for (const auto* text : {&name, &path, &reason, &warnings, &sha256, &digest, &weights_file}) out.put(*text);
   out.put(status);
+  out.put(is_unreadable);
   out.put(rank);
   out.put(alpha);
   out.put(scale);
@@ -62,6 +63,7 @@ Adapter Adapter::deserialise(base::ByteReader& in) {
     *text = in.get_string();
   }
   adapter.status = in.get<AdapterStatus>();
+  adapter.is_unreadable = in.get<bool>();
   adapter.rank = in.get<std::uint64_t>();
   adapter.alpha = in.get<double>();
   adapter.scale = in.get<double>();

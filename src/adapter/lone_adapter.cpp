@@ -68,7 +68,8 @@ Adapter open_lone_adapter(const std::string& directory, const std::string& what,
   auto adapter = open_adapter(directory, own_modules(directory), {}, {.whole_model = false}, log);
   if (adapter.status == AdapterStatus::ok) return adapter;
   const bool named = adapter.reason.find(directory) != std::string::npos;
-  throw Error(ErrorKind::invalid_input, fmt::format("{}: {}", what, adapter.reason)).file(named ? "" : directory);
+  const auto kind = adapter.is_unreadable ? ErrorKind::runtime : ErrorKind::invalid_input;
+  throw Error(kind, fmt::format("{}: {}", what, adapter.reason)).file(named ? "" : directory);
 }
 
 const LoraModule* find_counterpart(const Adapter& adapter, const std::string& module) {

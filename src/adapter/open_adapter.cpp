@@ -364,6 +364,7 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
     if (!concerns_adapter_alone(error)) throw;
     adapter.status = AdapterStatus::quarantined;
     adapter.reason = error.what();
+    adapter.is_unreadable = error.kind() == ErrorKind::runtime;
     adapter.modules.clear();
   }
   return adapter;

@@ -34,9 +34,9 @@ Catalogue modules_of(const std::string& directory) {
   return adapter::modules_in(weights_file, config.fan_in_fan_out);
 }
 
-Error refused(const ProbeInput& probe, const Error& error) {
-  return Error(ErrorKind::invalid_input, fmt::format("a probe cannot be used: {}", error.what()))
-      .file(std::string(error.what()).find(probe.source.path) != std::string::npos ? "" : probe.source.path);
+Error refused(const ProbeInput& probe, std::string_view reason, ErrorKind kind = ErrorKind::invalid_input) {
+  return Error(kind, fmt::format("a probe cannot be used: {}", reason))
+      .file(reason.find(probe.source.path) != reason.npos ? "" : probe.source.path);
 }
 
 ProbeInput open(const probes::Source& source, const base::Log& log) {
@@ -52,7 +52,7 @@ ProbeInput open(const probes::Source& source, const base::Log& log) {
   } catch (const Error& error) {
     const bool absent = error.os_error() == ENOENT || error.os_error() == ENOTDIR;
     if (error.kind() != ErrorKind::invalid_input && !absent) throw;
-    throw refused(probe, error);
+    throw refused(probe, error.what());
   }
   return probe;
 }
@@ -129,7 +129,8 @@ void map_probes(std::vector<ProbeInput>& probes, const Catalogue& names, const c
     if (probe.is_direction()) continue;
     auto opened = adapter::open_adapter(probe.source.path, names, model, options, base::Log());
     if (opened.status != adapter::AdapterStatus::ok) {
-      throw refused(probe, Error(ErrorKind::invalid_input, opened.reason));
+      // Storage that is away for a while makes no probe a bad one.
+      throw refused(probe, opened.reason, opened.is_unreadable ? ErrorKind::runtime : ErrorKind::invalid_input);
     }
     probe.digest = opened.digest;
     probe.adapter = std::move(opened);

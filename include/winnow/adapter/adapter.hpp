@@ -51,6 +51,7 @@ struct Adapter {
   std::string path;  ///< the directory
   AdapterStatus status = AdapterStatus::ok;
   std::string reason;           ///< why it is quarantined; empty for ok
+  bool is_unreadable = false;   ///< quarantined because storage failed, which says nothing of the adapter
   std::string warnings;         ///< what a user should know although it is scored, one sentence each
   std::uint64_t rank = 0;       ///< r of the config, or the largest of the modules'
   double alpha = 0, scale = 0;  ///< of the config, before patterns

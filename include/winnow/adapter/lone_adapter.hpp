@@ -14,7 +14,8 @@ namespace winnow::adapter {
 checkpoint::Catalogue modules_in(const std::string& weights_file, bool transposed);
 
 /// Opens an adapter of which no checkpoint is at hand, by the rules of open_adapter(); its modules are named as it
-/// names them. Throws Error(invalid_input), `what` first, for one that an audit would quarantine: there is nothing left
+/// names them. Throws Error(invalid_input), `what` first, for one that an audit would quarantine (Error(runtime) if
+/// storage fails): there is nothing left
 /// to do without it.
 Adapter open_lone_adapter(const std::string& directory, const std::string& what, const base::Log& log);
 
