@@ -59,7 +59,7 @@ std::string render_evaluation(const report::Report& report, const std::vector<Pl
                        [&](const auto& adapter) { return adapter.name == one.adapter; });
   });
   if (!audited) return render(evaluate_report(report, truth, kinds));
-  const auto of_adapters = render(evaluate_adapters(report, truth, kinds));
+  auto of_adapters = render(evaluate_adapters(report, truth, kinds));
   if (truth.empty()) return of_adapters;
   return render(evaluate_report(report, truth, kinds)) + "\n" + of_adapters;
 }
