@@ -9,8 +9,6 @@
 // With U and V the singular vectors with a Sigma of at least 1 % of ||dW||; metrics/opposition.hpp says how. U = B*T
 // and V = A^T*q: U^T*W*V = T^T*(H^T*A^T)*q, U^T*W*W^T*U = T^T*(H^T*H)*T. Of an unrelated update about sqrt(r/i).
 #include <Eigen/Core>
-#include <Eigen/Eigenvalues>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,15 +17,13 @@
 #include <vector>
 
 #include "methods.hpp"
+#include "winnow/compute/gram_svd.hpp"
 #include "winnow/metrics/opposition.hpp"
 
 namespace winnow::methods {
 namespace {
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-/// Eigenvalues of B^T*B and A*A^T below this share of the largest are rounding: they are sums of squares of float32.
-constexpr double kLeastEigenvalue = 1e-12;
 
 /// Energy of dW that may be missing from the roots, where factors cancel: the rest of it is unknown.
 constexpr double kLeastKnown = 1 - 1e-3;
@@ -53,34 +49,6 @@ constexpr std::array<AdapterColumn, 1> kAdapterColumns{{
     {.name = "ablation_max", .long_name = "largest ablation of the adapter's modules"},
 }};
 
-/// With D the lengths of B's columns, D^-1*B^T*B*D^-1 = F*F^T; an orthonormal basis of B's columns is B*inverse. Rows
-/// of A multiplied by what B's columns are divided by are the same update, and change nothing here.
-struct Root {
-  Eigen::VectorXd lengths;  // r, 1 for a column of zeros
-  Matrix factor, inverse;   // r x k
-};
-
-bool root_of(std::span<const double> gram, std::uint64_t rank, Root& root) {
-  const auto r = static_cast<Eigen::Index>(rank);
-  const Eigen::Map<const Matrix> matrix(gram.data(), r, r);
-  if (!matrix.allFinite()) return false;
-  root.lengths = matrix.diagonal().unaryExpr([](double square) { return square > 0 ? std::sqrt(square) : 1.0; });
-  const Eigen::VectorXd to_unit = root.lengths.cwiseInverse();
-  const Matrix unit = to_unit.asDiagonal() * matrix * to_unit.asDiagonal();
-  if (!unit.allFinite()) return false;
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(0.5 * (unit + unit.transpose()));
-  if (solver.info() != Eigen::Success) return false;
-  const auto& values = solver.eigenvalues();  // rising
-  const double least = kLeastEigenvalue * std::max(values[r - 1], 0.0);
-  const auto kept = static_cast<Eigen::Index>(
-      std::count_if(values.begin(), values.end(), [&](double value) { return value > least; }));
-  const Matrix vectors = solver.eigenvectors().rightCols(kept);
-  const Eigen::VectorXd sizes = values.tail(kept).cwiseSqrt();
-  root.factor = vectors * sizes.asDiagonal();
-  root.inverse = to_unit.asDiagonal() * vectors * sizes.cwiseInverse().asDiagonal();
-  return true;
-}
-
 /// How dW and W oppose each other along the left singular vectors of dW, and what is known of dW.
 struct Opposed {
   std::optional<metrics::Opposition> opposition;  // none if no singular vector counts
@@ -89,22 +57,20 @@ struct Opposed {
 
 std::vector<double> values_of(const Matrix& matrix) { return {matrix.data(), matrix.data() + matrix.size()}; }
 
-Opposed opposition_of(const Layer& layer, const stats::LayerStatistics& sums, const Root& left, const Root& right) {
-  const Eigen::VectorXd lengths = left.lengths.cwiseProduct(right.lengths);
-  const Eigen::BDCSVD<Matrix> core(Matrix(left.factor.transpose() * lengths.asDiagonal() * right.factor),
-                                   Eigen::ComputeThinU | Eigen::ComputeThinV);
-  const auto rank = static_cast<Eigen::Index>(sums.rank);
+Opposed opposition_of(const Layer& layer, const stats::LayerStatistics& sums, const compute::GramSvd& svd) {
+  const auto rank = static_cast<Eigen::Index>(svd.rank), count = static_cast<Eigen::Index>(svd.count);
   const Eigen::Map<const Matrix> hth(sums.yty.data(), rank, rank), hta(sums.yta.data(), rank, rank);
-  const auto& sigma = core.singularValues();  // falling
+  const Eigen::Map<const Eigen::VectorXd> sigma(svd.values.data(), count);  // falling
   Eigen::Index kept = 0;
-  while (kept < sigma.size() && sigma[kept] > 0 && sigma[kept] >= metrics::kLeastOpposingShare * sigma.norm()) ++kept;
+  while (kept < count && sigma[kept] > 0 && sigma[kept] >= metrics::kLeastOpposingShare * sigma.norm()) ++kept;
   if (kept == 0) return {std::nullopt, sigma.squaredNorm()};
-  const Matrix t = left.inverse * core.matrixU().leftCols(kept), v = right.inverse * core.matrixV().leftCols(kept);
+  const Matrix t = Eigen::Map<const Matrix>(svd.left.data(), rank, count).leftCols(kept);
+  const Matrix v = Eigen::Map<const Matrix>(svd.right.data(), rank, count).leftCols(kept);
   // The gram is that of s*A: V = (s*A)^T*v.
   const Matrix along = layer.scale() * (t.transpose() * hta * v).transpose();
   const Matrix written = t.transpose() * hth * t;
   return {metrics::Opposition(values_of(along), values_of(written),
-                              std::span(sigma.data(), static_cast<std::size_t>(kept))),
+                              std::span(svd.values).first(static_cast<std::size_t>(kept))),
           sigma.squaredNorm()};
 }
 
@@ -124,15 +90,15 @@ double size_of_factors(const Layer& layer) {
 void values_of(const Layer& layer, std::span<double> values) {
   const auto* sums = layer.of_weight();
   if (sums == nullptr || !(layer.module().weight_norm > 0)) return;
-  Root left, right;
-  if (!root_of(layer.sums().btb, sums->rank, left) || !root_of(layer.gram(), sums->rank, right)) return;
+  const auto svd = compute::gram_svd(layer.sums().btb, layer.gram(), sums->rank);
+  if (!svd) return;
   const double factors = size_of_factors(layer), all = layer.update_norm() * layer.update_norm();
   if (factors == 0) {
     values[0] = values[1] = 0;
     return;
   }
   if (all <= kCancelled * factors * factors) return;
-  const auto [opposition, energy] = opposition_of(layer, *sums, left, right);
+  const auto [opposition, energy] = opposition_of(layer, *sums, *svd);
   if (!opposition || !(energy >= kLeastKnown * all) || !opposition->is_finite()) return;
   values[1] = std::min(opposition->of_singular_vectors(), 1.0);
   values[0] = std::min(opposition->over_span().value, 1.0);
