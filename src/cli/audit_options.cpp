@@ -154,6 +154,8 @@ void add_output_options(po::options_description& options) {
       ("repaired-dir", text_value("DIR"), "where to; one directory an adapter")                       //
       ("journal", text_value("DIR"), "note finished modules there, for --resume")                     //
       ("resume", po::bool_switch(), "go on with what is noted in --journal, on any number of ranks")  //
+      ("cache", text_value("DIR"),
+       "note scores there by content, and compute none again that an earlier run has noted")  //
       ("fail-on-findings", po::bool_switch(),
        "exit with 4 if a verdict is block or incomplete, or a module is selected; needs --bank, or --select "
        "threshold:X or outliers[:C]")  //
@@ -254,6 +256,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.report = given(values, "report").value_or("");
   options.journal = given(values, "journal").value_or("");
   options.resume = values["resume"].as<bool>();
+  options.cache = given(values, "cache").value_or("");
   return options;
 }
 

@@ -5,15 +5,15 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "journalled_weights.hpp"
-#include "verify_weights.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/journal/digests_of_weights.hpp"
 #include "winnow/journal/run_description.hpp"
+#include "winnow/run/arithmetic.hpp"
 
 namespace winnow::journal {
 namespace {
@@ -31,27 +31,42 @@ using score::Scores;
 /// What a crash of the machine may cost; a crash of the program alone costs nothing that was added.
 constexpr std::chrono::seconds kFlushInterval{5};
 
-/// What this rank computes with: what decides on roundings, so without the number of threads.
-std::string arithmetic(const AuditOptions& options, const ComputePlace& where) {
-  if (auto* const device = where.pass->device()) {
-    std::vector<std::string> parts;  // not its number
-    for (const auto& [name, value] : device->attributes()) parts.push_back(fmt::format("{} {}", name, value));
-    return fmt::format("{}", fmt::join(parts, ", "));
-  }
-  compute::PassOptions pass;
-  pass.backend = where.target.backend;
-  return options.make_pass(pass)->description();
-}
-
-/// What all ranks compute with.
-std::string arithmetic_of_all(const AuditOptions& options, const ComputePlace& where, comm::Communicator& world) {
-  std::string mine;
-  comm::run_together(world, [&] { mine = arithmetic(options, where); });
-  const auto all = world.gather(mine, comm::kCoordinator);
-  return fmt::format("{}", fmt::join(std::set<std::string>(all.begin(), all.end()), "; "));
-}
-
 PairDigests digests_of(const ModuleScore& score) { return {score.base.text(), score.aligned.text()}; }
+
+/// Leaves those of `wanted`. Returns whether all of them are there, and any is wanted.
+bool leave_wanted(const std::vector<input::LayerRef>& wanted, std::vector<LayerScore>& layers) {
+  std::erase_if(layers, [&](const LayerScore& layer) {
+    return std::none_of(wanted.begin(), wanted.end(), [&](const auto& one) { return one.adapter == layer.adapter; });
+  });
+  return layers.size() == wanted.size() && !wanted.empty();
+}
+
+/// A weight that is read again, and what it was when its module was scored.
+struct ScoredWeight {
+  WeightRef weight;
+  checkpoint::TensorDigest digest;
+};
+
+/// Collective. Throws Error(invalid_input), naming the first tensor that is not what it was and its file.
+void verify_weights(const std::vector<ScoredWeight>& scored, const Inputs& inputs, const AuditOptions& options,
+                    comm::Communicator& world) {
+  std::vector<WeightRef> weights;
+  for (const auto& one : scored) weights.push_back(one.weight);
+  const auto found = digests_of_weights(weights, inputs, options, world);
+  comm::from_coordinator(world, [&] {
+    std::vector<std::size_t> differing;
+    for (std::size_t k = 0; k < scored.size(); ++k) {
+      if (found[k] != scored[k].digest) differing.push_back(k);
+    }
+    if (differing.empty()) return std::string();
+    const auto& first = scored[differing.front()];
+    const auto more = differing.size() - 1;
+    throw error_of_weight(ErrorKind::invalid_input, "the journal is of other weights", first.weight, inputs)
+        .expected(fmt::format("the weights that were scored, with digest {}, found {}{}", first.digest.text(),
+                              found[differing.front()].text(), more == 0 ? "" : fmt::format("; {} more differ", more)))
+        .advice("give the checkpoint of then, or another --journal");
+  });
+}
 
 Error with_advice(const Error& error) {
   return Error(error).advice("what is journalled is kept: make room and run again with --resume");
@@ -83,7 +98,7 @@ Journal::Journal(const Inputs& inputs, const AuditOptions& options, const Comput
                  comm::Communicator& world, const base::Log& log)
     : path_(options.journal), team_(team), finished_(inputs.tasks.size(), false) {
   if (path_.empty()) return;
-  const auto arithmetic = arithmetic_of_all(options, where, world);
+  const auto arithmetic = run::arithmetic_of_all(options, where, world);
   const MemoryBudget budget(options.memory_budget, where.device_memory);
   const auto doubtful =
       comm::from_coordinator(world, [&] { return recover(inputs, options, budget, arithmetic, log); });
@@ -138,7 +153,7 @@ std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, 
       if ((aligned ? task.aligned : task.base).bytes == 0) continue;  // of adapters the run's description tells
       const auto shard = inputs.shard_number(task, aligned);
       if (earlier.knows(score, shard, inputs.shard_of(task, aligned).state)) continue;
-      doubtful.put(ScoredWeight{score.module, aligned, aligned ? score.aligned : score.base});
+      doubtful.put(ScoredWeight{{score.module, aligned}, aligned ? score.aligned : score.base});
       ++count;
     }
   }
@@ -149,7 +164,8 @@ std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, 
   return std::move(doubtful).bytes();
 }
 
-/// Two incarnations may have finished the same module, with the same bits: the first counts.
+/// Two incarnations may have finished the same module, with the same bits: the first counts. What is wanted of a module
+/// may be less than then, where scores have become known otherwise since; where it is more the module is scored again.
 void Journal::recover_file(const std::string& path, std::size_t incarnation, const Inputs& inputs, Earlier& earlier,
                            const base::Log& log) {
   const auto content = read_journal(path, digest_);
@@ -162,10 +178,10 @@ void Journal::recover_file(const std::string& path, std::size_t incarnation, con
     base::ByteReader in(payload);
     scores.append(in);
     const auto module = scores.modules.size() == 1 ? scores.modules.front().module : finished_.size();
-    if (module >= finished_.size() || scores.layers.size() != inputs.layers[module].size()) {
+    if (module >= finished_.size()) {
       throw Error(ErrorKind::runtime, "internal: a record of the journal is not of this run").file(path);
     }
-    if (finished_[module]) continue;
+    if (finished_[module] || !leave_wanted(inputs.layers[module], scores.layers)) continue;
     finished_[module] = true;
     earlier.incarnation_of_module[module] = incarnation;
     scores_.append(std::move(scores));

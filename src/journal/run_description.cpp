@@ -21,34 +21,20 @@ using json = nlohmann::ordered_json;
 /// Entries of one list that are told; more say nothing more.
 constexpr std::size_t kMostTold = 3;
 
-/// What the adapter's configuration and keys make of it, beyond the bytes of its weights.
-std::string mapping_digest(const adapter::Adapter& adapter) {
-  base::ByteWriter out;
-  for (const auto& lora : adapter.modules) {
-    for (const auto& name : {lora.module, lora.adapter_module, lora.weight}) out.put(name);
-    out.put(lora.rank);
-    out.put(lora.scale);
-    out.put(lora.stored_transposed);
-    out.put(lora.lora_a.offset);
-    out.put(lora.lora_b.offset);
-  }
-  return base::sha256_hex(out.bytes());
-}
-
 json describe(const ProbeInput& probe) {
   return {{"name", probe.name},
           {"effect", std::string(probes::name(probe.source.effect))},
           {"form", std::string(probes::name(probe.source.form))},
           // Of a direction that of its headers, as of the checkpoints: the journal knows which of its weights count.
           {"digest", probe.is_direction() ? probe.weights.fingerprint : probe.digest},
-          {"layers", mapping_digest(probe.adapter)}};
+          {"layers", layers_digest(probe.adapter)}};
 }
 
 json describe(const adapter::Adapter& adapter) {
   const bool ok = adapter.status == adapter::AdapterStatus::ok;
   return {{"name", adapter.name},     {"status", ok ? "ok" : "quarantined"},
           {"sha256", adapter.sha256}, {"alpha", adapter.alpha},
-          {"scaling", adapter.scale}, {"layers", mapping_digest(adapter)}};
+          {"scaling", adapter.scale}, {"layers", layers_digest(adapter)}};
 }
 
 json names_of(const std::vector<const methods::Method*>& methods) {
@@ -113,6 +99,19 @@ void compare(const std::string& where, const json& then, const json& now, std::v
 }
 
 }  // namespace
+
+std::string layers_digest(const adapter::Adapter& adapter) {
+  base::ByteWriter out;
+  for (const auto& lora : adapter.modules) {
+    for (const auto& name : {lora.module, lora.adapter_module, lora.weight}) out.put(name);
+    out.put(lora.rank);
+    out.put(lora.scale);
+    out.put(lora.stored_transposed);
+    out.put(lora.lora_a.offset);
+    out.put(lora.lora_b.offset);
+  }
+  return base::sha256_hex(out.bytes());
+}
 
 std::string describe_run(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
                          std::string_view arithmetic, int team) {

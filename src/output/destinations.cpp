@@ -12,6 +12,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
 #include "winnow/base/same_file.hpp"
+#include "winnow/cache/score_cache.hpp"
 #include "winnow/journal/incarnation.hpp"
 
 namespace winnow::output {
@@ -89,6 +90,7 @@ void check_destinations(const AuditOptions& options) {
     base::require_not_an_input(options.report, options.bank, "--report");
   }
   if (!options.journal.empty()) journal::check_journal(options.journal, options.resume);
+  if (!options.cache.empty()) cache::check_cache(options.cache);
   if (!options.repaired_dir.empty()) check_repaired_dir(options.repaired_dir);
 }
 

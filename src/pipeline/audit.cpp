@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "winnow/base/error.hpp"
+#include "winnow/cache/score_cache.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
@@ -25,6 +26,7 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
+using cache::ScoreCache;
 using input::Inputs;
 using journal::Journal;
 using judge::Bank;
@@ -124,15 +126,32 @@ bool stopping_when_asked(const AuditOptions& options, comm::Communicator& world,
   return stop.settle();
 }
 
+/// The modules that this run need not score: an earlier incarnation has, or the cache knows all layers on them.
+std::vector<bool> finished_modules(const Inputs& inputs, const Journal& journal) {
+  auto finished = journal.finished();
+  for (std::size_t m = 0; m < finished.size(); ++m) finished[m] = finished[m] || inputs.layers[m].empty();
+  return finished;
+}
+
 /// Collective. A request to stop may have come when there was nothing left to do.
-void require_all_finished(const Inputs& inputs, const Journal& journal, const Scores& mine, comm::Communicator& world) {
+void require_all_finished(const Inputs& inputs, const std::vector<bool>& before, const Scores& mine,
+                          comm::Communicator& world) {
   double finished = static_cast<double>(mine.modules.size());
   world.sum(std::span(&finished, 1));
-  finished += static_cast<double>(journal.finished_count());
+  finished += static_cast<double>(std::count(before.begin(), before.end(), true));
   if (finished == static_cast<double>(inputs.tasks.size())) return;
   comm::throw_alike(Error(ErrorKind::stopped,
                           fmt::format("stopped at a signal after {:.0f} of {} modules", finished, inputs.tasks.size()))
                         .advice("run again with --resume"));
+}
+
+/// What cannot be noted is computed again another time; it must not cost this run its report.
+void keep_in(ScoreCache& cache, const Inputs& inputs, const base::Log& log) {
+  try {
+    cache.keep(inputs);
+  } catch (const Error& error) {
+    log.warn(fmt::format("nothing is noted in the cache: {}", error.what()));
+  }
 }
 
 }  // namespace
@@ -178,11 +197,14 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return std::string();
   });
   run::open_compute_place(where, options, world);
-  // what an earlier incarnation of this run has finished
-  Journal journal(inputs, options, where, division::team_members(options, world.size(), inputs.tasks.size()), world,
-                  log);
+  // what earlier runs know of these adapters, and what an earlier incarnation of this one has finished
+  const auto members = division::team_members(options, world.size(), inputs.tasks.size());
+  ScoreCache cache(inputs, options, where, members, world, log);
+  cache.leave_out_known(inputs);
+  Journal journal(inputs, options, where, members, world, log);
+  const auto finished = finished_modules(inputs, journal);
   // the other modules -> teams of ranks, most of one rank
-  const auto assignment = division::assign_rest(inputs.tasks, journal.finished(), world.size(), journal.team());
+  const auto assignment = division::assign_rest(inputs.tasks, finished, world.size(), journal.team());
   const auto team = world.team(assignment.members);
   const auto& modules = assignment.modules_of(world.rank());
 
@@ -196,14 +218,15 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     });
     comm::run_together(world, [&] { journal.finish(); });
   });
-  if (stopped) require_all_finished(inputs, journal, mine, world);
+  if (stopped) require_all_finished(inputs, finished, mine, world);
 
   // reduction -> population metrics -> selection
   AuditResult result;
-  const auto scores = [&] {
+  auto scores = [&] {
     const auto timer = clock.time("gather");
     return gather_scores(mine, journal, world);
   }();
+  comm::run_together(world, [&] { cache.complete(inputs, scores); });
   comm::from_coordinator(world, [&] {
     input::quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
     result.report = judge::assemble(inputs, scores, std::move(bank), options, log);
@@ -215,8 +238,10 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   const auto place_attributes = run::place_facts(where, world);
   comm::from_coordinator(world, [&] {
     add_facts(result.report, inputs, options, world, journal, assignment.members, place_attributes);
+    if (!options.cache.empty()) result.report.attributes["cached_layers"] = std::int64_t(cache.known_count());
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
+    if (journal.team() == members) keep_in(cache, inputs, log);
     if (!options.report.empty()) report::write_hdf5(result.report, options.report);
     if (!options.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();

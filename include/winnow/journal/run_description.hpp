@@ -17,6 +17,9 @@ namespace winnow::journal {
 std::string describe_run(const input::Inputs& inputs, const run::AuditOptions& options,
                          const division::MemoryBudget& budget, std::string_view arithmetic, int team);
 
+/// SHA-256, hex, of what the adapter's configuration and keys make of it beyond the bytes of its weights.
+std::string layers_digest(const adapter::Adapter& adapter);
+
 /// Ranks that share a module, of a description. Throws Error(invalid_input) where that is damaged; `path` names it.
 int described_team(std::string_view description, const std::string& path);
 

@@ -66,6 +66,7 @@ struct AuditOptions {
 
   std::string journal;  ///< directory for finished modules; empty for none
   bool resume = false;  ///< go on with what is journalled there
+  std::string cache;    ///< directory of what runs found out, for later ones; empty for none
 
   compute::Backend backend = compute::Backend::cpu;
   compute::Device device = compute::Device::cpu;

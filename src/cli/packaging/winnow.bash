@@ -28,7 +28,7 @@ _winnow() {
     --log-level) choices="error warning info debug" ;;
     --methods) choices="default all $("${COMP_WORDS[0]}" methods 2>/dev/null | awk -F: '/^[a-z]/ { print $1 }')" ;;
     --rank-by) choices=$("${COMP_WORDS[0]}" methods 2>/dev/null | awk '/ worse: (high|low) / { print $1 }') ;;
-    --base | --aligned | --adapter | --run | --output | --with | --repaired-dir | --journal | --csv)
+    --base | --aligned | --adapter | --run | --output | --with | --repaired-dir | --journal | --cache | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;

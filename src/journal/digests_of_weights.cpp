@@ -1,12 +1,9 @@
-#include "verify_weights.hpp"
-
-#include <fmt/format.h>
+#include "winnow/journal/digests_of_weights.hpp"
 
 #include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <string>
 
 #include "winnow/base/error.hpp"
@@ -38,13 +35,13 @@ struct Place {
   const std::string *path, *name;
 };
 
-Place place_of(const ScoredWeight& weight, const Inputs& inputs) {
+Place place_of(const WeightRef& weight, const Inputs& inputs) {
   const auto& task = inputs.tasks.at(weight.module);
   const auto& tensor = weight.aligned ? task.aligned : task.base;
   return {&tensor, &inputs.shard_of(task, weight.aligned).path, &task.weight};
 }
 
-std::vector<Chunk> chunks_of(const std::vector<ScoredWeight>& weights, const Inputs& inputs,
+std::vector<Chunk> chunks_of(const std::vector<WeightRef>& weights, const Inputs& inputs,
                              const comm::Communicator& world) {
   std::vector<Chunk> mine;
   for (std::size_t k = 0; k < weights.size(); ++k) {
@@ -87,24 +84,16 @@ void leave_if_asked_to_stop(const AuditOptions& options) {
       .advice("run again with --resume");
 }
 
-Error other_weights(const std::vector<ScoredWeight>& weights, const std::map<std::size_t, TensorDigest>& differing,
-                    const Inputs& inputs) {
-  const auto& [first, found] = *differing.begin();
-  const auto place = place_of(weights[first], inputs);
-  const auto more = differing.size() - 1;
-  return Error(ErrorKind::invalid_input, "the journal is of other weights")
-      .file(*place.path)
-      .tensor(*place.name)
-      .expected(fmt::format("the weights that were scored, with digest {}, found {}{}", weights[first].digest.text(),
-                            found.text(), more == 0 ? "" : fmt::format("; {} more differ", more)))
-      .advice("give the checkpoint of then, or another --journal");
-}
-
 }  // namespace
 
-void verify_weights(const std::vector<ScoredWeight>& weights, const Inputs& inputs, const AuditOptions& options,
-                    comm::Communicator& world) {
-  if (weights.empty()) return;
+Error error_of_weight(ErrorKind kind, const std::string& what, const WeightRef& weight, const Inputs& inputs) {
+  const auto place = place_of(weight, inputs);
+  return Error(kind, what).file(*place.path).tensor(*place.name);
+}
+
+std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weights, const Inputs& inputs,
+                                             const AuditOptions& options, comm::Communicator& world) {
+  if (weights.empty()) return {};
   std::string bytes;
   comm::run_together(world, [&] {
     const auto chunks = chunks_of(weights, inputs, world);
@@ -127,25 +116,19 @@ void verify_weights(const std::vector<ScoredWeight>& weights, const Inputs& inpu
     });
     base::ByteWriter out;
     for (const auto& [k, digest] : found) {
-      if (digest == weights[k].digest) continue;
       out.put<std::uint64_t>(k);
       out.put(digest);
     }
     bytes = std::move(out).bytes();
   });
-  const auto parts = world.gather(bytes, comm::kCoordinator);
-  comm::from_coordinator(world, [&] {
-    std::map<std::size_t, TensorDigest> differing;
-    for (const auto& part : parts) {
-      base::ByteReader in(part);
-      while (!in.at_end()) {
-        const auto k = in.get<std::uint64_t>();
-        differing[k] = in.get<TensorDigest>();
-      }
+  std::vector<TensorDigest> digests(world.is_coordinator() ? weights.size() : 0);
+  for (const auto& part : world.gather(bytes, comm::kCoordinator)) {
+    for (base::ByteReader in(part); !in.at_end();) {
+      const auto k = in.get<std::uint64_t>();
+      digests.at(k) = in.get<TensorDigest>();
     }
-    if (!differing.empty()) throw other_weights(weights, differing, inputs);
-    return std::string();
-  });
+  }
+  return digests;
 }
 
 }  // namespace winnow::journal

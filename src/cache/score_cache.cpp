@@ -1,0 +1,307 @@
+#include "winnow/cache/score_cache.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/file_type.hpp"
+#include "winnow/base/sha256.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/journal/run_description.hpp"
+#include "winnow/run/arithmetic.hpp"
+
+namespace winnow::cache {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::ErrorKind;
+using checkpoint::TensorDigest;
+using input::Inputs;
+using journal::WeightRef;
+using run::AuditOptions;
+using score::LayerScore;
+using score::ModuleScore;
+using score::Scores;
+
+constexpr std::size_t kNameDigits = 16;
+
+/// A run's description without what differs from night to night: the adapters and the modules that they touch.
+std::string settings_of(const Inputs& inputs, const AuditOptions& options, const division::MemoryBudget& budget,
+                        const std::string& arithmetic, int team) {
+  Inputs bare;
+  bare.base.fingerprint = inputs.base.fingerprint;
+  bare.aligned.fingerprint = inputs.aligned.fingerprint;
+  bare.probes = inputs.probes;
+  return journal::describe_run(bare, options, budget, arithmetic, team);
+}
+
+std::string name_of(const Inputs& inputs, const slab::ModuleTask& task) {
+  return fmt::format("{} {}", task.source, inputs.is_of_checkpoint(task) ? task.weight : task.name);
+}
+
+/// What a file of weights is, wherever it lies: the catalogues of one model number their shards alike.
+std::vector<std::string> file_names(const Inputs& inputs) {
+  std::vector<std::string> names;
+  std::map<std::string, int> count;
+  for (const auto& [what, shard] : inputs.all_shards()) names.push_back(fmt::format("{} {}", what, count[what]++));
+  return names;
+}
+
+const TensorDigest& digest_of(const ModuleScore& score, bool aligned) { return aligned ? score.aligned : score.base; }
+
+}  // namespace
+
+void check_cache(const std::string& directory) {
+  auto existing = fs::absolute(directory);
+  auto type = base::type_of(existing);
+  while (type == fs::file_type::not_found && existing.has_relative_path()) {
+    existing = existing.parent_path();
+    type = base::type_of(existing);
+  }
+  if (type == fs::file_type::directory) return;
+  throw Error(ErrorKind::usage, "--cache is or is below what is not a directory")
+      .file(existing.string())
+      .expected("a directory, or nothing there");
+}
+
+ScoreCache::ScoreCache(const Inputs& inputs, const AuditOptions& options, const run::ComputePlace& where, int team,
+                       comm::Communicator& world, const base::Log& log) {
+  is_known_.resize(inputs.tasks.size());
+  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
+    is_known_[m].resize(inputs.layers[m].size());
+    layer_count_ += inputs.layers[m].size();
+  }
+  if (options.cache.empty()) return;
+  const auto arithmetic = run::arithmetic_of_all(options, where, world);
+  const division::MemoryBudget budget(options.memory_budget, where.device_memory);
+  std::vector<WeightRef> doubts;
+  const auto asked = comm::from_coordinator(world, [&] {
+    const auto settings = settings_of(inputs, options, budget, arithmetic, team);
+    settings_ = base::sha256_hex(settings);
+    directory_ = (fs::path(options.cache) / settings_.substr(0, kNameDigits)).string();
+    return begin(inputs, settings, log);
+  });
+  for (base::ByteReader in(asked); !in.at_end();) doubts.push_back(in.get<WeightRef>());
+  const auto digests = journal::digests_of_weights(doubts, inputs, options, world);
+  const auto known = comm::from_coordinator(world, [&] {
+    for (std::size_t k = 0; k < doubts.size(); ++k) weights_[doubts[k].module].at(doubts[k].aligned).now = digests[k];
+    verified_ = !doubts.empty();
+    find_known(inputs);
+    base::ByteWriter out;
+    for (const auto& layers : is_known_) {
+      for (const bool layer : layers) out.put(layer);
+    }
+    return std::move(out).bytes();
+  });
+  base::ByteReader in(known);
+  for (auto& layers : is_known_) {
+    for (std::size_t k = 0; k < layers.size(); ++k) {
+      layers[k] = in.get<bool>();
+      known_count_ += layers[k] ? 1 : 0;
+    }
+  }
+  log.info(fmt::format("{} of {} layers are known from the cache", known_count_, layer_count_));
+}
+
+/// On the coordinator: reads what there is. Returns the weights that have to be read again.
+std::string ScoreCache::begin(const Inputs& inputs, const std::string& settings, const base::Log& log) {
+  std::error_code error;
+  fs::create_directories(directory_, error);
+  if (error) {
+    throw Error(ErrorKind::runtime, "cannot make a folder in --cache").file(directory_).os_error(error.value());
+  }
+  const auto note = (fs::path(directory_) / "settings.json").string();
+  if (base::type_of(note) == fs::file_type::not_found) base::atomic_write_file(note, settings);
+  open_packs(inputs, log);
+  believe_states();
+  const auto doubts = doubtful(inputs);
+  if (!doubts.empty()) {
+    log.info(
+        fmt::format("files of weights are not as the cache has seen them: {} weights are read again", doubts.size()));
+  }
+  base::ByteWriter out;
+  for (const auto& weight : doubts) out.put(weight);
+  return std::move(out).bytes();
+}
+
+void ScoreCache::open_packs(const Inputs& inputs, const base::Log& log) {
+  for (const auto& adapter : inputs.adapters) {
+    const bool scored = adapter.status == adapter::AdapterStatus::ok;
+    keys_.push_back(scored ? base::sha256_hex(adapter.digest + journal::layers_digest(adapter)) : "");
+  }
+  const auto names = file_names(inputs);
+  for (std::size_t k = 0; k < names.size(); ++k) files_[names[k]] = inputs.all_shards()[k].second->state;
+  std::map<std::string, std::size_t> by_name;
+  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
+    const auto& task = inputs.tasks[m];
+    by_name[name_of(inputs, task)] = m;
+    auto& weights = weights_.emplace_back();
+    if (task.has_base()) weights[false].file = names.at(inputs.shard_number(task, false));
+    if (task.aligned.bytes != 0) weights[true].file = names.at(inputs.shard_number(task, true));
+  }
+  for (const auto& path : find_packs(directory_)) {
+    auto reader = PackReader::open(path, settings_);
+    if (!reader) {
+      log.warn(fmt::format("a file of the cache is damaged and not used; it may be deleted: {}", path));
+      continue;
+    }
+    auto& pack = packs_.emplace_back(OpenPack{*std::move(reader), {}});
+    for (const auto& task : pack.reader.tasks()) {
+      const auto found = by_name.find(task.name);
+      pack.task.push_back(found == by_name.end() ? std::nullopt : std::optional(found->second));
+    }
+  }
+}
+
+/// A file that is as a pack saw it holds what the pack saw.
+void ScoreCache::believe_states() {
+  for (const auto& [pack, tasks] : packs_) {
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+      if (!tasks[t]) continue;
+      for (auto& [aligned, weight] : weights_[*tasks[t]]) {
+        const auto then = pack.weight_files().find(weight.file);
+        if (then == pack.weight_files().end() || then->second != files_.at(weight.file)) continue;
+        const auto& digest = digest_of(pack.tasks()[t].score, aligned);
+        weight.contradicts |= weight.now && *weight.now != digest;
+        weight.now = digest;
+      }
+    }
+  }
+}
+
+/// The weights that have to be read, for there are scores that hold if they are as they were.
+std::vector<WeightRef> ScoreCache::doubtful(const Inputs& inputs) const {
+  std::vector<bool> used(inputs.tasks.size());
+  for (const auto& [pack, tasks] : packs_) {
+    const auto knows = [&, &reader = pack](const std::string& key) { return reader.knows(key); };
+    if (std::none_of(keys_.begin(), keys_.end(), knows)) continue;
+    for (const auto& task : tasks) {
+      if (task) used[*task] = true;
+    }
+  }
+  std::vector<WeightRef> all;
+  for (std::size_t m = 0; m < used.size(); ++m) {
+    if (!used[m]) continue;
+    for (const auto& [aligned, weight] : weights_[m]) {
+      if (!weight.now || weight.contradicts) all.push_back({m, aligned});
+    }
+  }
+  return all;
+}
+
+/// Whether what a pack has of a task was computed from the weights there are now.
+bool ScoreCache::matches(std::size_t task, const ModuleScore& score) const {
+  return std::all_of(weights_[task].begin(), weights_[task].end(), [&](const auto& weight) {
+    return weight.second.now && *weight.second.now == digest_of(score, weight.first);
+  });
+}
+
+void ScoreCache::find_known(const Inputs& inputs) {
+  for (const auto& [pack, tasks] : packs_) {
+    std::vector<bool> usable(tasks.size());
+    for (std::size_t t = 0; t < usable.size(); ++t) usable[t] = tasks[t] && matches(*tasks[t], pack.tasks()[t].score);
+    for (std::uint32_t n = 0; n < keys_.size(); ++n) {
+      if (keys_[n].empty()) continue;
+      for (auto& layer : pack.layers_of(keys_[n])) {
+        if (!usable[layer.module]) continue;
+        const auto m = *tasks[layer.module];
+        const auto& layers = inputs.layers[m];
+        const auto place = std::lower_bound(layers.begin(), layers.end(), n,
+                                            [](const auto& one, std::uint32_t other) { return one.adapter < other; });
+        const auto k = static_cast<std::size_t>(place - layers.begin());
+        if (place == layers.end() || place->adapter != n || is_known_[m][k]) continue;
+        is_known_[m][k] = true;
+        if (const auto [known, is_new] = known_tasks_.emplace(m, pack.tasks()[layer.module].score); is_new) {
+          known->second.module = m;
+        }
+        layer.module = m;
+        layer.adapter = n;
+        known_.layers.push_back(std::move(layer));
+      }
+    }
+  }
+}
+
+void ScoreCache::leave_out_known(Inputs& inputs) {
+  all_layers_ = inputs.layers;
+  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
+    all_columns_.push_back(inputs.tasks[m].stacked_columns);
+    std::vector<input::LayerRef> left;
+    for (std::size_t k = 0; k < inputs.layers[m].size(); ++k) {
+      const auto& layer = inputs.layers[m][k];
+      if (is_known_[m][k]) {
+        inputs.tasks[m].stacked_columns -= inputs.lora(layer).rank;
+      } else {
+        left.push_back(layer);
+      }
+    }
+    inputs.layers[m] = std::move(left);
+  }
+}
+
+void ScoreCache::complete(Inputs& inputs, Scores& scores) {
+  for (std::size_t m = 0; m < inputs.tasks.size(); ++m) inputs.tasks[m].stacked_columns = all_columns_[m];
+  inputs.layers = std::move(all_layers_);
+  if (directory_.empty()) return;
+  ScorePack news{settings_, files_, {}, {}};
+  std::map<std::uint32_t, std::vector<LayerScore>> by_adapter;
+  for (const auto& layer : scores.layers) {
+    // What is wrong with an adapter is found anew: it is told with a path.
+    if (layer.fault.empty()) by_adapter[layer.adapter].push_back(layer);
+  }
+  for (auto& [n, layers] : by_adapter) news.adapters.push_back({keys_[n], std::move(layers)});
+  require_same_weights(inputs, scores.modules);
+  for (const auto& score : scores.modules) known_tasks_.erase(score.module);
+  for (auto& [m, score] : known_tasks_) scores.modules.push_back(std::move(score));
+  scores.append(std::move(known_));
+  const auto before = [](const auto& one, const auto& other) { return one.module < other.module; };
+  std::stable_sort(scores.modules.begin(), scores.modules.end(), before);
+  std::stable_sort(scores.layers.begin(), scores.layers.end(), [](const auto& one, const auto& other) {
+    return std::pair(one.module, one.adapter) < std::pair(other.module, other.adapter);
+  });
+  for (const auto& score : scores.modules) {
+    news.tasks.push_back({name_of(inputs, inputs.tasks[score.module]), score});
+  }
+  if (!news.adapters.empty() || verified_) news_ = std::move(news);
+}
+
+void ScoreCache::require_same_weights(const Inputs& inputs, const std::vector<ModuleScore>& scored) const {
+  for (const auto& score : scored) {
+    const auto known = known_tasks_.find(score.module);
+    if (known == known_tasks_.end()) continue;
+    for (const auto& [aligned, weight] : weights_[score.module]) {
+      const auto &then = digest_of(known->second, aligned), &now = digest_of(score, aligned);
+      if (now == then) continue;
+      throw journal::error_of_weight(ErrorKind::runtime,
+                                     "the cache saw other weights in this file, which looks the same",
+                                     {score.module, aligned}, inputs)
+          .expected(fmt::format("digest {}, found {}", then.text(), now.text()))
+          .advice(fmt::format("delete {} and run again", directory_));
+    }
+  }
+}
+
+void ScoreCache::keep(const Inputs& inputs) {
+  if (!news_) return;
+  std::map<std::string, bool> sound;
+  for (std::size_t n = 0; n < keys_.size(); ++n) {
+    sound[keys_[n]] = inputs.adapters[n].status == adapter::AdapterStatus::ok;
+  }
+  std::erase_if(news_->adapters, [&](const auto& adapter) { return !sound[adapter.key]; });
+  // From tonight's tasks to those of the pack, which are all that were scored.
+  std::map<std::string, std::size_t> place;
+  for (std::size_t t = 0; t < news_->tasks.size(); ++t) place[news_->tasks[t].name] = t;
+  for (auto& adapter : news_->adapters) {
+    for (auto& layer : adapter.layers) layer.module = place.at(name_of(inputs, inputs.tasks[layer.module]));
+  }
+  write_pack(*news_, directory_);
+  news_.reset();
+}
+
+}  // namespace winnow::cache
