@@ -53,6 +53,29 @@ std::vector<std::string> file_names(const Inputs& inputs) {
   return names;
 }
 
+/// What cannot be used of the cache is computed again: it must not end a run.
+std::optional<PackReader> open_pack(const std::string& path, const std::string& settings, const base::Log& log) {
+  try {
+    auto pack = PackReader::open(path, settings);
+    if (!pack) log.warn(fmt::format("a file of the cache is damaged and not used; it may be deleted: {}", path));
+    return pack;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::runtime) throw;
+    log.warn(fmt::format("a file of the cache is not used: {}", error.what()));
+    return std::nullopt;
+  }
+}
+
+std::vector<LayerScore> layers_of(const PackReader& pack, const std::string& key, const base::Log& log) {
+  try {
+    return pack.layers_of(key);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::runtime) throw;
+    log.warn(fmt::format("scores of the cache are not used: {}", error.what()));
+    return {};
+  }
+}
+
 const TensorDigest& digest_of(const ModuleScore& score, bool aligned) { return aligned ? score.aligned : score.base; }
 
 }  // namespace
@@ -92,7 +115,7 @@ ScoreCache::ScoreCache(const Inputs& inputs, const AuditOptions& options, const 
   const auto known = comm::from_coordinator(world, [&] {
     for (std::size_t k = 0; k < doubts.size(); ++k) weights_[doubts[k].module].at(doubts[k].aligned).now = digests[k];
     verified_ = !doubts.empty();
-    find_known(inputs);
+    find_known(inputs, log);
     base::ByteWriter out;
     for (const auto& layers : is_known_) {
       for (const bool layer : layers) out.put(layer);
@@ -146,11 +169,8 @@ void ScoreCache::open_packs(const Inputs& inputs, const base::Log& log) {
     if (task.aligned.bytes != 0) weights[true].file = names.at(inputs.shard_number(task, true));
   }
   for (const auto& path : find_packs(directory_)) {
-    auto reader = PackReader::open(path, settings_);
-    if (!reader) {
-      log.warn(fmt::format("a file of the cache is damaged and not used; it may be deleted: {}", path));
-      continue;
-    }
+    auto reader = open_pack(path, settings_, log);
+    if (!reader) continue;
     auto& pack = packs_.emplace_back(OpenPack{*std::move(reader), {}});
     for (const auto& task : pack.reader.tasks()) {
       const auto found = by_name.find(task.name);
@@ -202,13 +222,13 @@ bool ScoreCache::matches(std::size_t task, const ModuleScore& score) const {
   });
 }
 
-void ScoreCache::find_known(const Inputs& inputs) {
+void ScoreCache::find_known(const Inputs& inputs, const base::Log& log) {
   for (const auto& [pack, tasks] : packs_) {
     std::vector<bool> usable(tasks.size());
     for (std::size_t t = 0; t < usable.size(); ++t) usable[t] = tasks[t] && matches(*tasks[t], pack.tasks()[t].score);
     for (std::uint32_t n = 0; n < keys_.size(); ++n) {
       if (keys_[n].empty()) continue;
-      for (auto& layer : pack.layers_of(keys_[n])) {
+      for (auto& layer : layers_of(pack, keys_[n], log)) {
         if (!usable[layer.module]) continue;
         const auto m = *tasks[layer.module];
         const auto& layers = inputs.layers[m];

@@ -38,7 +38,7 @@ class Variant:
 
     def baseline(self):
         """What decides on the results, and nothing else."""
-        ways = {"--journal": 2, "--resume": 1, "--io": 2, "--threads": 2, "--team": 2}
+        ways = {"--journal": 2, "--cache": 2, "--resume": 1, "--io": 2, "--threads": 2, "--team": 2}
         kept, skip = [], 0
         for argument in self.arguments:
             skip = skip or ways.get(argument, 0)
@@ -82,6 +82,8 @@ VARIANTS = [
     audit("audit-direction", "--threads", "1", journal=True, family=DIRECTION),
     audit("audit-probes", "--io", "buffered", journal=True, family=PROBES, repaired="deflect"),
     audit("audit-both", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),
+    audit("audit-cache", "--cache", "case/cache", "--threads", "1", journal=True),
+    audit("audit-known", "--cache", "case/cache", "--io", "buffered", prepared={"cache": "before/cache"}),
     Variant("synth", ["synth", *FAMILY, "--output", "case/family"], {"family": "files"}, config=True),
     Variant("synth-over", ["synth", *FAMILY, "--output", "case/family"], {"family": "files"}, {"family": "family"}),
     Variant("prune", ["prune", "--report", "before/report.h5", "--adapter", "family/adapters/adapter-001", "--output",
@@ -112,6 +114,7 @@ def prepare(folder, once):
     shutil.copytree(folder / "family/adapters/adapter-000", folder / "probe")
     (folder / "before").mkdir()
     once(["audit", *MODELS, *THREE, "--report", "before/report.h5", "--repair", "zero", "--repaired-dir", "before/repaired"])
+    once(["audit", *MODELS, *THREE[:4], "--report", "before/two.h5", "--cache", "before/cache"])
     (folder / "parts").mkdir()
     for number in range(3):
         once(["audit", *MODELS, "--adapter", f"family/adapters/adapter-00{number}", "--report", f"parts/{number}.h5"])

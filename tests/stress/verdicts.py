@@ -8,7 +8,10 @@ import re
 CRASHES = re.compile(r"terminate called|Segmentation fault|Process received signal|Assertion|free\(\)|malloc\(\)|"
                      r"stack smashing|Sanitizer|Traceback|Bus error")
 # What a run may remark though it goes well.
-REMARKS = re.compile(r"the journal is torn or damaged at byte|is quarantined: |adapters below it are left out")
+REMARKS = re.compile(r"the journal is torn or damaged at byte|is quarantined: |adapters below it are left out|"
+                     r"of the cache (is|are) (damaged and )?not used|nothing is noted in the cache")
+# What a run does without.
+SPARED = re.compile(r"of the cache (is|are) (damaged and )?not used|nothing is noted in the cache")
 # Adapters that are not scored, by name or path.
 LEFT_OUT = re.compile(r"adapter (\S+) is quarantined: |"
                       r"cannot read directory of the zoo \(.*\): (\S+); adapters below it are left out")
@@ -55,7 +58,7 @@ def error(variant, ranks, disturbance, outcome, errors):
         return  # it could do without
     quarantined = [line for line in told if LEFT_OUT.search(line)]
     if outcome.code == 0:
-        if errors or not quarantined:
+        if errors or not (quarantined or any(SPARED.search(line) for line in told)):
             yield "the exit code is 0, and something is told"
     else:
         if len(errors) != 1:

@@ -75,7 +75,7 @@ class ScoreCache {
   void believe_states();
   std::vector<journal::WeightRef> doubtful(const input::Inputs& inputs) const;
   bool matches(std::size_t task, const score::ModuleScore& score) const;
-  void find_known(const input::Inputs& inputs);
+  void find_known(const input::Inputs& inputs, const base::Log& log);
   void require_same_weights(const input::Inputs& inputs, const std::vector<score::ModuleScore>& scored) const;
 
   std::string directory_;  // of these settings; empty for none
