@@ -18,6 +18,7 @@ int plan_command(const Arguments& arguments, comm::Communicator& world);
 int prune_command(const Arguments& arguments, comm::Communicator& world);
 int report_command(const Arguments& arguments, comm::Communicator& world);
 int synth_command(const Arguments& arguments, comm::Communicator& world);
+int verify_command(const Arguments& arguments, comm::Communicator& world);
 int watch_command(const Arguments& arguments, comm::Communicator& world);
 
 }  // namespace winnow::cli

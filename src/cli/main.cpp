@@ -27,12 +27,13 @@ struct Command {
   int (*run)(const cli::Arguments&, comm::Communicator&);
 };
 
-constexpr std::array<Command, 8> kCommands{{
+constexpr std::array<Command, 9> kCommands{{
     {"audit", "score every LoRA layer of adapters against the alignment step of a model", cli::audit_command},
     {"watch", "judge the checkpoints of an adapter while it is trained", cli::watch_command},
     {"prune", "write a pruned copy of an adapter, as a report says, or one repaired by probes", cli::prune_command},
     {"merge", "make one report of those of several audits", cli::merge_command},
     {"report", "show a report as a table; write it as HTML, CSV, JSON or SARIF", cli::report_command},
+    {"verify", "compare what a report was computed from with what is there now", cli::verify_command},
     {"plan", "show what an audit would read and compute, and where", cli::plan_command},
     {"methods", "list every method: its datasets, what is worse, what it needs", cli::methods_command},
     {"synth", "write a synthetic model family with planted misaligned layers", cli::synth_command},
@@ -47,7 +48,7 @@ std::string help_text() {
   if (const auto jobs = cli::job_scripts(); !jobs.empty()) text += fmt::format("Job scripts for Slurm: {}\n", jobs);
   text +=
       "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings\n"
-      "(--fail-on-findings), 75 stopped at a signal with work journalled.\n";
+      "(--fail-on-findings, verify), 75 stopped at a signal with work journalled.\n";
   return text;
 }
 
@@ -144,7 +145,7 @@ int main(int argc, char** argv) {
   }
   cli::print_error(
       base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))
-          .expected("audit, watch, prune, merge, report, plan, methods or synth")
+          .expected("audit, watch, prune, merge, report, verify, plan, methods or synth")
           .advice("see winnow --help"));
   return 2;
 }

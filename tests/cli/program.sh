@@ -53,7 +53,7 @@ make_report() {
 
 usage() {
   make_family
-  refuses 2 "no command given; expected audit, watch, prune, merge, report, plan, methods or synth; see winnow --help"
+  refuses 2 "no command given; expected audit, watch, prune, merge, report, verify, plan, methods or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
   refuses 2 "unknown command audi;" audi
   refuses 2 "nothing to compare the adapters with; expected --direction harmful=DIR" audit
@@ -65,6 +65,7 @@ usage() {
   refuses 2 "--adapter is missing" prune --report r.h5
   refuses 2 "--output is missing" prune --report r.h5 --adapter a
   refuses 2 "no report given; expected winnow report FILE.h5" report
+  refuses 2 "no report given; expected winnow verify FILE.h5" verify
   refuses 2 "--output is missing" synth
   local option
   for option in --base --select --config; do
@@ -419,6 +420,38 @@ overwriting() {
   check "what was read has changed" test "$before" = "$(sha256sum report.h5)"
 }
 
+# What a report was computed from, looked at again; on several ranks in verified_on_ranks.
+verify() {
+  make_report
+  accepts 0 "56 tensors of aligned family/aligned: 56 as audited" verify report.h5
+  check "verify: the adapters" grep -qx "2 adapters: 2 as audited" out
+  check "verify: the last line" test "$(tail -1 out)" = "what was checked is what was audited"
+  accepts 0 "report report.h5: as audited; sealed with SHA-256 $(head -c -87 report.h5 | sha256sum | cut -c-64)" verify --file report.h5
+  refuses 1 "cannot open file (No such file or directory): absent.h5" verify absent.h5
+  refuses 3 "file is not HDF5: family/truth.json" verify family/truth.json
+  refuses 3 "no such adapter zoo: absent" verify report.h5 --zoo absent
+  refuses 3 "no such checkpoint directory: absent" verify report.h5 --base absent
+  head -c 5000 report.h5 >cut.h5
+  refuses 3 "cannot open the report" verify cut.h5
+  cp report.h5 flipped.h5
+  printf 'X' | dd of=flipped.h5 bs=1 seek=7000 conv=notrunc status=none
+  refuses 3 "report is damaged: flipped.h5" verify flipped.h5
+  head -c -87 report.h5 >unsealed.h5
+  accepts 4 "report unsealed.h5: missing: the seal (another program has written to it" verify unsealed.h5
+  accepts 0 "2 adapters: 1 as audited, 1 not checked" verify report.h5 --adapter family/adapters/adapter-001
+  cp -r family/adapters moved
+  mv moved/adapter-001 $'moved/odd\n\x1b[31m\xff'
+  accepts 0 "2 adapters: 2 as audited" verify report.h5 --zoo moved
+  sed -i 's/"lora_alpha": *[0-9.]*/"lora_alpha": 999/' moved/adapter-000/adapter_config.json
+  "$winnow" synth --adapters 1 --rank 4 --seed 9 --output more >out 2>err || fail "synth"
+  cp -r more/adapters/adapter-000 $'moved/new\n'
+  accepts 4 "1 changed: adapter-000 (scales, by its configuration)" verify report.h5 --zoo moved
+  check "a new directory is not named" grep -qxF '1 other directory: 1 not audited: moved/new\x0a' out
+  rm -r family/adapters/adapter-000
+  accepts 4 "2 adapters: 1 as audited, 1 missing: adapter-000" verify report.h5
+  nothing_half_written verify
+}
+
 # A zoo in two parts, merged: what one audit over both finds.
 merging() {
   local k
@@ -494,7 +527,7 @@ streams() {
   "$winnow" report report.h5 --worst 1000 | head -1 >out
   check "a reader that goes away: exit code" test "${PIPESTATUS[0]}" != 1
   local run
-  for run in "report report.h5" "--version" "--help" "audit --help"; do
+  for run in "report report.h5" "verify report.h5" "--version" "--help" "audit --help"; do
     "$winnow" $run >/dev/full 2>err
     check "winnow $run >/dev/full: exit code" test $? = 1
     check "winnow $run >/dev/full: not told" grep -q "^winnow: error: cannot write to standard output (No space left" err
@@ -577,6 +610,7 @@ documents() {
       --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --sarif --truth --worst --adapters --width"
+    [verify]="--zoo --adapter --base --aligned --names"
     [methods]="--json"
     [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"
   )
@@ -587,7 +621,7 @@ documents() {
   local command option
   PATH=$(dirname "$winnow"):$PATH
   source "$completion"
-  for command in audit watch prune merge report plan methods synth; do
+  for command in audit watch prune merge report verify plan methods synth; do
     accepts 0 "usage: winnow $command " $command --help
     check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
     options_of $command >options
@@ -607,7 +641,7 @@ documents() {
   done
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
-  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit watch prune merge report plan methods synth --help --version"
+  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit watch prune merge report verify plan methods synth --help --version"
 }
 
 # Repairs by probe: no report and no checkpoint. What comes of them in numbers is for conformance/test_repair.py.
@@ -1221,7 +1255,31 @@ TABLE
   check "help is not printed once" test "$(grep -c '^usage:' out)" = 1
   one_rank_differs
   judged_on_ranks
+  verified_on_ranks
   nothing_half_written ranks
+}
+
+# Tensors and adapters are divided over ranks: what is said of them is not.
+verified_on_ranks() {
+  "$winnow" audit "${models[@]}" --zoo family/adapters --report verified.h5 >out 2>err || fail "audit"
+  flip_byte() { printf "\\x$(printf %x $((0x$(xxd_at "$1" "$2") ^ 4)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+  xxd_at() { od -An -tx1 -j "$2" -N 1 "$1" | tr -d ' '; }
+  cp -r family flipped
+  local shard=flipped/base/model-00002-of-00005.safetensors
+  flip_byte $shard 300000
+  flip_byte flipped/adapters/adapter-001/adapter_model.safetensors 9000
+  check "no byte was flipped" test "$(cmp -l $shard ${shard/flipped/family} | wc -l)" = 1
+  for one in 1 3 7; do
+    "$launch" $one "$winnow" verify verified.h5 >"same-$one" 2>err || fail "verify on $one ranks"
+    "$launch" $one "$winnow" verify verified.h5 --base flipped/base --zoo flipped/adapters >"other-$one" 2>err
+    check "verify on $one ranks, changed: exit code" test $? = 4
+    check "verify on $one ranks: not what one says" cmp -s same-1 "same-$one"
+    # What mpirun adds of a process that failed is not ours.
+    check "verify on $one ranks, changed: not what one says" \
+      diff <(sed '/differ from what was audited/q' other-1) <(sed '/differ from what was audited/q' "other-$one")
+  done
+  check "a flipped tensor is not named" grep -q "55 as audited, 1 changed: model\..*\.weight (in model-00002-of-00005" other-7
+  check "a flipped adapter is not named" grep -q "^2 adapters: 1 as audited, 1 changed: adapter-001 (weights)" other-7
 }
 
 judged_on_ranks() {
@@ -1267,6 +1325,7 @@ audit ${models[*]} --zoo family/adapters --report ranks.h5
 plan ${models[*]} --zoo family/adapters
 synth --output another
 report report.h5
+verify report.h5
 methods
 merge --report merged.h5 report.h5
 prune --report report.h5 --adapter family/adapters/adapter-000 --output pruned
@@ -1288,4 +1347,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes repairs weights verdicts watch watch_job array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes repairs weights verdicts verify watch watch_job array ranks

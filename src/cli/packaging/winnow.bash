@@ -2,7 +2,7 @@
 
 _winnow() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local subcommands="audit watch prune merge report plan methods synth"
+  local subcommands="audit watch prune merge report verify plan methods synth"
   COMPREPLY=()
 
   if ((COMP_CWORD == 1)); then

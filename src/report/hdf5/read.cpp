@@ -342,4 +342,14 @@ Report read_hdf5(const std::string& path) {
   }
 }
 
+std::string read_seal(const std::string& path) {
+  const auto file = base::File::open_for_reading(path);
+  const auto size = file.size();
+  if (size < schema::kSealBytes) return {};
+  std::string seal(schema::kSealBytes, '\0');
+  file.read_exact(size - seal.size(), std::as_writable_bytes(std::span(seal)));
+  if (!seal.starts_with(schema::kSealPrefix)) return {};
+  return seal.substr(schema::kSealPrefix.size(), seal.size() - schema::kSealPrefix.size() - 1);
+}
+
 }  // namespace winnow::report
