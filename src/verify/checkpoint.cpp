@@ -51,7 +51,7 @@ void CheckpointCheck::plan(const report::Report& report, const std::string& role
   const auto weights = checkpoint::read_checkpoint(directory, log);
   const bool has_headers = weights.fingerprint == text_of(report, role + "_fingerprint");
   const bool has_samples = weights.sample == text_of(report, role + "_sample");
-  known_.push_back({title_,
+  known_.push_back({"headers and samples of " + title_,
                     {{"headers", has_headers ? State::same : State::changed, "names, sizes or headers of the shards"},
                      {"samples", has_samples ? State::same : State::changed, "bytes of tensors, scored ones or not"}},
                     {},
