@@ -248,6 +248,7 @@ Json adapters_json(const Report& report) {
                    {"alpha", row.alpha},
                    {"scaling", row.scaling},
                    {"sha256", row.sha256},
+                   {"digest", row.digest},
                    {"modules_scored", summary.modules_scored},
                    {"modules_pruned", summary.modules_pruned},
                    {"share_pruned", summary.share_pruned},
@@ -350,7 +351,8 @@ Json run_json(const Report& report) {
                    {"stage", row.stage},
                    {"seconds", row.seconds},
                    {"bytes_read", row.bytes_read},
-                   {"peak_memory_bytes", row.peak_memory_bytes}});
+                   {"peak_memory_bytes", row.peak_memory_bytes},
+                   {"part", row.part}});
   }
   return out;
 }
@@ -372,7 +374,9 @@ std::string render_json(const Report& report) {
   for (const auto& [key, value] : report.attributes) {
     std::visit([&, &name = key](const auto& held) { attributes[name] = held; }, value);
   }
-  std::string out = fmt::format("{{\"schema_version\": {},\n\"attributes\": {},\n", kSchemaVersion, dump(attributes));
+  std::string out =
+      fmt::format("{{\"$schema\": \"urn:winnow:report:{0}\",\n\"schema_version\": {0},\n\"attributes\": {1},\n",
+                  kSchemaVersion, dump(attributes));
   out += "\"modules\": " + dump(modules_json(report)) + ",\n\"adapters\": " + dump(adapters_json(report));
   out += ",\n\"copies\": " + dump(copies_json(report));
   out += ",\n\"metrics\": {";

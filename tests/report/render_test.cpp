@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <sstream>
@@ -48,6 +49,15 @@ Report hostile() {
   report.rank_by = kHostile;
   report.metrics.back().name = kHostile;
   return report;
+}
+
+/// With one probe and a bank.
+Report judged() {
+  auto report = sample(4, 2);
+  report.probes = {{"refusals", "harmful", "direction", "probes/refusals", std::string(64, 'a')}};
+  report.probe_norms.assign(report.modules.size(), 1.0);
+  report.probe_dots.assign(report.adapters.size() * report.modules.size(), 0.5);
+  return with_verdicts(std::move(report));
 }
 
 std::vector<std::string> lines(const std::string& text) {
@@ -303,6 +313,47 @@ TEST(Json, HoldsTheReport) {
   EXPECT_EQ(json["attributes"]["mpi_ranks"], 2);
 }
 
+/// Every object of `json` has the members that its schema names, all of them and no others.
+void expect_members(const nlohmann::json& json, const nlohmann::json& schema, const nlohmann::json& root,
+                    const std::string& where) {
+  if (schema.contains("$ref")) {
+    const auto name = schema["$ref"].get<std::string>().substr(std::string("#/$defs/").size());
+    return expect_members(json, root["$defs"][name], root, where);
+  }
+  if (schema.contains("anyOf")) return json.is_null() ? void() : expect_members(json, schema["anyOf"][1], root, where);
+  if (json.is_array() && schema.contains("items")) {
+    for (const auto& item : json) expect_members(item, schema["items"], root, where + "[]");
+  }
+  if (!json.is_object()) return;
+  const auto named = schema.value("properties", nlohmann::json::object());
+  for (const auto& [name, value] : json.items()) {
+    const bool is_named = named.contains(name);
+    EXPECT_TRUE(is_named || schema["additionalProperties"].is_object()) << where << "." << name;
+    expect_members(value, is_named ? named[name] : schema["additionalProperties"], root, where + "." + name);
+  }
+  for (const auto& name : schema.value("required", nlohmann::json::array())) {
+    EXPECT_TRUE(json.contains(name)) << where << " lacks " << name;
+  }
+}
+
+// tests/conformance/test_formats.py has a validator look at what audits wrote; this, which needs none, at the members.
+TEST(Json, HasTheMembersOfItsSchema) {
+  std::ifstream file(WINNOW_TEST_DATA "/../../src/report/report.schema.json");
+  const auto schema = nlohmann::json::parse(file);
+  auto runs = with_copies(judged());
+  for (std::size_t n = 0; n < runs.adapters.size(); ++n) runs.adapters[n].path = fmt::format("run/checkpoint-{}", n);
+  for (const auto& report : {runs, sample(2, 2), with_quarantined(sample(1, 1)), sample(0, 0)}) {
+    const auto json = nlohmann::json::parse(render_json(report));
+    EXPECT_EQ(json["$schema"], schema["$id"]);
+    expect_members(json, schema, schema, "report");
+  }
+  const auto all = nlohmann::json::parse(render_json(runs));
+  for (const auto* some : {"modules", "adapters", "copies", "probes", "training_runs", "shards", "run"}) {
+    EXPECT_FALSE(all[some].empty()) << some << " was not looked at";
+  }
+  EXPECT_FALSE(all["training_runs"][0]["risen"].empty());
+}
+
 TEST(Json, TakesAnyBytes) {
   auto report = hostile();
   report.adapters[1].name = "\xFF\xC3(";
@@ -431,15 +482,6 @@ TEST(Html, StaysSmallForManyAdapters) {
   const auto html = render_html(sample(400, 80));
   EXPECT_LT(html.size(), 4'000'000U);
   EXPECT_THAT(html, HasSubstr("adapter-399"));
-}
-
-/// With one probe and a bank.
-Report judged() {
-  auto report = sample(4, 2);
-  report.probes = {{"refusals", "harmful", "direction", "probes/refusals", std::string(64, 'a')}};
-  report.probe_norms.assign(report.modules.size(), 1.0);
-  report.probe_dots.assign(report.adapters.size() * report.modules.size(), 0.5);
-  return with_verdicts(std::move(report));
 }
 
 TEST(Table, EndsWithTheVerdictsTheWorstFirst) {

@@ -24,6 +24,8 @@ std::string render_table(const Report& report, const TableOptions& options = {})
 /// training run, steps ascending).
 std::map<std::string, std::string> render_csv(const Report& report);
 
+/// Everything, as src/report/report.schema.json describes it; that is named by "$schema" and installed with the
+/// program. What is not a number is null. Text that is not UTF-8 is made so.
 std::string render_json(const Report& report);
 
 /// A SARIF 2.1.0 log (OASIS, errata 01) of one run, a result for each adapter whose verdict is not pass and for each
