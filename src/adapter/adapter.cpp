@@ -25,9 +25,12 @@ checkpoint::TensorLocation get_location(base::ByteReader& in) {
 }  // namespace
 
 void Adapter::serialise(base::ByteWriter& out) const {
-  for (const auto* text : {&name, &path, &reason, &warnings, &sha256, &digest, &weights_file}) out.put(*text);
+  for (const auto* text : {&name, &path, &reason, &warnings, &sha256, &digest, &weights_file, &base_model}) {
+    out.put(*text);
+  }
   out.put(status);
   out.put(is_unreadable);
+  out.put(parameters);
   out.put(rank);
   out.put(alpha);
   out.put(scale);
@@ -59,11 +62,12 @@ void Adapter::serialise(base::ByteWriter& out) const {
 Adapter Adapter::deserialise(base::ByteReader& in) {
   Adapter adapter;
   for (auto* text : {&adapter.name, &adapter.path, &adapter.reason, &adapter.warnings, &adapter.sha256, &adapter.digest,
-                     &adapter.weights_file}) {
+                     &adapter.weights_file, &adapter.base_model}) {
     *text = in.get_string();
   }
   adapter.status = in.get<AdapterStatus>();
   adapter.is_unreadable = in.get<bool>();
+  adapter.parameters = in.get<std::uint64_t>();
   adapter.rank = in.get<std::uint64_t>();
   adapter.alpha = in.get<double>();
   adapter.scale = in.get<double>();

@@ -5,7 +5,9 @@
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "adapter_files.hpp"
@@ -46,6 +48,14 @@ std::optional<bool> stored_transposed(const LoraModule& module, const std::vecto
   return transposed;
 }
 
+std::uint64_t parameters_of(const checkpoint::Catalogue& file) {
+  std::uint64_t count = 0;
+  for (const auto& [name, location] : file.tensors) {
+    count += std::accumulate(location.shape.begin(), location.shape.end(), std::uint64_t{1}, std::multiplies<>());
+  }
+  return count;
+}
+
 /// Opens one adapter; throws Error(invalid_input) for whatever is wrong with it.
 class Opening {
  public:
@@ -57,6 +67,7 @@ class Opening {
     const auto files = find_files(adapter_.path);
     adapter_.weights_file = files.weights;
     const auto file = checkpoint::read_safetensors_file(adapter_.weights_file);
+    adapter_.parameters = parameters_of(file);
     // After the header, which tells the size: a file made to be endless is refused before it is read whole.
     adapter_.sha256 = base::sha256_file(adapter_.weights_file);
     read_config(files.config, log);
@@ -90,6 +101,8 @@ class Opening {
     auto reason = quarantine_reason(config_, options_.allow_dora);
     if (!reason.empty()) throw bad_adapter(std::move(reason));
     rules_.emplace(config_);
+    adapter_.base_model = config_.base_model;
+    if (!config_.revision.empty()) adapter_.base_model += "@" + config_.revision;
     adapter_.rank = static_cast<std::uint64_t>(std::min(config_.r, 1e9));
     adapter_.alpha = config_.lora_alpha;
     adapter_.scale =

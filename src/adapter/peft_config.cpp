@@ -246,6 +246,7 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view file, const
   config.rank_pattern = fields.patterns("rank_pattern");
   config.alpha_pattern = fields.patterns("alpha_pattern");
   config.base_model = fields.string("base_model_name_or_path", "");
+  config.revision = fields.string("revision", "");
   config.modules_to_save = fields.strings("modules_to_save");
   config.layer_replication = is_on(fields.find("layer_replication"));
   config.activated_lora = is_on(fields.find("alora_invocation_tokens"));

@@ -59,6 +59,15 @@ void require_whole(const adapter::Adapter& adapter) {
   for (const auto& module : adapter.unjudged) {
     if (module.mismatch) throw refused_module(adapter, module);
   }
+  if (adapter.skipped.empty()) return;
+  const auto& first = adapter.skipped.front();
+  throw Error(ErrorKind::invalid_input,
+              fmt::format("{} of the adapter cannot be judged, the first: {}",
+                          adapter.skipped.size() == 1 ? "a tensor" : fmt::format("{} tensors", adapter.skipped.size()),
+                          first.reason))
+      .file(adapter.weights_file)
+      .tensor(first.key)
+      .advice("leave out --strict to score the rest");
 }
 
 /// What the coordinator alone reads: `references`, and where the adapters are. `between` is called with each of many

@@ -234,6 +234,27 @@ void add_skipped_tensors(const adapter::Adapter& adapter, report::AdapterRow& ro
   row.tensors_skipped = text_of(by_reason);
 }
 
+bool has_score(const LayerScore& layer) {
+  const auto known = [](double value) { return !std::isnan(value); };
+  return layer.fault.empty() && (!layer.values.empty() || std::any_of(layer.dots.begin(), layer.dots.end(), known));
+}
+
+/// Those of the factors of each module that got a score of any kind, once.
+void count_judged_parameters(const Inputs& inputs, const Scores& scores, std::vector<report::AdapterRow>& rows) {
+  const auto modules = inputs.first_task.size();
+  std::vector<bool> counted(rows.size() * modules);
+  for (const auto& layer : scores.layers) {
+    if (!has_score(layer)) continue;
+    auto seen = counted[layer.adapter * modules + inputs.module_of[layer.module]];
+    if (seen) continue;
+    seen = true;
+    const auto& layers = inputs.layers[layer.module];
+    const auto place = std::ranges::lower_bound(layers, layer.adapter, {}, &input::LayerRef::adapter);
+    const auto& lora = inputs.lora(*place);
+    rows[layer.adapter].parameters_judged += lora.rank * (lora.out_features + lora.in_features);
+  }
+}
+
 std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
                                              const base::Log& log) {
   std::vector<report::AdapterRow> rows;
@@ -243,7 +264,10 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
                     adapter.scale, adapter.sha256, adapter.unjudged.size(), unjudged_text(adapter)});
     add_skipped_tensors(adapter, rows.back());
     rows.back().digest = adapter.digest;
+    rows.back().parameters = adapter.parameters;
+    rows.back().base_model = adapter.base_model;
   }
+  count_judged_parameters(inputs, scores, rows);
   // The fault on the first module, whichever rank found it.
   std::vector<const LayerScore*> faults(rows.size(), nullptr);
   for (const auto& layer : scores.layers) {
@@ -263,6 +287,7 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     rows[n].not_judged.clear();
     rows[n].tensors_not_judged = 0;
     rows[n].tensors_skipped.clear();
+    rows[n].parameters_judged = 0;
     log.warn(fmt::format("adapter {} is quarantined: {}", rows[n].name, rows[n].reason));
   }
   return rows;

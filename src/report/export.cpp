@@ -119,6 +119,9 @@ std::string adapters_csv(const Report& report) {
                "not_judged",
                "tensors_not_judged",
                "tensors_skipped",
+               "parameters",
+               "parameters_judged",
+               "base_model",
                "score",
                "score_metric",
                "verdict",
@@ -136,6 +139,7 @@ std::string adapters_csv(const Report& report) {
     csv.field(summary.zoo_rank).field(summary.worst_score);
     csv.field(fmt::format("{}", fmt::join(module_names(report, summary), " ")));
     csv.field(row.modules_not_judged).field(row.not_judged).field(row.tensors_not_judged).field(row.tensors_skipped);
+    csv.field(row.parameters).field(row.parameters_judged).field(row.base_model);
     csv.field(scores.values[n]).field(scores.name);
     const auto judgement = report.verdicts.empty() ? std::nullopt : std::optional(report.verdicts[n]);
     csv.field(judgement ? verdict::name(judgement->verdict) : "").field(judgement ? judgement->reason : "");
@@ -259,6 +263,9 @@ Json adapters_json(const Report& report) {
                    {"not_judged", row.not_judged},
                    {"tensors_not_judged", row.tensors_not_judged},
                    {"tensors_skipped", row.tensors_skipped},
+                   {"parameters", row.parameters},
+                   {"parameters_judged", row.parameters_judged},
+                   {"base_model", row.base_model},
                    {"score", scores.values[n]},
                    {"score_metric", scores.name},
                    {"verdict", Json()},

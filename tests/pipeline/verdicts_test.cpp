@@ -158,6 +158,20 @@ TEST_F(Verdicts, WholeWeightsThatItShipsAreIncomplete) {
   EXPECT_THAT(report.adapters[1].tensors_skipped, AllOf(HasSubstr("modules_to_save"), HasSubstr(head)));
   EXPECT_THAT(report.verdicts[1].reason, HasSubstr("1 tensor ("));
   EXPECT_EQ(report.adapters[2].tensors_not_judged, 0U);
+  for (const int n : {0, 1, 2}) {
+    std::uint64_t shipped = 0, factors = 0;
+    for (const auto& [key, tensor] : family.zoo[n]) {
+      shipped += tensor.values.size();
+      if (key.find("lora_") != std::string::npos) factors += tensor.values.size();
+    }
+    EXPECT_EQ(report.adapters[n].parameters, shipped);
+    EXPECT_EQ(report.adapters[n].parameters_judged, factors);
+  }
+  auto strict = options;
+  strict.strict = true;
+  expect_error(ErrorKind::invalid_input,
+               AllOf(HasSubstr("a tensor of the adapter cannot be judged"), HasSubstr("leave out --strict")),
+               [&] { run(strict); });
 }
 
 TEST_F(Verdicts, WhereAProbeCannotBeReadNothingIsJudged) {

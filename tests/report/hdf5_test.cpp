@@ -138,6 +138,9 @@ TEST(Hdf5Report, RoundTrip) {
   report.adapters[1].not_judged = "why: a, b";
   report.adapters[2].tensors_not_judged = 1;
   report.adapters[2].tensors_skipped = "trained bias: c";
+  report.adapters[2].parameters = std::uint64_t{1} << 40;
+  report.adapters[2].parameters_judged = 3;
+  report.adapters[2].base_model = "some/model@main";
   expect_round_trip(report);
 }
 

@@ -94,7 +94,7 @@ TEST(Table, SaysWhatIsNotJudged) {
   report.adapters[0].modules_not_judged = 2;
   report.adapters[0].not_judged = "no tensor of the checkpoint matches it: lm_head, router";
   EXPECT_THAT(render_table(report), HasSubstr("not judged (2): no tensor of the checkpoint matches it"));
-  EXPECT_THAT(render_html(report), HasSubstr("Not judged (2): "));
+  EXPECT_THAT(render_html(report), HasSubstr("Modules not judged (2): no tensor of the checkpoint matches it"));
 }
 
 TEST(Table, WorstModulesFirstWithTiesByName) {

@@ -59,6 +59,8 @@ struct Adapter {
   /// SHA-256 of what it does, hex: of its weights and of what the configuration makes of them, the scale of each
   /// module. One file with another alpha is another update. Empty for a quarantined adapter.
   std::string digest;
+  std::uint64_t parameters = 0;     ///< numbers in all tensors of that file, whatever they are
+  std::string base_model;           ///< that it names in its configuration, with @revision if there is one; or empty
   std::string weights_file;         ///< full path of adapter_model.safetensors
   std::vector<LoraModule> modules;  ///< sorted by module name
   std::vector<SkippedTensor> skipped;

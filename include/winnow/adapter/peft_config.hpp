@@ -26,6 +26,7 @@ struct PeftConfig {
   std::string bias = "none";
   PatternTable rank_pattern, alpha_pattern;  ///< in file order
   std::string base_model;                    ///< base_model_name_or_path
+  std::string revision;                      ///< of that
   std::vector<std::string> modules_to_save;
   bool layer_replication = false;     ///< present, not null and not empty
   bool activated_lora = false;        ///< aLoRA: the update is applied only after the tokens that invoke it

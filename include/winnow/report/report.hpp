@@ -53,6 +53,9 @@ struct AdapterRow {
   std::uint64_t tensors_not_judged = 0;  ///< further tensors that it ships and nothing scores: whole weights, biases
   std::string tensors_skipped = {};      ///< why and which, likewise
   std::string digest = {};               ///< SHA-256 of weights and scales: of what it does; empty if quarantined
+  std::uint64_t parameters = 0;          ///< numbers it ships; 0 in reports of earlier versions
+  std::uint64_t parameters_judged = 0;   ///< of those: in factors of modules that got a score
+  std::string base_model = {};           ///< that it names, with @revision if there is one
   bool operator==(const AdapterRow&) const = default;
 };
 

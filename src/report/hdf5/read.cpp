@@ -156,6 +156,10 @@ void read_adapters(const Source& source, Report& report) {
   columns.number("tensors_not_judged", &AdapterRow::tensors_not_judged);
   columns.text("tensors_skipped", &AdapterRow::tensors_skipped);
   if (has(members, "digest")) columns.text("digest", &AdapterRow::digest);
+  if (!has(members, "parameters_judged")) return;  // likewise
+  columns.number("parameters", &AdapterRow::parameters);
+  columns.number("parameters_judged", &AdapterRow::parameters_judged);
+  columns.text("base_model", &AdapterRow::base_model);
 }
 
 void require_meanings(const Source& source, const std::string& name, const std::vector<std::uint8_t>& codes,

@@ -199,6 +199,9 @@ void write_adapters(const Image& image, const Report& report, const Handle& scal
                  "tensors beside LoRA factors that no metric sees");
   columns.text("tensors_skipped", &AdapterRow::tensors_skipped, "which tensors no metric sees, by reason");
   columns.text("digest", &AdapterRow::digest, "SHA-256 of the adapter's weights and scales");
+  columns.number("parameters", &AdapterRow::parameters, "1", "numbers in all tensors that the adapter ships");
+  columns.number("parameters_judged", &AdapterRow::parameters_judged, "1", "of those, in factors of scored modules");
+  columns.text("base_model", &AdapterRow::base_model, "base model that the adapter names, with its revision");
   write_summaries(image, group, report, scale);
   write_training_steps(image, group, report, scale);
   write_scores(image, group, report, scale);

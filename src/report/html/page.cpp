@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <iterator>
 
 #include "../analysis.hpp"
+#include "../coverage.hpp"
 #include "../text.hpp"
 #include "drift.hpp"
 #include "figures.hpp"
@@ -221,8 +223,9 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
     out += fmt::format("<p>Not scored, so not judged ({}): {}</p>\n", adapter.unscored.size(),
                        module_list(report, adapter.unscored));
   }
-  if (row.modules_not_judged != 0) {
-    out += fmt::format("<p>Not judged ({}): {}</p>\n", row.modules_not_judged, breakable(row.not_judged));
+  for (auto [heading, names] : uncovered(row)) {
+    heading.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(heading.front())));
+    out += fmt::format("<p>{}: {}</p>\n", heading, breakable(names));
   }
   return out + "</article>\n";
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../analysis.hpp"
+#include "../coverage.hpp"
 #include "../text.hpp"
 #include "drift.hpp"
 #include "grid.hpp"
@@ -177,10 +178,9 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
     }
     out += wrapped(fmt::format("not scored, so not judged ({}): {}", adapter.unscored.size(), names), 2, options.width);
   }
-  if (row.modules_not_judged != 0) {
-    out += wrapped(fmt::format("not judged ({}): {}", row.modules_not_judged,
-                               for_terminal(base::abbreviated(row.not_judged, kNotJudgedShown))),
-                   2, options.width);
+  for (const auto& [heading, names] : uncovered(row)) {
+    out += wrapped(fmt::format("{}: {}", heading, for_terminal(base::abbreviated(names, kNotJudgedShown))), 2,
+                   options.width);
   }
   return out;
 }
