@@ -22,7 +22,7 @@ std::vector<std::string> ends_of(const std::string& path) {
   }
   std::vector<std::string> ends;
   std::string end;
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) ends.push_back(end = "/" + *part + end);
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) ends.push_back(end.insert(0, *part).insert(0, "/"));
   return ends;
 }
 

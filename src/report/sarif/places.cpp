@@ -40,11 +40,10 @@ Places::Path Places::parse(std::string_view path) {
     const auto part = path.substr(0, path.find('/'));
     path.remove_prefix(std::min(path.size(), part.size() + 1));
     if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      parsed.parts.emplace_back(part);
-    } else if (!parsed.parts.empty() && parsed.parts.back() != "..") {
+    const bool is_up = part == "..";
+    if (is_up && !parsed.parts.empty() && parsed.parts.back() != "..") {
       parsed.parts.pop_back();
-    } else if (!parsed.absolute) {
+    } else if (!is_up || !parsed.absolute) {  // above the root is the root
       parsed.parts.emplace_back(part);
     }
   }
