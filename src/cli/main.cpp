@@ -32,7 +32,7 @@ constexpr std::array<Command, 9> kCommands{{
     {"watch", "judge the checkpoints of an adapter while it is trained", cli::watch_command},
     {"prune", "write a pruned copy of an adapter, as a report says, or one repaired by probes", cli::prune_command},
     {"merge", "make one report of those of several audits", cli::merge_command},
-    {"report", "show a report as a table; write it as HTML, CSV, JSON or SARIF", cli::report_command},
+    {"report", "show a report as a table; write it as HTML, CSV, JSON, SARIF or a BOM", cli::report_command},
     {"verify", "compare what a report was computed from with what is there now", cli::verify_command},
     {"plan", "show what an audit would read and compute, and where", cli::plan_command},
     {"methods", "list every method: its datasets, what is worse, what it needs", cli::methods_command},

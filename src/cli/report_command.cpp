@@ -26,7 +26,7 @@ CommandLine command_line() {
   line.command = "report";
   line.usage =
       "usage: winnow report FILE.h5 [--html OUT] [--csv DIR] [--json OUT] [--sarif OUT]\n"
-      "                     [--truth truth.json]\n\n"
+      "                     [--bom OUT] [--truth truth.json]\n\n"
       "Prints a table, or writes the report in other forms.";
   line.options.add_options()                                                       //
       ("file", text_value("FILE.h5"), "the report; may be given without --file")   //
@@ -35,10 +35,11 @@ CommandLine command_line() {
        "write modules.csv, adapters.csv, copies.csv, metrics.csv and drift.csv to this directory")  //
       ("json", text_value("FILE"), "write everything as JSON; - for stdout")                        //
       ("sarif", text_value("FILE"),
-       "write what was found of adapters as SARIF 2.1.0; - for stdout")           //
-      ("worst", count_value(10), "modules listed per adapter")                    //
-      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")  //
-      ("width", count_value(100), "columns of the table")                         //
+       "write what was found of adapters as SARIF 2.1.0; - for stdout")                                            //
+      ("bom", text_value("FILE"), "write a CycloneDX 1.6 bill of materials of models and adapters; - for stdout")  //
+      ("worst", count_value(10), "modules listed per adapter")                                                     //
+      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")                                   //
+      ("width", count_value(100), "columns of the table")                                                          //
       ("truth", text_value("FILE"),
        "print how many planted modules and kinds of adapters each metric finds (truth.json of synth)");
   add_common_options(line.options);
@@ -70,10 +71,11 @@ struct Form {
   const char* option;
   std::string (*render)(const report::Report&);
 };
-constexpr std::array<Form, 3> kForms{{
+constexpr std::array<Form, 4> kForms{{
     {"html", report::render_html},
     {"json", report::render_json},
     {"sarif", report::render_sarif},
+    {"bom", report::render_bom},
 }};
 
 /// Before anything is written.

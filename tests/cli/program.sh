@@ -368,13 +368,15 @@ results() {
   done
 
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
-  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json --sarif found.sarif
-  check "--html, --csv, --json and --sarif print as well" test ! -s out
-  for format in page.html all.json found.sarif tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
+  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json --sarif found.sarif --bom bill.json
+  check "--html, --csv, --json, --sarif and --bom print as well" test ! -s out
+  for format in page.html all.json found.sarif bill.json tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
     check "$format is missing" test -s $format
   done
   accepts 0 '{"$schema": "urn:winnow:report:1",' report first.h5 --json -
   check "--json - differs from --json FILE" cmp -s out all.json
+  accepts 0 '"bomFormat": "CycloneDX"' report first.h5 --bom -
+  check "--bom - differs from --bom FILE" cmp -s out bill.json
   accepts 0 '"version": "2.1.0"' report first.h5 --sarif -
   check "--sarif - differs from --sarif FILE" cmp -s out found.sarif
   accepts 0 "model.layers.7.mlp.down_proj" "${plan[@]}" --modules --ranks 8 --report r.h5 --repair drop --repaired-dir r
@@ -402,6 +404,7 @@ overwriting() {
     refuses 2 "--html would replace what is read: $name" report report.h5 --html $name
     refuses 2 "--json would replace what is read: $name" report report.h5 --json $name
     refuses 2 "--sarif would replace what is read: $name" report report.h5 --sarif $name
+    refuses 2 "--bom would replace what is read: $name" report report.h5 --bom $name
   done
   mkdir tables && ln -s ../report.h5 tables/drift.csv
   refuses 2 "--csv would replace what is read: tables/drift.csv" report report.h5 --csv tables
@@ -609,7 +612,7 @@ documents() {
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
       --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
-    [report]="--html --csv --json --sarif --truth --worst --adapters --width"
+    [report]="--html --csv --json --sarif --bom --truth --worst --adapters --width"
     [verify]="--zoo --adapter --base --aligned --names"
     [methods]="--json"
     [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"

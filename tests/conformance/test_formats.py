@@ -1,5 +1,6 @@
 """What winnow writes for other programs, against the schemas of those formats and against the report as h5py reads it."""
 
+import hashlib
 import importlib.resources
 import json
 import shutil
@@ -9,6 +10,10 @@ from urllib.parse import unquote, urljoin
 
 import jsonschema
 import numpy
+from cyclonedx.model import HashAlgorithm
+from cyclonedx.model.bom import Bom as BillOfMaterials
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from winnow_program import Report, TemporaryDirectoryCase, needs_winnow, run
 
 HOSTILE = "a %20 [b](c) {0} \"'\n#?é"
@@ -220,6 +225,30 @@ class Json(Zoo):
             for metric, content in exported["metrics"].items():
                 values = numpy.array([[numpy.nan if x is None else x for x in row] for row in content["values"]])
                 numpy.testing.assert_array_equal(values, report.datasets[f"metrics/{metric}"])
+
+
+class Bom(Zoo):
+    def test_schema(self):
+        validator = JsonStrictValidator(SchemaVersion.V1_6)
+        for name in self.reports:
+            with self.subTest(name):
+                self.assertIsNone(validator.validate_str(json.dumps(self.export(name, "--bom"))))
+        broken = self.export("pair", "--bom")
+        broken["components"][-1]["hashes"][0]["content"] = "x"
+        self.assertIsNotNone(validator.validate_str(json.dumps(broken)))
+
+    def test_the_library_reads_it(self):
+        bill = BillOfMaterials.from_json(self.export("pair", "--bom"))
+        by_name = {component.name: component for component in bill.components}
+        report = Report(self.reports["pair"])
+        for name, sha256 in zip(report.adapters, report.texts("adapters/sha256")):
+            hashes = [one.content for one in by_name[name].hashes if one.alg == HashAlgorithm.SHA_256]
+            self.assertEqual(hashes, [sha256] if sha256 else [])
+            aligned, = by_name[name].pedigree.ancestors
+            base, = aligned.pedigree.ancestors
+            self.assertEqual((aligned.name, base.name), ("aligned", "base"))
+        plain = hashlib.sha256((self.zoo / "adapter-002" / "adapter_model.safetensors").read_bytes()).hexdigest()
+        self.assertEqual([one.content for one in by_name["adapter-002"].hashes], [plain])
 
 
 if __name__ == "__main__":

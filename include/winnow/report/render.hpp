@@ -34,6 +34,11 @@ std::string render_json(const Report& report);
 /// the fingerprint of a result depends on its rule and on the adapter's weights and scales alone.
 std::string render_sarif(const Report& report);
 
+/// A CycloneDX 1.6 bill of materials (JSON): checkpoints and adapters as machine-learning models, with their SHA-256
+/// where the report has that of a file, what they came from (pedigree), what was measured, verdicts. Same report, same
+/// text.
+std::string render_bom(const Report& report);
+
 /// One self-contained page: layer x role heat map of E-DIEM per adapter with the pruned cells marked, score
 /// distribution, drift of training runs over their steps, run facts. Inline SVG and CSS, no script needed to read it,
 /// no network.

@@ -1,10 +1,9 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
 #include <string_view>
 #include <utility>
 
+#include "../facts.hpp"
 #include "../text.hpp"
 #include "places.hpp"
 #include "rules.hpp"
@@ -37,20 +36,6 @@ Json message(std::string_view text) {
 }
 
 Json plain(std::string_view text) { return {{"text", text}}; }
-
-std::string text_attribute(const Report& report, const char* name) {
-  const auto found = report.attributes.find(name);
-  if (found == report.attributes.end()) return {};
-  const auto* text = std::get_if<std::string>(&found->second);
-  return text == nullptr ? std::string() : *text;
-}
-
-/// Of those of `pattern`, in which 0 stands for any digit.
-bool looks_like(std::string_view text, std::string_view pattern) {
-  return std::equal(text.begin(), text.end(), pattern.begin(), pattern.end(), [](char c, char wanted) {
-    return wanted == '0' ? std::isdigit(static_cast<unsigned char>(c)) != 0 : c == wanted;
-  });
-}
 
 Json driver(const Report& report) {
   Json driver{{"name", "winnow"}};
@@ -86,9 +71,7 @@ Json invocation(const Report& report) {
   if (const auto command = text_attribute(report, "command_line"); !command.empty()) {
     invocation["commandLine"] = command;
   }
-  if (const auto start = text_attribute(report, "created_utc"); looks_like(start, "0000-00-00T00:00:00Z")) {
-    invocation["startTimeUtc"] = start;
-  }
+  if (auto start = creation_time(report); !start.empty()) invocation["startTimeUtc"] = std::move(start);
   if (report.verdicts.empty()) {
     invocation["toolExecutionNotifications"] = {
         notification(sarif::kNothingJudged,

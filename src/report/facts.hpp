@@ -1,0 +1,16 @@
+// Attributes of a report as other formats want them: a report may hold anything under any name. Private to src/report.
+#pragma once
+
+#include <string>
+
+#include "winnow/report/report.hpp"
+
+namespace winnow::report {
+
+/// Empty where there is none of that name, or one that is no text.
+std::string text_attribute(const Report& report, const char* name);
+
+/// When the report was made, as RFC 3339 writes it; empty where that is not known.
+std::string creation_time(const Report& report);
+
+}  // namespace winnow::report
