@@ -38,7 +38,7 @@ std::string settings_of(const Inputs& inputs, const AuditOptions& options, const
   bare.base.fingerprint = inputs.base.fingerprint;
   bare.aligned.fingerprint = inputs.aligned.fingerprint;
   bare.probes = inputs.probes;
-  return journal::describe_run(bare, options, budget, arithmetic, team);
+  return journal::describe_run(bare, options.read, options.measure, options.write.facts, budget, arithmetic, team);
 }
 
 std::string name_of(const Inputs& inputs, const slab::ModuleTask& task) {
@@ -100,18 +100,18 @@ ScoreCache::ScoreCache(const Inputs& inputs, const AuditOptions& options, const 
     is_known_[m].resize(inputs.layers[m].size());
     layer_count_ += inputs.layers[m].size();
   }
-  if (options.cache.empty()) return;
-  const auto arithmetic = run::arithmetic_of_all(options, where, world);
-  const division::MemoryBudget budget(options.memory_budget, where.device_memory);
+  if (options.journal.cache.empty()) return;
+  const auto arithmetic = run::arithmetic_of_all(options.seams, where, world);
+  const division::MemoryBudget budget(where.memory_budget, where.device_memory);
   std::vector<WeightRef> doubts;
   const auto asked = comm::from_coordinator(world, [&] {
     const auto settings = settings_of(inputs, options, budget, arithmetic, team);
     settings_ = base::sha256_hex(settings);
-    directory_ = (fs::path(options.cache) / settings_.substr(0, kNameDigits)).string();
+    directory_ = (fs::path(options.journal.cache) / settings_.substr(0, kNameDigits)).string();
     return begin(inputs, settings, log);
   });
   for (base::ByteReader in(asked); !in.at_end();) doubts.push_back(in.get<WeightRef>());
-  const auto digests = journal::digests_of_weights(doubts, inputs, options, world);
+  const auto digests = journal::digests_of_weights(doubts, inputs, where.threads, options.seams, options.stop, world);
   const auto known = comm::from_coordinator(world, [&] {
     for (std::size_t k = 0; k < doubts.size(); ++k) weights_[doubts[k].module].at(doubts[k].aligned).now = digests[k];
     verified_ = !doubts.empty();

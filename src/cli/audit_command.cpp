@@ -39,8 +39,8 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
   auto options = comm::result_together(world, [&] {
     auto parsed = audit_options(values, "audit");
     required(values, "audit", "report");
-    parsed.facts = run_facts("audit", arguments);
-    parsed.facts["device"] = std::string("cpu");
+    parsed.write.facts = run_facts("audit", arguments);
+    parsed.write.facts["device"] = std::string("cpu");
     style = ProgressMeter::parse_style(values["progress"].as<std::string>());
     return parsed;
   });
@@ -48,7 +48,7 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
   ProgressMeter meter(style, world.size());
   if (world.is_coordinator()) options.progress = [&](const run::Progress& progress) { meter.update(progress); };
 
-  if (!options.journal.empty()) options.stop_requested = note_stop_signals();
+  if (!options.journal.directory.empty()) options.stop.requested = note_stop_signals();
 
   const auto result = pipeline::audit(options, world, log);
   meter.finish();
@@ -58,14 +58,14 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
     for (const auto& adapter : result.repaired) {
       if (adapter.written) {
         print_result(fmt::format("repaired: {} ({} modules {}, {} {})\n", base::printable(adapter.path), adapter.kept,
-                                 options.module_repair ? "as they were" : "kept", adapter.pruned,
-                                 options.module_repair ? "repaired" : "pruned"));
+                                 options.write.module_repair ? "as they were" : "kept", adapter.pruned,
+                                 options.write.module_repair ? "repaired" : "pruned"));
       } else {
         print_result(fmt::format("repaired: {}: {}, no adapter written\n", base::printable(adapter.name),
-                                 options.module_repair ? "it cannot be" : "every module is pruned"));
+                                 options.write.module_repair ? "it cannot be" : "every module is pruned"));
       }
     }
-    print_result(fmt::format("report: {}\n", options.report));
+    print_result(fmt::format("report: {}\n", options.write.report));
     findings = has_findings(result.report) ? 1 : 0;
     if (values["fail-on-findings"].as<bool>()) warn_of_reviews(result.report, log);
     return std::string();

@@ -44,13 +44,14 @@ int parse_team(const std::string& text) {
 }
 
 /// An audit judges and reports; SPLoRA's rule is for who asks for SPLoRA's repair, and compares no probes.
-std::string default_selection(const po::variables_map& values, const run::AuditOptions& options) {
+std::string default_selection(const po::variables_map& values, const run::Reading& reading) {
   const auto& repair = values["repair"].as<std::string>();
   const bool prunes = repair == "drop" || repair == "zero";
-  return prunes && options.probes.empty() && options.has_pair() ? "keep-top:10" : "none";
+  return prunes && reading.probes.empty() && reading.has_pair() ? "keep-top:10" : "none";
 }
 
-void set_repair(const po::variables_map& values, run::AuditOptions& options) {
+void set_repair(const po::variables_map& values, const run::Reading& reading, const select::Policy& policy,
+                run::Writing& writing) {
   const auto& how = values["repair"].as<std::string>();
   const auto* const repair = repair::find_repair(how);
   if (repair == nullptr && how != "none") {
@@ -59,14 +60,14 @@ void set_repair(const po::variables_map& values, run::AuditOptions& options) {
   refuse_untaken(values, repair, repair::own_options());
   if (repair == nullptr) return;
   if (repair->kind == repair::Kind::drop || repair->kind == repair::Kind::zero) {
-    options.repair = repair->kind == repair::Kind::drop ? adapter::Repair::drop : adapter::Repair::zero;
-    if (options.policy.kind != select::Policy::Kind::none || values.count("select") != 0) return;
+    writing.repair = repair->kind == repair::Kind::drop ? adapter::Repair::drop : adapter::Repair::zero;
+    if (policy.kind != select::Policy::Kind::none || values.count("select") != 0) return;
     throw Error(ErrorKind::usage, fmt::format("--repair {} needs to know what to prune", how))
         .advice(fmt::format("add --select {}", select::kPolicyForms));
   }
   const bool by_probes = (repair->needs & repair::kProbes) != 0;
-  options.module_repair = module_repair(
-      values, *repair, by_probes ? to_take_out(options.probes, repair->kind) : std::vector<probes::Source>());
+  writing.module_repair = module_repair(
+      values, *repair, by_probes ? to_take_out(reading.probes, repair->kind) : std::vector<probes::Source>());
 }
 
 /// Without verdicts a policy that counts selects its number in a sound family as well: 4 would say nothing.
@@ -211,52 +212,52 @@ int thread_count(const po::variables_map& values) {
 
 run::AuditOptions audit_options(const po::variables_map& values, const std::string& command) {
   run::AuditOptions options;
-  options.probes = probe_sources(values);
-  options.bank = given(values, "bank").value_or("");
-  options.false_discovery_rate = false_discovery_rate(values, !options.bank.empty());
-  options.base = given(values, "base").value_or("");
-  options.aligned = given(values, "aligned").value_or("");
-  if (options.probes.empty() && !options.has_pair() && !options.has_checkpoint()) {
+  options.read.probes = probe_sources(values);
+  options.judge.bank = given(values, "bank").value_or("");
+  options.judge.false_discovery_rate = false_discovery_rate(values, !options.judge.bank.empty());
+  options.read.base = given(values, "base").value_or("");
+  options.read.aligned = given(values, "aligned").value_or("");
+  if (options.read.probes.empty() && !options.read.has_pair() && !options.read.has_checkpoint()) {
     throw Error(ErrorKind::usage, "nothing to compare the adapters with")
         .expected("--direction harmful=DIR, or --probe harmful=DIR, or --aligned DIR, with --base DIR or alone")
         .advice(fmt::format("see winnow {} --help", command));
   }
-  if (options.has_pair()) options.aligned = required(values, command, "aligned");
-  if (values.count("adapter") != 0) options.adapters = values["adapter"].as<std::vector<std::string>>();
-  if (values.count("zoo") != 0) options.zoo = values["zoo"].as<std::string>();
-  options.strict = values["strict"].as<bool>();
-  options.slice = values["slice"].as<bool>();
-  options.adapter.allow_dora = values["dora"].as<bool>();
-  options.adapter.unit_scale = has_unit_scale(values);
-  if (const auto list = given(values, "methods")) options.sums = methods::parse_sums(*list);
-  options.rank_by = given(values, "rank-by").value_or("");
+  if (options.read.has_pair()) options.read.aligned = required(values, command, "aligned");
+  if (values.count("adapter") != 0) options.read.adapters = values["adapter"].as<std::vector<std::string>>();
+  if (values.count("zoo") != 0) options.read.zoo = values["zoo"].as<std::string>();
+  options.read.strict = values["strict"].as<bool>();
+  options.write.slice = values["slice"].as<bool>();
+  options.read.adapter.allow_dora = values["dora"].as<bool>();
+  options.read.adapter.unit_scale = has_unit_scale(values);
+  if (const auto list = given(values, "methods")) options.measure.sums = methods::parse_sums(*list);
+  options.judge.rank_by = given(values, "rank-by").value_or("");
   const auto select = given(values, "select");
-  options.policy = select::parse_policy(select ? *select : default_selection(values, options));
-  refuse_empty_findings(values, options.policy, !options.bank.empty());
-  options.needs_blocks = values["fail-on-findings"].as<bool>() && options.policy.prunes_by_count();
-  options.population = metrics::parse_population(values["population"].as<std::string>());
-  options.subspace_rank = count(values, "subspace-rank");
-  options.seed = count(values, "seed");
-  options.element_statistics =
-      values["element-stats"].as<bool>() || (options.has_pair() && (options.sums & methods::kEntrySums) != 0);
-  options.device = compute::parse_device(values["device"].as<std::string>());
-  options.backend = compute::parse_backend(values["backend"].as<std::string>());
-  options.precision = compute::parse_precision(values["precision"].as<std::string>());
+  options.judge.policy = select::parse_policy(select ? *select : default_selection(values, options.read));
+  refuse_empty_findings(values, options.judge.policy, !options.judge.bank.empty());
+  options.judge.needs_blocks = values["fail-on-findings"].as<bool>() && options.judge.policy.prunes_by_count();
+  options.judge.population = metrics::parse_population(values["population"].as<std::string>());
+  options.measure.subspace_rank = count(values, "subspace-rank");
+  options.measure.seed = count(values, "seed");
+  options.measure.element_statistics = values["element-stats"].as<bool>() ||
+                                       (options.read.has_pair() && (options.measure.sums & methods::kEntrySums) != 0);
+  options.means.device = compute::parse_device(values["device"].as<std::string>());
+  options.means.backend = compute::parse_backend(values["backend"].as<std::string>());
+  options.means.precision = compute::parse_precision(values["precision"].as<std::string>());
   const auto& device_memory = values["device-memory"].as<std::string>();
-  if (device_memory != "auto") options.device_memory = base::parse_byte_size(device_memory, "--device-memory");
-  options.threads = thread_count(values);
+  if (device_memory != "auto") options.means.device_memory = base::parse_byte_size(device_memory, "--device-memory");
+  options.means.threads = thread_count(values);
   const auto io = slab::parse_io_mode(values["io"].as<std::string>());
-  options.make_reader = [io] { return slab::make_reader(io); };
-  options.make_copying_reader = [io] { return slab::make_reader(io, false); };
-  if (options.device == compute::Device::cuda) options.make_copying_reader();  // refuses --io mmap
-  options.team = parse_team(values["team"].as<std::string>());
-  options.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
-  set_repair(values, options);
-  options.repaired_dir = given(values, "repaired-dir").value_or("");
-  options.report = given(values, "report").value_or("");
-  options.journal = given(values, "journal").value_or("");
-  options.resume = values["resume"].as<bool>();
-  options.cache = given(values, "cache").value_or("");
+  options.seams.make_reader = [io] { return slab::make_reader(io); };
+  options.seams.make_copying_reader = [io] { return slab::make_reader(io, false); };
+  if (options.means.device == compute::Device::cuda) options.seams.make_copying_reader();  // refuses --io mmap
+  options.means.team = parse_team(values["team"].as<std::string>());
+  options.means.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
+  set_repair(values, options.read, options.judge.policy, options.write);
+  options.write.repaired_dir = given(values, "repaired-dir").value_or("");
+  options.write.report = given(values, "report").value_or("");
+  options.journal.directory = given(values, "journal").value_or("");
+  options.journal.resume = values["resume"].as<bool>();
+  options.journal.cache = given(values, "cache").value_or("");
   return options;
 }
 

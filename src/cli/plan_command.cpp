@@ -81,7 +81,8 @@ void calibrate(const po::variables_map& values, const forecast::AuditPlan& plan,
     if (!path.empty()) return path;
     throw base::Error(base::ErrorKind::usage, "no place for constants: HOME is not set").advice("add --constants FILE");
   });
-  const auto constants = forecast::calibrate(plan.inputs, options, start_up_seconds, world);
+  const auto constants = forecast::calibrate(plan.inputs, run::sums_of(options.read, options.measure), options.means,
+                                             options.seams, start_up_seconds, world);
   comm::from_coordinator(world, [&] {
     forecast::write_constants(constants, file);
     return std::string();
@@ -89,8 +90,8 @@ void calibrate(const po::variables_map& values, const forecast::AuditPlan& plan,
 }
 
 /// What goes to standard output.
-std::string results(const po::variables_map& values, const forecast::AuditPlan& plan, const run::AuditOptions& options,
-                    forecast::Site where) {
+std::string results(const po::variables_map& values, const forecast::AuditPlan& plan, const run::Means& means,
+                    const run::Measuring& measuring, forecast::Site where) {
   const auto known = forecast::known_constants(given(values, "constants").value_or(""));
   if (where.ranks_per_node == 0) where.ranks_per_node = known.constants.cores;
   if (const auto json = given(values, "json")) {
@@ -107,7 +108,7 @@ std::string results(const po::variables_map& values, const forecast::AuditPlan& 
               forecast::render_prediction(plan, known, where);
   if (values.count("check") == 0) return text;
   for (const auto& path : values["check"].as<std::vector<std::string>>()) {
-    text += forecast::render_check(plan, report::read_hdf5(path), path, known, options, where);
+    text += forecast::render_check(plan, report::read_hdf5(path), path, known, means, measuring, where);
   }
   return text;
 }
@@ -122,12 +123,12 @@ struct Planned {
 Planned planned(const po::variables_map& values, int size) {
   Planned task;
   task.options = audit_options(values, "plan");
-  if (task.options.device == compute::Device::cuda) {
+  if (task.options.means.device == compute::Device::cuda) {
     throw base::Error(base::ErrorKind::usage, "plan does not predict GPUs").advice("leave out --device cuda");
   }
-  const auto target = compute::choose_target(task.options.backend, compute::Device::cpu, {});
-  task.options.backend = target.backend;
-  task.options.device = target.device;
+  const auto target = compute::choose_target(task.options.means.backend, compute::Device::cpu, {});
+  task.options.means.backend = target.backend;
+  task.options.means.device = target.device;
   ProgressMeter::parse_style(values["progress"].as<std::string>());
   const auto ranks = values.count("ranks") != 0 ? count(values, "ranks") : static_cast<std::uint64_t>(size);
   if (ranks < 1 || ranks > forecast::kMostRanks) {
@@ -135,7 +136,7 @@ Planned planned(const po::variables_map& values, int size) {
         .expected(fmt::format("--ranks from 1 to {}", forecast::kMostRanks));
   }
   task.ranks = static_cast<int>(ranks);
-  task.where = site(values, task.options.threads);
+  task.where = site(values, task.options.means.threads);
   return task;
 }
 
@@ -148,7 +149,7 @@ int plan_command(const Arguments& arguments, comm::Communicator& world) {
   const auto plan = forecast::plan_audit(task.options, task.ranks, world, console_log(log_level(values), world.rank()));
   if (values["calibrate"].as<bool>()) calibrate(values, plan, task.options, start_up_seconds, world);
   comm::from_coordinator(world, [&] {
-    print_result(results(values, plan, task.options, task.where));
+    print_result(results(values, plan, task.options.means, task.options.measure, task.where));
     return std::string();
   });
   return 0;

@@ -106,20 +106,20 @@ watch::WatchOptions watch_options(const po::variables_map& values) {
   }
   options.run = values["run"].as<std::string>();
   auto& audit = options.audit;
-  audit.probes = probe_sources(values);
-  if (audit.probes.empty()) {
+  audit.read.probes = probe_sources(values);
+  if (audit.read.probes.empty()) {
     throw Error(ErrorKind::usage, "nothing to compare the checkpoints with")
         .expected("--probe harmful=DIR, or --direction harmful=DIR")
         .advice("see winnow watch --help");
   }
   refuse_contradictions(values);
-  audit.bank = given(values, "bank").value_or("");
-  audit.false_discovery_rate = false_discovery_rate(values, !audit.bank.empty());
-  audit.adapter.allow_dora = values["dora"].as<bool>();
-  audit.adapter.unit_scale = has_unit_scale(values);
-  audit.policy = select::parse_policy("none");
-  audit.threads = thread_count(values);
-  audit.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
+  audit.judge.bank = given(values, "bank").value_or("");
+  audit.judge.false_discovery_rate = false_discovery_rate(values, !audit.judge.bank.empty());
+  audit.read.adapter.allow_dora = values["dora"].as<bool>();
+  audit.read.adapter.unit_scale = has_unit_scale(values);
+  audit.judge.policy = select::parse_policy("none");
+  audit.means.threads = thread_count(values);
+  audit.means.memory_budget = base::parse_byte_size(values["memory-budget"].as<std::string>(), "--memory-budget");
   if (const auto text = given(values, "threshold")) options.threshold = parse_threshold(*text);
   options.interval = std::chrono::seconds(seconds(values, "interval", kLongestInterval));
   options.once = values["once"].as<bool>();
@@ -129,7 +129,7 @@ watch::WatchOptions watch_options(const po::variables_map& values) {
   }
   options.stop_at_trend = values["fail-on-trend"].as<bool>();
   options.stop_at_finding = values["fail-on-findings"].as<bool>() || options.stop_at_trend;
-  audit.needs_blocks = options.stop_at_finding && !audit.bank.empty() && !options.threshold;
+  audit.judge.needs_blocks = options.stop_at_finding && !audit.judge.bank.empty() && !options.threshold;
   options.log = given(values, "log").value_or("");
   options.program = fmt::format("{} {}", build_version().number, build_version().git_sha);
   return options;
@@ -177,7 +177,7 @@ int watch_command(const Arguments& arguments, comm::Communicator& world) {
     return watch_options(values);
   });
   const auto log = console_log(log_level(values), world.rank());
-  options.audit.stop_requested = note_stop_signals(true);
+  options.audit.stop.requested = note_stop_signals(true);
   const watch::Surroundings surroundings{[](const std::string& text) { say(base::printable(text) + "\n"); },
                                          [](const Record& record, bool from_log) { say(text_of(record, from_log)); },
                                          wait_for_stop_signal, utc_now};

@@ -7,7 +7,8 @@
 namespace winnow::division {
 namespace {
 
-using run::AuditOptions;
+using run::Means;
+using run::Measuring;
 
 /// The first of `count` things that belong to `member`; for member = members, `count`.
 std::uint64_t first_of(std::uint64_t count, int member, int members) {
@@ -16,14 +17,16 @@ std::uint64_t first_of(std::uint64_t count, int member, int members) {
 
 }  // namespace
 
-int team_members(const AuditOptions& options, int ranks, std::size_t modules) {
-  if (options.element_statistics) return 1;
-  if (options.team > 0) return options.team;
+int team_members(const Means& means, const Measuring& measuring, int ranks, std::size_t modules) {
+  if (measuring.element_statistics) return 1;
+  if (means.team > 0) return means.team;
   return std::max(1, ranks / static_cast<int>(std::clamp<std::size_t>(modules, 1, static_cast<std::size_t>(ranks))));
 }
 
-Assignment assign_modules(const AuditOptions& options, const std::vector<slab::ModuleTask>& tasks, int ranks) {
-  return assign_rest(tasks, std::vector<bool>(tasks.size(), false), ranks, team_members(options, ranks, tasks.size()));
+Assignment assign_modules(const Means& means, const Measuring& measuring, const std::vector<slab::ModuleTask>& tasks,
+                          int ranks) {
+  return assign_rest(tasks, std::vector<bool>(tasks.size(), false), ranks,
+                     team_members(means, measuring, ranks, tasks.size()));
 }
 
 Assignment assign_rest(const std::vector<slab::ModuleTask>& tasks, const std::vector<bool>& finished, int ranks,

@@ -22,7 +22,8 @@ namespace {
 
 using input::Inputs;
 using input::LayerRef;
-using run::AuditOptions;
+using run::Means;
+using run::Seams;
 using score::FactorLoader;
 
 constexpr std::uint64_t kFactorBytes = 128ULL << 20U;
@@ -52,8 +53,8 @@ double measure_messages(comm::Communicator& world) {
 }
 
 /// As the audit loads them, from the page cache.
-double measure_factors(const Inputs& inputs, const AuditOptions& options) {
-  FactorLoader loader(inputs.adapters, options.make_reader, 1);
+double measure_factors(const Inputs& inputs, const Seams& seams) {
+  FactorLoader loader(inputs.adapters, seams.make_reader, 1);
   std::uint64_t bytes = 0;
   double seconds = 0;
   for (std::size_t m = 0; m < inputs.tasks.size() && bytes < kFactorBytes && seconds < kFactorSeconds; ++m) {
@@ -96,8 +97,8 @@ double process_age_seconds() {
   return std::max(0.0, uptime - started / static_cast<double>(::sysconf(_SC_CLK_TCK)));
 }
 
-CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, double start_up_seconds,
-                        comm::Communicator& world, const CalibrationEffort& effort) {
+CostConstants calibrate(const Inputs& inputs, std::uint32_t sums, const Means& means, const Seams& seams,
+                        double start_up_seconds, comm::Communicator& world, const CalibrationEffort& effort) {
   if (world.maximum(world.node_size()) > 1) {
     comm::throw_alike(base::Error(base::ErrorKind::usage, "--calibrate measures a whole node")
                           .expected("one rank on each")
@@ -109,15 +110,15 @@ CostConstants calibrate(const Inputs& inputs, const AuditOptions& options, doubl
     constants.machine = processor_model();
     constants.created_utc = fmt::format(
         "{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
-    constants.backend = compute::name(options.backend);
+    constants.backend = compute::name(means.backend);
     constants.cores = base::default_threads(1);
     constants.start_up_seconds = start_up_seconds;
     measure_storage(inputs, effort, constants);
-    measure_arithmetic(options, effort, constants);
-    measure_overlap(inputs, options, effort, constants);
-    std::tie(constants.gram_seconds, constants.metric_seconds) = measure_statistics(options, effort);
+    measure_arithmetic(means, effort, constants);
+    measure_overlap(inputs, means, effort, constants);
+    std::tie(constants.gram_seconds, constants.metric_seconds) = measure_statistics(means, sums, effort);
     while_reading(inputs, effort, [&] {
-      constants.factor_bytes_per_second = measure_factors(inputs, options);
+      constants.factor_bytes_per_second = measure_factors(inputs, seams);
       constants.sketch_values_per_second = measure_sketch(effort);
     });
     return std::string();

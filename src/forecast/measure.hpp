@@ -30,16 +30,17 @@ inline double undisturbed(std::vector<double> seconds) {
 }
 
 /// Sets one_thread and all_threads, of CostConstants::cores.
-void measure_arithmetic(const run::AuditOptions& options, const CalibrationEffort& effort, CostConstants& constants);
+void measure_arithmetic(const run::Means& means, const CalibrationEffort& effort, CostConstants& constants);
 
-/// CostConstants::gram_seconds and metric_seconds.
-std::pair<double, double> measure_statistics(const run::AuditOptions& options, const CalibrationEffort& effort);
+/// CostConstants::gram_seconds and metric_seconds, of a run that makes these sums.
+std::pair<double, double> measure_statistics(const run::Means& means, std::uint32_t sums,
+                                             const CalibrationEffort& effort);
 
 /// Sets cold, warm and streams, but for the overlap of cold.
 void measure_storage(const input::Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
 
 /// Sets the overlap of cold, once all rates are known: reads and multiplies at the same time, with all cores.
-void measure_overlap(const input::Inputs& inputs, const run::AuditOptions& options, const CalibrationEffort& effort,
+void measure_overlap(const input::Inputs& inputs, const run::Means& means, const CalibrationEffort& effort,
                      CostConstants& constants);
 
 /// Calls `work` while a thread reads weights as the audit does: what it allocates then waits for the locks that reading

@@ -13,7 +13,7 @@
 namespace winnow::forecast {
 namespace {
 
-using run::AuditOptions;
+using run::Means;
 
 /// One adapter's columns, the default run's, and up to what many adapters stack.
 constexpr std::array<std::uint64_t, 5> kColumns{8, kDefaultColumns, 64, 256, 1600};
@@ -101,12 +101,12 @@ double rate_of(const SyntheticWeights& weights, std::uint64_t columns, int threa
 
 }  // namespace
 
-void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& effort, CostConstants& constants) {
+void measure_arithmetic(const Means& means, const CalibrationEffort& effort, CostConstants& constants) {
   const SyntheticWeights weights(effort);
   std::vector<compute::FactorStack> stacks;
   for (const auto columns : kColumns) stacks.push_back(synthetic_factors(weights, {columns}, 0));
   const auto measure = [&](int threads, std::vector<ArithmeticRate>& rates) {
-    const auto pass = compute::make_alignment_pass(options.backend, options.device, threads);
+    const auto pass = compute::make_alignment_pass(means.backend, means.device, threads);
     rates.resize(kColumns.size());
     for (std::size_t k = 0; k < rates.size(); ++k) {
       auto& rate = rates[k];
@@ -127,21 +127,21 @@ void measure_arithmetic(const AuditOptions& options, const CalibrationEffort& ef
   if (constants.cores == 1) constants.all_threads = constants.one_thread;
 }
 
-std::pair<double, double> measure_statistics(const AuditOptions& options, const CalibrationEffort& effort) {
+std::pair<double, double> measure_statistics(const Means& means, std::uint32_t sums, const CalibrationEffort& effort) {
   constexpr std::uint64_t kRank = 16, kDirections = 6;
   const std::vector<std::uint64_t> ranks(4, kRank);
   const SyntheticWeights weights(effort);
   const auto sketch = compute::sketch_columns(kDirections, weights.out_features(), weights.in_features());
   const auto stack = synthetic_factors(weights, ranks, sketch);
-  const auto pass = compute::make_alignment_pass(options.backend, options.device, 1);
-  std::vector<double> sums, scores;
-  const auto methods = methods::chosen(run::sums_of(options));
+  const auto pass = compute::make_alignment_pass(means.backend, means.device, 1);
+  std::vector<double> finishes, scores;
+  const auto methods = methods::chosen(sums);
   for (std::size_t sample = 0; sample < kLeastSamples; ++sample) {
     pass->begin(stack, {});
     pass->pass1(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
     pass->pass2(weights.slab(0, std::min<std::uint64_t>(64, weights.rows_of_slab())));
     stats::ModuleStatistics statistics;
-    sums.push_back(seconds_of([&] { statistics = pass->finish(); }));
+    finishes.push_back(seconds_of([&] { statistics = pass->finish(); }));
     scores.push_back(seconds_of([&] {
       const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, sketch, kDirections);
       const methods::ModuleFacts facts{stack.out_features, stack.in_features, std::sqrt(statistics.squared_norm),
@@ -149,8 +149,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
       for (std::size_t j = 0; j < ranks.size(); ++j) {
         const auto gram_a = compute::gram_a(stack, j);
         std::optional<compute::Spread> spread;
-        if ((run::sums_of(options) & methods::kSpreadSums) != 0)
-          spread = compute::spread_of(stack, j, statistics.layers[j].btb, gram_a);
+        if ((sums & methods::kSpreadSums) != 0) spread = compute::spread_of(stack, j, statistics.layers[j].btb, gram_a);
         methods::layer_values(
             methods, methods::Layer(facts, statistics.layers[j], gram_a, 1.0, {.spread = spread ? &*spread : nullptr}));
       }
@@ -160,7 +159,7 @@ std::pair<double, double> measure_statistics(const AuditOptions& options, const 
   const double layers = static_cast<double>(ranks.size());
   const double gram_units =
       layers * kRank * (out * (4.0 * kRank + static_cast<double>(sketch)) + in * (kRank + static_cast<double>(sketch)));
-  return {undisturbed(sums) / gram_units, undisturbed(scores) / (layers * in * kRank * kRank)};
+  return {undisturbed(finishes) / gram_units, undisturbed(scores) / (layers * in * kRank * kRank)};
 }
 
 }  // namespace winnow::forecast

@@ -12,7 +12,7 @@ namespace winnow::forecast {
 namespace {
 
 using input::Inputs;
-using run::AuditOptions;
+using run::Means;
 using slab::IoMode;
 
 constexpr int kMostStreams = 8;
@@ -139,13 +139,13 @@ void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, Cost
   constants.warm = {"mmap", 1 / undisturbed(ranks), 1 / undisturbed(nodes), 1 - 1.0 / constants.cores};
 }
 
-void measure_overlap(const Inputs& inputs, const AuditOptions& options, const CalibrationEffort& effort,
+void measure_overlap(const Inputs& inputs, const Means& means, const CalibrationEffort& effort,
                      CostConstants& constants) {
   const auto mode = slab::parse_io_mode(constants.cold.way);
   const auto streams = first_slabs(inputs, effort.storage_bytes, 1);
   const auto& modules = streams.front();
   const auto alone = read_all(inputs, streams, mode, effort.storage_seconds);  // storage may have changed since
-  const auto pass = compute::make_alignment_pass(options.backend, options.device, constants.cores);
+  const auto pass = compute::make_alignment_pass(means.backend, means.device, constants.cores);
   slab::StreamOptions stream_options;
   stream_options.memory_bytes = kSlotsOfStream * slab::slab_memory(modules);
   stream_options.make_reader = [mode] { return slab::make_reader(mode); };

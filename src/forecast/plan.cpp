@@ -21,6 +21,8 @@ namespace {
 using division::TeamPlace;
 using input::Inputs;
 using run::AuditOptions;
+using run::Means;
+using run::Measuring;
 
 std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
   std::uint64_t bytes = 0;
@@ -144,16 +146,16 @@ void render_ranks(std::string& text, const std::vector<RankLoad>& ranks, bool ev
 }
 
 /// Who does what, and what that takes.
-void divide(AuditPlan& plan, const AuditOptions& options, int ranks) {
-  const auto assignment = division::assign_modules(options, plan.inputs.tasks, ranks);
+void divide(AuditPlan& plan, const Means& means, const Measuring& measuring, int ranks) {
+  const auto assignment = division::assign_modules(means, measuring, plan.inputs.tasks, ranks);
   plan.team = assignment.members;
   plan.owner = assignment.team_of_module;
   plan.imbalance = slab::imbalance(plan.inputs.tasks, plan.owner, static_cast<int>(assignment.modules.size()));
   for (int rank = 0; rank < ranks; ++rank) {
     plan.ranks.push_back(
-        load_of(plan.inputs, assignment.modules_of(rank), options.memory_budget, assignment.place_of(rank)));
+        load_of(plan.inputs, assignment.modules_of(rank), means.memory_budget, assignment.place_of(rank)));
   }
-  plan.work = audit_work(plan.inputs, assignment, options.memory_budget);
+  plan.work = audit_work(plan.inputs, assignment, means.memory_budget);
 }
 
 }  // namespace
@@ -161,18 +163,18 @@ void divide(AuditPlan& plan, const AuditOptions& options, int ranks) {
 AuditPlan plan_audit(const AuditOptions& options, int ranks, comm::Communicator& world, const base::Log& log) {
   comm::run_together(world, [&] { run::validate(options); });
   comm::from_coordinator(world, [&] {
-    output::check_destinations(options);
+    output::check_destinations(options.write, options.journal, options.judge.bank);
     return std::string();
   });
   AuditPlan plan;
   const auto start = std::chrono::steady_clock::now();
-  plan.inputs = input::read_inputs(options, world, log);
+  plan.inputs = input::read_inputs(options.read, options.measure, options.means, options.stop, world, log);
   const std::chrono::duration<double> header_time = std::chrono::steady_clock::now() - start;
   comm::from_coordinator(world, [&] {
-    output::check_repaired_adapters(plan.inputs, options);
+    output::check_repaired_adapters(plan.inputs, options.write);
     return std::string();
   });
-  comm::run_together(world, [&] { divide(plan, options, ranks); });
+  comm::run_together(world, [&] { divide(plan, options.means, options.measure, ranks); });
   plan.work.header_seconds = header_time.count();
   return plan;
 }

@@ -17,7 +17,8 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
-using run::AuditOptions;
+using run::Means;
+using run::Measuring;
 
 /// Shorter than this, a stage is not worth a percentage.
 constexpr double kShortestStage = 1e-3;
@@ -60,15 +61,16 @@ std::string describe(std::size_t ranks, const KnownConstants& known, const Site&
 
 /// What the work depends on and a report tells.
 void require_same_audit(const AuditPlan& plan, const report::Report& report, const std::string& path,
-                        const AuditOptions& options) {
+                        const Means& means, const Measuring& measuring) {
   const auto is = [&](const char* name, const report::Attribute& value) {
     const auto found = report.attributes.find(name);
     return found != report.attributes.end() && found->second == value;
   };
   if (!is("base_fingerprint", plan.inputs.base.fingerprint)) refuse(path, "one of the same base checkpoint");
   if (!is("aligned_fingerprint", plan.inputs.aligned.fingerprint)) refuse(path, "one of the same aligned checkpoint");
-  if (!is("subspace_rank", static_cast<std::int64_t>(options.subspace_rank))) refuse(path, "the same --subspace-rank");
-  if (!is("backend", std::string(compute::name(options.backend)))) refuse(path, "the same --backend");
+  if (!is("subspace_rank", static_cast<std::int64_t>(measuring.subspace_rank)))
+    refuse(path, "the same --subspace-rank");
+  if (!is("backend", std::string(compute::name(means.backend)))) refuse(path, "the same --backend");
   std::vector<std::string> planned, audited;
   for (const auto& adapter : plan.inputs.adapters) planned.push_back(adapter.sha256);
   for (const auto& adapter : report.adapters) audited.push_back(adapter.sha256);
@@ -171,8 +173,9 @@ std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, 
 }
 
 std::string render_check(const AuditPlan& plan, const report::Report& report, const std::string& path,
-                         const KnownConstants& known, const AuditOptions& options, const Site& site) {
-  require_same_audit(plan, report, path, options);
+                         const KnownConstants& known, const Means& means, const Measuring& measuring,
+                         const Site& site) {
+  require_same_audit(plan, report, path, means, measuring);
   const auto found = report.attributes.find("mpi_ranks");
   const auto* count = found == report.attributes.end() ? nullptr : std::get_if<std::int64_t>(&found->second);
   if (count == nullptr || *count < 1 || *count > kMostRanks || report.run.empty()) {
@@ -182,8 +185,8 @@ std::string render_check(const AuditPlan& plan, const report::Report& report, co
   if (report.attributes.count("merged_from") != 0) refuse(path, "one of a single audit, not a merged one");
   if (report.attributes.count("resumed_modules") != 0) refuse(path, "one of an audit that was not resumed");
   const int ranks = static_cast<int>(*count);
-  auto work =
-      audit_work(plan.inputs, division::assign_modules(options, plan.inputs.tasks, ranks), options.memory_budget);
+  auto work = audit_work(plan.inputs, division::assign_modules(means, measuring, plan.inputs.tasks, ranks),
+                         means.memory_budget);
   work.header_seconds = plan.work.header_seconds;
   const auto prediction = predict(work, known.constants, site);
   auto recorded = recorded_stages(report, ranks);

@@ -24,17 +24,20 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
-using run::AuditOptions;
+using run::Means;
+using run::Measuring;
+using run::Reading;
+using run::Stopping;
 
 struct ModuleOrder {
   bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
 };
 
-std::vector<std::string> adapter_directories(const AuditOptions& options, const base::Log& log,
+std::vector<std::string> adapter_directories(const Reading& reading, const base::Log& log,
                                              const std::function<void()>& between) {
-  auto directories = options.adapters;
-  if (!options.zoo.empty()) {
-    const auto found = adapter::find_adapters(options.zoo, options.strict, log, between);
+  auto directories = reading.adapters;
+  if (!reading.zoo.empty()) {
+    const auto found = adapter::find_adapters(reading.zoo, reading.strict, log, between);
     directories.insert(directories.end(), found.begin(), found.end());
   }
   return directories;
@@ -72,7 +75,7 @@ void require_whole(const adapter::Adapter& adapter) {
 
 /// What the coordinator alone reads: `references`, and where the adapters are. `between` is called with each of many
 /// directories and files that are looked at.
-std::string find_and_serialise(const References& references, const AuditOptions& options,
+std::string find_and_serialise(const References& references, const Reading& reading,
                                std::map<std::string, base::FileState>& adapter_files, const base::Log& log,
                                const std::function<void()>& between) {
   base::ByteWriter out;
@@ -82,7 +85,7 @@ std::string find_and_serialise(const References& references, const AuditOptions&
   out.put<std::uint64_t>(references.probes.size());
   for (const auto& probe : references.probes) probe.serialise(out);
   references.model.serialise(out);
-  const auto directories = adapter_directories(options, log, between);
+  const auto directories = adapter_directories(reading, log, between);
   adapter_files = references.probe_files;
   adapter_files.merge(states_of_adapters(directories, between));
   out.put<std::uint64_t>(directories.size());
@@ -259,39 +262,39 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
 
 }  // namespace
 
-References read_references(const AuditOptions& options, const base::Log& log, const std::function<void()>& between) {
+References read_references(const Reading& reading, const base::Log& log, const std::function<void()>& between) {
   References all;
-  auto checkpoints = read_checkpoints(options.base, options.aligned, log);
+  auto checkpoints = read_checkpoints(reading.base, reading.aligned, log);
   all.base = std::move(checkpoints.base);
   all.aligned = std::move(checkpoints.aligned);
   all.model = std::move(checkpoints.model);
   std::vector<std::string> probe_adapters;
-  for (const auto& source : options.probes) {
+  for (const auto& source : reading.probes) {
     if (source.form == probes::Form::adapter) probe_adapters.push_back(source.path);
   }
   all.probe_files = states_of_adapters(probe_adapters, between);
-  all.probes = open_probes(options.probes, log);
+  all.probes = open_probes(reading.probes, log);
   for (const auto& probe : all.probes) {
     if (all.model.model_type.empty() && probe.is_direction()) {
       all.model = checkpoint::read_model_config(probe.source.path);
     }
   }
-  if (!options.has_checkpoint()) all.probe_names = names_of(all.probes);
-  auto adapter_options = options.adapter;
-  adapter_options.whole_model = options.has_checkpoint();
-  const auto& names = options.has_pair() ? all.base : options.has_checkpoint() ? all.aligned : all.probe_names;
+  if (!reading.has_checkpoint()) all.probe_names = names_of(all.probes);
+  auto adapter_options = reading.adapter;
+  adapter_options.whole_model = reading.has_checkpoint();
+  const auto& names = reading.has_pair() ? all.base : reading.has_checkpoint() ? all.aligned : all.probe_names;
   map_probes(all.probes, names, all.model, adapter_options);
   refuse_equal(all.probes);
   return all;
 }
 
-Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const base::Log& log,
-                   const References* references) {
+Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Means& means, const Stopping& stopping,
+                   comm::Communicator& world, const base::Log& log, const References* references) {
   Inputs inputs;
   const auto between = [&] { world.keep_alive(); };
   const auto headers = comm::from_coordinator(world, [&] {
-    const auto read = references == nullptr ? read_references(options, log, between) : References{};
-    return find_and_serialise(references == nullptr ? read : *references, options, inputs.adapter_files, log, between);
+    const auto read = references == nullptr ? read_references(reading, log, between) : References{};
+    return find_and_serialise(references == nullptr ? read : *references, reading, inputs.adapter_files, log, between);
   });
   std::vector<std::string> directories;
   comm::run_together(world, [&] {
@@ -306,9 +309,9 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
     directories.resize(in.get<std::uint64_t>());
     for (auto& directory : directories) directory = in.get_string();
   });
-  auto opened = open_adapters(directories, inputs, options, world, log);
+  auto opened = open_adapters(directories, inputs, reading.adapter, means, stopping, world, log);
   const auto adapters = comm::from_coordinator(
-      world, [&] { return settle_adapters(std::move(opened), options.strict, inputs.copies, log); });
+      world, [&] { return settle_adapters(std::move(opened), reading.strict, inputs.copies, log); });
   comm::run_together(world, [&] {
     base::ByteReader in(adapters);
     for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
@@ -316,10 +319,10 @@ Inputs read_inputs(const AuditOptions& options, comm::Communicator& world, const
     }
     std::vector<Standing> before;
     for (const auto& adapter : inputs.adapters) before.push_back({adapter.status, adapter.unjudged});
-    map_modules(inputs, options.subspace_rank, run::sums_of(options));
+    map_modules(inputs, measuring.subspace_rank, run::sums_of(reading, measuring));
     for (std::size_t n = 0; n < before.size(); ++n) {
       const auto& adapter = inputs.adapters[n];
-      if (options.strict) require_whole(adapter);
+      if (reading.strict) require_whole(adapter);
       if (world.is_coordinator()) tell_of_change(before[n], adapter, log);
     }
   });

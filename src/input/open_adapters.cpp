@@ -11,7 +11,9 @@
 namespace winnow::input {
 namespace {
 
-using run::AuditOptions;
+using adapter::AdapterOptions;
+using run::Means;
+using run::Stopping;
 
 /// Opening an adapter is waiting, for the metadata of a parallel file system above all.
 constexpr int kLeastThreads = 8;
@@ -40,11 +42,11 @@ struct Opened {
   }
 };
 
-Opened open(const std::string& directory, const Inputs& inputs, const AuditOptions& options) {
+Opened open(const std::string& directory, const Inputs& inputs, const AdapterOptions& options) {
   Opened opened;
   const base::Log log(
       [&](base::LogLevel level, std::string_view text) { opened.messages.emplace_back(level, std::string(text)); });
-  auto adapter_options = options.adapter;
+  auto adapter_options = options;
   adapter_options.whole_model = inputs.has_checkpoint();  // a probe need not have every layer
   opened.adapter = adapter::open_adapter(directory, inputs.names(), inputs.model, adapter_options, log);
   return opened;
@@ -52,8 +54,8 @@ Opened open(const std::string& directory, const Inputs& inputs, const AuditOptio
 
 /// Of a large zoo all adapters take minutes to read, and nothing of the run is finished yet that would be worth waiting
 /// for.
-void leave_if_asked_to_stop(const AuditOptions& options) {
-  if (!options.stop_requested || !options.stop_requested()) return;
+void leave_if_asked_to_stop(const Stopping& stopping) {
+  if (!stopping.is_requested()) return;
   throw base::Error(base::ErrorKind::stopped, "stopped at a signal while the adapters were opened")
       .advice("run again with --resume");
 }
@@ -73,23 +75,23 @@ void pass_on(const Opened& opened, const base::Log& log) {
 }  // namespace
 
 std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& directories, const Inputs& inputs,
-                                            const AuditOptions& options, comm::Communicator& world,
-                                            const base::Log& log) {
+                                            const AdapterOptions& options, const Means& means, const Stopping& stopping,
+                                            comm::Communicator& world, const base::Log& log) {
   const auto rank = static_cast<std::size_t>(world.rank()), ranks = static_cast<std::size_t>(world.size());
   std::string bytes;
   comm::run_together(world, [&] {
     const std::size_t count = directories.size() / ranks + (rank < directories.size() % ranks ? 1 : 0);
     std::vector<Opened> mine(count);
-    const int threads = options.threads > 0 ? options.threads : base::default_threads(world.node_size());
+    const int threads = means.threads > 0 ? means.threads : base::default_threads(world.node_size());
     base::parallel_blocks(count, std::max(threads, kLeastThreads), [&](std::size_t n, int thread) {
       if (thread == 0) {  // that which MPI knows
         comm::stop_if_peer_failed(world);
         world.keep_alive();
-        leave_if_asked_to_stop(options);
+        leave_if_asked_to_stop(stopping);
       }
       mine[n] = open(directories[n * ranks + rank], inputs, options);
     });
-    leave_if_asked_to_stop(options);  // of few adapters this thread may have had none
+    leave_if_asked_to_stop(stopping);  // of few adapters this thread may have had none
     base::ByteWriter out;
     for (const auto& opened : mine) opened.serialise(out);
     bytes = std::move(out).bytes();

@@ -11,14 +11,16 @@
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/means.hpp"
+#include "winnow/run/stopping.hpp"
 
 namespace winnow::input {
 
 /// Collective. Opens `directories`, the same on all ranks, against the checkpoint in `inputs`. Returns them on the
 /// coordinator, in that order, and nothing elsewhere; what is worth a message is logged there.
 std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& directories, const Inputs& inputs,
-                                            const run::AuditOptions& options, comm::Communicator& world,
+                                            const adapter::AdapterOptions& options, const run::Means& means,
+                                            const run::Stopping& stopping, comm::Communicator& world,
                                             const base::Log& log);
 
 }  // namespace winnow::input

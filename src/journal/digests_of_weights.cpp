@@ -20,7 +20,8 @@ using base::Error;
 using base::ErrorKind;
 using checkpoint::TensorDigest;
 using input::Inputs;
-using run::AuditOptions;
+using run::Seams;
+using run::Stopping;
 
 constexpr std::uint64_t kChunkBytes = 8ULL << 20;
 
@@ -78,8 +79,8 @@ class ChunkReader {
   slab::AlignedBuffer memory_;
 };
 
-void leave_if_asked_to_stop(const AuditOptions& options) {
-  if (!options.stop_requested || !options.stop_requested()) return;
+void leave_if_asked_to_stop(const Stopping& stopping) {
+  if (!stopping.is_requested()) return;
   throw Error(ErrorKind::stopped, "stopped at a signal while weights that are journalled were read again")
       .advice("run again with --resume");
 }
@@ -91,13 +92,12 @@ Error error_of_weight(ErrorKind kind, const std::string& what, const WeightRef& 
   return Error(kind, what).file(*place.path).tensor(*place.name);
 }
 
-std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weights, const Inputs& inputs,
-                                             const AuditOptions& options, comm::Communicator& world) {
+std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weights, const Inputs& inputs, int threads,
+                                             const Seams& seams, const Stopping& stopping, comm::Communicator& world) {
   if (weights.empty()) return {};
   std::string bytes;
   comm::run_together(world, [&] {
     const auto chunks = chunks_of(weights, inputs, world);
-    const int threads = options.threads > 0 ? options.threads : base::default_threads(world.node_size());
     std::vector<std::unique_ptr<ChunkReader>> readers(static_cast<std::size_t>(threads));
     std::map<std::size_t, TensorDigest> found;
     std::mutex mutex;
@@ -105,10 +105,10 @@ std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weigh
       if (thread == 0) {  // that which MPI knows
         comm::stop_if_peer_failed(world);
         world.keep_alive();
-        leave_if_asked_to_stop(options);
+        leave_if_asked_to_stop(stopping);
       }
       auto& reader = readers[static_cast<std::size_t>(thread)];
-      if (!reader) reader = std::make_unique<ChunkReader>(options.make_reader());
+      if (!reader) reader = std::make_unique<ChunkReader>(seams.make_reader());
       const auto& weight = weights[chunks[c].weight];
       const auto digest = reader->digest(chunks[c], place_of(weight, inputs), inputs.tasks.at(weight.module).rows());
       const std::lock_guard lock(mutex);

@@ -24,6 +24,7 @@ using division::MemoryBudget;
 using input::Inputs;
 using run::AuditOptions;
 using run::ComputePlace;
+using run::Seams;
 using score::LayerScore;
 using score::ModuleScore;
 using score::Scores;
@@ -48,11 +49,11 @@ struct ScoredWeight {
 };
 
 /// Collective. Throws Error(invalid_input), naming the first tensor that is not what it was and its file.
-void verify_weights(const std::vector<ScoredWeight>& scored, const Inputs& inputs, const AuditOptions& options,
-                    comm::Communicator& world) {
+void verify_weights(const std::vector<ScoredWeight>& scored, const Inputs& inputs, int threads, const run::Seams& seams,
+                    const run::Stopping& stopping, comm::Communicator& world) {
   std::vector<WeightRef> weights;
   for (const auto& one : scored) weights.push_back(one.weight);
-  const auto found = digests_of_weights(weights, inputs, options, world);
+  const auto found = digests_of_weights(weights, inputs, threads, seams, stopping, world);
   comm::from_coordinator(world, [&] {
     std::vector<std::size_t> differing;
     for (std::size_t k = 0; k < scored.size(); ++k) {
@@ -96,18 +97,18 @@ struct Journal::Earlier {
 
 Journal::Journal(const Inputs& inputs, const AuditOptions& options, const ComputePlace& where, int team,
                  comm::Communicator& world, const base::Log& log)
-    : path_(options.journal), team_(team), finished_(inputs.tasks.size(), false) {
+    : path_(options.journal.directory), team_(team), finished_(inputs.tasks.size(), false) {
   if (path_.empty()) return;
-  const auto arithmetic = run::arithmetic_of_all(options, where, world);
-  const MemoryBudget budget(options.memory_budget, where.device_memory);
+  const auto arithmetic = run::arithmetic_of_all(options.seams, where, world);
+  const MemoryBudget budget(where.memory_budget, where.device_memory);
   const auto doubtful =
       comm::from_coordinator(world, [&] { return recover(inputs, options, budget, arithmetic, log); });
   std::vector<ScoredWeight> weights;
   comm::run_together(world, [&] {
     for (base::ByteReader in(doubtful); !in.at_end();) weights.push_back(in.get<ScoredWeight>());
   });
-  verify_weights(weights, inputs, options, world);
-  const auto bytes = comm::from_coordinator(world, [&] { return begin(inputs, options); });
+  verify_weights(weights, inputs, where.threads, options.seams, options.stop, world);
+  const auto bytes = comm::from_coordinator(world, [&] { return begin(inputs, options.journal.resume); });
   base::ByteReader in(bytes);
   incarnation_.number = in.get<int>();
   incarnation_.directory = in.get_string();
@@ -120,14 +121,14 @@ Journal::Journal(const Inputs& inputs, const AuditOptions& options, const Comput
 /// again before that may count.
 std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
                              const std::string& arithmetic, const base::Log& log) {
-  check_journal(path_, options.resume);
+  check_journal(path_, options.journal.resume);
   const auto incarnations = find_incarnations(path_);
   std::vector<std::pair<std::string, std::string>> begun;  // folder and description of those that can have records
   for (const auto& incarnation : incarnations) {
     if (auto description = read_description(incarnation)) begun.emplace_back(incarnation.directory, *description);
   }
-  if (!begun.empty() && options.team == 0) team_ = described_team(begun.back().second, begun.back().first);
-  description_ = describe_run(inputs, options, budget, arithmetic, team_);
+  if (!begun.empty() && options.means.team == 0) team_ = described_team(begun.back().second, begun.back().first);
+  description_ = describe_run(inputs, options.read, options.measure, options.write.facts, budget, arithmetic, team_);
   for (const auto& [directory, then] : begun) {
     const auto differing = differences(then, description_, directory);
     if (differing.empty()) continue;
@@ -189,11 +190,11 @@ void Journal::recover_file(const std::string& path, std::size_t incarnation, con
 }
 
 /// On the coordinator: what the others need to know.
-std::string Journal::begin(const Inputs& inputs, const AuditOptions& options) {
+std::string Journal::begin(const Inputs& inputs, bool resume) {
   auto weights = weights_of(inputs);
   for (const auto& score : scores_.modules) weights.taken_over[score.module] = digests_of(score);
   try {
-    incarnation_ = begin_incarnation(path_, options.resume, description_, to_text(weights, inputs));
+    incarnation_ = begin_incarnation(path_, resume, description_, to_text(weights, inputs));
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::usage) throw;
     throw with_advice(error);

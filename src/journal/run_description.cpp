@@ -15,7 +15,9 @@ namespace {
 using division::MemoryBudget;
 using input::Inputs;
 using input::ProbeInput;
-using run::AuditOptions;
+using run::Measuring;
+using run::Reading;
+using Facts = std::map<std::string, report::Attribute>;
 using json = nlohmann::ordered_json;
 
 /// Entries of one list that are told; more say nothing more.
@@ -53,9 +55,9 @@ std::string stacking(const Inputs& inputs, const MemoryBudget& budget) {
   return "all adapters at once";
 }
 
-std::string fact(const AuditOptions& options, const char* name) {
-  const auto found = options.facts.find(name);
-  const auto* text = found == options.facts.end() ? nullptr : std::get_if<std::string>(&found->second);
+std::string fact(const Facts& facts, const char* name) {
+  const auto found = facts.find(name);
+  const auto* text = found == facts.end() ? nullptr : std::get_if<std::string>(&found->second);
   return text == nullptr ? "" : *text;
 }
 
@@ -113,17 +115,17 @@ std::string layers_digest(const adapter::Adapter& adapter) {
   return base::sha256_hex(out.bytes());
 }
 
-std::string describe_run(const Inputs& inputs, const AuditOptions& options, const MemoryBudget& budget,
-                         std::string_view arithmetic, int team) {
-  json run{{"winnow", fmt::format("{} {}", fact(options, "winnow_version"), fact(options, "git_sha"))},
+std::string describe_run(const Inputs& inputs, const Reading& reading, const Measuring& measuring, const Facts& facts,
+                         const MemoryBudget& budget, std::string_view arithmetic, int team) {
+  json run{{"winnow", fmt::format("{} {}", fact(facts, "winnow_version"), fact(facts, "git_sha"))},
            {"base", inputs.base.fingerprint},
            {"aligned", inputs.aligned.fingerprint},
            {"arithmetic", arithmetic},
-           {"subspace_rank", options.subspace_rank},
-           {"seed", options.seed},
-           {"scaling", options.adapter.unit_scale ? "none" : "peft"},
-           {"element_stats", options.element_statistics},
-           {"methods", names_of(methods::chosen(run::sums_of(options)))},
+           {"subspace_rank", measuring.subspace_rank},
+           {"seed", measuring.seed},
+           {"scaling", reading.adapter.unit_scale ? "none" : "peft"},
+           {"element_stats", measuring.element_statistics},
+           {"methods", names_of(methods::chosen(run::sums_of(reading, measuring)))},
            {"team", team},
            {"stacking", stacking(inputs, budget)},
            {"adapters", json::array()},

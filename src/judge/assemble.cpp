@@ -24,7 +24,6 @@ using base::Error;
 using base::ErrorKind;
 using input::Inputs;
 using methods::kUndefined;
-using run::AuditOptions;
 using score::LayerScore;
 using score::ModuleScore;
 using score::Scores;
@@ -86,7 +85,7 @@ void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, 
                   score.unusable.element / task.columns(), score.unusable.element % task.columns()));
 }
 
-std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
+std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
                                            const base::Log& log) {
   std::vector<std::string> names;
   for (const auto first : inputs.first_task) names.push_back(inputs.tasks[first].name);
@@ -137,7 +136,7 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
     }
   }
   if (!inputs.has_pair()) return rows;
-  flag_disagreements(inputs, scores, run::sums_of(options), rows, log);
+  flag_disagreements(inputs, scores, sums, rows, log);
   const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
                         return (row.flags & report::kNoAlignmentSignal) == 0;
                       });
@@ -255,7 +254,7 @@ void count_judged_parameters(const Inputs& inputs, const Scores& scores, std::ve
   }
 }
 
-std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores& scores, const AuditOptions& options,
+std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores& scores, bool strict,
                                              const base::Log& log) {
   std::vector<report::AdapterRow> rows;
   for (const auto& adapter : inputs.adapters) {
@@ -276,7 +275,7 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
   }
   for (std::size_t n = 0; n < rows.size(); ++n) {
     if (faults[n] == nullptr) continue;
-    if (options.strict) {
+    if (strict) {
       throw Error(ErrorKind::invalid_input, faults[n]->fault)
           .file(inputs.adapters[n].weights_file)
           .advice("leave out --strict to quarantine it and score the rest");
@@ -318,19 +317,15 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
 
 }  // namespace
 
-report::Report assemble(const Inputs& inputs, const Scores& scores, const AuditOptions& options, const base::Log& log) {
-  return assemble(inputs, scores, {}, options, log);
-}
-
-report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, const AuditOptions& options,
+report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, std::uint32_t sums, bool strict,
                         const base::Log& log) {
   report::Report report;
-  report.modules = module_rows(inputs, scores, options, log);
+  report.modules = module_rows(inputs, scores, sums, log);
   report.shards = shard_rows(inputs);
-  report.adapters = adapter_rows(inputs, scores, options, log);
+  report.adapters = adapter_rows(inputs, scores, strict, log);
   for (const auto& copy : inputs.copies) report.copies.push_back({copy.path, copy.of});
   MetricTable table(report.adapters.size() * report.modules.size());
-  add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), run::sums_of(options));
+  add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), sums);
   report.metrics = std::move(table).take();
   report.present.assign(report.adapters.size() * report.modules.size(), 0);
   for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
@@ -344,7 +339,6 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, c
   report.bank_cosines = std::move(bank.cosines);
   report.bank_log_norms = std::move(bank.log_norms);
   report.bank_numbers = std::move(bank.numbers);
-  judge(report, options, log);
   return report;
 }
 

@@ -9,13 +9,15 @@
 #include "verdicts.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/judge/bank.hpp"
+#include "winnow/methods/table.hpp"
+#include "winnow/methods/zoo.hpp"
 
 namespace winnow::judge {
 namespace {
 
 using base::Error;
 using base::ErrorKind;
-using run::AuditOptions;
+using run::Judging;
 
 std::vector<methods::ProbeProducts> probe_products(const report::Report& report) {
   const auto modules = report.modules.size(), cells = report.adapters.size() * modules;
@@ -33,7 +35,8 @@ std::vector<methods::ProbeProducts> probe_products(const report::Report& report)
 }
 
 /// Datasets that need peers or probes, from those of single layers; and the numbers of adapters.
-void add_population_datasets(MetricTable& table, report::Report& report, const AuditOptions& options) {
+void add_population_datasets(MetricTable& table, report::Report& report, metrics::Population population,
+                             std::uint32_t sums) {
   methods::Zoo zoo;
   zoo.layout = {report.adapters.size(), report.modules.size(), {}};
   for (const auto& module : report.modules) {
@@ -48,19 +51,19 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
     const auto* numbers = report.find_of_adapters(name);
     return numbers == nullptr ? nullptr : &numbers->values;
   };
-  zoo.population = options.population;
+  zoo.population = population;
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return table[name]; };
-  for (const auto* method : methods::chosen(run::sums_of(options))) {
+  for (const auto* method : methods::chosen(sums)) {
     if (method->over_zoo == nullptr) continue;
     std::vector<std::vector<double>> columns(method->columns.size(),
                                              std::vector<double>(zoo.cells(), methods::kUndefined));
     method->over_zoo(zoo, columns);
     for (std::size_t k = 0; k < columns.size(); ++k) {
-      table.add(method->columns[k], metrics::name(options.population)) = std::move(columns[k]);
+      table.add(method->columns[k], metrics::name(population)) = std::move(columns[k]);
     }
   }
   report.of_adapters.clear();
-  for (const auto* method : methods::chosen(run::sums_of(options))) {
+  for (const auto* method : methods::chosen(sums)) {
     if (method->of_adapters == nullptr) continue;
     std::vector<std::vector<double>> columns(method->adapter_columns.size(),
                                              std::vector<double>(report.adapters.size(), methods::kUndefined));
@@ -74,7 +77,7 @@ void add_population_datasets(MetricTable& table, report::Report& report, const A
   }
 }
 
-void select_modules(report::Report& report, const AuditOptions& options, const base::Log& log) {
+void select_modules(report::Report& report, const select::Policy& policy, bool prunes, const base::Log& log) {
   const auto modules = report.modules.size();
   const auto& scores = report.find_metric(report.rank_by)->values;
   std::vector<std::string> names;
@@ -84,8 +87,8 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
     if (report.adapters[n].status != "ok") continue;
     std::vector<bool> present;
     for (std::size_t m = 0; m < modules; ++m) present.push_back(report.is_present(n, m));
-    const auto selection = select::select(std::span(scores).subspan(n * modules, modules), present, names,
-                                          options.policy, methods::sense_of(report.rank_by));
+    const auto selection = select::select(std::span(scores).subspan(n * modules, modules), present, names, policy,
+                                          methods::sense_of(report.rank_by));
     bool anything_kept = !selection.unscored.empty();
     for (std::size_t m = 0; m < modules; ++m) {
       report.action[n * modules + m] = selection.action[m];
@@ -97,24 +100,24 @@ void select_modules(report::Report& report, const AuditOptions& options, const b
           "first is {}",
           report.adapters[n].name, selection.unscored.size(), report.rank_by, names[selection.unscored.front()]));
     }
-    if (!anything_kept && options.repair) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
+    if (!anything_kept && prunes) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
   }
 }
 
 }  // namespace
 
-void judge(report::Report& report, const AuditOptions& options, const base::Log& log) {
-  report.policy = options.policy.text();
-  report.rank_by = run::ranking_of(options);
-  report.population = std::string(metrics::name(options.population));
+void judge(report::Report& report, const Judging& judging, std::uint32_t sums, bool prunes, const base::Log& log) {
+  report.policy = judging.policy.text();
+  report.rank_by = run::ranking_of(judging, sums);
+  report.population = std::string(metrics::name(judging.population));
   MetricTable table(report.adapters.size() * report.modules.size(), std::move(report.metrics));
-  add_population_datasets(table, report, options);
+  add_population_datasets(table, report, judging.population, sums);
   report.metrics = std::move(table).take();
   if (report.find_metric(report.rank_by) == nullptr) {
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", report.rank_by));
   }
-  select_modules(report, options, log);
-  add_verdicts(report, options.false_discovery_rate);
+  select_modules(report, judging.policy, prunes, log);
+  add_verdicts(report, judging.false_discovery_rate);
 }
 
 void require_scores(const report::Report& report) {

@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
 using input::Inputs;
-using run::AuditOptions;
+using run::Journalling;
+using run::Writing;
 
 /// A mistyped --report must not cost a checkpoint: only an earlier report is replaced. An empty file is what mktemp
 /// leaves.
@@ -84,19 +85,19 @@ void check_report(const std::string& path) {
   }
 }
 
-void check_destinations(const AuditOptions& options) {
-  if (!options.report.empty()) check_report(options.report);
-  if (!options.report.empty() && !options.bank.empty()) {
-    base::require_not_an_input(options.report, options.bank, "--report");
+void check_destinations(const Writing& writing, const Journalling& journalling, const std::string& bank) {
+  if (!writing.report.empty()) check_report(writing.report);
+  if (!writing.report.empty() && !bank.empty()) {
+    base::require_not_an_input(writing.report, bank, "--report");
   }
-  if (!options.journal.empty()) journal::check_journal(options.journal, options.resume);
-  if (!options.cache.empty()) cache::check_cache(options.cache);
-  if (!options.repaired_dir.empty()) check_repaired_dir(options.repaired_dir);
+  if (!journalling.directory.empty()) journal::check_journal(journalling.directory, journalling.resume);
+  if (!journalling.cache.empty()) cache::check_cache(journalling.cache);
+  if (!writing.repaired_dir.empty()) check_repaired_dir(writing.repaired_dir);
 }
 
-void check_repaired_adapters(const Inputs& inputs, const AuditOptions& options) {
-  if (!options.repairs()) return;
-  const auto directories = repaired_directories(inputs.adapters, options.repaired_dir);
+void check_repaired_adapters(const Inputs& inputs, const Writing& writing) {
+  if (!writing.repairs()) return;
+  const auto directories = repaired_directories(inputs.adapters, writing.repaired_dir);
   std::vector<std::string> replaced;
   for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
     if (inputs.adapters[n].status == adapter::AdapterStatus::ok && adapter::check_destination(directories[n])) {

@@ -14,7 +14,7 @@ namespace winnow::output {
 namespace {
 
 using input::Inputs;
-using run::AuditOptions;
+using run::Writing;
 
 /// Per adapter: whether it is scored, and the modules to prune, as the adapter names them.
 struct Order {
@@ -56,18 +56,17 @@ std::optional<adapter::WrittenReplacements> repaired(const adapter::Adapter& sou
 }
 
 /// Whether only the selected modules are repaired.
-bool of_selection(const AuditOptions& options) {
-  return options.policy.kind != select::Policy::Kind::none &&
-         repair::repair_of(options.module_repair->kind).of_selection;
+bool of_selection(const Writing& writing, const select::Policy& policy) {
+  return policy.kind != select::Policy::Kind::none && repair::repair_of(writing.module_repair->kind).of_selection;
 }
 
 }  // namespace
 
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const Inputs& inputs,
-                                                     const AuditOptions& options, int threads,
+                                                     const Writing& writing, const select::Policy& policy, int threads,
                                                      comm::Communicator& world, const base::Log& log) {
   const auto bytes = comm::from_coordinator(world, [&] { return serialise_orders(report, inputs); });
-  const auto paths = repaired_directories(inputs.adapters, options.repaired_dir);
+  const auto paths = repaired_directories(inputs.adapters, writing.repaired_dir);
   base::ByteWriter done;
   const auto note = [&](std::size_t n, bool written, std::size_t kept, std::size_t changed) {
     done.put<std::uint64_t>(n);
@@ -79,7 +78,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
   comm::run_together(world, [&] {
     base::ByteReader in(bytes);
     std::unique_ptr<Repairer> repairer;
-    if (options.module_repair) repairer = make_repairer(*options.module_repair, threads, log);
+    if (writing.module_repair) repairer = make_repairer(*writing.module_repair, threads, log);
     for (std::size_t n = 0; n < inputs.adapters.size(); ++n) {
       Order order{in.get<bool>(), {}};
       for (auto count = in.get<std::uint64_t>(); count > 0; --count) order.pruned.push_back(in.get_string());
@@ -90,7 +89,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
       if (repairer) {
-        const auto only = of_selection(options) ? std::optional(order.pruned) : std::nullopt;
+        const auto only = of_selection(writing, policy) ? std::optional(order.pruned) : std::nullopt;
         if (const auto written = repaired(source, path, *repairer, only, log)) {
           note(n, true, written->kept, written->replaced);
         } else {
@@ -98,7 +97,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
         }
         continue;
       }
-      const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *options.repair);
+      const auto written = adapter::write_pruned_adapter(source.path, path, order.pruned, *writing.repair);
       if (!written.written) {
         log.warn(fmt::format("{}: all of its modules are pruned, so no adapter is written", source.path));
       }

@@ -31,8 +31,12 @@ using input::Inputs;
 using journal::Journal;
 using judge::Bank;
 using run::AuditOptions;
+using run::Judging;
+using run::Reading;
 using run::StageClock;
+using run::Stopping;
 using run::StopRequest;
+using run::Writing;
 using score::Scores;
 
 /// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had
@@ -62,61 +66,61 @@ std::vector<report::StageRow> gather_stages(const StageClock& clock, comm::Commu
   return all;
 }
 
-std::string scaling_of(const AuditOptions& options) { return options.adapter.unit_scale ? "none" : "peft"; }
+std::string scaling_of(const Reading& reading) { return reading.adapter.unit_scale ? "none" : "peft"; }
 
-std::string name_of_repair(const AuditOptions& options) {
-  if (options.module_repair) return std::string(repair::repair_of(options.module_repair->kind).name);
-  return !options.repair ? "none" : *options.repair == adapter::Repair::drop ? "drop" : "zero";
+std::string name_of_repair(const Writing& writing) {
+  if (writing.module_repair) return std::string(repair::repair_of(writing.module_repair->kind).name);
+  return !writing.repair ? "none" : *writing.repair == adapter::Repair::drop ? "drop" : "zero";
 }
 
 /// Facts of the run itself, beside those the caller gave.
 void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions& options,
                const comm::Communicator& world, const Journal& journal, int team_members,
                const std::map<std::string, report::Attribute>& where) {
-  report.attributes = options.facts;
+  report.attributes = options.write.facts;
   auto& facts = report.attributes;
   for (const auto& [name, value] : where) facts[name] = value;
   facts["mpi_ranks"] = std::int64_t{world.size()};
   facts["team"] = std::int64_t{team_members};
   facts["communicator"] = world.description();
   if (inputs.has_checkpoint()) {
-    facts["aligned"] = options.aligned;
+    facts["aligned"] = options.read.aligned;
     facts["aligned_fingerprint"] = inputs.aligned.fingerprint;
     facts["aligned_sample"] = inputs.aligned.sample;
   }
   if (inputs.has_pair()) {
-    facts["base"] = options.base;
+    facts["base"] = options.read.base;
     facts["base_fingerprint"] = inputs.base.fingerprint;
     facts["base_sample"] = inputs.base.sample;
-    facts["subspace_rank"] = static_cast<std::int64_t>(options.subspace_rank);
+    facts["subspace_rank"] = static_cast<std::int64_t>(options.measure.subspace_rank);
   }
-  facts["seed"] = static_cast<std::int64_t>(options.seed);
-  facts["dora"] = std::int64_t{options.adapter.allow_dora ? 1 : 0};
-  facts["repair"] = name_of_repair(options);
-  if (options.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
-  facts["scaling"] = scaling_of(options);
+  facts["seed"] = static_cast<std::int64_t>(options.measure.seed);
+  facts["dora"] = std::int64_t{options.read.adapter.allow_dora ? 1 : 0};
+  facts["repair"] = name_of_repair(options.write);
+  if (options.journal.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
+  facts["scaling"] = scaling_of(options.read);
 }
 
-judge::Operand operand_of(const AuditOptions& options) {
-  if (options.has_pair()) return judge::Operand::pair;
-  return options.has_checkpoint() ? judge::Operand::weight : judge::Operand::none;
+judge::Operand operand_of(const Reading& reading) {
+  if (reading.has_pair()) return judge::Operand::pair;
+  return reading.has_checkpoint() ? judge::Operand::weight : judge::Operand::none;
 }
 
 /// An exit code that no harm can change says nothing.
-void require_blocks(const Bank& bank, const AuditOptions& options) {
-  const auto least = verdict::smallest_bank(1, options.false_discovery_rate);
+void require_blocks(const Bank& bank, const Judging& judging) {
+  const auto least = verdict::smallest_bank(1, judging.false_discovery_rate);
   if (bank.members.size() >= least) return;
   throw Error(ErrorKind::usage, fmt::format("--fail-on-findings says nothing: a bank of {} can block nothing at {}",
-                                            bank.members.size(), verdict::percent(options.false_discovery_rate)))
-      .file(options.bank)
+                                            bank.members.size(), verdict::percent(judging.false_discovery_rate)))
+      .file(judging.bank)
       .expected(fmt::format("{} harmless adapters at least", least))
       .advice("audit more of them, or give a larger --fdr");
 }
 
 /// Runs `work`, which stops early where that is requested. Returns, the same on all ranks, whether it was.
-bool stopping_when_asked(const AuditOptions& options, comm::Communicator& world,
+bool stopping_when_asked(const Stopping& asked, comm::Communicator& world,
                          const std::function<void(StopRequest&)>& work) {
-  StopRequest stop(options, world);
+  StopRequest stop(asked, world);
   try {
     work(stop);
   } catch (const comm::Agreed&) {
@@ -159,46 +163,48 @@ void keep_in(ScoreCache& cache, const Inputs& inputs, const base::Log& log) {
 Prepared prepare(const AuditOptions& options, const base::Log& log) {
   run::validate(options);
   Prepared prepared;
-  prepared.references = input::read_references(options, log, [] {});
-  if (options.bank.empty()) return prepared;
+  prepared.references = input::read_references(options.read, log, [] {});
+  if (options.judge.bank.empty()) return prepared;
   const auto& references = prepared.references;
-  prepared.bank = judge::read_bank(options.bank, references.probes, operand_of(options), run::sums_of(options),
-                                   scaling_of(options));
-  if (options.needs_blocks) require_blocks(prepared.bank, options);
-  prepared.unusual = judge::threshold(prepared.bank, references.probes.size(), options.false_discovery_rate);
+  prepared.bank = judge::read_bank(options.judge.bank, references.probes, operand_of(options.read),
+                                   run::sums_of(options.read, options.measure), scaling_of(options.read));
+  if (options.judge.needs_blocks) require_blocks(prepared.bank, options.judge);
+  prepared.unusual = judge::threshold(prepared.bank, references.probes.size(), options.judge.false_discovery_rate);
   return prepared;
 }
 
 AuditResult audit(const AuditOptions& options, comm::Communicator& world, const base::Log& log,
                   const Prepared* prepared) {
   comm::run_together(world, [&] { run::validate(options); });
+  const auto sums = run::sums_of(options.read, options.measure);
   comm::from_coordinator(world, [&] {
-    output::check_destinations(options);
+    output::check_destinations(options.write, options.journal, options.judge.bank);
     return std::string();
   });
-  auto where = run::choose_compute_place(options, world, log);
+  const auto choice = run::choose_compute_place(options.means, world, log);
   StageClock clock;
 
   // checkpoint files and adapters -> catalogue, tasks
   auto inputs = [&] {
     const auto timer = clock.time("headers");
-    return input::read_inputs(options, world, log, prepared == nullptr ? nullptr : &prepared->references);
+    return input::read_inputs(options.read, options.measure, options.means, options.stop, world, log,
+                              prepared == nullptr ? nullptr : &prepared->references);
   }();
   Bank bank;
   comm::from_coordinator(world, [&] {
-    output::check_repaired_adapters(inputs, options);
+    output::check_repaired_adapters(inputs, options.write);
     if (prepared != nullptr) {
       bank = prepared->bank;
-    } else if (!options.bank.empty()) {
-      bank = judge::read_bank(options.bank, inputs.probes, operand_of(options), run::sums_of(options),
-                              scaling_of(options));
+    } else if (!options.judge.bank.empty()) {
+      bank =
+          judge::read_bank(options.judge.bank, inputs.probes, operand_of(options.read), sums, scaling_of(options.read));
     }
-    if (!options.bank.empty() && options.needs_blocks) require_blocks(bank, options);
+    if (!options.judge.bank.empty() && options.judge.needs_blocks) require_blocks(bank, options.judge);
     return std::string();
   });
-  run::open_compute_place(where, options, world);
+  auto where = run::open_compute_place(choice, options.means, options.seams, world);
   // what earlier runs know of these adapters, and what an earlier incarnation of this one has finished
-  const auto members = division::team_members(options, world.size(), inputs.tasks.size());
+  const auto members = division::team_members(options.means, options.measure, world.size(), inputs.tasks.size());
   ScoreCache cache(inputs, options, where, members, world, log);
   cache.leave_out_known(inputs);
   Journal journal(inputs, options, where, members, world, log);
@@ -211,9 +217,9 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   // tensor slabs -> device compute -> partial statistics -> layer metrics
   Scores mine;
   run::choose_sums(where, *team, world, log);
-  const bool stopped = stopping_when_asked(options, world, [&](StopRequest& stop) {
+  const bool stopped = stopping_when_asked(options.stop, world, [&](StopRequest& stop) {
     comm::run_together(world, [&] {
-      run::connect(where, options, *team, world);
+      run::connect(where, options.seams, *team, world);
       score_modules(inputs, modules, options, where, *team, world, journal, stop, clock, mine);
     });
     comm::run_together(world, [&] { journal.finish(); });
@@ -228,8 +234,9 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   }();
   comm::run_together(world, [&] { cache.complete(inputs, scores); });
   comm::from_coordinator(world, [&] {
-    input::quarantine_changed(inputs, options.strict, log, [&] { world.keep_alive(); });
-    result.report = judge::assemble(inputs, scores, std::move(bank), options, log);
+    input::quarantine_changed(inputs, options.read.strict, log, [&] { world.keep_alive(); });
+    result.report = judge::assemble(inputs, scores, std::move(bank), sums, options.read.strict, log);
+    judge::judge(result.report, options.judge, sums, options.write.repair.has_value(), log);
     return std::string();
   });
 
@@ -238,16 +245,17 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   const auto place_attributes = run::place_facts(where, world);
   comm::from_coordinator(world, [&] {
     add_facts(result.report, inputs, options, world, journal, assignment.members, place_attributes);
-    if (!options.cache.empty()) result.report.attributes["cached_layers"] = std::int64_t(cache.known_count());
+    if (!options.journal.cache.empty()) result.report.attributes["cached_layers"] = std::int64_t(cache.known_count());
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
     if (journal.team() == members) keep_in(cache, inputs, log);
-    if (!options.report.empty()) report::write_hdf5(result.report, options.report);
-    if (!options.slice) judge::require_scores(result.report);  // the report is there to tell why
+    if (!options.write.report.empty()) report::write_hdf5(result.report, options.write.report);
+    if (!options.write.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();
   });
-  if (options.repairs()) {
-    result.repaired = output::write_repaired_adapters(result.report, inputs, options, where.threads, world, log);
+  if (options.write.repairs()) {
+    result.repaired = output::write_repaired_adapters(result.report, inputs, options.write, options.judge.policy,
+                                                      where.threads, world, log);
   }
   return result;
 }

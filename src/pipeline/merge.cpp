@@ -27,7 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
-using run::AuditOptions;
 
 /// Options that a report tells as attributes and that scores depend on.
 constexpr const char* kSameAttributes[] = {"base_fingerprint",
@@ -290,24 +289,31 @@ void merge_attributes(const std::vector<ReportPart>& parts, report::Report& merg
 /// Whether the audit had checkpoints.
 bool has_pair(const report::Report& report) { return report.find_metric("rms_distance") != nullptr; }
 
-AuditOptions options_of(const report::Report& report) {
-  AuditOptions options;
-  const bool of_weight = report.find_metric("weight_cosine") != nullptr;
-  if (has_pair(report)) options.base = "given";
-  if (has_pair(report) || of_weight) options.aligned = "given";
-  options.sums = of_weight ? std::uint32_t{methods::kWeightSums} : 0;
-  if (has_pair(report)) options.sums |= methods::kPairSums;
-  if (report.find_metric("subspace_energy") != nullptr) options.sums |= methods::kSubspaceSums;
-  if (report.find_metric("row_concentration") != nullptr) options.sums |= methods::kSpreadSums;
-  for (const auto& probe : report.probes) options.probes.push_back({{}, {}, probe.path});
-  options.rank_by = report.rank_by;
-  options.policy = select::parse_policy(report.policy);
-  options.population = metrics::parse_population(report.population);
-  if (report.false_discovery_rate > 0) options.false_discovery_rate = report.false_discovery_rate;
-  options.element_statistics = report.find_metric("projected_q25") != nullptr;
+/// The sums that the audit made, by what is there of them.
+std::uint32_t sums_of(const report::Report& report) {
+  std::uint32_t sums = methods::kUpdateSums;
+  if (!report.probes.empty()) sums |= methods::kProbeSums;
+  if (report.find_metric("row_concentration") != nullptr) sums |= methods::kSpreadSums;
+  if (report.find_metric("weight_cosine") != nullptr) sums |= methods::kWeightSums;
+  if (!has_pair(report)) return sums;
+  sums |= methods::kPairSums;
+  if (report.find_metric("subspace_energy") != nullptr) sums |= methods::kSubspaceSums;
+  if (report.find_metric("projected_q25") != nullptr) sums |= methods::kEntrySums;
+  return sums;
+}
+
+run::Judging judging_of(const report::Report& report) {
+  run::Judging judging;
+  judging.rank_by = report.rank_by;
+  judging.policy = select::parse_policy(report.policy);
+  judging.population = metrics::parse_population(report.population);
+  if (report.false_discovery_rate > 0) judging.false_discovery_rate = report.false_discovery_rate;
+  return judging;
+}
+
+bool prunes(const report::Report& report) {
   const auto repair = text_of(report, "repair");
-  if (repair == "drop" || repair == "zero") options.repair = adapter::Repair::drop;
-  return options;
+  return repair == "drop" || repair == "zero";
 }
 
 }  // namespace
@@ -335,7 +341,8 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
       merged.run.push_back(std::move(row));
     }
   }
-  judge::judge(merged, options_of(parts.front().report), log);
+  const auto& first = parts.front().report;
+  judge::judge(merged, judging_of(first), sums_of(first), prunes(first), log);
   return merged;
 }
 

@@ -36,6 +36,7 @@ void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules
                    ComputePlace& where, comm::Communicator& team, comm::Communicator& world, Journal& journal,
                    StopRequest& stop, StageClock& clock, Scores& scores) {
   if (modules.empty()) return;
+  const auto sums = run::sums_of(options.read, options.measure);
   Progress progress;
   progress.modules = modules.size();
   for (const auto module : modules) progress.bytes += bytes_of(inputs, module);
@@ -47,7 +48,7 @@ void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules
   std::optional<ModuleScorer> scorer;
   comm::step_together(team, [&] {
     if (team.rank() == 0) journal.open(world.rank());
-    scorer.emplace(inputs, modules, options, where, team, world, between_slabs, clock);
+    scorer.emplace(inputs, modules, options.measure, sums, where, team, world, between_slabs, clock);
   });
   for (const auto module : modules) {
     if (team.maximum(stop.made() ? 1 : 0) != 0) break;  // a team stops after the same module

@@ -11,7 +11,7 @@
 namespace winnow::run {
 namespace {
 
-std::string arithmetic_of_this_rank(const AuditOptions& options, const ComputePlace& where) {
+std::string arithmetic_of_this_rank(const Seams& seams, const ComputePlace& where) {
   if (auto* const device = where.pass->device()) {
     std::vector<std::string> parts;  // not its number
     for (const auto& [name, value] : device->attributes()) parts.push_back(fmt::format("{} {}", name, value));
@@ -19,13 +19,13 @@ std::string arithmetic_of_this_rank(const AuditOptions& options, const ComputePl
   }
   compute::PassOptions pass;
   pass.backend = where.target.backend;
-  return options.make_pass(pass)->description();
+  return seams.make_pass(pass)->description();
 }
 
 }  // namespace
 
-std::string arithmetic_of_all(const AuditOptions& options, const ComputePlace& where, comm::Communicator& world) {
-  const auto mine = comm::result_together(world, [&] { return arithmetic_of_this_rank(options, where); });
+std::string arithmetic_of_all(const Seams& seams, const ComputePlace& where, comm::Communicator& world) {
+  const auto mine = comm::result_together(world, [&] { return arithmetic_of_this_rank(seams, where); });
   const auto all = world.gather(mine, comm::kCoordinator);
   return fmt::format("{}", fmt::join(std::set<std::string>(all.begin(), all.end()), "; "));
 }

@@ -13,15 +13,15 @@ namespace winnow::run {
 namespace {
 
 /// What all ranks can do: a node without a GPU must not compute other roundings than its peers.
-compute::Target agreed_target(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
+compute::Target agreed_target(const Means& means, comm::Communicator& world, const base::Log& log) {
   compute::Target target;
   comm::run_together(world,
-                     [&] { target = compute::choose_target(options.backend, options.device, compute::cuda_status()); });
+                     [&] { target = compute::choose_target(means.backend, means.device, compute::cuda_status()); });
   const bool here = target.device == compute::Device::cuda;
   const bool on_all = world.maximum(here ? 0 : 1) == 0, on_some = world.maximum(here ? 1 : 0) == 1;
   if (on_some && !on_all) {
     if (world.is_coordinator()) log.warn("some ranks see no GPU: --device auto computes on the CPU on all of them");
-    comm::run_together(world, [&] { target = compute::choose_target(options.backend, compute::Device::cpu, {}); });
+    comm::run_together(world, [&] { target = compute::choose_target(means.backend, compute::Device::cpu, {}); });
   }
   return target;
 }
@@ -39,24 +39,29 @@ int ranks_on_device(const std::string& identity, comm::Communicator& world) {
 
 }  // namespace
 
-ComputePlace choose_compute_place(const AuditOptions& options, comm::Communicator& world, const base::Log& log) {
-  ComputePlace where;
-  where.target = agreed_target(options, world, log);
-  where.threads = options.threads > 0 ? options.threads : base::default_threads(world.node_size());
-  return where;
+ComputeChoice choose_compute_place(const Means& means, comm::Communicator& world, const base::Log& log) {
+  return {agreed_target(means, world, log),
+          means.threads > 0 ? means.threads : base::default_threads(world.node_size())};
 }
 
-void open_compute_place(ComputePlace& where, const AuditOptions& options, comm::Communicator& world) {
+ComputePlace open_compute_place(const ComputeChoice& choice, const Means& means, const Seams& seams,
+                                comm::Communicator& world) {
+  ComputePlace where;
+  where.target = choice.target;
+  where.threads = choice.threads;
+  where.precision = means.precision;
+  where.memory_budget = means.memory_budget;
   compute::PassOptions pass;
   pass.backend = where.target.backend;
   pass.device = where.target.device;
   pass.threads = where.threads;
   pass.node_rank = world.node_rank();
-  pass.precision = options.precision;
-  pass.device_memory = options.device_memory;
-  comm::run_together(world, [&] { where.pass = options.make_pass(pass); });
+  pass.precision = where.precision;
+  pass.device_memory = means.device_memory;
+  comm::run_together(world, [&] { where.pass = seams.make_pass(pass); });
   auto* const device = where.pass->device();
-  if (device == nullptr) return;
+  where.make_reader = device == nullptr ? seams.make_reader : seams.make_copying_reader;
+  if (device == nullptr) return where;
 
   // The smallest of all: column batches, and with them roundings, are the same everywhere.
   std::string identity;
@@ -66,9 +71,10 @@ void open_compute_place(ComputePlace& where, const AuditOptions& options, comm::
     memory = base::narrow<std::int64_t>(device->memory(), "device memory");
   });
   const auto sharing = ranks_on_device(identity, world);
-  if (options.device_memory == 0) memory /= sharing;
+  if (means.device_memory == 0) memory /= sharing;
   where.device_memory = static_cast<std::uint64_t>(-world.maximum(-memory));
   comm::run_together(world, [&] { device->set_memory(where.device_memory); });
+  return where;
 }
 
 void choose_sums(ComputePlace& where, comm::Communicator& team, comm::Communicator& world, const base::Log& log) {
@@ -82,10 +88,10 @@ void choose_sums(ComputePlace& where, comm::Communicator& team, comm::Communicat
   }
 }
 
-void connect(ComputePlace& where, const AuditOptions& options, comm::Communicator& team, comm::Communicator& world) {
+void connect(ComputePlace& where, const Seams& seams, comm::Communicator& team, comm::Communicator& world) {
   if (!where.use_nccl) return;
   const comm::NcclApi* api = nullptr;
-  comm::step_together(team, [&] { api = &options.nccl(); });
+  comm::step_together(team, [&] { api = &seams.nccl(); });
   comm::NcclGroup::Options group;
   group.device = where.pass->description();
   group.rank = world.rank();

@@ -22,8 +22,8 @@ using division::MemoryBudget;
 using division::TeamPlace;
 using input::Inputs;
 using input::ProbeInput;
-using run::AuditOptions;
 using run::ComputePlace;
+using run::Measuring;
 using run::StageClock;
 
 std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const std::vector<std::size_t>& modules,
@@ -36,11 +36,10 @@ std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const s
 }
 
 slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::size_t>& modules,
-                                   const AuditOptions& options, const MemoryBudget& budget, const ComputePlace& where,
-                                   const TeamPlace& place) {
+                                   const MemoryBudget& budget, const ComputePlace& where, const TeamPlace& place) {
   slab::StreamOptions result;
   result.memory_bytes = division::share_memory(inputs, modules, budget, place).slabs;
-  result.make_reader = where.reader_of(options);
+  result.make_reader = where.make_reader;
   if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
   return result;
 }
@@ -53,25 +52,27 @@ std::vector<adapter::Adapter> adapters_of(const std::vector<ProbeInput>& probes)
 
 }  // namespace
 
-ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const AuditOptions& options,
-                           ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
+ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const Measuring& measuring,
+                           std::uint32_t sums, ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
                            std::function<void()> between_slabs, StageClock& clock)
     : inputs_(inputs),
-      options_(options),
+      measuring_(measuring),
+      made_(sums),
+      precision_(where.precision),
       team_(team),
       world_(world),
       between_slabs_(std::move(between_slabs)),
       clock_(clock),
       place_{team.rank(), team.size()},
-      budget_(options.memory_budget, where.device_memory),
+      budget_(where.memory_budget, where.device_memory),
       threads_(where.threads),
       pass_(*where.pass),
       sums_(team, where.nccl.get()),
-      factors_(inputs.adapters, where.reader_of(options), threads_),
+      factors_(inputs.adapters, where.make_reader, threads_),
       probes_(adapters_of(inputs.probes)),
-      probe_factors_(probes_, where.reader_of(options), threads_),
+      probe_factors_(probes_, where.make_reader, threads_),
       stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_),
-              stream_options(inputs, modules, options, budget_, where, place_)) {}
+              stream_options(inputs, modules, budget_, where, place_)) {}
 
 ModuleScorer::~ModuleScorer() { pass_.drop_preloaded(); }
 
@@ -125,7 +126,7 @@ void ModuleScorer::sweep_pair(Batch& batch) {
   comm::step_together(team_, [&] {
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
-    if (options_.element_statistics && !batch.statistics.unusable.found) {
+    if (measuring_.element_statistics && !batch.statistics.unusable.found) {
       const auto element_timer = clock_.time("elements");
       batch.elements = pass_.element_statistics([&] {  // seconds for each adapter of a large module
         if (between_slabs_) between_slabs_();
@@ -235,16 +236,16 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const auto& task = inputs_.tasks[batch.module];
   const auto& statistics = batch.statistics;
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
-                                         options_.subspace_rank);
+                                         measuring_.subspace_rank);
   const double f = task.has_base() ? std::sqrt(statistics.squared_norm) : methods::kUndefined;
   const double weight_norm = task.weight_sweep ? std::sqrt(batch.of_weight.squared_norm) : methods::kUndefined;
   const methods::ModuleFacts facts{task.out_features,
                                    task.in_features,
                                    f,
                                    statistics.sketch_columns > 0 ? &subspace : nullptr,
-                                   options_.precision == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32,
+                                   precision_ == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32,
                                    weight_norm};
-  const auto methods = methods::chosen(run::sums_of(options_));
+  const auto methods = methods::chosen(made_);
   auto unusable = statistics.unusable;
   unusable.merge(batch.of_weight.unusable);
   if (batch.first == 0) {
@@ -293,7 +294,7 @@ void ModuleScorer::load_factors(Batch& batch) {
   std::vector<std::uint64_t> ranks;
   for (const auto& ref : batch.layers) ranks.push_back(inputs_.lora(ref).rank);
   auto& stack = batch.stack;
-  stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, task.sketch_columns, options_.seed,
+  stack = compute::make_factor_stack(task.out_features, task.in_features, ranks, task.sketch_columns, measuring_.seed,
                                      task.name, threads_);
   factors_.load(batch.layers, stack, batch.faults);
   batch.unreadable.clear();

@@ -146,7 +146,7 @@ bool ModuleScorer::tells_updates(const Batch& batch) const {
 }
 
 bool ModuleScorer::wants_spread(const Batch& batch) const {
-  return (run::sums_of(options_) & methods::kSpreadSums) != 0 &&
+  return (made_ & methods::kSpreadSums) != 0 &&
          (inputs_.is_of_checkpoint(inputs_.tasks[batch.module]) || tells_updates(batch));
 }
 
@@ -159,7 +159,7 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
   const auto& task = inputs_.tasks[batch.module];
   const methods::ModuleFacts facts{task.out_features, task.in_features};
   const bool tells_updates = this->tells_updates(batch);
-  const auto methods = methods::chosen(run::sums_of(options_) & methods::kAdapterSums);
+  const auto methods = methods::chosen(made_ & methods::kAdapterSums);
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
     layer.module = batch.module;

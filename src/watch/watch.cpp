@@ -30,12 +30,12 @@ using verdict::Verdict;
 /// What scores depend on: of another audit none is taken from the log.
 std::string digest_of_comparison(const WatchOptions& options, const pipeline::Prepared& prepared) {
   const auto& audit = options.audit;
-  auto text = fmt::format("{}\nscaling {} dora {} fdr {:a}\n", options.program, audit.adapter.unit_scale,
-                          audit.adapter.allow_dora, audit.false_discovery_rate);
+  auto text = fmt::format("{}\nscaling {} dora {} fdr {:a}\n", options.program, audit.read.adapter.unit_scale,
+                          audit.read.adapter.allow_dora, audit.judge.false_discovery_rate);
   for (const auto& probe : prepared.references.probes) {
     text += fmt::format("{} {} {}\n", probes::name(probe.source.effect), probes::name(probe.source.form), probe.digest);
   }
-  if (!audit.bank.empty()) text += "bank " + base::sha256_file(audit.bank) + "\n";
+  if (!audit.judge.bank.empty()) text += "bank " + base::sha256_file(audit.judge.bank) + "\n";
   return base::sha256_hex(text);
 }
 
@@ -99,21 +99,23 @@ class Watch {
 
  private:
   pipeline::Prepared prepare() {
-    audit_.adapters = {options_.run};
-    audit_.zoo.clear();
-    audit_.slice = true;  // whether one can be scored is for this to judge
+    audit_.read.adapters = {options_.run};
+    audit_.read.zoo.clear();
+    audit_.write.slice = true;  // whether one can be scored is for this to judge
     return pipeline::prepare(audit_, log_);
   }
 
   std::string introduction() const {
-    const auto count = audit_.probes.size();
-    auto text = fmt::format("watching {}: {}, by {} probe{}", options_.run,
-                            audit_.bank.empty() ? "probe_cosine" : "bank_deviation", count, count == 1 ? "" : "s");
-    if (!audit_.bank.empty()) text += fmt::format(" and a bank of {}", prepared_.bank.members.size());
+    const auto count = audit_.read.probes.size();
+    auto text =
+        fmt::format("watching {}: {}, by {} probe{}", options_.run,
+                    audit_.judge.bank.empty() ? "probe_cosine" : "bank_deviation", count, count == 1 ? "" : "s");
+    if (!audit_.judge.bank.empty()) text += fmt::format(" and a bank of {}", prepared_.bank.members.size());
     if (options_.threshold) return text + fmt::format("; above {:.4g} it warns", threshold_);
-    if (audit_.bank.empty()) return text + "; no threshold, it warns of nothing";
-    text += fmt::format("; above {:.4g} the verdict is {} (at {})", threshold_,
-                        prepared_.unusual.blocks ? "block" : "review", verdict::percent(audit_.false_discovery_rate));
+    if (audit_.judge.bank.empty()) return text + "; no threshold, it warns of nothing";
+    text +=
+        fmt::format("; above {:.4g} the verdict is {} (at {})", threshold_,
+                    prepared_.unusual.blocks ? "block" : "review", verdict::percent(audit_.judge.false_discovery_rate));
     if (!prepared_.unusual.blocks) text += ", the bank being too small to block";
     return text;
   }
@@ -181,7 +183,7 @@ class Watch {
 
   /// Nothing if it changed or was removed while it was read.
   std::optional<Record> score(const Event& event) {
-    audit_.adapters = {path_of(event.place)};
+    audit_.read.adapters = {path_of(event.place)};
     report::Report report;
     std::vector<std::string> warnings;
     const base::Log kept([&](base::LogLevel level, std::string_view text) {
@@ -238,7 +240,7 @@ class Watch {
       scores.push_back({static_cast<double>(place.step), earlier.score});
     }
     scores.push_back({static_cast<double>(record.place.step), record.score});
-    const auto ahead = trend(scores, threshold_, audit_.false_discovery_rate);
+    const auto ahead = trend(scores, threshold_, audit_.judge.false_discovery_rate);
     record.slope = ahead.slope;
     record.reaches = ahead.reaches;
     record.is_heading = ahead.is_heading && !record.is_above;

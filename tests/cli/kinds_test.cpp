@@ -36,18 +36,18 @@ synth::AdapterEvaluation evaluate(std::uint64_t seed, bool pair) {
   synth::synthesise(family, 0, 1, base::Log());
 
   run::AuditOptions options;
-  if (pair) options.base = family.output + "/base";
-  options.aligned = family.output + "/aligned";
-  options.sums |= methods::kWeightSums | methods::kSpreadSums;
-  options.policy = select::parse_policy("none");
+  if (pair) options.read.base = family.output + "/base";
+  options.read.aligned = family.output + "/aligned";
+  options.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
+  options.judge.policy = select::parse_policy("none");
   const auto world = comm::make_self();
   const auto audit_some = [&](const auto& wanted, const std::string& report, const std::string& bank) {
-    options.adapters.clear();
+    options.read.adapters.clear();
     for (const auto& entry : std::filesystem::directory_iterator(family.output + "/adapters")) {
-      if (wanted(entry.path().filename().string())) options.adapters.push_back(entry.path().string());
+      if (wanted(entry.path().filename().string())) options.read.adapters.push_back(entry.path().string());
     }
-    options.report = report;
-    options.bank = bank;
+    options.write.report = report;
+    options.judge.bank = bank;
     return pipeline::audit(options, *world, base::Log()).report;
   };
   const auto last = synth::adapter_name(kBank - 1);

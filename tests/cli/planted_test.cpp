@@ -28,9 +28,9 @@ class PlantedTest : public testing::TestWithParam<std::uint64_t> {
     synth::synthesise(family, 0, 1, base::Log());
 
     run::AuditOptions options;
-    options.base = directory_ / "base";
-    options.aligned = directory_ / "aligned";
-    options.zoo = directory_ / "adapters";
+    options.read.base = directory_ / "base";
+    options.read.aligned = directory_ / "aligned";
+    options.read.zoo = directory_ / "adapters";
     const auto world = comm::make_self();
     const auto result = pipeline::audit(options, *world, base::Log());
     return synth::evaluate_report(result.report, synth::read_truth(directory_ / "truth.json"));

@@ -173,7 +173,7 @@ class Zoo : public ::testing::Test {
 
 TEST_F(Zoo, BrokenAdaptersStandAsideAndTheOthersScoreAsEachAlone) {
   auto options = family_.options({});
-  options.zoo = manifest_;
+  options.read.zoo = manifest_;
   const auto zoo = run(options);
   ASSERT_EQ(zoo.adapters.size(), std::size_t{kAdapters});
   ASSERT_EQ(reasons_.size(), 10U * kEachBroken);
@@ -195,8 +195,8 @@ TEST_F(Zoo, BrokenAdaptersStandAsideAndTheOthersScoreAsEachAlone) {
     }
     ++scored;
     ASSERT_EQ(row.status, "ok") << row.name << ": " << row.reason;
-    options.zoo.clear();
-    options.adapters = {row.path};
+    options.read.zoo.clear();
+    options.read.adapters = {row.path};
     const auto alone = run(options);
     for (const auto& metric : alone.metrics) {
       const auto* together = zoo.find_metric(metric.name);

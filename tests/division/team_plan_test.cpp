@@ -7,26 +7,25 @@
 namespace winnow::division {
 namespace {
 
-using run::AuditOptions;
-
-AuditOptions with_team(int team, bool element_statistics = false) {
-  AuditOptions options;
-  options.team = team;
-  options.element_statistics = element_statistics;
-  return options;
+run::Means with_team(int team) {
+  run::Means means;
+  means.team = team;
+  return means;
 }
 
 TEST(TeamPlan, RanksShareModulesOnlyWhereThereAreMoreOfThemOrTheyAreTold) {
-  EXPECT_EQ(team_members(with_team(0), 1, 560), 1);
-  EXPECT_EQ(team_members(with_team(0), 560, 560), 1);
-  EXPECT_EQ(team_members(with_team(0), 1000, 560), 1);
-  EXPECT_EQ(team_members(with_team(0), 1200, 560), 2);
-  EXPECT_EQ(team_members(with_team(0), 7, 2), 3);
-  EXPECT_EQ(team_members(with_team(0), 7, 0), 7);
-  EXPECT_EQ(team_members(with_team(0, true), 7, 2), 1);
-  EXPECT_EQ(team_members(with_team(4), 8, 560), 4);
-  EXPECT_EQ(team_members(with_team(4), 3, 560), 4);  // what a journal is made for, on whatever ranks it is resumed
-  EXPECT_EQ(assign_modules(with_team(4), std::vector<slab::ModuleTask>(560), 3).members, 3);
+  run::Measuring of_elements;
+  of_elements.element_statistics = true;
+  EXPECT_EQ(team_members(with_team(0), {}, 1, 560), 1);
+  EXPECT_EQ(team_members(with_team(0), {}, 560, 560), 1);
+  EXPECT_EQ(team_members(with_team(0), {}, 1000, 560), 1);
+  EXPECT_EQ(team_members(with_team(0), {}, 1200, 560), 2);
+  EXPECT_EQ(team_members(with_team(0), {}, 7, 2), 3);
+  EXPECT_EQ(team_members(with_team(0), {}, 7, 0), 7);
+  EXPECT_EQ(team_members(with_team(0), of_elements, 7, 2), 1);
+  EXPECT_EQ(team_members(with_team(4), {}, 8, 560), 4);
+  EXPECT_EQ(team_members(with_team(4), {}, 3, 560), 4);  // what a journal is made for, on whatever ranks it is resumed
+  EXPECT_EQ(assign_modules(with_team(4), {}, std::vector<slab::ModuleTask>(560), 3).members, 3);
 }
 
 TEST(TeamPlan, MembersSharesAreAllOfAModuleOnce) {

@@ -17,11 +17,11 @@ int main(int argc, char** argv) {
     world->abort(1);
   });
   run::AuditOptions options;
-  options.base = golden + "/base";
-  options.aligned = golden + "/aligned";
-  options.zoo = golden + "/adapters";
-  options.threads = 2;
-  options.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
+  options.read.base = golden + "/base";
+  options.read.aligned = golden + "/aligned";
+  options.read.zoo = golden + "/adapters";
+  options.means.threads = 2;
+  options.seams.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
     if (who != "all" && who != std::to_string(world->rank())) return slab::make_reader(slab::IoMode::buffered);
     return std::make_unique<test::HangingReader>(part, [] { return false; });
   };

@@ -66,7 +66,8 @@ TEST_F(Calibration, MeasuresAndKeeps) {
   little.slab_bytes = 20'000;
   little.seconds_per_rate = 0;
   little.storage_bytes = 5000;
-  const auto constants = calibrate(plan.inputs, options, 0.5, *world, little);
+  const auto constants = calibrate(plan.inputs, run::sums_of(options.read, options.measure), options.means,
+                                   options.seams, 0.5, *world, little);
   expect_sensible(constants);
   EXPECT_TRUE(constants.measured());
   EXPECT_EQ(constants.start_up_seconds, 0.5);
@@ -80,8 +81,9 @@ TEST_F(Calibration, MeasuresAndKeeps) {
 
 TEST_F(Calibration, NothingToMeasureWith) {
   plan.inputs.tasks.clear();
-  expect_error(ErrorKind::invalid_input, HasSubstr("nothing to calibrate with"),
-               [&] { calibrate(plan.inputs, options, 0, *world, {}); });
+  expect_error(ErrorKind::invalid_input, HasSubstr("nothing to calibrate with"), [&] {
+    calibrate(plan.inputs, run::sums_of(options.read, options.measure), options.means, options.seams, 0, *world, {});
+  });
 }
 
 TEST(Constants, DefaultsAreSensibleAndSaidNotToBeMeasured) {
@@ -171,13 +173,14 @@ TEST_F(Calibration, ARunThatWasTimed) {
   auto report = audited();
   for (auto& row : report.run) row.seconds = row.stage == "pass1" ? 4 : 0;
   report.run.push_back({0, "elements", 3, 0, 0});
-  const auto text = render_check(plan, report, "r.h5", known, options, {1, 0, 0, false});
+  const auto text = render_check(plan, report, "r.h5", known, options.means, options.measure, {1, 0, 0, false});
   EXPECT_THAT(text, AllOf(HasSubstr("check: r.h5: 1 rank"), HasSubstr("predicted"),
                           HasSubstr("4.000 s    -100.0 %"),  // 960 weights
                           HasSubstr("3.000 s, not in the model nor in the total"),
                           HasSubstr("weights           0.000 GB    0.000 GB      equal")));
   for (auto& row : report.run) row.bytes_read += 1;
-  EXPECT_THAT(render_check(plan, report, "r.h5", known, options, {1, 0, 0, false}), HasSubstr("different"));
+  EXPECT_THAT(render_check(plan, report, "r.h5", known, options.means, options.measure, {1, 0, 0, false}),
+              HasSubstr("different"));
 }
 
 TEST_F(Calibration, AReportOfAnotherAuditIsRefused) {
@@ -188,7 +191,7 @@ TEST_F(Calibration, AReportOfAnotherAuditIsRefused) {
     change(report);
     expect_error(ErrorKind::invalid_input, HasSubstr("the report is of another audit: r.h5; expected " + expectation),
                  [&] {
-                   render_check(plan, report, "r.h5", known, options, {1, 0, 0, false});
+                   render_check(plan, report, "r.h5", known, options.means, options.measure, {1, 0, 0, false});
                  });
   };
   refused("one of the same base checkpoint", [](auto& report) { report.attributes["base_fingerprint"] = "x"; });

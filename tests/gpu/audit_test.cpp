@@ -14,9 +14,9 @@ using test::world;
 
 run::AuditOptions options(compute::Backend backend, compute::Device device, int team) {
   auto options = test::golden_options(backend);
-  options.device = device;
-  options.team = team;
-  if (device == compute::Device::cuda) options.device_memory = 2ULL << 30;
+  options.means.device = device;
+  options.means.team = team;
+  if (device == compute::Device::cuda) options.means.device_memory = 2ULL << 30;
   return options;
 }
 

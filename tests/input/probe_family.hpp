@@ -68,15 +68,15 @@ class ProbeFamily : public TinyFamily {
     std::vector<std::string> paths;
     for (int n = 0; n < 3; ++n) paths.push_back(write_adapter("zoo-" + std::to_string(n), zoo[n]));
     auto options = TinyFamily::options(paths);
-    if (!pair) options.base = options.aligned = "";
+    if (!pair) options.read.base = options.read.aligned = "";
     using probes::Effect;
     for (int k = 0; k < of_directions; ++k) {
-      options.probes.push_back({k == 0 ? Effect::harmful : Effect::safe, probes::Form::direction,
-                                write_direction("direction-" + std::to_string(k), directions[k])});
+      options.read.probes.push_back({k == 0 ? Effect::harmful : Effect::safe, probes::Form::direction,
+                                     write_direction("direction-" + std::to_string(k), directions[k])});
     }
     for (int k = 0; k < of_adapters; ++k) {
-      options.probes.push_back({k == 0 ? Effect::harmful : Effect::safe, probes::Form::adapter,
-                                write_adapter("probe-" + std::to_string(k), probe_adapters[k])});
+      options.read.probes.push_back({k == 0 ? Effect::harmful : Effect::safe, probes::Form::adapter,
+                                     write_adapter("probe-" + std::to_string(k), probe_adapters[k])});
     }
     return options;
   }

@@ -83,11 +83,11 @@ class TinyFamily {
       write_tensors(directory / (std::string(name) + "/model.safetensors"), *tensors);
     }
     run::AuditOptions options;
-    options.base = directory / "base";
-    options.aligned = directory / "aligned";
-    options.adapters = std::move(adapters);
-    options.threads = 1;
-    options.subspace_rank = 3;
+    options.read.base = directory / "base";
+    options.read.aligned = directory / "aligned";
+    options.read.adapters = std::move(adapters);
+    options.means.threads = 1;
+    options.measure.subspace_rank = 3;
     return options;
   }
 

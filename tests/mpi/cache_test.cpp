@@ -34,7 +34,7 @@ std::vector<std::string> golden_adapters() {
 }
 
 std::string alone(run::AuditOptions options) {
-  options.cache.clear();
+  options.journal.cache.clear();
   return report_fingerprint(pipeline::audit(options, *comm::make_self(), {}).report);
 }
 
@@ -50,12 +50,12 @@ class Night {
   Night() {
     if (world().is_coordinator()) fs::copy(test::kGolden, directory_ / "golden", fs::copy_options::recursive);
     world().barrier();
-    options.base = directory_ / "golden/base";
-    options.aligned = directory_ / "golden/aligned";
-    options.zoo = directory_ / "golden/adapters";
-    options.backend = compute::Backend::cpu;
-    options.threads = 1;
-    options.cache = directory_ / "cache";
+    options.read.base = directory_ / "golden/base";
+    options.read.aligned = directory_ / "golden/aligned";
+    options.read.zoo = directory_ / "golden/adapters";
+    options.means.backend = compute::Backend::cpu;
+    options.means.threads = 1;
+    options.journal.cache = directory_ / "cache";
   }
 
   report::Report run(const base::Log& log = {}) const {
@@ -77,7 +77,7 @@ class Night {
   /// The one pack there is.
   std::string pack() const {
     std::vector<std::string> packs;
-    for (const auto& settings : fs::directory_iterator(options.cache)) {
+    for (const auto& settings : fs::directory_iterator(options.journal.cache)) {
       for (const auto& path : cache::find_packs(settings.path().string())) packs.push_back(path);
     }
     EXPECT_EQ(packs.size(), 1U);
@@ -86,7 +86,7 @@ class Night {
 
   /// A shard of the aligned checkpoint that holds a weight of the first adapter, and a byte of that.
   std::pair<std::string, std::streamoff> weight() const {
-    const auto catalogue = checkpoint::read_checkpoint(options.aligned, {});
+    const auto catalogue = checkpoint::read_checkpoint(options.read.aligned, {});
     const auto* tensor = catalogue.find("model.layers.0.self_attn.q_proj.weight");
     return {catalogue.shards.at(tensor->shard).path, static_cast<std::streamoff>(tensor->offset + 8)};
   }
@@ -115,24 +115,24 @@ TEST(Cache, ASecondNightComputesWhatIsNewAndAThirdReadsNothing) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << pair << probe);
         const SharedDirectory directory;
         auto options = test::golden_options(backend);
-        options.zoo.clear();
-        options.adapters = golden_adapters();
-        ASSERT_GE(options.adapters.size(), 2U);
-        if (!pair) options.base.clear();
-        if (!pair && probe) options.aligned.clear();
-        if (pair) options.sums = methods::parse_sums("all"), options.element_statistics = true;
-        if (probe) options.probes = {{probes::Effect::harmful, probes::Form::adapter, options.adapters[0]}};
-        options.policy = select::parse_policy("none");
-        options.cache = directory / "deep/cache";
+        options.read.zoo.clear();
+        options.read.adapters = golden_adapters();
+        ASSERT_GE(options.read.adapters.size(), 2U);
+        if (!pair) options.read.base.clear();
+        if (!pair && probe) options.read.aligned.clear();
+        if (pair) options.measure.sums = methods::parse_sums("all"), options.measure.element_statistics = true;
+        if (probe) options.read.probes = {{probes::Effect::harmful, probes::Form::adapter, options.read.adapters[0]}};
+        options.judge.policy = select::parse_policy("none");
+        options.journal.cache = directory / "deep/cache";
         auto uncached = options;
-        uncached.cache.clear();
+        uncached.journal.cache.clear();
         const auto whole = pipeline::audit(uncached, *comm::make_self(), {}).report;
         auto first = options;
-        first.adapters.pop_back();
+        first.read.adapters.pop_back();
         const auto none = pipeline::audit(first, world(), {}).report;
         const auto second = pipeline::audit(options, world(), {}).report;
-        options.make_reader = no_reader;
-        options.make_copying_reader = no_reader;
+        options.seams.make_reader = no_reader;
+        options.seams.make_copying_reader = no_reader;
         std::uint64_t modules = 0;
         options.progress = [&](const run::Progress& progress) { modules += progress.modules; };
         const auto third = pipeline::audit(options, world(), {}).report;
@@ -162,7 +162,7 @@ TEST(Cache, OneBitOfAWeightCountsAndATouchedFileIsReadAgain) {
   Night::change([&] { Night::touch(night.weight().first); });
   const auto touched = night.run(log);
   auto unread = night.options;
-  unread.make_reader = no_reader;
+  unread.seams.make_reader = no_reader;
   const auto again = pipeline::audit(unread, world(), {}).report;  // the new state is known
   Night::change([&] {
     const auto [file, byte] = night.weight();
@@ -200,8 +200,8 @@ TEST(Cache, WeightsThatComeBackAreKnownAgain) {
 TEST(Cache, WeightsThatChangedInSecretAreNamed) {
   Night night;
   auto all = golden_adapters();
-  night.options.zoo.clear();
-  night.options.adapters = {all.at(0)};
+  night.options.read.zoo.clear();
+  night.options.read.adapters = {all.at(0)};
   night.run();
   const auto [file, byte] = night.weight();
   Night::change([&, &file = file, &byte = byte] {
@@ -209,7 +209,7 @@ TEST(Cache, WeightsThatChangedInSecretAreNamed) {
     Night::flip(file, byte);
     fs::last_write_time(file, time);
   });
-  night.options.adapters = all;
+  night.options.read.adapters = all;
   const auto error = error_of(night.options);
   EXPECT_EQ(error.kind(), ErrorKind::runtime);
   EXPECT_THAT(error.what(), HasSubstr("the cache saw other weights in this file, which looks the same: " + file));
@@ -220,7 +220,7 @@ TEST(Cache, AnotherScaleIsAnotherAdapter) {
   Night night;
   night.run();
   Night::change([&] {
-    const auto path = (*fs::directory_iterator(night.options.zoo)).path() / "adapter_config.json";
+    const auto path = (*fs::directory_iterator(night.options.read.zoo)).path() / "adapter_config.json";
     auto text = test::read_whole(path.string());
     const std::string alpha = "\"lora_alpha\": ";
     ASSERT_NE(text.find(alpha), std::string::npos);
@@ -237,8 +237,8 @@ TEST(Cache, OtherOptionsKnowNothingOfIt) {
   night.run();
   for (const bool seed : {true, false}) {
     auto other = night.options;
-    if (seed) other.seed = 1;
-    if (!seed) other.adapter.unit_scale = true;
+    if (seed) other.measure.seed = 1;
+    if (!seed) other.read.adapter.unit_scale = true;
     const auto report = pipeline::audit(other, world(), {}).report;
     if (!world().is_coordinator()) continue;
     EXPECT_EQ(cached(report), 0);
@@ -272,24 +272,24 @@ TEST(Cache, FillsWhileAnInterruptedRunIsResumed) {
   for (const bool filled : {true, false}) {
     Night night;
     auto options = night.options;
-    options.zoo.clear();
-    options.adapters = golden_adapters();
+    options.read.zoo.clear();
+    options.read.adapters = golden_adapters();
     auto part = options;
-    part.adapters.pop_back();
+    part.read.adapters.pop_back();
     pipeline::audit(part, world(), {});
-    options.journal = night / "journal";
+    options.journal.directory = night / "journal";
     auto failing = options;
     failing.progress = [&](const run::Progress& progress) {
       if (world().rank() == world().size() - 1 && progress.modules_done > 0)
         throw Error(ErrorKind::runtime, "on purpose");
     };
     EXPECT_THROW(pipeline::audit(failing, world(), {}), Error);
-    options.resume = true;
+    options.journal.resume = true;
     auto other = options;
-    other.journal.clear();
-    other.resume = false;
+    other.journal.directory.clear();
+    other.journal.resume = false;
     if (filled) pipeline::audit(other, world(), {});
-    if (!filled) Night::change([&] { fs::remove_all(options.cache); });
+    if (!filled) Night::change([&] { fs::remove_all(options.journal.cache); });
     const auto report = pipeline::audit(options, world(), {}).report;
     if (!world().is_coordinator()) continue;
     EXPECT_EQ(report_fingerprint(report), alone(other));
@@ -298,7 +298,7 @@ TEST(Cache, FillsWhileAnInterruptedRunIsResumed) {
 
 TEST(Cache, AnAdapterThatChangedDuringTheRunIsNotNoted) {
   Night night;
-  const auto victim = (*fs::directory_iterator(night.options.zoo)).path() / "adapter_model.safetensors";
+  const auto victim = (*fs::directory_iterator(night.options.read.zoo)).path() / "adapter_model.safetensors";
   auto options = night.options;
   options.progress = [&](const run::Progress& progress) {
     if (world().is_coordinator() && progress.modules_done == 1) Night::touch(victim.string());
@@ -316,11 +316,11 @@ TEST(Cache, AnAdapterThatChangedDuringTheRunIsNotNoted) {
 TEST(Cache, ThatCannotBeWrittenCostsNoReport) {
   Night night;
   auto options = night.options;
-  options.report = night / "report.h5";
+  options.write.report = night / "report.h5";
   options.progress = [&](const run::Progress& progress) {
     if (world().is_coordinator() && progress.modules_done == 1) {
-      fs::remove_all(options.cache);
-      std::ofstream(options.cache) << "a file";
+      fs::remove_all(options.journal.cache);
+      std::ofstream(options.journal.cache) << "a file";
     }
   };
   std::string said;
@@ -329,13 +329,13 @@ TEST(Cache, ThatCannotBeWrittenCostsNoReport) {
   });
   pipeline::audit(options, world(), log);
   world().barrier();
-  EXPECT_TRUE(fs::exists(options.report));
+  EXPECT_TRUE(fs::exists(options.write.report));
   if (world().is_coordinator()) {
     EXPECT_THAT(said, HasSubstr("nothing is noted in the cache"));
   }
   const auto error = error_of(options);  // now it is a file
   EXPECT_EQ(error.kind(), ErrorKind::usage);
-  EXPECT_THAT(error.what(), HasSubstr("--cache is or is below what is not a directory: " + options.cache));
+  EXPECT_THAT(error.what(), HasSubstr("--cache is or is below what is not a directory: " + options.journal.cache));
 }
 
 }  // namespace

@@ -36,12 +36,12 @@ class Damaged {
       }
     }
     world().barrier();
-    options_.base = directory_ / "base";
-    options_.aligned = directory_ / "aligned";
-    options_.zoo = directory_ / "adapters";
-    options_.report = directory_ / "report.h5";
-    options_.threads = 1;
-    options_.make_reader = [=, this] {
+    options_.read.base = directory_ / "base";
+    options_.read.aligned = directory_ / "aligned";
+    options_.read.zoo = directory_ / "adapters";
+    options_.write.report = directory_ / "report.h5";
+    options_.means.threads = 1;
+    options_.seams.make_reader = [=, this] {
       // On the coordinator alone, so that there is one writer; other ranks may have begun to read.
       std::call_once(once_, [&] {
         if (world().is_coordinator()) damage(*this);
@@ -58,7 +58,7 @@ class Damaged {
     try {
       report_ = pipeline::audit(options_, world(), {}).report;
     } catch (const Error& error) {
-      EXPECT_FALSE(fs::exists(options_.report));
+      EXPECT_FALSE(fs::exists(options_.write.report));
       return error;
     }
     return std::nullopt;
@@ -135,7 +135,7 @@ TEST(Damage, AnAdapterThatIsWrittenToIsQuarantinedAlone) {
 
 TEST(Damage, AnAdapterThatIsWrittenToEndsAStrictRun) {
   Damaged damaged(slab::IoMode::automatic, [](const Damaged& it) { flip_bits(it.adapter(), 2, 5, true); });
-  damaged.options().strict = true;
+  damaged.options().read.strict = true;
   const auto error = damaged.run();
   ASSERT_TRUE(error);
   EXPECT_EQ(error->kind(), ErrorKind::invalid_input);

@@ -78,15 +78,15 @@ struct Case {
   }};
 
   explicit Case(const std::string& identity) {
-    options.make_pass = [this, identity](const compute::PassOptions& pass) {
+    options.seams.make_pass = [this, identity](const compute::PassOptions& pass) {
       EXPECT_EQ(pass.node_rank, world().node_rank());
       compute::DevicePassOptions device;
       device.precision = pass.precision;
       device.device_memory = kMemory + static_cast<std::uint64_t>(world().rank());
       return compute::make_device_pass(std::make_unique<test::HostQueue>(queue, 1ULL << 40, identity), device);
     };
-    options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("reads that may map"); };
-    options.nccl = [this]() -> const comm::NcclApi& { return api; };
+    options.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("reads that may map"); };
+    options.seams.nccl = [this]() -> const comm::NcclApi& { return api; };
   }
 };
 
@@ -146,7 +146,7 @@ TEST(Device, AnAuditBrokenOffEndsCopiesBeforeTheirSourceGoes) {
 TEST(Device, ATeamWithAGpuEachSumsByNccl) {
   if (world().size() == 1) GTEST_SKIP() << "needs a peer";
   Case team("gpu " + std::to_string(world().rank()));
-  team.options.team = world().size();
+  team.options.means.team = world().size();
   setenv("NCCL_DEBUG_OF_TEST", "WARN", 1);
   const auto report = pipeline::audit(team.options, world(), team.log).report;
   unsetenv("NCCL_DEBUG_OF_TEST");
@@ -164,7 +164,7 @@ TEST(Device, ATeamWithAGpuEachSumsByNccl) {
 TEST(Device, ATeamOnOneGpuGoesThroughMpiAndSaysSoOnce) {
   if (world().size() == 1) GTEST_SKIP() << "needs a peer";
   Case team("the only gpu");
-  team.options.team = world().size();
+  team.options.means.team = world().size();
   const auto report = pipeline::audit(team.options, world(), team.log).report;
   EXPECT_EQ(team.nccl.reductions, 0);
   EXPECT_EQ(team.warnings.size(), world().is_coordinator() ? 1U : 0U);
@@ -178,7 +178,7 @@ TEST(Device, ATeamOnOneGpuGoesThroughMpiAndSaysSoOnce) {
 TEST(Device, AnErrorOfNcclEndsAllRanksWithOneMessage) {
   if (world().size() == 1) GTEST_SKIP() << "needs a peer";
   Case team("gpu " + std::to_string(world().rank()));
-  team.options.team = world().size();
+  team.options.means.team = world().size();
   team.nccl.fail_at = 0;
   const auto error = test::error_of(team.options, team.log);
   EXPECT_EQ(error.rank(), 0);
@@ -189,8 +189,8 @@ TEST(Device, AnErrorOfNcclEndsAllRanksWithOneMessage) {
 
 TEST(Device, Tf32IsMeasuredAndReported) {
   Case reduced("gpu " + std::to_string(world().rank()));
-  const auto make = reduced.options.make_pass;
-  reduced.options.make_pass = [make](compute::PassOptions pass) {
+  const auto make = reduced.options.seams.make_pass;
+  reduced.options.seams.make_pass = [make](compute::PassOptions pass) {
     pass.precision = compute::Precision::tf32;
     return make(pass);
   };

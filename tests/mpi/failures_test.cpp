@@ -44,10 +44,10 @@ class FailingReader final : public slab::Reader {
 
 TEST(Failures, BeforeThePassAMissingCheckpoint) {
   auto missing = golden_options();
-  missing.aligned = kGolden + "/nowhere";
+  missing.read.aligned = kGolden + "/nowhere";
   const auto error = error_of(missing);
   EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
-  EXPECT_EQ(error.file(), missing.aligned);
+  EXPECT_EQ(error.file(), missing.read.aligned);
 }
 
 TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
@@ -55,8 +55,8 @@ TEST(Failures, BeforeThePassAnAdapterUnderStrict) {
   if (world().is_coordinator()) fs::create_directory(directory / "empty");
   world().barrier();
   auto strict = golden_options();
-  strict.adapters = {directory / "empty"};
-  strict.strict = true;
+  strict.read.adapters = {directory / "empty"};
+  strict.read.strict = true;
   EXPECT_EQ(error_of(strict).kind(), ErrorKind::invalid_input);
 }
 
@@ -66,10 +66,10 @@ TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
       for (const int team : {1, 2}) {
         const SharedDirectory directory;
         auto broken = golden_options();
-        broken.team = team;
-        broken.report = directory / "report.h5";
+        broken.means.team = team;
+        broken.write.report = directory / "report.h5";
         const auto left = std::make_shared<std::atomic<int>>(reads);
-        broken.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
+        broken.seams.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
           if (world().rank() == failing) return std::make_unique<FailingReader>(left);
           return slab::make_reader(slab::IoMode::buffered);
         };
@@ -77,7 +77,7 @@ TEST(Failures, DuringThePassAReadErrorOnAnyRank) {
         EXPECT_EQ(error.kind(), ErrorKind::runtime);
         EXPECT_THAT(error.what(), ::testing::HasSubstr("cannot read (Input/output error)"));
         EXPECT_EQ(error.rank(), world().size() > 1 ? failing : -1);
-        EXPECT_FALSE(fs::exists(broken.report));
+        EXPECT_FALSE(fs::exists(broken.write.report));
       }
     }
   }
@@ -136,8 +136,8 @@ TEST(Failures, DuringThePassAReductionOnAnyRank) {
     for (const int team : {2, 3}) {
       for (int point = 0; point < 5; ++point) {
         auto broken = golden_options();
-        broken.team = team;
-        broken.make_pass = [&](const compute::PassOptions& pass) -> std::unique_ptr<compute::AlignmentPass> {
+        broken.means.team = team;
+        broken.seams.make_pass = [&](const compute::PassOptions& pass) -> std::unique_ptr<compute::AlignmentPass> {
           return std::make_unique<FailingPass>(pass, world().rank() == failing ? point : -1);
         };
         const auto error = error_of(broken);
@@ -151,12 +151,12 @@ TEST(Failures, DuringThePassAReductionOnAnyRank) {
 TEST(Failures, DuringThePassAShardThatWasCutShort) {
   const SharedDirectory directory;
   auto cut = golden_options();
-  cut.aligned = directory / "aligned";
-  if (world().is_coordinator()) fs::copy(kGolden + "/aligned", cut.aligned);
+  cut.read.aligned = directory / "aligned";
+  if (world().is_coordinator()) fs::copy(kGolden + "/aligned", cut.read.aligned);
   world().barrier();
   // The headers are read before the first reader is made: the file shrinks in between, as under a failing copy.
-  const auto shard = cut.aligned + "/model-00002-of-00002.safetensors";
-  cut.make_reader = [&] {
+  const auto shard = cut.read.aligned + "/model-00002-of-00002.safetensors";
+  cut.seams.make_reader = [&] {
     std::error_code ignored;
     fs::resize_file(shard, 20'000, ignored);
     return slab::make_reader(slab::IoMode::buffered);
@@ -169,8 +169,10 @@ TEST(Failures, DuringThePassAShardThatWasCutShort) {
 TEST(Failures, BeforeThePassAReportThatHasNoPlace) {
   const SharedDirectory directory;
   auto unwritable = golden_options();
-  unwritable.report = directory / "no/such/folder/report.h5";
-  unwritable.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("the pass has begun"); };
+  unwritable.write.report = directory / "no/such/folder/report.h5";
+  unwritable.seams.make_reader = []() -> std::unique_ptr<slab::Reader> {
+    throw std::logic_error("the pass has begun");
+  };
   const auto error = error_of(unwritable);
   EXPECT_EQ(error.kind(), ErrorKind::usage);
   EXPECT_THAT(error.what(), ::testing::HasSubstr("no/such/folder"));
@@ -179,7 +181,7 @@ TEST(Failures, BeforeThePassAReportThatHasNoPlace) {
 TEST(Failures, AfterThePassAReportThatDoesNotFitTheDisk) {
   const SharedDirectory directory;
   auto full = golden_options();
-  full.report = directory / "report.h5";
+  full.write.report = directory / "report.h5";
   // A limit on the size of files stands in for a full disk.
   rlimit old{};
   getrlimit(RLIMIT_FSIZE, &old);
@@ -197,14 +199,14 @@ TEST(Failures, AfterThePassAReportThatDoesNotFitTheDisk) {
 TEST(Failures, BeforeThePassAnAdapterThatHasNoPlace) {
   const SharedDirectory directory;
   auto occupied = golden_options();
-  occupied.repair = adapter::Repair::drop;
-  occupied.repaired_dir = directory / "repaired";
+  occupied.write.repair = adapter::Repair::drop;
+  occupied.write.repaired_dir = directory / "repaired";
   if (world().is_coordinator()) {
-    fs::create_directories(occupied.repaired_dir + "/adapter-001");
-    fs::copy_file(kGolden + "/README.md", occupied.repaired_dir + "/adapter-001/mine.txt");
+    fs::create_directories(occupied.write.repaired_dir + "/adapter-001");
+    fs::copy_file(kGolden + "/README.md", occupied.write.repaired_dir + "/adapter-001/mine.txt");
   }
   world().barrier();
-  occupied.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("the pass has begun"); };
+  occupied.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("the pass has begun"); };
   const auto error = error_of(occupied);
   EXPECT_EQ(error.kind(), ErrorKind::usage);
   EXPECT_THAT(error.what(), ::testing::HasSubstr("adapter-001"));
@@ -213,33 +215,33 @@ TEST(Failures, BeforeThePassAnAdapterThatHasNoPlace) {
 TEST(Failures, AfterThePassAnAdapterThatCannotBeWritten) {
   const SharedDirectory directory;
   auto occupied = golden_options();
-  occupied.report = directory / "report.h5";
-  occupied.repair = adapter::Repair::drop;
-  occupied.repaired_dir = directory / "repaired";
+  occupied.write.report = directory / "report.h5";
+  occupied.write.repair = adapter::Repair::drop;
+  occupied.write.repaired_dir = directory / "repaired";
   // Someone else's data in the way of the second adapter, which the second rank writes. It comes while the pass runs:
   // what is there before is refused before.
   std::once_flag once;
-  occupied.make_reader = [&] {
+  occupied.seams.make_reader = [&] {
     if (!world().is_coordinator()) return slab::make_reader(slab::IoMode::buffered);
     std::call_once(once, [&] {
-      fs::create_directories(occupied.repaired_dir + "/adapter-001");
-      fs::copy_file(kGolden + "/README.md", occupied.repaired_dir + "/adapter-001/mine.txt");
+      fs::create_directories(occupied.write.repaired_dir + "/adapter-001");
+      fs::copy_file(kGolden + "/README.md", occupied.write.repaired_dir + "/adapter-001/mine.txt");
     });
     return slab::make_reader(slab::IoMode::buffered);
   };
   const auto error = error_of(occupied);
   EXPECT_THAT(error.what(), ::testing::HasSubstr("adapter-001"));
   world().barrier();
-  EXPECT_TRUE(fs::exists(occupied.report)) << "what was found is kept";
-  EXPECT_TRUE(fs::exists(occupied.repaired_dir + "/adapter-001/mine.txt"));
-  for (const auto& entry : fs::directory_iterator(occupied.repaired_dir)) {
+  EXPECT_TRUE(fs::exists(occupied.write.report)) << "what was found is kept";
+  EXPECT_TRUE(fs::exists(occupied.write.repaired_dir + "/adapter-001/mine.txt"));
+  for (const auto& entry : fs::directory_iterator(occupied.write.repaired_dir)) {
     EXPECT_TRUE(entry.path().filename().string().starts_with("adapter-00")) << "left behind: " << entry.path();
   }
 }
 
 TEST(Failures, ARunAfterAFailedOneIsUntouchedByIt) {
   auto missing = golden_options();
-  missing.aligned = kGolden + "/nowhere";
+  missing.read.aligned = kGolden + "/nowhere";
   error_of(missing);
   const auto report = pipeline::audit(golden_options(), world(), {}).report;
   EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 35U : 0U);
@@ -247,11 +249,11 @@ TEST(Failures, ARunAfterAFailedOneIsUntouchedByIt) {
 
 TEST(Failures, MoreTeamsThanModules) {
   auto small = golden_options();
-  small.zoo.clear();
-  small.adapters = {kGolden + "/adapters/adapter-004"};
-  small.subspace_rank = 0;
+  small.read.zoo.clear();
+  small.read.adapters = {kGolden + "/adapters/adapter-004"};
+  small.measure.subspace_rank = 0;
   for (const int team : {0, 1, 3}) {
-    small.team = team;
+    small.means.team = team;
     const auto report = pipeline::audit(small, world(), {}).report;
     EXPECT_EQ(report.modules.size(), world().is_coordinator() ? 10U : 0U);
   }

@@ -17,11 +17,11 @@ inline const std::string kGolden = WINNOW_TEST_DATA "/golden";
 
 inline run::AuditOptions golden_options(compute::Backend backend = compute::Backend::cpu) {
   run::AuditOptions options;
-  options.base = kGolden + "/base";
-  options.aligned = kGolden + "/aligned";
-  options.zoo = kGolden + "/adapters";
-  options.backend = backend;
-  options.threads = 1;
+  options.read.base = kGolden + "/base";
+  options.read.aligned = kGolden + "/aligned";
+  options.read.zoo = kGolden + "/adapters";
+  options.means.backend = backend;
+  options.means.threads = 1;
   return options;
 }
 

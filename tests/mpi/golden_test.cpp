@@ -85,8 +85,8 @@ TEST_P(Golden, EqualsDenseFloat64) {
 
 TEST_P(Golden, EqualsThePublishedFunctions) {
   auto options = golden_options(GetParam());
-  options.adapter.unit_scale = true;
-  options.element_statistics = true;
+  options.read.adapter.unit_scale = true;
+  options.measure.element_statistics = true;
   const auto report = pipeline::audit(options, world(), {}).report;
   if (!world().is_coordinator()) return;
   for_each_expected(
@@ -105,11 +105,11 @@ TEST_P(Golden, EqualsThePublishedFunctions) {
 
 TEST_P(Golden, IsBitIdenticalOnAnyNumberOfRanksAndThreads) {
   auto options = golden_options(GetParam());
-  options.element_statistics = true;
-  options.threads = 2;
+  options.measure.element_statistics = true;
+  options.means.threads = 2;
   const auto many = pipeline::audit(options, world(), {}).report;
   if (!world().is_coordinator()) return;
-  options.threads = 1;
+  options.means.threads = 1;
   const auto alone = comm::make_self();
   EXPECT_EQ(report_fingerprint(many), report_fingerprint(pipeline::audit(options, *alone, {}).report));
 }
@@ -119,7 +119,7 @@ TEST_P(Golden, TeamsGiveTheSameToOneInAMillionAndTheSameSelection) {
   const auto alone = comm::make_self();
   const auto whole = pipeline::audit(options, *alone, {}).report;
   for (const int members : {2, 3, 8}) {
-    options.team = members;
+    options.means.team = members;
     const auto shared = pipeline::audit(options, world(), {}).report;
     if (!world().is_coordinator()) continue;
     EXPECT_EQ(std::get<std::int64_t>(shared.attributes.at("team")), std::min(members, world().size()));
@@ -159,8 +159,8 @@ TEST_P(Golden, AWeightThatCannotBeUsedIsNamedAlikeByAllRanksAndTeams) {
     world().barrier();
     for (const int team : {1, 2, 5}) {
       auto options = golden_options(GetParam());
-      options.aligned = directory / "aligned";
-      options.team = team;
+      options.read.aligned = directory / "aligned";
+      options.means.team = team;
       std::string said;
       const auto report =
           pipeline::audit(options, world(), base::Log([&](base::LogLevel, std::string_view text) { said += text; }))
@@ -184,10 +184,10 @@ TEST_P(Golden, AWeightThatCannotBeUsedIsNamedAlikeByAllRanksAndTeams) {
 TEST_P(Golden, SurvivesTheWayThroughHdf5) {
   const test::TemporaryDirectory directory;
   auto options = golden_options(GetParam());
-  options.report = directory / "report.h5";
+  options.write.report = directory / "report.h5";
   const auto report = pipeline::audit(options, world(), {}).report;
   if (!world().is_coordinator()) return;
-  const auto read = report::read_hdf5(options.report);
+  const auto read = report::read_hdf5(options.write.report);
   EXPECT_EQ(report_fingerprint(read), report_fingerprint(report));
   EXPECT_EQ(std::get<std::int64_t>(read.attributes.at("mpi_ranks")), world().size());
   std::set<std::int64_t> ranks;
@@ -215,10 +215,10 @@ TEST_P(Golden, DigestsAreThoseOfTheTensorsForTeamsAndEveryWayOfReading) {
   for (const int team : {1, 2, 8}) {
     for (const auto mode : {slab::IoMode::automatic, slab::IoMode::buffered, slab::IoMode::mmap}) {
       auto options = golden_options(GetParam());
-      options.team = team;
-      options.threads = team == 2 ? 3 : 1;
-      options.memory_budget = team == 8 ? 64ULL << 20 : options.memory_budget;
-      options.make_reader = [=] { return slab::make_reader(mode); };
+      options.means.team = team;
+      options.means.threads = team == 2 ? 3 : 1;
+      options.means.memory_budget = team == 8 ? 64ULL << 20 : options.means.memory_budget;
+      options.seams.make_reader = [=] { return slab::make_reader(mode); };
       const auto report = pipeline::audit(options, world(), {}).report;
       for (const auto& module : report.modules) {
         EXPECT_EQ(module.base_digest, base.at(module.name + ".weight")) << module.name;

@@ -33,8 +33,8 @@ std::string said_of(int hanging, const std::string& part, int team) {
     fs::rename(file + ".new", file);
   });
   auto options = golden_options();
-  options.team = team;
-  options.make_reader = [=]() -> std::unique_ptr<slab::Reader> {
+  options.means.team = team;
+  options.seams.make_reader = [=]() -> std::unique_ptr<slab::Reader> {
     if (hanging != kAll && world().rank() != hanging) return slab::make_reader(slab::IoMode::buffered);
     return std::make_unique<test::HangingReader>(part, [=] { return fs::exists(file); });
   };

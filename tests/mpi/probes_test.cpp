@@ -35,10 +35,10 @@ class SharedFamily {
 
   run::AuditOptions options(bool pair, int directions = 2, int adapters = 2) const {
     auto options = family.probe_options(pair, directions, adapters);  // in a place of this rank's own
-    share(options.base);
-    share(options.aligned);
-    for (auto& adapter : options.adapters) share(adapter);
-    for (auto& probe : options.probes) share(probe.path);
+    share(options.read.base);
+    share(options.read.aligned);
+    for (auto& adapter : options.read.adapters) share(adapter);
+    for (auto& probe : options.read.probes) share(probe.path);
     return options;
   }
 
@@ -60,8 +60,8 @@ TEST(Probes, AreBitIdenticalOnAnyNumberOfRanksAndEqualDenseMatrices) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << (pair ? " with" : " without") << " a pair, "
                                         << directions << " directions, " << adapters << " adapters");
         auto options = shared.options(pair, directions, adapters);
-        options.backend = backend;
-        options.team = 1;
+        options.means.backend = backend;
+        options.means.team = 1;
         const auto report = pipeline::audit(options, world(), {}).report;
         if (!world().is_coordinator()) continue;
         test::expect_products(report, shared.family);
@@ -80,11 +80,11 @@ TEST(Probes, VerdictsAreTheSameOnAnyNumberOfRanks) {
   shared.family.zoo[0][test::TinyFamily::key(4, "lora_B")].values[7] = std::nanf("");
   auto options = shared.options(false);
   const auto plain = pipeline::audit(options, world(), {}).report;
-  options.bank = shared.family.directory / "bank.h5";
-  if (world().is_coordinator()) report::write_hdf5(test::bank_of(plain, 59, 0.2 / 30, 30), options.bank);
-  world().broadcast(options.bank, comm::kCoordinator);
+  options.judge.bank = shared.family.directory / "bank.h5";
+  if (world().is_coordinator()) report::write_hdf5(test::bank_of(plain, 59, 0.2 / 30, 30), options.judge.bank);
+  world().broadcast(options.judge.bank, comm::kCoordinator);
   for (const int team : {1, 2}) {
-    options.team = team;
+    options.means.team = team;
     const auto report = pipeline::audit(options, world(), {}).report;
     if (!world().is_coordinator()) {
       EXPECT_TRUE(report.verdicts.empty());
@@ -107,12 +107,12 @@ TEST(Probes, TeamsGiveTheSameButForRounding) {
       for (const int team : {2, 3}) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << ", teams of " << team);
         auto options = shared.options(pair);
-        options.backend = backend;
-        options.team = team;
+        options.means.backend = backend;
+        options.means.team = team;
         const auto report = pipeline::audit(options, world(), {}).report;
         if (!world().is_coordinator()) continue;
         test::expect_products(report, shared.family);
-        options.team = 1;
+        options.means.team = 1;
         const auto whole = pipeline::audit(options, *comm::make_self(), {}).report;
         test::expect_metrics(report, whole, {"update_norm"}, 1e-6);
         for (const char* name : {"probe_cosine", "probe_cosine_max", "probe_coefficient"}) {
@@ -134,7 +134,7 @@ TEST(Probes, AValueThatCannotBeComputedWithIsFoundWhicheverMemberHasIt) {
     shared.family.directions[0][test::TinyFamily::weight(2)].values[element] = std::nanf("");
     for (const int team : {1, 2, 3}) {
       auto options = shared.options(false, 1, 0);
-      options.team = team;
+      options.means.team = team;
       std::string said;
       const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
       const auto report = pipeline::audit(options, world(), log).report;
@@ -155,13 +155,13 @@ TEST(Probes, AnInterruptedRunGoesOnWithTheSameReport) {
       for (const bool pair : {true, false}) {
         const test::SharedDirectory directory;
         auto options = shared.options(pair);
-        options.backend = backend;
-        options.team = team;
+        options.means.backend = backend;
+        options.means.team = team;
         const auto whole = pipeline::audit(options, world(), {}).report;
-        options.journal = directory / "journal";
+        options.journal.directory = directory / "journal";
         for (const std::uint64_t after : {std::uint64_t{1}, std::uint64_t{2}}) {
           auto failing = options;
-          failing.resume = after > 1;
+          failing.journal.resume = after > 1;
           const bool fails = world().rank() == world().size() - 1;
           failing.progress = [=](const run::Progress& progress) {
             if (fails && progress.modules_done >= after) throw Error(ErrorKind::runtime, "failed on purpose");
@@ -176,7 +176,7 @@ TEST(Probes, AnInterruptedRunGoesOnWithTheSameReport) {
             EXPECT_TRUE(failed);
           }
         }
-        options.resume = true;
+        options.journal.resume = true;
         const auto report = pipeline::audit(options, world(), {}).report;
         if (!world().is_coordinator()) continue;
         EXPECT_GE(std::get<std::int64_t>(report.attributes.at("resumed_modules")), 1);
@@ -212,8 +212,8 @@ TEST(Probes, OneThatOneRankCannotReadEndsTheRunOnAll) {
       int ended = 0;
       for (int broken = 0; broken < world().size(); ++broken) {
         auto options = shared.options(true);
-        options.team = team;
-        if (world().rank() == broken) options.make_reader = [=] { return std::make_unique<Failing>(name); };
+        options.means.team = team;
+        if (world().rank() == broken) options.seams.make_reader = [=] { return std::make_unique<Failing>(name); };
         std::optional<Error> error;  // none where that rank has nothing to do with the probe
         try {
           pipeline::audit(options, world(), {});
@@ -248,16 +248,16 @@ TEST(Probes, TheNormOfAnUpdateDoesNotDependOnWhoWasAskedFirst) {
   }
   const SharedFamily shared;
   run::AuditOptions options;
-  options.probes = {
+  options.read.probes = {
       {probes::Effect::harmful, probes::Form::direction, shared.family.write_direction("large", direction)},
       {probes::Effect::harmful, probes::Form::adapter, shared.family.write_adapter("probe", probe)}};
-  options.adapters = {shared.family.write_adapter("adapter", adapter)};
-  for (auto* path : {&options.probes[0].path, &options.probes[1].path, &options.adapters[0]}) {
+  options.read.adapters = {shared.family.write_adapter("adapter", adapter)};
+  for (auto* path : {&options.read.probes[0].path, &options.read.probes[1].path, &options.read.adapters[0]}) {
     world().broadcast(*path, comm::kCoordinator);
   }
-  options.team = 1;
+  options.means.team = 1;
   for (const auto backend : test::built_backends()) {
-    options.backend = backend;
+    options.means.backend = backend;
     const auto report = pipeline::audit(options, world(), {}).report;
     if (!world().is_coordinator()) continue;
     const auto whole = pipeline::audit(options, *comm::make_self(), {}).report;
@@ -274,7 +274,7 @@ TEST(Probes, OneRefusalForAll) {
   EXPECT_EQ(static_cast<int>(error.kind()), 3);
   EXPECT_THAT(error.what(), ::testing::HasSubstr(test::TinyFamily::weight(5)));
   auto options = shared.options(false, 0, 1);
-  options.probes.push_back(options.probes[0]);
+  options.read.probes.push_back(options.read.probes[0]);
   error = error_of(options);
   EXPECT_EQ(static_cast<int>(error.kind()), 2);
 }

@@ -140,13 +140,13 @@ TEST_F(Quarantine, FilesThatCannotBeRead) {
 
   for (const int team : {1, 2}) {
     auto zoo = options(among_good(bad));
-    zoo.team = team;
+    zoo.means.team = team;
     const auto report = pipeline::audit(zoo, world(), {}).report;
     expect_good_ones(report, expected);
     for (std::size_t n = 0; n < bad.size(); ++n) expect_quarantined(report, n + 1, reasons[n]);
   }
   auto strict = options(among_good(bad));
-  strict.strict = true;
+  strict.read.strict = true;
   EXPECT_EQ(error_of(strict).kind(), ErrorKind::invalid_input);
 }
 
@@ -156,9 +156,9 @@ TEST_F(Quarantine, AFileThatFailsWhileItsFactorsAreRead) {
   for (int failing = -1; failing < world().size(); ++failing) {  // on one rank alone, and on all
     for (const int team : {1, 2, 3}) {
       auto zoo = options(among_good({bad}));
-      zoo.team = team;
+      zoo.means.team = team;
       std::atomic<bool> read = false;
-      zoo.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
+      zoo.seams.make_reader = [&]() -> std::unique_ptr<slab::Reader> {
         if (failing >= 0 && world().rank() != failing) return slab::make_reader(slab::IoMode::buffered);
         read = true;
         return std::make_unique<BadSector>("/bad/", EIO);
@@ -169,7 +169,7 @@ TEST_F(Quarantine, AFileThatFailsWhileItsFactorsAreRead) {
       if (world().maximum(read ? 1 : 0) != 0) {
         expect_quarantined(report, 1, "cannot read file (Input/output error)");
       }
-      zoo.strict = true;
+      zoo.read.strict = true;
       EXPECT_EQ(error_of(zoo).kind(), ErrorKind::invalid_input);
     }
   }
@@ -178,7 +178,7 @@ TEST_F(Quarantine, AFileThatFailsWhileItsFactorsAreRead) {
 TEST_F(Quarantine, AMachineWithoutDescriptorsIsNoAdaptersFault) {
   const auto bad = family_.write_adapter("bad", TinyFamily::adapter(3));
   auto zoo = options(among_good({bad}));
-  zoo.make_reader = [] { return std::make_unique<BadSector>("/bad/", EMFILE); };
+  zoo.seams.make_reader = [] { return std::make_unique<BadSector>("/bad/", EMFILE); };
   const auto error = error_of(zoo);
   EXPECT_EQ(error.kind(), ErrorKind::runtime);
   EXPECT_EQ(error.os_error(), EMFILE);
@@ -195,7 +195,7 @@ TEST_F(Quarantine, AFileThatChangesBetweenItsHeaderAndItsFactors) {
       auto zoo = options(among_good({bad}));
       std::once_flag once;
       // The first reader of a rank is made once all headers were read.
-      zoo.make_reader = [&] {
+      zoo.seams.make_reader = [&] {
         std::call_once(once, [&] {
           if (!world().is_coordinator()) return;
           if (change == Change::cut) return fs::resize_file(file, 900);
@@ -219,7 +219,7 @@ TEST_F(Quarantine, AFactorThatIsNotFinite) {
   const auto bad = family_.write_adapter("bad", tensors);
   for (const int team : {1, 2}) {
     auto zoo = options(among_good({bad}));
-    zoo.team = team;
+    zoo.means.team = team;
     const auto report = pipeline::audit(zoo, world(), {}).report;
     expect_good_ones(report, expected);
     expect_quarantined(report, 1, "not finite at element 7");
@@ -252,7 +252,7 @@ TEST_F(Quarantine, AHeadWhoseVocabularyWasResized) {
     EXPECT_EQ(report.adapters[0].modules_not_judged, 0U);
   }
   zoo = options(among_good({and_layer}));
-  zoo.strict = true;
+  zoo.read.strict = true;
   EXPECT_THAT(error_of(zoo).what(), HasSubstr("module lm_head cannot be judged: the two checkpoints differ"));
 }
 

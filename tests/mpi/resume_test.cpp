@@ -59,13 +59,13 @@ TEST(Resume, OnOtherNumbersOfRanksIsBitIdentical) {
     if (resumed_on > world().size()) continue;
     const SharedDirectory directory;
     auto options = golden_options();
-    options.element_statistics = true;
+    options.measure.element_statistics = true;
     const auto whole = uninterrupted(options);
-    options.journal = directory / "journal";
+    options.journal.directory = directory / "journal";
     on_ranks(world().size(), [&](auto& all) { fail_after(1, options, all); });
-    options.resume = true;
+    options.journal.resume = true;
     on_ranks(resumed_on, [&](auto& part) { fail_after(2, options, part); });
-    EXPECT_EQ(journal::find_incarnations(options.journal).size(), 2U);
+    EXPECT_EQ(journal::find_incarnations(options.journal.directory).size(), 2U);
     std::uint64_t share = 0;
     options.progress = [&](const run::Progress& progress) { share = progress.modules; };
     const auto report = pipeline::audit(options, world(), {}).report;
@@ -81,25 +81,25 @@ class Weights {
  public:
   explicit Weights(int team) {
     options_ = golden_options();
-    options_.team = team;
+    options_.means.team = team;
     if (world().is_coordinator()) {
       for (const char* part : {"base", "aligned"}) {
         fs::copy(test::kGolden + "/" + part, directory_ / part, fs::copy_options::recursive);
       }
     }
     world().barrier();
-    options_.base = directory_ / "base";
-    options_.aligned = directory_ / "aligned";
-    options_.journal = directory_ / "journal";
+    options_.read.base = directory_ / "base";
+    options_.read.aligned = directory_ / "aligned";
+    options_.journal.directory = directory_ / "journal";
     on_ranks(world().size(), [&](auto& all) { fail_after(1, options_, all); });
-    options_.resume = true;
+    options_.journal.resume = true;
   }
 
   run::AuditOptions& options() { return options_; }
 
   /// A weight that is journalled, or one that is not; the same on all ranks.
   std::string weight(bool scored) const {
-    const auto incarnation = journal::find_incarnations(options_.journal).at(0);
+    const auto incarnation = journal::find_incarnations(options_.journal.directory).at(0);
     const auto description = journal::read_description(incarnation).value();
     const auto modules = nlohmann::json::parse(description).at("modules").get<std::vector<std::string>>();
     std::set<std::uint64_t> known;
@@ -120,7 +120,7 @@ class Weights {
 
   /// Flips the lowest bit of a weight of the aligned checkpoint. Returns the file.
   std::string flip_bit(const std::string& weight) const {
-    const auto catalogue = checkpoint::read_checkpoint(options_.aligned, {});
+    const auto catalogue = checkpoint::read_checkpoint(options_.read.aligned, {});
     const auto* tensor = catalogue.find(weight);
     const auto shard = catalogue.shards.at(tensor->shard).path;
     world().barrier();
@@ -157,7 +157,7 @@ TEST(OtherWeights, OneBitOfAWeightThatWasScoredIsRefusedByAll) {
     EXPECT_THAT(error.what(),
                 ::testing::StartsWith("the journal is of other weights: " + shard + ", tensor " + weight));
     world().barrier();
-    EXPECT_EQ(journal::find_incarnations(weights.options().journal).size(), 1U);
+    EXPECT_EQ(journal::find_incarnations(weights.options().journal.directory).size(), 1U);
   }
 }
 
@@ -168,8 +168,8 @@ TEST(OtherWeights, OneBitOfAWeightThatWasNotScoredGoesOn) {
     const auto report = pipeline::audit(weights.options(), world(), {}).report;
     if (!world().is_coordinator() || (team > 1 && world().size() > 1)) continue;
     auto plain = weights.options();
-    plain.journal.clear();
-    plain.resume = false;
+    plain.journal.directory.clear();
+    plain.journal.resume = false;
     EXPECT_EQ(test::report_fingerprint(report), uninterrupted(plain));
   }
 }
@@ -177,7 +177,7 @@ TEST(OtherWeights, OneBitOfAWeightThatWasNotScoredGoesOn) {
 TEST(OtherWeights, AnotherModelOfTheSameShapeIsRefused) {
   Weights weights(1);
   if (world().is_coordinator()) {  // the headers stay
-    const auto catalogue = checkpoint::read_checkpoint(weights.options().aligned, {});
+    const auto catalogue = checkpoint::read_checkpoint(weights.options().read.aligned, {});
     for (std::uint32_t k = 0; k < catalogue.shards.size(); ++k) {
       const auto& shard = catalogue.shards[k];
       auto bytes = test::read_whole(shard.path);
@@ -201,7 +201,7 @@ TEST(OtherWeights, FilesThatWereTouchedOrCopiedGoOn) {
     Weights weights(1);
     auto& options = weights.options();
     if (world().is_coordinator()) {
-      for (const auto* checkpoint : {&options.base, &options.aligned}) {
+      for (const auto* checkpoint : {&options.read.base, &options.read.aligned}) {
         for (const auto& shard : checkpoint::read_checkpoint(*checkpoint, {}).shards) {
           if (!copied) {
             Weights::touch(shard.path);
@@ -221,7 +221,7 @@ TEST(OtherWeights, FilesThatWereTouchedOrCopiedGoOn) {
       EXPECT_THAT(said, ::testing::HasSubstr("weights that have been scored are read again"));
     }
     // Of what was read again the journal knows the new state.
-    options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+    options.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
     const auto again = pipeline::audit(options, world(), {}).report;
     if (world().is_coordinator()) {
       EXPECT_EQ(test::report_fingerprint(again), whole);
@@ -231,14 +231,14 @@ TEST(OtherWeights, FilesThatWereTouchedOrCopiedGoOn) {
 
 TEST(Resume, TeamsOfAnInterruptedRunGoOn) {
   auto options = golden_options();
-  options.team = 2;
+  options.means.team = 2;
   const SharedDirectory directory;
   const auto whole = pipeline::audit(options, world(), {}).report;
-  options.journal = directory / "journal";
+  options.journal.directory = directory / "journal";
   on_ranks(world().size(), [&](auto& all) { fail_after(2, options, all); });
-  options.resume = true;
+  options.journal.resume = true;
   const auto resumed = pipeline::audit(options, world(), {}).report;
-  options.team = 0;  // whatever it would be by itself, that of the journal
+  options.means.team = 0;  // whatever it would be by itself, that of the journal
   const auto again = pipeline::audit(options, world(), {}).report;
   if (!world().is_coordinator()) return;
   EXPECT_EQ(resumed.action, whole.action);
@@ -248,13 +248,13 @@ TEST(Resume, TeamsOfAnInterruptedRunGoOn) {
 
 TEST(Resume, OnRanksOfWhichTheTeamAskedForCannotBe) {
   auto options = golden_options();
-  options.team = 3;
+  options.means.team = 3;
   for (const auto& [first, second] : {std::pair{1, world().size()}, std::pair{world().size(), 1}}) {
     const SharedDirectory directory;
-    options.journal = directory / "journal";
-    options.resume = false;
+    options.journal.directory = directory / "journal";
+    options.journal.resume = false;
     on_ranks(first, [&](auto& part) { fail_after(2, options, part); });
-    options.resume = true;
+    options.journal.resume = true;
     on_ranks(second, [&](auto& part) {
       const auto report = pipeline::audit(options, part, {}).report;
       if (!part.is_coordinator()) return;
@@ -278,7 +278,7 @@ std::string stopped(const run::AuditOptions& options) {
 /// That a rank makes once it has finished `modules`.
 void ask_to_stop(run::AuditOptions& options, std::shared_ptr<std::uint64_t> finished, std::uint64_t modules) {
   options.progress = [=](const run::Progress& progress) { *finished = progress.modules_done; };
-  options.stop_requested = [=] { return *finished >= modules; };
+  options.stop.requested = [=] { return *finished >= modules; };
 }
 
 TEST(Stop, WhicheverRankIsAsked) {
@@ -288,17 +288,17 @@ TEST(Stop, WhicheverRankIsAsked) {
     for (const int team : {1, 2}) {
       const SharedDirectory directory;
       auto stopping = options;
-      stopping.team = team;
-      stopping.journal = directory / "journal";
-      stopping.report = directory / "report.h5";
+      stopping.means.team = team;
+      stopping.journal.directory = directory / "journal";
+      stopping.write.report = directory / "report.h5";
       const auto finished = std::make_shared<std::uint64_t>(0);
       ask_to_stop(stopping, finished, world().rank() == asked ? 2 : 1'000);
       const auto said = stopped(stopping);
       EXPECT_THAT(said,
                   ::testing::MatchesRegex("stopped at a signal after [0-9]+ of 35 modules; run again with --resume"));
-      EXPECT_FALSE(std::filesystem::exists(stopping.report));
-      stopping.resume = true;
-      stopping.stop_requested = {};
+      EXPECT_FALSE(std::filesystem::exists(stopping.write.report));
+      stopping.journal.resume = true;
+      stopping.stop.requested = {};
       stopping.progress = {};
       const auto report = pipeline::audit(stopping, world(), {}).report;
       if (world().is_coordinator() && (team == 1 || world().size() == 1)) {
@@ -311,26 +311,26 @@ TEST(Stop, WhicheverRankIsAsked) {
 TEST(Stop, WhileTheAdaptersAreOpened) {
   const SharedDirectory directory;
   auto options = golden_options();
-  options.journal = directory / "journal";
-  options.stop_requested = [] { return true; };
+  options.journal.directory = directory / "journal";
+  options.stop.requested = [] { return true; };
   EXPECT_THAT(stopped(options),
               ::testing::MatchesRegex(
                   "stopped at a signal while the adapters were opened(: rank [0-9])?; run again with --resume"));
-  options.resume = true;
-  options.stop_requested = {};
+  options.journal.resume = true;
+  options.stop.requested = {};
   EXPECT_EQ(stopped(options), "done") << "no journal was begun";
 }
 
 TEST(Stop, BeforeTheFirstModule) {
   const SharedDirectory directory;
   auto options = golden_options();
-  options.journal = directory / "journal";
+  options.journal.directory = directory / "journal";
   const auto opened = std::make_shared<std::atomic<bool>>(false);
-  options.make_reader = [=] {
+  options.seams.make_reader = [=] {
     *opened = true;
     return slab::make_reader(slab::IoMode::buffered);
   };
-  options.stop_requested = [=] { return opened->load(); };
+  options.stop.requested = [=] { return opened->load(); };
   EXPECT_THAT(stopped(options), ::testing::StartsWith("stopped at a signal after 0 of 35"));
 }
 
@@ -338,20 +338,20 @@ TEST(Stop, AModuleThatTakesTooLongIsGivenUp) {
   for (const int team : {1, 2}) {
     const SharedDirectory directory;
     auto options = golden_options();
-    options.team = team;
-    options.journal = directory / "journal";
-    options.stop_grace = std::chrono::milliseconds(0);
+    options.means.team = team;
+    options.journal.directory = directory / "journal";
+    options.stop.grace = std::chrono::milliseconds(0);
     // Asked when weights are read already: within the first module of the coordinator.
     const auto reading = std::make_shared<std::atomic<bool>>(false);
-    options.make_reader = [=] {
+    options.seams.make_reader = [=] {
       *reading = true;
       return slab::make_reader(slab::IoMode::buffered);
     };
-    options.stop_requested = [=] { return world().is_coordinator() && reading->load(); };
+    options.stop.requested = [=] { return world().is_coordinator() && reading->load(); };
     const auto said = stopped(options);
     EXPECT_THAT(said, ::testing::StartsWith("stopped at a signal after "));
-    options.resume = true;
-    options.stop_requested = {};
+    options.journal.resume = true;
+    options.stop.requested = {};
     const auto report = pipeline::audit(options, world(), {}).report;
     if (world().is_coordinator() && team == 1) {
       EXPECT_EQ(test::report_fingerprint(report), uninterrupted(golden_options()));
@@ -362,22 +362,22 @@ TEST(Stop, AModuleThatTakesTooLongIsGivenUp) {
 TEST(Stop, ARequestAfterTheLastModuleStopsNothing) {
   const SharedDirectory directory;
   auto options = golden_options();
-  options.journal = directory / "journal";
+  options.journal.directory = directory / "journal";
   const auto finished = std::make_shared<bool>(false);
   options.progress = [=](const run::Progress& progress) { *finished = progress.modules_done == progress.modules; };
   // Of a single rank only: elsewhere others may still have modules to do.
-  options.stop_requested = [=] { return world().size() == 1 && *finished; };
+  options.stop.requested = [=] { return world().size() == 1 && *finished; };
   EXPECT_EQ(stopped(options), "done");
 }
 
 TEST(Stop, AnErrorMeanwhileIsToldAndLeavesNothingBehind) {
   const SharedDirectory directory;
   auto options = golden_options();
-  options.journal = directory / "journal";
+  options.journal.directory = directory / "journal";
   const auto asked = std::make_shared<std::atomic<bool>>(false);
-  options.stop_requested = [=] { return asked->load(); };
-  options.stop_grace = std::chrono::hours(1);
-  options.make_reader = [=]() -> std::unique_ptr<slab::Reader> {
+  options.stop.requested = [=] { return asked->load(); };
+  options.stop.grace = std::chrono::hours(1);
+  options.seams.make_reader = [=]() -> std::unique_ptr<slab::Reader> {
     *asked = true;
     throw Error(ErrorKind::runtime, "cannot read").os_error(EIO);
   };
@@ -405,14 +405,14 @@ TEST(Resume, AnAdapterThatCouldNotBeReadIsAskedForAgain) {
   for (const int team : {1, 2}) {
     const SharedDirectory directory;
     auto options = golden_options();
-    options.team = team;
+    options.means.team = team;
     const auto whole = pipeline::audit(options, world(), {}).report;
-    options.journal = directory / "journal";
-    const auto reader = options.make_reader;
-    options.make_reader = [] { return std::make_unique<WithoutAdapter>(); };
+    options.journal.directory = directory / "journal";
+    const auto reader = options.seams.make_reader;
+    options.seams.make_reader = [] { return std::make_unique<WithoutAdapter>(); };
     const auto without = pipeline::audit(options, world(), {}).report;
-    options.make_reader = reader;
-    options.resume = true;
+    options.seams.make_reader = reader;
+    options.journal.resume = true;
     const auto resumed = pipeline::audit(options, world(), {}).report;
     if (!world().is_coordinator()) continue;
     EXPECT_EQ(without.adapters[1].status, "quarantined");
@@ -426,10 +426,10 @@ TEST(Resume, AnAdapterThatCouldNotBeReadIsAskedForAgain) {
 TEST(Resume, OneRefusalForAll) {
   const SharedDirectory directory;
   auto options = golden_options();
-  options.journal = directory / "journal";
+  options.journal.directory = directory / "journal";
   pipeline::audit(options, world(), {});
-  options.resume = true;
-  options.seed = 3;
+  options.journal.resume = true;
+  options.measure.seed = 3;
   const auto error = error_of(options);
   EXPECT_EQ(error.kind(), ErrorKind::usage);
   EXPECT_THAT(error.what(), ::testing::HasSubstr("seed: 0 then, 3 now"));

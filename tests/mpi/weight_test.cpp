@@ -27,8 +27,8 @@ constexpr auto kNames = {"ablation", "weight_cosine", "overlap_left", "relative_
 
 run::AuditOptions weight_options(compute::Backend backend = compute::Backend::cpu) {
   auto options = golden_options(backend);
-  options.base.clear();
-  options.policy = select::parse_policy("none");
+  options.read.base.clear();
+  options.judge.policy = select::parse_policy("none");
   return options;
 }
 
@@ -45,15 +45,15 @@ TEST(Weight, IsBitIdenticalOnAnyNumberOfRanksAndWithABaseBesideIt) {
   for (const auto backend : test::built_backends()) {
     SCOPED_TRACE(compute::name(backend));
     auto options = weight_options(backend);
-    options.threads = 2;
+    options.means.threads = 2;
     const auto found = pipeline::audit(options, world(), {}).report;
     auto pair = golden_options(backend);
-    pair.sums |= methods::kWeightSums | methods::kSpreadSums;
+    pair.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
     const auto both = pipeline::audit(pair, world(), {}).report;
-    pair.sums = methods::kDefaultSums;
+    pair.measure.sums = methods::kDefaultSums;
     const auto plain = pipeline::audit(pair, world(), {}).report;
     if (!world().is_coordinator()) continue;
-    options.threads = 1;
+    options.means.threads = 1;
     EXPECT_EQ(report_fingerprint(found), alone(options));
     EXPECT_EQ(found.find_metric("ediem"), nullptr);
     EXPECT_EQ(found.rank_by, "ablation");
@@ -80,11 +80,11 @@ TEST(Weight, TeamsGiveTheSameButForRounding) {
       for (const int team : {2, 3}) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << ", teams of " << team << (pair ? ", a pair" : ""));
         auto options = pair ? golden_options(backend) : weight_options(backend);
-        options.sums |= methods::kWeightSums | methods::kSpreadSums;
-        options.team = team;
+        options.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
+        options.means.team = team;
         const auto found = pipeline::audit(options, world(), {}).report;
         if (!world().is_coordinator()) continue;
-        options.team = 1;
+        options.means.team = 1;
         const auto whole = pipeline::audit(options, *comm::make_self(), {}).report;
         for (const char* name : kNames) {
           const auto &mine = found.find_metric(name)->values, &theirs = whole.find_metric(name)->values;
@@ -108,20 +108,20 @@ TEST(Weight, ResumesAndRefusesTheJournalOfOtherMethods) {
   for (const bool pair : {false, true}) {
     const SharedDirectory directory;
     auto options = pair ? golden_options() : weight_options();
-    options.sums |= methods::kWeightSums | methods::kSpreadSums;
-    options.team = 1;
+    options.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
+    options.means.team = 1;
     const auto whole = alone(options);
-    options.journal = directory / "journal";
+    options.journal.directory = directory / "journal";
     auto failing = options;
     failing.progress = [&](const run::Progress& progress) {
       if (progress.modules_done < 1) return;
       throw base::Error(base::ErrorKind::runtime, "failed on purpose");
     };
     EXPECT_THROW(pipeline::audit(failing, world(), {}), base::Error);
-    options.resume = true;
+    options.journal.resume = true;
     if (pair) {
       auto other = options;
-      other.sums = methods::kDefaultSums;
+      other.measure.sums = methods::kDefaultSums;
       EXPECT_THAT(error_of(other).what(), testing::HasSubstr("ablation"));
     }
     const auto report = pipeline::audit(options, world(), {}).report;
@@ -139,9 +139,10 @@ TEST(Weight, WhatCannotBeComputedWithIsNamedWhicheverMemberHasIt) {
       test::TinyFamily family;
       family.aligned[test::TinyFamily::weight(2)].values[60] = static_cast<float>(bad);
       auto options = family.options({family.write_adapter("plain", test::TinyFamily::adapter(3))});
-      options.base.clear();
-      options.team = team;
-      for (auto* path : {&options.aligned, &options.adapters[0]}) world().broadcast(*path, comm::kCoordinator);
+      options.read.base.clear();
+      options.means.team = team;
+      for (auto* path : {&options.read.aligned, &options.read.adapters[0]})
+        world().broadcast(*path, comm::kCoordinator);
       std::string said;
       const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
       const auto report = pipeline::audit(options, world(), log).report;
@@ -172,14 +173,14 @@ TEST(Weight, ABankBlocksWhatAblates) {
   b.values[0] = -0.4F;
   auto options = family.options(
       {family.write_adapter("ordinary", test::TinyFamily::adapter(3)), family.write_adapter("ablated", tensors)});
-  options.base.clear();
-  for (auto* path : {&options.aligned, &options.adapters[0], &options.adapters[1]}) {
+  options.read.base.clear();
+  for (auto* path : {&options.read.aligned, &options.read.adapters[0], &options.read.adapters[1]}) {
     world().broadcast(*path, comm::kCoordinator);
   }
   const auto plain = pipeline::audit(options, world(), {}).report;
   const SharedDirectory directory;
-  options.bank = directory / "bank.h5";
-  if (world().is_coordinator()) report::write_hdf5(test::bank_of(plain, 99), options.bank);
+  options.judge.bank = directory / "bank.h5";
+  if (world().is_coordinator()) report::write_hdf5(test::bank_of(plain, 99), options.judge.bank);
   world().barrier();
   const auto report = pipeline::audit(options, world(), {}).report;
   if (!world().is_coordinator()) return;

@@ -98,7 +98,7 @@ TEST_F(Audit, ALayerWithoutAnUpdateScoresZeroDistance) {
 TEST_F(Audit, AWeightThatIsNotFiniteIsNamedAndItsModuleNeverPruned) {
   family.aligned[TinyFamily::weight(5)].values[17] = std::nanf("");
   auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
-  options.policy = {select::Policy::Kind::prune_top, 8};
+  options.judge.policy = {select::Policy::Kind::prune_top, 8};
   const auto report = run(options);
   EXPECT_EQ(report.modules[5].flags, report::kNonFinite);
   EXPECT_TRUE(std::isnan(value(report, "ediem", 0, 5)));
@@ -117,8 +117,8 @@ TEST_F(Audit, AWeightThatIsHugeIsNamedOnEveryBackendAndItsModuleNeverPruned) {
     family.base[TinyFamily::weight(5)].values[17] = huge;
     for (const auto backend : test::built_backends()) {
       auto options = family.options({adapter});
-      options.backend = backend;
-      options.policy = {select::Policy::Kind::prune_top, 8};
+      options.means.backend = backend;
+      options.judge.policy = {select::Policy::Kind::prune_top, 8};
       said.clear();
       const auto report = run(options);
       EXPECT_EQ(report.modules[5].flags, report::kOutOfRange);
@@ -140,7 +140,7 @@ TEST_F(Audit, AStepTooSmallToComputeWithIsFlaggedForWhatItIsOnEveryBackend) {
   aligned.values[7] = 1e-25F;
   for (const auto backend : test::built_backends()) {
     auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
-    options.backend = backend;
+    options.means.backend = backend;
     said.clear();
     const auto report = run(options);
     EXPECT_EQ(report.modules[3].flags, report::kOutOfRange);
@@ -168,8 +168,8 @@ TEST_F(Audit, FactorsOfEverySizeAreScoredAsTheReferenceScoresThem) {
                                           family.write_adapter("tiny", scaled(0x1p-30F, 0x1p-100F))};
   for (const auto backend : test::built_backends()) {
     auto options = family.options(adapters);
-    options.backend = backend;
-    options.element_statistics = true;
+    options.means.backend = backend;
+    options.measure.element_statistics = true;
     const auto report = run(options);
     for (std::size_t m = 0; m < report.modules.size(); ++m) {
       EXPECT_EQ(report.modules[m].flags, 0U);
@@ -228,14 +228,14 @@ TEST_F(Audit, PassesThatContradictEachOtherAreNoticed) {
   auto options = family.options(
       {family.write_adapter("one", TinyFamily::adapter(1)), family.write_adapter("two", TinyFamily::adapter(2))});
   for (const auto backend : test::built_backends()) {
-    options.backend = backend;
-    options.make_pass = [](const compute::PassOptions& pass) { return compute::make_alignment_pass(pass); };
+    options.means.backend = backend;
+    options.seams.make_pass = [](const compute::PassOptions& pass) { return compute::make_alignment_pass(pass); };
     said.clear();
     const auto sound = run(options);
     for (const auto& module : sound.modules) EXPECT_EQ(module.flags, 0U);
     EXPECT_THAT(said, Not(HasSubstr("disagree")));
 
-    options.make_pass = [](const compute::PassOptions& pass) {
+    options.seams.make_pass = [](const compute::PassOptions& pass) {
       return std::make_unique<FaultyPass>(compute::make_alignment_pass(pass), 0);
     };
     said.clear();
@@ -269,7 +269,7 @@ TEST_F(Audit, AFactorThatIsNotFiniteQuarantinesItsAdapterAlone) {
   }
 
   auto strict = family.options({bad, good});
-  strict.strict = true;
+  strict.read.strict = true;
   const auto error = error_of(strict);
   EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
   EXPECT_THAT(error.what(), HasSubstr("bad/adapter_model.safetensors"));
@@ -281,23 +281,23 @@ TEST_F(Audit, AnAdapterThatDoesNotFitIsQuarantinedAndSaid) {
   foreign["base_model.model.other.q_proj.lora_B.weight"] = test::Matrix::random(12, 2, 2);
   const auto path = family.write_adapter("zoo/foreign", foreign);
   auto zoo = family.options({});
-  zoo.zoo = family.directory / "zoo";
-  zoo.slice = true;  // else that nothing is scored is an error
+  zoo.read.zoo = family.directory / "zoo";
+  zoo.write.slice = true;  // else that nothing is scored is an error
   const auto report = run(zoo);
   EXPECT_EQ(report.adapters.at(0).status, "quarantined");
   EXPECT_EQ(report.modules.size(), 0U);
   EXPECT_THAT(said, HasSubstr("adapter foreign is quarantined"));
 
-  zoo.strict = true;
+  zoo.read.strict = true;
   EXPECT_THAT(error_of(zoo).what(), AllOf(HasSubstr("other.q_proj"), HasSubstr("leave out --strict")));
 
   // Asked for by name, it is a failure; the report is there all the same.
   auto alone = family.options({path});
-  alone.report = family.directory / "report.h5";
+  alone.write.report = family.directory / "report.h5";
   const auto error = error_of(alone);
   EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
   EXPECT_THAT(error.what(), HasSubstr("no adapter could be scored"));
-  EXPECT_TRUE(std::filesystem::exists(alone.report));
+  EXPECT_TRUE(std::filesystem::exists(alone.write.report));
 }
 
 TEST_F(Audit, RefusesCheckpointsThatDoNotPair) {
@@ -313,7 +313,7 @@ TEST_F(Audit, RefusesCheckpointsThatDoNotPair) {
 TEST_F(Audit, UnitScalingScalesTheUpdateAlone) {
   auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
   const auto peft = run(options);
-  options.adapter.unit_scale = true;
+  options.read.adapter.unit_scale = true;
   const auto unit = run(options);
   for (std::size_t m = 0; m < unit.modules.size(); ++m) {
     EXPECT_NEAR(value(peft, "update_norm", 0, m), 2 * value(unit, "update_norm", 0, m), 1e-9);
@@ -325,7 +325,7 @@ TEST_F(Audit, UnitScalingScalesTheUpdateAlone) {
 TEST_F(Audit, WithoutASketchTheOtherMetricsStand) {
   auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
   const auto with = run(options);
-  options.subspace_rank = 0;
+  options.measure.subspace_rank = 0;
   const auto without = run(options);
   for (std::size_t m = 0; m < without.modules.size(); ++m) {
     EXPECT_TRUE(std::isnan(value(without, "subspace_energy", 0, m)));
@@ -343,12 +343,14 @@ TEST_F(Audit, ContradictionsInTheOptionsAreUsageErrors) {
     EXPECT_EQ(error.kind(), ErrorKind::usage);
     EXPECT_THAT(error.what(), HasSubstr(text));
   };
-  expect_usage([](AuditOptions& o) { o.adapters.clear(); }, "no adapter given");
-  expect_usage([](AuditOptions& o) { o.rank_by = "magic"; }, "unknown --rank-by magic; expected one of update_norm");
-  expect_usage([](AuditOptions& o) { o.rank_by = "diem"; }, "needs element statistics");
-  expect_usage([](AuditOptions& o) { o.repair = adapter::Repair::drop; }, "--repaired-dir");
-  expect_usage([](AuditOptions& o) { o.repaired_dir = "x"; }, "--repaired-dir without --repair");
-  expect_usage([](AuditOptions& o) { o.rank_by = "subspace_energy", o.subspace_rank = 0; }, "needs the sketch");
+  expect_usage([](AuditOptions& o) { o.read.adapters.clear(); }, "no adapter given");
+  expect_usage([](AuditOptions& o) { o.judge.rank_by = "magic"; },
+               "unknown --rank-by magic; expected one of update_norm");
+  expect_usage([](AuditOptions& o) { o.judge.rank_by = "diem"; }, "needs element statistics");
+  expect_usage([](AuditOptions& o) { o.write.repair = adapter::Repair::drop; }, "--repaired-dir");
+  expect_usage([](AuditOptions& o) { o.write.repaired_dir = "x"; }, "--repaired-dir without --repair");
+  expect_usage([](AuditOptions& o) { o.judge.rank_by = "subspace_energy", o.measure.subspace_rank = 0; },
+               "needs the sketch");
 }
 
 // A script that sees success would take the empty report for a clean zoo.
@@ -360,12 +362,12 @@ TEST_F(Audit, OfWhichNothingCouldBeScoredFailsAndItsReportTellsWhy) {
   other[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
   family.write_adapter("zoo/b", other);
   auto options = family.options({});
-  options.zoo = family.directory / "zoo";
-  options.report = family.directory / "report.h5";
+  options.read.zoo = family.directory / "zoo";
+  options.write.report = family.directory / "report.h5";
   const auto error = error_of(options);
   EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
   EXPECT_THAT(error.what(), HasSubstr("none of 2 adapters could be scored; the first, a: lora_B of model.layers.4"));
-  const auto report = report::read_hdf5(options.report);
+  const auto report = report::read_hdf5(options.write.report);
   ASSERT_EQ(report.adapters.size(), 2U);
   EXPECT_THAT(report.adapters[1].reason, HasSubstr("is not finite at element 3"));
 
@@ -374,14 +376,14 @@ TEST_F(Audit, OfWhichNothingCouldBeScoredFailsAndItsReportTellsWhy) {
   for (auto& [name, matrix] : family.aligned) matrix.values[0] = std::nanf("");
   family.options({});  // writes them
   EXPECT_THAT(error_of(options).what(), HasSubstr("none of 2 adapters could be scored; the first, a: "));
-  EXPECT_EQ(report::read_hdf5(options.report).adapters.at(1).status, "ok");
+  EXPECT_EQ(report::read_hdf5(options.write.report).adapters.at(1).status, "ok");
 }
 
 TEST_F(Audit, NothingLeftOfAnAdapterIsSaidAndNotWritten) {
   auto options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
-  options.policy = {select::Policy::Kind::keep_top, 0};
-  options.repair = adapter::Repair::drop;
-  options.repaired_dir = family.directory / "repaired";
+  options.judge.policy = {select::Policy::Kind::keep_top, 0};
+  options.write.repair = adapter::Repair::drop;
+  options.write.repaired_dir = family.directory / "repaired";
   const auto world = comm::make_self();
   const auto result = audit(options, *world, {});
   ASSERT_EQ(result.repaired.size(), 1U);
@@ -395,13 +397,13 @@ TEST_F(Audit, NamesWithinEachOtherDoNotNestRepairedAdapters) {
   const auto inner = family.write_adapter("run/checkpoint-5", TinyFamily::adapter(2));
   const auto other = family.write_adapter("other/checkpoint-5", TinyFamily::adapter(3));
   auto options = family.options({outer, inner, other});
-  options.repair = adapter::Repair::zero;
-  options.repaired_dir = family.directory / "repaired";
+  options.write.repair = adapter::Repair::zero;
+  options.write.repaired_dir = family.directory / "repaired";
   const auto world = comm::make_self();
   const auto result = audit(options, *world, {});
   ASSERT_EQ(result.repaired.size(), 3U);
   for (const auto& repaired : result.repaired) {
-    EXPECT_EQ(std::filesystem::path(repaired.path).parent_path(), options.repaired_dir);
+    EXPECT_EQ(std::filesystem::path(repaired.path).parent_path(), options.write.repaired_dir);
     EXPECT_TRUE(std::filesystem::exists(repaired.path + "/adapter_model.safetensors"));
   }
 }
@@ -435,9 +437,10 @@ TEST(Unchanged, FilesReplacedAfterTheirHeadersWereRead) {
     const TinyFamily family;
     auto options = family.options(
         {family.write_adapter("one", TinyFamily::adapter(1)), family.write_adapter("two", TinyFamily::adapter(2))});
-    const auto file = shard ? options.aligned + "/model.safetensors" : options.adapters[1] + "/adapter_config.json";
+    const auto file =
+        shard ? options.read.aligned + "/model.safetensors" : options.read.adapters[1] + "/adapter_config.json";
     bool replaced = false;
-    options.stop_requested = [&] {
+    options.stop.requested = [&] {
       if (!std::exchange(replaced, true)) {
         std::filesystem::copy_file(file, file + ".new");
         std::filesystem::rename(file + ".new", file);
@@ -463,14 +466,14 @@ TEST(Repeated, AnAdapterUnderSeveralNamesIsJudgedOnce) {
   family.write_adapter("zoo/copy", TinyFamily::adapter(1));
   family.write_adapter("zoo/two", TinyFamily::adapter(2));
   std::filesystem::create_directory_symlink(family.directory / "zoo/two", family.directory / "zoo/link");
-  options.zoo = family.directory / "zoo";
+  options.read.zoo = family.directory / "zoo";
   std::vector<std::string> said;
   const base::Log log([&](base::LogLevel level, std::string_view text) {
     if (level == base::LogLevel::warning) said.emplace_back(text);
   });
   const auto report = audit(options, *comm::make_self(), log).report;
   ASSERT_EQ(report.adapters.size(), 2U);
-  EXPECT_EQ(report.adapters[0].path, options.adapters[0]);
+  EXPECT_EQ(report.adapters[0].path, options.read.adapters[0]);
   ASSERT_EQ(said.size(), 1U);
   EXPECT_THAT(said[0], HasSubstr("2 adapters have the content of another and are judged once with it"));
   // Not the one that is found by its path as it is.
@@ -481,9 +484,9 @@ TEST(Repeated, EveryDirectoryIsFoundInTheReportBesideTheAdapterThatWasJudged) {
   const TinyFamily family;
   auto options = family.options({});
   for (const char* name : {"a", "b", "c/checkpoint-7", "e", "f"}) {
-    options.adapters.push_back(family.write_adapter(name, TinyFamily::adapter(name[0] < 'd' ? 1 : 2)));
+    options.read.adapters.push_back(family.write_adapter(name, TinyFamily::adapter(name[0] < 'd' ? 1 : 2)));
   }
-  options.adapters.insert(options.adapters.begin() + 2, family.directory / "absent");
+  options.read.adapters.insert(options.read.adapters.begin() + 2, family.directory / "absent");
   const auto path = [&](const char* name) -> std::string { return family.directory / name; };
   const auto report = audit(options, *comm::make_self(), {}).report;
   ASSERT_EQ(report.adapters.size(), 3U);
@@ -499,7 +502,7 @@ TEST(Repeated, OfATrainingRunTheCheckpointsStay) {
   family.write_adapter("run/checkpoint-1", TinyFamily::adapter(3));
   family.write_adapter("run/checkpoint-2", TinyFamily::adapter(1));
   family.write_adapter("run/checkpoint-3", TinyFamily::adapter(1));  // nothing was learnt
-  options.zoo = family.directory / "run";
+  options.read.zoo = family.directory / "run";
   const auto report = audit(options, *comm::make_self(), {}).report;
   std::vector<std::string> names;
   for (const auto& adapter : report.adapters) names.push_back(adapter.name);

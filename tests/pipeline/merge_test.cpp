@@ -34,10 +34,10 @@ class Merge : public ::testing::Test {
       adapters.push_back(family.write_adapter("zoo/" + std::to_string(k) + "/adapter", tensors));
     }
     options = family.options(adapters);
-    options.backend = compute::Backend::reference;  // a layer's bits do not depend on those beside it
-    options.population = metrics::Population::zoo;
-    options.rank_by = "misalignment";
-    options.policy = {select::Policy::Kind::prune_top, 3};
+    options.means.backend = compute::Backend::reference;  // a layer's bits do not depend on those beside it
+    options.judge.population = metrics::Population::zoo;
+    options.judge.rank_by = "misalignment";
+    options.judge.policy = {select::Policy::Kind::prune_top, 3};
   }
 
   static void without(test::Tensors& tensors, int layer) {
@@ -45,8 +45,8 @@ class Merge : public ::testing::Test {
   }
 
   report::Report run(AuditOptions these, std::size_t begin, std::size_t end) const {
-    these.adapters.assign(adapters.begin() + static_cast<std::ptrdiff_t>(begin),
-                          adapters.begin() + static_cast<std::ptrdiff_t>(end));
+    these.read.adapters.assign(adapters.begin() + static_cast<std::ptrdiff_t>(begin),
+                               adapters.begin() + static_cast<std::ptrdiff_t>(end));
     return audit(these, *comm::make_self(), {}).report;
   }
   report::Report run(std::size_t begin, std::size_t end) const { return run(options, begin, end); }
@@ -59,8 +59,8 @@ class Merge : public ::testing::Test {
 TEST_F(Merge, IsTheReportOfOneAuditBitForBit) {
   for (const auto population : {metrics::Population::role, metrics::Population::adapter, metrics::Population::zoo}) {
     for (const bool elements : {false, true}) {
-      options.population = population;
-      options.element_statistics = elements;
+      options.judge.population = population;
+      options.measure.element_statistics = elements;
       const auto whole = run(0, 5);
       const auto merged = merge_reports({{"a.h5", run(0, 1)}, {"b.h5", run(1, 4)}, {"c.h5", run(4, 5)}}, {});
       EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
@@ -77,7 +77,7 @@ TEST_F(Merge, IsTheReportOfOneAuditBitForBit) {
 }
 
 TEST_F(Merge, TheCpuBackendAgreesToOneInAMillion) {
-  options.backend = compute::Backend::cpu;
+  options.means.backend = compute::Backend::cpu;
   const auto whole = run(0, 5);
   const auto merged = merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(2, 5)}}, {});
   for (const char* name : {"distance", "update_norm", "cosine"}) {
@@ -94,9 +94,9 @@ TEST_F(Merge, TheCpuBackendAgreesToOneInAMillion) {
 }
 
 TEST_F(Merge, TellsItsPartsAndKeepsWhatTheyAgreeOn) {
-  options.facts = {{"winnow_version", std::string("1")}, {"slurm_job_id", std::string("7")}};
+  options.write.facts = {{"winnow_version", std::string("1")}, {"slurm_job_id", std::string("7")}};
   const auto one = run(0, 2);
-  options.facts["slurm_job_id"] = std::string("8");
+  options.write.facts["slurm_job_id"] = std::string("8");
   const auto merged = merge_reports({{"a.h5", one}, {"b.h5", run(2, 5)}}, {});
   EXPECT_EQ(std::get<std::string>(merged.attributes.at("merged_from")), "a.h5\nb.h5");
   EXPECT_EQ(std::get<std::int64_t>(merged.attributes.at("mpi_ranks")), 2);
@@ -114,9 +114,9 @@ TEST_F(Merge, KeepsQuarantinedAdaptersAndTellsWhatIsPrunedAltogether) {
   auto broken = TinyFamily::adapter(2);
   broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
   family.write_adapter("zoo/1/adapter", broken);
-  options.policy = {select::Policy::Kind::keep_top, 0};
-  options.repair = adapter::Repair::drop;
-  options.repaired_dir = family.directory / "repaired";
+  options.judge.policy = {select::Policy::Kind::keep_top, 0};
+  options.write.repair = adapter::Repair::drop;
+  options.write.repaired_dir = family.directory / "repaired";
   const auto whole = run(0, 5);
   const auto merged = merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(2, 5)}}, {});
   EXPECT_EQ(merged.adapters, whole.adapters);
@@ -132,13 +132,13 @@ TEST_F(Merge, RefusesPartsOfDifferentAudits) {
     });
   };
   auto other = options;
-  other.seed = 5;
+  other.measure.seed = 5;
   refused(other, HasSubstr("seed 0 as in a.h5, found 5"));
   other = options;
-  other.policy.value = 4;
+  other.judge.policy.value = 4;
   refused(other, HasSubstr("select prune-top:3 as in a.h5, found prune-top:4"));
   other = options;
-  other.element_statistics = true;
+  other.measure.element_statistics = true;
   refused(other, HasSubstr("metrics "));
 }
 
@@ -238,8 +238,8 @@ TEST_F(Merge, EveryDirectoryIsFoundInTheReport) {
   }
   const auto of = [&](std::vector<std::size_t> chosen) {
     auto these = options;
-    these.adapters.clear();
-    for (const auto n : chosen) these.adapters.push_back(adapters[n]);
+    these.read.adapters.clear();
+    for (const auto n : chosen) these.read.adapters.push_back(adapters[n]);
     return audit(these, *comm::make_self(), {}).report;
   };
   const auto a = of({0, 1, 5}), b = of({2, 6, 3, 7});

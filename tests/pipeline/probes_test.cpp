@@ -71,7 +71,7 @@ TEST_F(Probes, EqualDenseMatricesWithAndWithoutThePairOnEveryBackend) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << (pair ? " with" : " without") << " a pair, "
                                         << directions << " directions, " << adapters << " adapters");
         auto options = family.probe_options(pair, directions, adapters);
-        options.backend = backend;
+        options.means.backend = backend;
         const auto report = run(options);
         EXPECT_EQ(report.rank_by, "probe_dot");
         ASSERT_EQ(report.probes.size(), static_cast<std::size_t>(directions + adapters));
@@ -105,9 +105,9 @@ TEST_F(Probes, WhatThePairSaysDoesNotDependOnThem) {
   for (const auto backend : test::built_backends()) {
     auto plain = family.probe_options(true, 0, 0), with = family.probe_options(true);
     for (auto* options : {&plain, &with}) {
-      options->backend = backend;
-      options->rank_by = "misalignment";
-      options->element_statistics = true;
+      options->means.backend = backend;
+      options->judge.rank_by = "misalignment";
+      options->measure.element_statistics = true;
     }
     const auto expected = run(plain), found = run(with);
     EXPECT_EQ(found.modules, expected.modules);
@@ -200,7 +200,7 @@ TEST_F(Probes, ADirectionTooSmallToComputeWithHasNoValueOnAnyBackend) {
     for (auto& value : family.directions[0][TinyFamily::weight(3)].values) value *= 1e-24F;  // within the range
     for (const auto backend : test::built_backends()) {
       auto options = family.probe_options(false, 1, 0);
-      options.backend = backend;
+      options.means.backend = backend;
       const auto report = run(options);
       EXPECT_TRUE(std::isnan(report.probe_norms[2]));
       EXPECT_TRUE(std::isnan(value(report, "probe_cosine", 0, 2)));
@@ -233,7 +233,7 @@ TEST_F(Probes, WhatIsNoProbeIsRefusedInOneLine) {
   for (const auto form : {Form::direction, Form::adapter}) {
     for (const char* name : {"nowhere", "empty", "file"}) {
       auto wrong = options;
-      wrong.probes.push_back({Effect::harmful, form, family.directory / name});
+      wrong.read.probes.push_back({Effect::harmful, form, family.directory / name});
       SCOPED_TRACE(testing::Message() << probes::name(form) << " " << name);
       try {
         run(wrong);
@@ -245,14 +245,14 @@ TEST_F(Probes, WhatIsNoProbeIsRefusedInOneLine) {
     }
   }
   auto crossed = options;
-  crossed.probes[0].form = Form::adapter;  // a checkpoint is no adapter
+  crossed.read.probes[0].form = Form::adapter;  // a checkpoint is no adapter
   expect_refused(crossed, ErrorKind::invalid_input, HasSubstr("direction-0"));
 }
 
 TEST_F(Probes, ADirectionOfIntegersIsRefused) {
   auto options = family.probe_options(true, 1, 0);
   checkpoint::SafetensorsWriter writer(
-      options.probes[0].path + "/model.safetensors",
+      options.read.probes[0].path + "/model.safetensors",
       {{TinyFamily::weight(4), base::DType::i32, {TinyFamily::kOut, TinyFamily::kIn}}});
   const std::vector<std::int32_t> values(TinyFamily::kOut * TinyFamily::kIn, 1);
   writer.append(std::as_bytes(std::span(values)));
@@ -263,9 +263,9 @@ TEST_F(Probes, ADirectionOfIntegersIsRefused) {
 TEST_F(Probes, TheSameProbeTwiceIsRefused) {
   for (const bool direction : {true, false}) {
     auto options = family.probe_options(true, direction ? 1 : 0, direction ? 0 : 1);
-    options.probes.push_back(options.probes[0]);
-    options.probes[1].effect = Effect::safe;
-    options.probes[1].path += "/.";
+    options.read.probes.push_back(options.read.probes[0]);
+    options.read.probes[1].effect = Effect::safe;
+    options.read.probes[1].path += "/.";
     expect_refused(options, ErrorKind::usage, HasSubstr("a probe is given twice"));
   }
 }
@@ -276,7 +276,7 @@ TEST_F(Probes, AProbeThatWouldBeQuarantinedIsRefused) {
       "probe-0/adapter_config.json",
       R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj"], "use_dora": true})");
   for (const bool pair : {true, false}) {
-    if (!pair) options.base = options.aligned = "";
+    if (!pair) options.read.base = options.read.aligned = "";
     expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("probe"), HasSubstr("probe-0")));
   }
   options = family.probe_options(false, 0, 1);
@@ -294,13 +294,13 @@ TEST_F(Probes, AnAdapterThatSharesNothingWithAnyProbeIsNeverZero) {
   }
   for (const auto& [directions, adapters] : {std::pair{1, 0}, {0, 1}, {1, 1}}) {
     auto options = family.probe_options(false, directions, adapters);
-    options.adapters.push_back(family.write_adapter("elsewhere", elsewhere));
+    options.read.adapters.push_back(family.write_adapter("elsewhere", elsewhere));
     const auto report = run(options);
     ASSERT_EQ(report.adapters.size(), 4U);
     EXPECT_EQ(report.adapters[3].status, "quarantined") << report.adapters[3].reason;
     EXPECT_TRUE(std::isnan(test::of_adapters(report, "probe_cosine").values[3]));
     EXPECT_THAT(said, HasSubstr("elsewhere"));
-    options.adapters = {options.adapters.back()};
+    options.read.adapters = {options.read.adapters.back()};
     expect_error(ErrorKind::invalid_input, HasSubstr("no adapter could be scored"), [&] { run(options); });
   }
   // With a pair that has all of it the pair's numbers remain.
@@ -330,16 +330,16 @@ TEST_F(Probes, AnAdapterWithoutAnUpdateHasNoCosine) {
 
 TEST_F(Probes, OptionsThatNeedWhatIsNotGivenAreRefused) {
   auto options = family.probe_options(false, 1, 0);
-  options.rank_by = "ediem";
+  options.judge.rank_by = "ediem";
   expect_refused(options, ErrorKind::usage, AllOf(HasSubstr("needs both checkpoints"), HasSubstr("--base")));
-  options.rank_by = "";
-  options.element_statistics = true;
+  options.judge.rank_by = "";
+  options.measure.element_statistics = true;
   expect_refused(options, ErrorKind::usage, AllOf(HasSubstr("--element-stats"), HasSubstr("--base")));
   options = family.probe_options(true, 0, 0);
-  options.rank_by = "probe_dot";
+  options.judge.rank_by = "probe_dot";
   expect_refused(options, ErrorKind::usage, AllOf(HasSubstr("needs a probe"), HasSubstr("--direction harmful=DIR")));
   options = family.probe_options(true, 1, 0);
-  options.aligned = "";
+  options.read.aligned = "";
   expect_refused(options, ErrorKind::usage, HasSubstr("--aligned is missing"));
   options = family.probe_options(false, 0, 0);
   expect_refused(options, ErrorKind::usage, HasSubstr("nothing to compare the adapters with"));
@@ -380,9 +380,9 @@ TEST_F(Probes, ATiedHeadIsMeasuredOnTheEmbedding) {
   adapter["base_model.model.lm_head.lora_A.weight"] = test::Matrix::random(2, 10, 2);
   adapter["base_model.model.lm_head.lora_B.weight"] = test::Matrix::random(40, 2, 3);
   AuditOptions options;
-  options.threads = 1;
-  options.probes = {{Effect::harmful, Form::direction, family.write_direction("tied", direction)}};
-  options.adapters = {family.write_adapter("head", adapter)};
+  options.means.threads = 1;
+  options.read.probes = {{Effect::harmful, Form::direction, family.write_direction("tied", direction)}};
+  options.read.adapters = {family.write_adapter("head", adapter)};
   family.directory.write("head/adapter_config.json",
                          R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["lm_head"]})");
   family.directory.write("tied/config.json", R"({"model_type": "llama", "tie_word_embeddings": true})");
@@ -412,8 +412,8 @@ TEST_F(Probes, AProbeThatCannotBeReadEndsTheRun) {
   };
   for (const char* name : {"direction-1", "probe-0"}) {
     auto options = family.probe_options(true);
-    options.make_reader = [=] { return std::make_unique<Failing>(name); };
-    options.journal = family.directory / (std::string("journal-") + name);
+    options.seams.make_reader = [=] { return std::make_unique<Failing>(name); };
+    options.journal.directory = family.directory / (std::string("journal-") + name);
     try {
       run(options);
       ADD_FAILURE() << "nothing thrown";
@@ -421,10 +421,10 @@ TEST_F(Probes, AProbeThatCannotBeReadEndsTheRun) {
       EXPECT_THAT(error.what(), HasSubstr(name));
       EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(ErrorKind::runtime)) << error.what();
     }
-    options.make_reader = {};  // and once it can
+    options.seams.make_reader = {};  // and once it can
     options = family.probe_options(true);
-    options.journal = family.directory / (std::string("journal-") + name);
-    options.resume = true;
+    options.journal.directory = family.directory / (std::string("journal-") + name);
+    options.journal.resume = true;
     EXPECT_EQ(test::report_fingerprint(run(options)), test::report_fingerprint(run(family.probe_options(true))));
   }
 }
@@ -432,7 +432,7 @@ TEST_F(Probes, AProbeThatCannotBeReadEndsTheRun) {
 TEST_F(Probes, OneThatChangesMeanwhileEndsTheRun) {
   for (const int which : {0, 2}) {
     auto options = family.probe_options(false);
-    const auto file = options.probes[static_cast<std::size_t>(which)].path +
+    const auto file = options.read.probes[static_cast<std::size_t>(which)].path +
                       (which == 0 ? "/model.safetensors" : "/adapter_model.safetensors");
     options.progress = [&](const Progress& progress) {
       if (progress.modules_done != 1) return;
@@ -449,17 +449,17 @@ TEST_F(Probes, OneThatChangesMeanwhileEndsTheRun) {
 TEST_F(Probes, TheOrderInWhichModulesWereScoredDoesNotMatter) {
   for (const auto backend : test::built_backends()) {
     auto options = family.probe_options(false);
-    options.backend = backend;
+    options.means.backend = backend;
     const auto whole = test::report_fingerprint(run(options));
     for (const std::uint64_t after : {1, 3, 9, 20}) {
       auto interrupted = options;
-      interrupted.journal = family.directory / (std::string(compute::name(backend)) + std::to_string(after));
+      interrupted.journal.directory = family.directory / (std::string(compute::name(backend)) + std::to_string(after));
       interrupted.progress = [=](const Progress& progress) {
         if (progress.modules_done == after) throw Error(ErrorKind::runtime, "on purpose");
       };
       expect_error(ErrorKind::runtime, HasSubstr("on purpose"), [&] { run(interrupted); });
       interrupted.progress = {};
-      interrupted.resume = true;
+      interrupted.journal.resume = true;
       EXPECT_EQ(test::report_fingerprint(run(interrupted)), whole) << compute::name(backend) << ", " << after;
     }
   }
@@ -468,10 +468,10 @@ TEST_F(Probes, TheOrderInWhichModulesWereScoredDoesNotMatter) {
 class ResumeWithProbes : public Probes {
  protected:
   ResumeWithProbes() : options(family.probe_options(true)) {
-    options.journal = family.directory / "journal";
+    options.journal.directory = family.directory / "journal";
     whole = [this] {
       auto plain = options;
-      plain.journal.clear();
+      plain.journal.directory.clear();
       return test::report_fingerprint(run(plain));
     }();
     // Modules in order, each with its pair, two directions and the adapters: three of the first module are scored.
@@ -480,7 +480,7 @@ class ResumeWithProbes : public Probes {
     };
     expect_error(ErrorKind::runtime, HasSubstr("on purpose"), [&] { run(options); });
     options.progress = {};
-    options.resume = true;
+    options.journal.resume = true;
   }
 
   /// Flips the lowest bit of an element of direction-0 and tells the file's clock.
@@ -488,7 +488,7 @@ class ResumeWithProbes : public Probes {
     auto& value = family.directions[0][TinyFamily::weight(layer)].values[element];
     value = std::nextafterf(value, 1.0F);
     family.write_direction("direction-0", family.directions[0]);
-    const auto file = options.probes[0].path + "/model.safetensors";
+    const auto file = options.read.probes[0].path + "/model.safetensors";
     fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
   }
 
@@ -505,12 +505,12 @@ TEST_F(ResumeWithProbes, DoesWhatIsLeftAndGivesTheSameReport) {
 
 TEST_F(ResumeWithProbes, OfAFinishedRunReadsNoWeights) {
   run(options);
-  options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+  options.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
   EXPECT_EQ(test::report_fingerprint(run(options)), whole);
 }
 
 TEST_F(ResumeWithProbes, ATouchedDirectionIsReadAgainAndGoesOn) {
-  const auto file = options.probes[0].path + "/model.safetensors";
+  const auto file = options.read.probes[0].path + "/model.safetensors";
   fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
   EXPECT_EQ(test::report_fingerprint(run(options)), whole);
   EXPECT_THAT(said, HasSubstr("2 weights that have been scored are read again"));
@@ -527,14 +527,14 @@ TEST_F(ResumeWithProbes, OneBitOfADirectionThatWasNotScoredGoesOn) {
   flip(6);
   const auto resumed = test::report_fingerprint(run(options));
   auto plain = options;
-  plain.journal.clear();
-  plain.resume = false;
+  plain.journal.directory.clear();
+  plain.journal.resume = false;
   EXPECT_EQ(resumed, test::report_fingerprint(run(plain)));
 }
 
 TEST_F(ResumeWithProbes, AnotherDirectionOfTheSameHeaderIsRefusedNamingTheTensor) {
   family.write_direction("direction-0", family.directions[1]);
-  const auto file = options.probes[0].path + "/model.safetensors";
+  const auto file = options.read.probes[0].path + "/model.safetensors";
   fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(10));
   expect_refused(options, ErrorKind::invalid_input,
                  AllOf(HasSubstr("the journal is of other weights"), HasSubstr(TinyFamily::weight(0))));
@@ -545,13 +545,13 @@ TEST_F(ResumeWithProbes, OtherProbesAreRefusedSayingWhatDiffers) {
     expect_refused(other, ErrorKind::usage, AllOf(HasSubstr("of other inputs or options"), HasSubstr(line)));
   };
   auto other = options;
-  other.probes[0].effect = Effect::safe;
+  other.read.probes[0].effect = Effect::safe;
   refused(other, "effect: harmful then, safe now");
   other = options;
-  other.probes.pop_back();
+  other.read.probes.pop_back();
   refused(other, "probes: 4 then, 3 now");
   other = options;
-  std::swap(other.probes[0], other.probes[1]);
+  std::swap(other.read.probes[0], other.read.probes[1]);
   refused(other, "probes");
   family.write_adapter("probe-0", TinyFamily::adapter(33));
   refused(options, "probes probe-0 digest: ");
@@ -564,12 +564,12 @@ TEST_F(ResumeWithProbes, OtherProbesAreRefusedSayingWhatDiffers) {
 class MergeWithProbes : public Probes {
  protected:
   MergeWithProbes() : options(family.probe_options(true)) {
-    options.backend = compute::Backend::reference;  // a layer's bits do not depend on those beside it
+    options.means.backend = compute::Backend::reference;  // a layer's bits do not depend on those beside it
   }
   report::Report part(const AuditOptions& whole, std::size_t begin, std::size_t end) {
     auto these = whole;
-    these.adapters = {whole.adapters.begin() + static_cast<std::ptrdiff_t>(begin),
-                      whole.adapters.begin() + static_cast<std::ptrdiff_t>(end)};
+    these.read.adapters = {whole.read.adapters.begin() + static_cast<std::ptrdiff_t>(begin),
+                           whole.read.adapters.begin() + static_cast<std::ptrdiff_t>(end)};
     auto report = run(these);
     return report;
   }
@@ -578,9 +578,9 @@ class MergeWithProbes : public Probes {
 
 TEST_F(MergeWithProbes, TwoSlicesAreTheWholeBitForBit) {
   for (const bool pair : {true, false}) {
-    if (!pair) options.base = options.aligned = "";
+    if (!pair) options.read.base = options.read.aligned = "";
     // The first slice knows nothing of module 6.
-    std::swap(options.adapters[0], options.adapters[1]);
+    std::swap(options.read.adapters[0], options.read.adapters[1]);
     std::swap(family.zoo[0], family.zoo[1]);
     const auto whole = run(options);
     const auto merged = merge_reports({{"a.h5", part(options, 0, 1)}, {"b.h5", part(options, 1, 3)}}, {});
@@ -591,16 +591,16 @@ TEST_F(MergeWithProbes, TwoSlicesAreTheWholeBitForBit) {
 }
 
 TEST_F(MergeWithProbes, ThroughFilesTheyAreToo) {
-  options.base = options.aligned = "";
+  options.read.base = options.read.aligned = "";
   const auto whole = run(options);
   auto first = options, second = options;
-  first.adapters.resize(1);
-  second.adapters.erase(second.adapters.begin());
-  first.report = family.directory / "a.h5";
-  second.report = family.directory / "b.h5";
+  first.read.adapters.resize(1);
+  second.read.adapters.erase(second.read.adapters.begin());
+  first.write.report = family.directory / "a.h5";
+  second.write.report = family.directory / "b.h5";
   run(first);
   run(second);
-  const auto merged = merge_report_files({first.report, second.report}, family.directory / "c.h5", {}, {});
+  const auto merged = merge_report_files({first.write.report, second.write.report}, family.directory / "c.h5", {}, {});
   EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));
   EXPECT_EQ(test::report_fingerprint(report::read_hdf5(family.directory / "c.h5")), test::report_fingerprint(whole));
 }
@@ -614,18 +614,18 @@ TEST_F(MergeWithProbes, PartsWithOtherProbesAreRefused) {
     });
   };
   auto other = options;
-  other.probes[0].effect = Effect::safe;
+  other.read.probes[0].effect = Effect::safe;
   refused(other, "found safe direction");
   other = options;
-  other.probes.pop_back();
+  other.read.probes.pop_back();
   refused(other, "found none");
   other = options;
-  std::swap(other.probes[0], other.probes[2]);
+  std::swap(other.read.probes[0], other.read.probes[2]);
   refused(other, "probe 1");
   other = options;
-  other.probes.clear();
-  other.rank_by = "probe_dot";
-  other.rank_by = "ediem";
+  other.read.probes.clear();
+  other.judge.rank_by = "probe_dot";
+  other.judge.rank_by = "ediem";
   refused(other, "found none");
 }
 
@@ -646,8 +646,8 @@ class Bank : public Probes {
  protected:
   Bank() : options(family.probe_options(false)) { plain = run(options); }
   void write_bank(const report::Report& bank) {
-    options.bank = family.directory / "bank.h5";
-    report::write_hdf5(bank, options.bank);
+    options.judge.bank = family.directory / "bank.h5";
+    report::write_hdf5(bank, options.judge.bank);
   }
   AuditOptions options;
   report::Report plain;
@@ -696,7 +696,7 @@ TEST_F(Bank, SeesAHarmlessDirectionTimesAThousand) {
     for (auto& value : family.zoo[0].at(test::ProbeFamily::key(layer, "lora_B")).values) value *= 1000;
   }
   auto scaled = family.probe_options(false);
-  scaled.bank = options.bank;
+  scaled.judge.bank = options.judge.bank;
   const auto report = run(scaled);
   EXPECT_NEAR(test::of_adapters(report, "probe_cosine").values[0],
               test::of_adapters(ordinary, "probe_cosine").values[0], 1e-6);
@@ -730,8 +730,8 @@ TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
   // Where alignment changed nothing a cosine of 0 says nothing: what is there was not compared.
   family.aligned[test::TinyFamily::weight(3)] = family.base[test::TinyFamily::weight(3)];
   auto untouched = family.probe_options(true, 0, 0);
-  untouched.bank = family.directory / "untouched.h5";
-  report::write_hdf5(bank_of(run(family.probe_options(true, 0, 0)), 9), untouched.bank);
+  untouched.judge.bank = family.directory / "untouched.h5";
+  report::write_hdf5(bank_of(run(family.probe_options(true, 0, 0)), 9), untouched.judge.bank);
   const auto partly = run(untouched);
   EXPECT_EQ(partly.verdicts.at(0).verdict, verdict::Verdict::incomplete);
   EXPECT_THAT(partly.verdicts[0].reason, HasSubstr("1 module that alignment did not change"));
@@ -750,23 +750,24 @@ TEST_F(Bank, ThatCannotBeComparedWithIsRefused) {
   auto bank = bank_of(plain, 9);
   bank.probes[1].digest = std::string(64, '1');
   write_bank(bank);
-  expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("bank.h5"), HasSubstr(options.probes[1].path)));
+  expect_refused(options, ErrorKind::invalid_input,
+                 AllOf(HasSubstr("bank.h5"), HasSubstr(options.read.probes[1].path)));
   write_bank(bank_of(plain, 7));
   expect_refused(options, ErrorKind::invalid_input, HasSubstr("8 harmless adapters at least, found 7"));
   bank = bank_of(plain, 9);
   bank.adapters[0].status = bank.adapters[1].status = "quarantined";
   write_bank(bank);
   expect_refused(options, ErrorKind::invalid_input, HasSubstr("found 7"));
-  options.bank = family.directory / "absent.h5";
+  options.judge.bank = family.directory / "absent.h5";
   expect_refused(options, ErrorKind::runtime, HasSubstr("absent.h5"));
 }
 
 TEST_F(Bank, PartsAreMergedIfTheyHaveTheSame) {
-  options.backend = compute::Backend::reference;
+  options.means.backend = compute::Backend::reference;
   write_bank(bank_of(plain, 9));
   auto first = options, second = options;
-  first.adapters.resize(1);
-  second.adapters.erase(second.adapters.begin());
+  first.read.adapters.resize(1);
+  second.read.adapters.erase(second.read.adapters.begin());
   const auto whole = run(options), one = run(first), two = run(second);
   const auto merged = merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
   EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole));

@@ -19,7 +19,7 @@ class Prune : public ::testing::Test {
  protected:
   Prune() : adapter_(family_.write_adapter("one", TinyFamily::adapter(1))) {
     auto options = family_.options({adapter_});
-    options.policy = {select::Policy::Kind::prune_top, 3};
+    options.judge.policy = {select::Policy::Kind::prune_top, 3};
     const auto world = comm::make_self();
     report_ = audit(options, *world, {}).report;
   }

@@ -45,26 +45,26 @@ class Refusals : public ::testing::Test {
 
 TEST_F(Refusals, AReportReplacesNothingButAReport) {
   family.directory.write("notes.h5", "not HDF5, whatever its name");
-  options.report = family.directory / "notes.h5";
+  options.write.report = family.directory / "notes.h5";
   expect_refused("refusing to overwrite what is not a report");
-  options.report = "/dev/null";
+  options.write.report = "/dev/null";
   expect_refused("not a plain file");
 
   family.directory.write("empty.h5", "");
-  options.report = family.directory / "empty.h5";
+  options.write.report = family.directory / "empty.h5";
   const auto world = comm::make_self();
   for (int run = 0; run < 2; ++run) EXPECT_NO_THROW(audit(options, *world, base::Log()));
 }
 
 TEST_F(Refusals, AModelComparedWithItself) {
-  options.aligned = options.base + "/../base";
+  options.read.aligned = options.read.base + "/../base";
   expect_refused("--base and --aligned are the same checkpoint");
 }
 
 TEST_F(Refusals, AModelComparedWithACopyOfItself) {
   family.aligned = family.base;
-  options = family.options(options.adapters);
-  options.report = family.directory / "report.h5";
+  options = family.options(options.read.adapters);
+  options.write.report = family.directory / "report.h5";
   const auto world = comm::make_self();
   try {
     audit(options, *world, base::Log());
@@ -73,14 +73,14 @@ TEST_F(Refusals, AModelComparedWithACopyOfItself) {
     EXPECT_EQ(error.kind(), ErrorKind::invalid_input);
     EXPECT_THAT(error.what(), HasSubstr("the two checkpoints do not differ in any module"));
   }
-  EXPECT_FALSE(std::filesystem::exists(options.report));
+  EXPECT_FALSE(std::filesystem::exists(options.write.report));
 }
 
 TEST_F(Refusals, AModelComparedWithOneOfAnotherKind) {
   family.directory.write("base/config.json", R"({"model_type": "llama"})");
   family.directory.write("aligned/config.json", R"({"model_type": "mistral"})");
-  expect_refused("the two checkpoints are of different models: " + options.aligned +
-                     "/config.json; expected model_type llama as in " + options.base + ", found mistral",
+  expect_refused("the two checkpoints are of different models: " + options.read.aligned +
+                     "/config.json; expected model_type llama as in " + options.read.base + ", found mistral",
                  ErrorKind::invalid_input);
   family.directory.write("aligned/config.json", R"({})");  // does not say
   const auto world = comm::make_self();
@@ -88,16 +88,16 @@ TEST_F(Refusals, AModelComparedWithOneOfAnotherKind) {
 }
 
 TEST_F(Refusals, ARepairedAdapterThatIsAuditedIsNotReplaced) {
-  options.repair = adapter::Repair::drop;
-  options.policy = {select::Policy::Kind::prune_top, 1};
-  options.repaired_dir = family.directory / "pruned";
+  options.write.repair = adapter::Repair::drop;
+  options.judge.policy = {select::Policy::Kind::prune_top, 1};
+  options.write.repaired_dir = family.directory / "pruned";
   const auto world = comm::make_self();
   audit(options, *world, base::Log());
-  options.adapters.clear();
-  options.zoo = options.repaired_dir;
-  std::filesystem::create_directory_symlink(options.repaired_dir, family.directory / "link");
+  options.read.adapters.clear();
+  options.read.zoo = options.write.repaired_dir;
+  std::filesystem::create_directory_symlink(options.write.repaired_dir, family.directory / "link");
   for (const char* name : {"pruned", "link"}) {
-    options.repaired_dir = family.directory / name;
+    options.write.repaired_dir = family.directory / name;
     try {
       audit(options, *world, base::Log());
       ADD_FAILURE() << "nothing thrown";
@@ -109,10 +109,10 @@ TEST_F(Refusals, ARepairedAdapterThatIsAuditedIsNotReplaced) {
 }
 
 TEST_F(Refusals, ARepairedAdapterReplacesNothingButARepairedAdapter) {
-  options.repair = adapter::Repair::drop;
-  options.repaired_dir = family.directory.path();  // where adapter one itself is
+  options.write.repair = adapter::Repair::drop;
+  options.write.repaired_dir = family.directory.path();  // where adapter one itself is
   expect_refused("refusing to overwrite what is not a pruned adapter");
-  options.repaired_dir = options.base + "/model.safetensors/deep/below";
+  options.write.repaired_dir = options.read.base + "/model.safetensors/deep/below";
   expect_refused("is not a directory");
 }
 
@@ -135,7 +135,7 @@ TEST_F(Refusals, WithStrictAContradictingOrientation) {
   EXPECT_EQ(report.adapters.at(1).status, "quarantined");
   EXPECT_THAT(said, HasSubstr("adapter turned is quarantined: fan_in_fan_out contradicts"));
 
-  options.strict = true;
+  options.read.strict = true;
   try {
     audit(options, *world, base::Log());
     ADD_FAILURE() << "nothing thrown";

@@ -32,8 +32,8 @@ class Resume : public ::testing::Test {
  protected:
   Resume() : options(family.options({family.write_adapter("one", TinyFamily::adapter(1)), two()})) {
     whole = test::report_fingerprint(run());
-    options.journal = family.directory / "journal";
-    options.report = family.directory / "report.h5";
+    options.journal.directory = family.directory / "journal";
+    options.write.report = family.directory / "report.h5";
   }
 
   std::string two() { return family.write_adapter("two", TinyFamily::adapter(2)); }
@@ -53,9 +53,9 @@ class Resume : public ::testing::Test {
       if (progress.modules_done == modules) throw Error(ErrorKind::runtime, "failed on purpose");
     };
     test::expect_error(ErrorKind::runtime, HasSubstr("on purpose"), [&] { run(); });
-    EXPECT_FALSE(fs::exists(options.report));
+    EXPECT_FALSE(fs::exists(options.write.report));
     options.progress = {};
-    options.resume = true;
+    options.journal.resume = true;
   }
 
   std::uint64_t modules_computed() {
@@ -75,28 +75,28 @@ TEST_F(Resume, DoesWhatIsLeftAndGivesTheSameReport) {
   fail_after(3);
   EXPECT_EQ(modules_computed(), 5U);
   EXPECT_EQ(said, "");
-  EXPECT_TRUE(fs::exists(options.report));
+  EXPECT_TRUE(fs::exists(options.write.report));
 }
 
 TEST_F(Resume, AgainAndAgain) {
   for (int incarnation = 0; incarnation < TinyFamily::kLayers - 1; ++incarnation) fail_after(1);
   EXPECT_EQ(modules_computed(), 1U);
-  EXPECT_EQ(journal::find_incarnations(options.journal).size(), std::size_t{TinyFamily::kLayers});
+  EXPECT_EQ(journal::find_incarnations(options.journal.directory).size(), std::size_t{TinyFamily::kLayers});
 }
 
 TEST_F(Resume, OfAFinishedRunReadsNoWeights) {
   run();
-  options.resume = true;
-  options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+  options.journal.resume = true;
+  options.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
   EXPECT_EQ(test::report_fingerprint(run()), whole);
 }
 
 TEST_F(Resume, KeepsStatisticsOfSingleEntries) {
-  options.element_statistics = true;
-  options.journal.clear();
+  options.measure.element_statistics = true;
+  options.journal.directory.clear();
   whole = test::report_fingerprint(run());
-  options.journal = family.directory / "journal";
-  fs::remove(options.report);
+  options.journal.directory = family.directory / "journal";
+  fs::remove(options.write.report);
   fail_after(3);
   EXPECT_EQ(modules_computed(), 5U);
 }
@@ -106,10 +106,10 @@ TEST_F(Resume, KeepsWhatIsWrongWithWeightsAndAdapters) {
   auto broken = TinyFamily::adapter(2);
   broken[TinyFamily::key(0, "lora_B")].values[3] = INFINITY;
   family.write_adapter("two", broken);
-  auto plain = options = family.options(options.adapters);
+  auto plain = options = family.options(options.read.adapters);
   whole = test::report_fingerprint(run());
   const auto warnings = said;
-  options.journal = family.directory / "other";
+  options.journal.directory = family.directory / "other";
   fail_after(3);
   EXPECT_EQ(modules_computed(), 5U);
   EXPECT_EQ(said, warnings);
@@ -117,7 +117,7 @@ TEST_F(Resume, KeepsWhatIsWrongWithWeightsAndAdapters) {
 
 TEST_F(Resume, ATornJournalIsToldAndComputedAgain) {
   fail_after(3);
-  const auto file = journal::find_incarnations(options.journal).at(0).rank_file(0);
+  const auto file = journal::find_incarnations(options.journal.directory).at(0).rank_file(0);
   fs::resize_file(file, fs::file_size(file) - 1);
   EXPECT_EQ(modules_computed(), 6U);
   EXPECT_THAT(said, AllOf(HasSubstr("torn or damaged at byte "), HasSubstr(file)));
@@ -125,32 +125,32 @@ TEST_F(Resume, ATornJournalIsToldAndComputedAgain) {
 
 TEST_F(Resume, OtherSelectionsMayBeMadeOfTheSameScores) {
   fail_after(3);
-  options.policy = {select::Policy::Kind::prune_top, 8};
-  options.rank_by = "misalignment";
-  options.threads = 3;
-  options.memory_budget /= 2;
+  options.judge.policy = {select::Policy::Kind::prune_top, 8};
+  options.judge.rank_by = "misalignment";
+  options.means.threads = 3;
+  options.means.memory_budget /= 2;
   run();
 }
 
 TEST_F(Resume, OtherOptionsAreRefusedSayingWhatDiffers) {
   fail_after(3);
-  options.seed = 7;
-  options.adapter.unit_scale = true;
+  options.measure.seed = 7;
+  options.read.adapter.unit_scale = true;
   test::expect_error(
       ErrorKind::usage,
-      AllOf(HasSubstr("of other inputs or options: " + options.journal), HasSubstr("seed: 0 then, 7 now"),
+      AllOf(HasSubstr("of other inputs or options: " + options.journal.directory), HasSubstr("seed: 0 then, 7 now"),
             HasSubstr("scaling: peft then, none now"), Not(HasSubstr("subspace_rank"))),
       [&] { run(); });
-  EXPECT_EQ(journal::find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
+  EXPECT_EQ(journal::find_incarnations(options.journal.directory).size(), 1U) << "a refused run leaves no trace";
 }
 
 TEST_F(Resume, OtherInputsAreRefusedSayingWhatDiffers) {
   fail_after(3);
   const auto refused = [&](const auto& line) { test::expect_error(ErrorKind::usage, line, [&] { run(); }); };
-  options.adapters.pop_back();
+  options.read.adapters.pop_back();
   refused(HasSubstr("adapters: 2 then, 1 now"));
   two();
-  options.adapters = {options.adapters[0], family.write_adapter("two", TinyFamily::adapter(3))};
+  options.read.adapters = {options.read.adapters[0], family.write_adapter("two", TinyFamily::adapter(3))};
   refused(HasSubstr("adapters two sha256: "));
   two();
   family.directory.write("two/adapter_config.json",
@@ -160,56 +160,58 @@ TEST_F(Resume, OtherInputsAreRefusedSayingWhatDiffers) {
 
 TEST_F(Resume, SwappedCheckpointsAreOtherWeights) {
   fail_after(3);
-  std::swap(options.base, options.aligned);
+  std::swap(options.read.base, options.read.aligned);
   test::expect_error(ErrorKind::invalid_input,
-                     AllOf(HasSubstr("the journal is of other weights: " + options.base + "/model.safetensors"),
+                     AllOf(HasSubstr("the journal is of other weights: " + options.read.base + "/model.safetensors"),
                            HasSubstr("tensor " + TinyFamily::weight(0)), HasSubstr("5 more differ")),
                      [&] { run(); });
-  EXPECT_EQ(journal::find_incarnations(options.journal).size(), 1U) << "a refused run leaves no trace";
+  EXPECT_EQ(journal::find_incarnations(options.journal.directory).size(), 1U) << "a refused run leaves no trace";
 }
 
 TEST_F(Resume, FilesThatWereTouchedAreReadAgainOnceAndGoOn) {
   fail_after(3);
-  const auto shard = options.aligned + "/model.safetensors";
+  const auto shard = options.read.aligned + "/model.safetensors";
   fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(10));
   EXPECT_EQ(modules_computed(), 5U);
   EXPECT_THAT(said, HasSubstr("3 weights that have been scored are read again"));
   // What was verified is known under the new state, and what came after it as well.
-  options.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
+  options.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("weights are read"); };
   EXPECT_EQ(test::report_fingerprint(run()), whole);
 }
 
 TEST_F(Resume, ARunThatDiesBeforeItsFirstModuleForgetsNothing) {
   fail_after(3);
-  const auto shard = options.base + "/model.safetensors";
+  const auto shard = options.read.base + "/model.safetensors";
   fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(10));
-  std::filesystem::create_directory(options.journal + "/incarnation-0002");  // neither description nor weights yet
+  std::filesystem::create_directory(options.journal.directory +
+                                    "/incarnation-0002");  // neither description nor weights yet
   EXPECT_EQ(modules_computed(), 5U);
   EXPECT_THAT(said, HasSubstr("3 weights that have been scored are read again"));
 }
 
 TEST_F(Resume, AJournalWhoseNoteOfTheWeightsIsDamagedReadsThemAgain) {
   fail_after(3);
-  std::ofstream(journal::find_incarnations(options.journal).at(0).directory + "/weights.json") << "{";
+  std::ofstream(journal::find_incarnations(options.journal.directory).at(0).directory + "/weights.json") << "{";
   EXPECT_EQ(modules_computed(), 5U);
   EXPECT_THAT(said, HasSubstr("6 weights that have been scored are read again"));
 }
 
 TEST_F(Resume, AJournalIsNotBegunTwice) {
   fail_after(3);
-  options.resume = false;
+  options.journal.resume = false;
   test::expect_error(ErrorKind::usage, HasSubstr("add --resume"), [&] { run(); });
 }
 
 TEST_F(Resume, ARunThatWasTakenOverWritesNothing) {
-  options.repair = adapter::Repair::drop;
-  options.repaired_dir = family.directory / "repaired";
+  options.write.repair = adapter::Repair::drop;
+  options.write.repaired_dir = family.directory / "repaired";
   options.progress = [&](const Progress& progress) {
-    if (progress.modules_done == progress.modules) fs::create_directory(options.journal + "/incarnation-0002");
+    if (progress.modules_done == progress.modules)
+      fs::create_directory(options.journal.directory + "/incarnation-0002");
   };
   test::expect_error(ErrorKind::runtime, HasSubstr("taken over"), [&] { run(); });
-  EXPECT_FALSE(fs::exists(options.report));
-  EXPECT_FALSE(fs::exists(options.repaired_dir));
+  EXPECT_FALSE(fs::exists(options.write.report));
+  EXPECT_FALSE(fs::exists(options.write.repaired_dir));
 }
 
 TEST_F(Resume, AFullDiskLosesNothingThatWasNoted) {
@@ -223,8 +225,8 @@ TEST_F(Resume, AFullDiskLosesNothingThatWasNoted) {
                      [&] { run(); });
   setrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, old_handler);
-  EXPECT_FALSE(fs::exists(options.report));
-  options.resume = true;
+  EXPECT_FALSE(fs::exists(options.write.report));
+  options.journal.resume = true;
   EXPECT_LT(modules_computed(), 8U);
 }
 

@@ -47,17 +47,17 @@ class Verdicts : public ::testing::Test {
   /// With a bank whose cosines are as spread as those of ordinary adapters.
   void with_bank(std::size_t members) {
     auto plain = options;
-    plain.bank.clear();
-    options.bank = family.directory / ("bank-" + std::to_string(members) + ".h5");
+    plain.judge.bank.clear();
+    options.judge.bank = family.directory / ("bank-" + std::to_string(members) + ".h5");
     const auto half = static_cast<double>(members) / 2;
-    report::write_hdf5(test::bank_of(run(plain), members, 0.2 / half, half), options.bank);
+    report::write_hdf5(test::bank_of(run(plain), members, 0.2 / half, half), options.judge.bank);
   }
 
   /// Writes the family anew, with the bank as it is.
   void rewrite(int directions = 2, int adapters = 2) {
-    const auto bank = options.bank;
+    const auto bank = options.judge.bank;
     options = family.probe_options(false, directions, adapters);
-    options.bank = bank;
+    options.judge.bank = bank;
   }
 
   ProbeFamily family;
@@ -95,7 +95,7 @@ TEST_F(Verdicts, BlockWhatRunsAlongAProbe) {
 TEST_F(Verdicts, ABankTooSmallForTheZooLeavesItForReview) {
   with_bank(58);
   EXPECT_EQ(of(run(options)), (std::vector{Verdict::pass, Verdict::pass, Verdict::review}));
-  options.false_discovery_rate = 0.06;
+  options.judge.false_discovery_rate = 0.06;
   EXPECT_EQ(of(run(options))[2], Verdict::block);
 }
 
@@ -105,18 +105,18 @@ TEST_F(Verdicts, ABankThatCanBlockNothing) {
   EXPECT_EQ(of(report)[2], Verdict::review);
   EXPECT_FALSE(report::has_findings(report));
   EXPECT_THAT(report::verdict_claim(report), HasSubstr("a bank of 18 cannot claim a rate of 5 %"));
-  options.needs_blocks = true;
+  options.judge.needs_blocks = true;
   expect_error(ErrorKind::usage,
                AllOf(HasSubstr("--fail-on-findings says nothing: a bank of 18 can block nothing at 5 %"),
                      HasSubstr("bank-18.h5"), HasSubstr("expected 19 harmless adapters at least")),
                [&] { run(options); });
-  options.false_discovery_rate = 0.2;
+  options.judge.false_discovery_rate = 0.2;
   EXPECT_EQ(of(run(options))[2], Verdict::block);
 }
 
 TEST_F(Verdicts, ARateThatIsNoneIsRefused) {
   for (const double rate : {0.0, 1.0, -0.1, 2.0, std::numeric_limits<double>::quiet_NaN()}) {
-    options.false_discovery_rate = rate;
+    options.judge.false_discovery_rate = rate;
     expect_error(ErrorKind::usage, AllOf(HasSubstr("--fdr"), HasSubstr("from 1e-6 to below 1")), [&] { run(options); });
   }
 }
@@ -168,7 +168,7 @@ TEST_F(Verdicts, WholeWeightsThatItShipsAreIncomplete) {
     EXPECT_EQ(report.adapters[n].parameters_judged, factors);
   }
   auto strict = options;
-  strict.strict = true;
+  strict.read.strict = true;
   expect_error(ErrorKind::invalid_input,
                AllOf(HasSubstr("a tensor of the adapter cannot be judged"), HasSubstr("leave out --strict")),
                [&] { run(strict); });
@@ -180,11 +180,11 @@ TEST_F(Verdicts, WhereAProbeCannotBeReadNothingIsJudged) {
   family.directions[0][TinyFamily::weight(6)].values[3] = std::nanf("");
   rewrite(1, 0);
   // The bank knows the direction as it was: by content, of which the digest takes a sample.
-  auto bank = report::read_hdf5(options.bank);
+  auto bank = report::read_hdf5(options.judge.bank);
   auto plain = options;
-  plain.bank.clear();
+  plain.judge.bank.clear();
   bank.probes[0].digest = run(plain).probes[0].digest;
-  report::write_hdf5(bank, options.bank);
+  report::write_hdf5(bank, options.judge.bank);
   const auto report = run(options);
   EXPECT_EQ(of(report)[0], Verdict::incomplete);
   EXPECT_EQ(of(report)[1], Verdict::pass) << "it has nothing in that module";
@@ -217,8 +217,8 @@ std::string with_alpha(const ProbeFamily& family, const std::string& source, con
 TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
   with_bank(59);
   // Of the safe probe the reverse, of the harmful one the reverse.
-  options.adapters = {with_alpha(family, options.probes[3].path, "unsafe", -4),
-                      with_alpha(family, options.probes[2].path, "harmless", -4)};
+  options.read.adapters = {with_alpha(family, options.read.probes[3].path, "unsafe", -4),
+                           with_alpha(family, options.read.probes[2].path, "harmless", -4)};
   const auto report = run(options);
   EXPECT_NEAR(report.probe_dots.at((3 * 2 + 0) * report.modules.size()) /
                   report.probe_norms.at(3 * report.modules.size()) / report.find_metric("update_norm")->values.at(0),
@@ -231,37 +231,37 @@ TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
 TEST_F(Verdicts, ABankMadeOtherwiseIsRefused) {
   with_bank(59);
   auto other = options;
-  other.probes[2].path = with_alpha(family, options.probes[2].path, "scaled", 400);
+  other.read.probes[2].path = with_alpha(family, options.read.probes[2].path, "scaled", 400);
   winnow::test::expect_error(base::ErrorKind::invalid_input,
                              HasSubstr("the bank was not compared with one of the probes"), [&] { run(other); });
-  auto bank = report::read_hdf5(options.bank);
+  auto bank = report::read_hdf5(options.judge.bank);
   bank.attributes["scaling"] = std::string("none");
-  report::write_hdf5(bank, options.bank);
+  report::write_hdf5(bank, options.judge.bank);
   winnow::test::expect_error(base::ErrorKind::invalid_input,
                              HasSubstr("the adapters of the bank were scaled otherwise"), [&] { run(options); });
-  options.report = options.bank;
+  options.write.report = options.judge.bank;
   winnow::test::expect_error(base::ErrorKind::usage, HasSubstr("--report"), [&] { run(options); });
 }
 
 TEST_F(Verdicts, AProbeThatIsAuditedItself) {
   with_bank(59);
-  options.adapters.push_back(options.probes[2].path);
-  options.adapters.push_back(options.probes[3].path);
+  options.read.adapters.push_back(options.read.probes[2].path);
+  options.read.adapters.push_back(options.read.probes[3].path);
   auto report = run(options);
   EXPECT_EQ(report.verdicts[3].verdict, Verdict::block);
   EXPECT_THAT(report.verdicts[3].reason, HasSubstr("it is the harmful probe probe-0 itself"));
   EXPECT_THAT(report.verdicts[4].reason, Not(HasSubstr("itself"))) << "a safe one, judged by the others";
   auto alone = options;
-  alone.probes = {options.probes[2]};
-  alone.adapters.erase(alone.adapters.begin());
-  alone.bank.clear();
+  alone.read.probes = {options.read.probes[2]};
+  alone.read.adapters.erase(alone.read.adapters.begin());
+  alone.judge.bank.clear();
   options = alone;
   with_bank(59);
   EXPECT_EQ(run(options).verdicts[2].reason, "it is the harmful probe probe-0 itself: do not serve it");
   options = family.probe_options(false, 0, 2);
-  options.probes.erase(options.probes.begin());
-  options.adapters = {options.probes[0].path};
-  options.slice = true;  // that nothing could be scored is no failure
+  options.read.probes.erase(options.read.probes.begin());
+  options.read.adapters = {options.read.probes[0].path};
+  options.write.slice = true;  // that nothing could be scored is no failure
   with_bank(59);
   report = run(options);
   EXPECT_EQ(of(report), std::vector{Verdict::incomplete});
@@ -269,23 +269,23 @@ TEST_F(Verdicts, AProbeThatIsAuditedItself) {
 }
 
 TEST_F(Verdicts, AMergeJudgesTheWholeZooAnew) {
-  options.backend = compute::Backend::reference;
+  options.means.backend = compute::Backend::reference;
   with_bank(30);
   auto first = options, second = options;
-  first.adapters.resize(2);
-  second.adapters.erase(second.adapters.begin(), second.adapters.begin() + 2);
+  first.read.adapters.resize(2);
+  second.read.adapters.erase(second.read.adapters.begin(), second.read.adapters.begin() + 2);
   const auto whole = run(options), one = run(first), two = run(second);
   EXPECT_EQ(of(two), std::vector{Verdict::block}) << "alone it is found by a bank of 19 already";
   EXPECT_EQ(of(whole)[2], Verdict::review) << "of three it takes 59";
   const auto merged = merge_reports({{"a.h5", one}, {"b.h5", two}}, {});
   EXPECT_EQ(merged.verdicts, whole.verdicts);
   EXPECT_EQ(merged.false_discovery_rate, 0.05);
-  second.false_discovery_rate = 0.1;
+  second.judge.false_discovery_rate = 0.1;
   const auto other = run(second);
   expect_error(ErrorKind::invalid_input, AllOf(HasSubstr("b.h5"), HasSubstr("fdr 0.05 as in a.h5, found 0.1")), [&] {
     merge_reports({{"a.h5", one}, {"b.h5", other}}, {});
   });
-  first.false_discovery_rate = 0.1;
+  first.judge.false_discovery_rate = 0.1;
   EXPECT_EQ(merge_reports({{"a.h5", run(first)}, {"b.h5", other}}, {}).false_discovery_rate, 0.1);
 }
 

@@ -44,8 +44,8 @@ class Watching : public ::testing::Test {
     bank = family.directory / "bank.h5";
     report::write_hdf5(test::bank_of(pipeline::audit(options.audit, *comm::make_self(), {}).report, 40, 0.01, 20),
                        bank);
-    options.audit.bank = bank;
-    options.audit.policy = select::parse_policy("none");
+    options.audit.judge.bank = bank;
+    options.audit.judge.policy = select::parse_policy("none");
   }
 
   void save(int step, const Tensors& tensors, bool finished = true) const {
@@ -84,7 +84,7 @@ class Watching : public ::testing::Test {
 
   report::Report audited(int step) const {
     auto alone = options.audit;
-    alone.adapters = {family.directory / ("run/checkpoint-" + std::to_string(step))};
+    alone.read.adapters = {family.directory / ("run/checkpoint-" + std::to_string(step))};
     return pipeline::audit(alone, *comm::make_self(), {}).report;
   }
 
@@ -118,7 +118,7 @@ TEST_F(Watching, SaysOfEachCheckpointWhatAnAuditOfItSays) {
 }
 
 TEST_F(Watching, TheScoreWithoutABank) {
-  options.audit.bank.clear();
+  options.audit.judge.bank.clear();
   options.threshold = 0.5;
   save(10, family.zoo[0]);
   save(20, family.probe_adapters[1]);
@@ -192,7 +192,7 @@ TEST_F(Watching, RemovedBeforeAndWhileItIsRead) {
   save(10, family.zoo[0]);
   save(20, family.zoo[1]);
   bool removed = false;
-  options.audit.stop_requested = [&] {  // asked while the adapter is opened
+  options.audit.stop.requested = [&] {  // asked while the adapter is opened
     if (!removed) fs::remove_all(family.directory / "run/checkpoint-10");
     removed = true;
     return false;
@@ -206,7 +206,7 @@ TEST_F(Watching, RemovedBeforeAndWhileItIsRead) {
 TEST_F(Watching, WrittenToWhileItIsReadItIsReadAgain) {
   save(10, family.zoo[0]);
   bool written = false;
-  options.audit.stop_requested = [&] {
+  options.audit.stop.requested = [&] {
     if (!written) save(10, harmful);
     written = true;
     return false;
@@ -256,10 +256,10 @@ TEST_F(Watching, TheLogIsNotJudgedAgainUnlessSomethingDiffers) {
   save(10, family.zoo[1]);
   run();
   EXPECT_THAT(said, ElementsAre("checkpoint-10 pass", "checkpoint-20 block known"));
-  options.audit.false_discovery_rate = 0.1;
+  options.audit.judge.false_discovery_rate = 0.1;
   run();
   EXPECT_THAT(said, ElementsAre("checkpoint-10 pass", "checkpoint-20 block"));
-  options.audit.probes.pop_back();
+  options.audit.read.probes.pop_back();
   run();
   EXPECT_THAT(said, ElementsAre("checkpoint-10 pass", "checkpoint-20 block"));
 }
@@ -289,7 +289,7 @@ Tensors between(const Tensors& one, const Tensors& other, float share) {
 }
 
 TEST_F(Watching, WarnsOfScoresThatAreHeadingForTheThreshold) {
-  options.audit.bank.clear();
+  options.audit.judge.bank.clear();
   options.threshold = 10;  // no cosine is as large
   for (int k = 0; k < 10; ++k) save(k + 1, between(family.zoo[0], harmful, 0.03F * static_cast<float>(k)));
   run();
@@ -317,7 +317,7 @@ TEST_F(Watching, WhatCannotBeScoredIsNoPass) {
   options.stop_at_finding = true;
   EXPECT_EQ(run().findings, 1U);
   EXPECT_THAT(said, ElementsAre("checkpoint-10 pass", "checkpoint-20 incomplete"));
-  options.audit.bank.clear();
+  options.audit.judge.bank.clear();
   options.threshold = 10;
   EXPECT_EQ(run().findings, 1U);
   EXPECT_THAT(said, ElementsAre("checkpoint-10 ", "checkpoint-20 incomplete"));
@@ -329,22 +329,23 @@ TEST_F(Watching, RefusesAsAnAuditDoes) {
   };
   const auto sound = options;
   save(10, family.zoo[0]);
-  options.audit.probes[2].path = family.directory / "absent";
+  options.audit.read.probes[2].path = family.directory / "absent";
   refused(ErrorKind::invalid_input, "a probe cannot be used");
   options = sound;
-  options.audit.probes[2].path = family.write_adapter("another", TinyFamily::adapter(77));
+  options.audit.read.probes[2].path = family.write_adapter("another", TinyFamily::adapter(77));
   refused(ErrorKind::invalid_input, "the bank was not compared with one of the probes");
   options = sound;
-  options.audit.false_discovery_rate = 0.001;
-  options.audit.needs_blocks = true;
+  options.audit.judge.false_discovery_rate = 0.001;
+  options.audit.judge.needs_blocks = true;
   refused(ErrorKind::usage, "--fail-on-findings says nothing: a bank of 40 can block nothing");
 
   // Probes of another model: the first checkpoint tells.
   Tensors foreign;
   for (const auto& [name, matrix] : harmful) foreign["base_model.model.other." + name.substr(17)] = matrix;
   options = sound;
-  options.audit.bank.clear();
-  options.audit.probes = {{probes::Effect::harmful, probes::Form::adapter, family.write_adapter("foreign", foreign)}};
+  options.audit.judge.bank.clear();
+  options.audit.read.probes = {
+      {probes::Effect::harmful, probes::Form::adapter, family.write_adapter("foreign", foreign)}};
   refused(ErrorKind::invalid_input, "no adapter could be scored");
 }
 

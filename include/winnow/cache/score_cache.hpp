@@ -36,7 +36,7 @@ void check_cache(const std::string& directory);
 ///     cache.complete(inputs, scores)     what is known joins the scores
 ///     cache.keep(inputs)                 what was scored is noted
 ///
-/// Without `options.cache` nothing is known and nothing noted.
+/// Without a directory for it nothing is known and nothing noted.
 class ScoreCache {
  public:
   /// Collective. Weights whose files look other than they did are read again, if anything depends on them. Throws

@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "winnow/compute/team.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/means.hpp"
+#include "winnow/run/measuring.hpp"
 #include "winnow/slab/plan.hpp"
 
 namespace winnow::division {
@@ -18,7 +19,7 @@ struct TeamPlace {
 /// Ranks in a team: as many as `--team` says, though there may be fewer, or for 0 as many as there are ranks for each
 /// module, one at least. One for element statistics, which need whole modules. Of what is asked for, not of the ranks
 /// there are, since a journal is resumed on any number of them.
-int team_members(const run::AuditOptions& options, int ranks, std::size_t modules);
+int team_members(const run::Means& means, const run::Measuring& measuring, int ranks, std::size_t modules);
 
 /// Which rank has which modules: the longest to the least loaded team.
 struct Assignment {
@@ -31,7 +32,8 @@ struct Assignment {
   TeamPlace place_of(int rank) const;
 };
 
-Assignment assign_modules(const run::AuditOptions& options, const std::vector<slab::ModuleTask>& tasks, int ranks);
+Assignment assign_modules(const run::Means& means, const run::Measuring& measuring,
+                          const std::vector<slab::ModuleTask>& tasks, int ranks);
 
 /// Of those that are not `finished` [tasks], to teams of `members`; the others are nobody's: team -1.
 Assignment assign_rest(const std::vector<slab::ModuleTask>& tasks, const std::vector<bool>& finished, int ranks,

@@ -6,7 +6,8 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/forecast/cost_constants.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/means.hpp"
+#include "winnow/run/seams.hpp"
 #include "winnow/slab/plan.hpp"
 
 namespace winnow::forecast {
@@ -25,8 +26,10 @@ double process_age_seconds();
 
 /// Collective; the result is the coordinator's. Arithmetic, statistics: on synthetic weights in memory. Storage: reads
 /// a part of the weights of `inputs` past the page cache, then a smaller part from it, which stays in it. Factors: from
-/// the adapters of `inputs`. Throws Error(usage) where two ranks share a node: they would disturb each other.
-CostConstants calibrate(const input::Inputs& inputs, const run::AuditOptions& options, double start_up_seconds,
-                        comm::Communicator& world, const CalibrationEffort& effort = {});
+/// the adapters of `inputs`. `sums` are those of the run, bits of methods::Sum. Throws Error(usage) where two ranks
+/// share a node: they would disturb each other.
+CostConstants calibrate(const input::Inputs& inputs, std::uint32_t sums, const run::Means& means,
+                        const run::Seams& seams, double start_up_seconds, comm::Communicator& world,
+                        const CalibrationEffort& effort = {});
 
 }  // namespace winnow::forecast

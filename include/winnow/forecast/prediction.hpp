@@ -6,6 +6,8 @@
 #include "winnow/forecast/cost_model.hpp"
 #include "winnow/forecast/plan.hpp"
 #include "winnow/report/report.hpp"
+#include "winnow/run/means.hpp"
+#include "winnow/run/measuring.hpp"
 
 namespace winnow::forecast {
 
@@ -29,6 +31,7 @@ std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, 
 /// `site`: reports do not tell. Throws Error(invalid_input) where the report is of other checkpoints, adapters or
 /// options that change the work. `path` names it in errors.
 std::string render_check(const AuditPlan& plan, const report::Report& report, const std::string& path,
-                         const KnownConstants& known, const run::AuditOptions& options, const Site& site);
+                         const KnownConstants& known, const run::Means& means, const run::Measuring& measuring,
+                         const Site& site);
 
 }  // namespace winnow::forecast

@@ -16,7 +16,10 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/input/probe_input.hpp"
 #include "winnow/input/repeated_adapters.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/means.hpp"
+#include "winnow/run/measuring.hpp"
+#include "winnow/run/reading.hpp"
+#include "winnow/run/stopping.hpp"
 #include "winnow/slab/plan.hpp"
 #include "winnow/slab/stream.hpp"
 
@@ -75,12 +78,12 @@ struct References {
 
 /// Throws Error for a checkpoint or a probe that cannot be used. `between` is called with each of many files. For the
 /// coordinator alone.
-References read_references(const run::AuditOptions& options, const base::Log& log,
-                           const std::function<void()>& between);
+References read_references(const run::Reading& reading, const base::Log& log, const std::function<void()>& between);
 
 /// Collective. Throws Error(invalid_input) for a checkpoint that cannot be used, and with `strict` for an adapter.
 /// `references`, of a run with the same options but for its adapters, is taken instead of opening all that again.
-Inputs read_inputs(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log,
+Inputs read_inputs(const run::Reading& reading, const run::Measuring& measuring, const run::Means& means,
+                   const run::Stopping& stopping, comm::Communicator& world, const base::Log& log,
                    const References* references = nullptr);
 
 /// The modules of all scored adapters as tasks, in layer order, within a layer in the model's own order, and the layers

@@ -8,7 +8,8 @@
 #include "winnow/checkpoint/tensor_digest.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/input/inputs.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/seams.hpp"
+#include "winnow/run/stopping.hpp"
 
 namespace winnow::journal {
 
@@ -25,7 +26,8 @@ base::Error error_of_weight(base::ErrorKind kind, const std::string& what, const
 /// Collective, with the same `weights` on all ranks, which share the reading. Returns the digest of each on the
 /// coordinator, nothing elsewhere. Throws Error(stopped) where that is asked for meanwhile.
 std::vector<checkpoint::TensorDigest> digests_of_weights(const std::vector<WeightRef>& weights,
-                                                         const input::Inputs& inputs, const run::AuditOptions& options,
+                                                         const input::Inputs& inputs, int threads,
+                                                         const run::Seams& seams, const run::Stopping& stopping,
                                                          comm::Communicator& world);
 
 }  // namespace winnow::journal

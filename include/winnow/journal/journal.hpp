@@ -19,7 +19,7 @@
 
 namespace winnow::journal {
 
-/// Without `options.journal` it remembers nothing and nothing is finished.
+/// Without Journalling::directory it remembers nothing and nothing is finished.
 class Journal {
  public:
   /// Collective. With `resume` reads what earlier incarnations have finished; then begins a new one. `team`: ranks that
@@ -56,7 +56,7 @@ class Journal {
                       const division::MemoryBudget& budget, const std::string& arithmetic, const base::Log& log);
   void recover_file(const std::string& path, std::size_t incarnation, const input::Inputs& inputs, Earlier& earlier,
                     const base::Log& log);
-  std::string begin(const input::Inputs& inputs, const run::AuditOptions& options);
+  std::string begin(const input::Inputs& inputs, bool resume);
 
   std::string path_;  // of the whole journal; empty for none
   Incarnation incarnation_;

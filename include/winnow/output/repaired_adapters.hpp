@@ -9,7 +9,8 @@
 #include "winnow/comm/communicator.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/report/report.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/writing.hpp"
+#include "winnow/select/selection.hpp"
 
 namespace winnow::output {
 
@@ -23,7 +24,7 @@ struct RepairedAdapter {
 /// Collective. `report` is the coordinator's. Adapters go to ranks in turn; quarantined ones are left out. Returns all
 /// of them on the coordinator.
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const input::Inputs& inputs,
-                                                     const run::AuditOptions& options, int threads,
-                                                     comm::Communicator& world, const base::Log& log);
+                                                     const run::Writing& writing, const select::Policy& policy,
+                                                     int threads, comm::Communicator& world, const base::Log& log);
 
 }  // namespace winnow::output

@@ -21,7 +21,7 @@ struct AuditResult {
 /// What adapters are compared with, opened and checked once for many audits that differ in their adapters alone.
 struct Prepared {
   input::References references;
-  judge::Bank bank;          ///< without members where options.bank is empty
+  judge::Bank bank;          ///< without members where options.judge.bank is empty
   judge::Threshold unusual;  ///< of the deviation of one adapter that is audited by itself; NaN without a bank
 };
 

@@ -13,37 +13,43 @@
 #include "winnow/comm/nccl.hpp"
 #include "winnow/compute/alignment_pass.hpp"
 #include "winnow/report/report.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/means.hpp"
+#include "winnow/run/seams.hpp"
 
 namespace winnow::run {
+
+/// What is to be opened.
+struct ComputeChoice {
+  compute::Target target;
+  int threads = 1;
+};
 
 struct ComputePlace {
   compute::Target target;
   int threads = 1;
+  compute::Precision precision = compute::Precision::float32;
   std::unique_ptr<compute::AlignmentPass> pass;
-  std::uint64_t device_memory = 0;  ///< bytes, the same on all ranks; 0 without a GPU
-  bool use_nccl = false;            ///< this rank's team has a GPU for each of its ranks
+  std::function<std::unique_ptr<slab::Reader>()> make_reader;  ///< of slabs and factors
+  std::uint64_t memory_budget = 0;                             ///< bytes of the host
+  std::uint64_t device_memory = 0;                             ///< bytes, the same on all ranks; 0 without a GPU
+  bool use_nccl = false;                                       ///< this rank's team has a GPU for each of its ranks
   std::unique_ptr<comm::NcclGroup> nccl;
   std::string nccl_version;
-
-  /// How slabs are to be read here, once there is a pass.
-  const std::function<std::unique_ptr<slab::Reader>()>& reader_of(const AuditOptions& options) const {
-    return pass->device() != nullptr ? options.make_copying_reader : options.make_reader;
-  }
 };
 
 /// Backend, device and threads; collective over `world`, like all here. A GPU is used on all ranks or on none: where
 /// `--device auto` finds one on some ranks only, none is. Throws the same Error on all ranks.
-ComputePlace choose_compute_place(const AuditOptions& options, comm::Communicator& world, const base::Log& log);
+ComputeChoice choose_compute_place(const Means& means, comm::Communicator& world, const base::Log& log);
 
 /// Makes the pass. Throws the same Error on all ranks.
-void open_compute_place(ComputePlace& where, const AuditOptions& options, comm::Communicator& world);
+ComputePlace open_compute_place(const ComputeChoice& choice, const Means& means, const Seams& seams,
+                                comm::Communicator& world);
 
 /// Whether the ranks of this team sum by NCCL; where some share a GPU they go through MPI, which the log is told once.
 void choose_sums(ComputePlace& where, comm::Communicator& team, comm::Communicator& world, const base::Log& log);
 
 /// To be called inside run_together(world), collective over `team`: makes the NCCL communicator where it was chosen.
-void connect(ComputePlace& where, const AuditOptions& options, comm::Communicator& team, comm::Communicator& world);
+void connect(ComputePlace& where, const Seams& seams, comm::Communicator& team, comm::Communicator& world);
 
 /// The sums of a team, as the pass knows them: within step_together(), so that a member which fails between two of them
 /// is not waited for.

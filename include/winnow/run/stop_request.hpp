@@ -5,14 +5,14 @@
 #include <optional>
 
 #include "winnow/comm/communicator.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/stopping.hpp"
 
 namespace winnow::run {
 
 /// Looks out for one while it lives, also while this rank waits for others.
 class StopRequest {
  public:
-  StopRequest(const AuditOptions& options, comm::Communicator& world);
+  StopRequest(const Stopping& asked, comm::Communicator& world);
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
@@ -26,7 +26,7 @@ class StopRequest {
   bool settle();
 
  private:
-  const AuditOptions& options_;
+  const Stopping& asked_;
   comm::Communicator& world_;
   std::optional<std::chrono::steady_clock::time_point> since_;
 };

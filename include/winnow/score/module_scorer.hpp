@@ -13,7 +13,7 @@
 #include "winnow/division/team_plan.hpp"
 #include "winnow/input/inputs.hpp"
 #include "winnow/run/compute_place.hpp"
-#include "winnow/run/options.hpp"
+#include "winnow/run/measuring.hpp"
 #include "winnow/run/stage_clock.hpp"
 #include "winnow/score/factor_loader.hpp"
 #include "winnow/score/scores.hpp"
@@ -24,9 +24,9 @@ namespace winnow::score {
 class ModuleScorer {
  public:
   /// Begins to read the slabs of `modules` at once. `between_slabs` is called before each slab and while waiting for
-  /// one; it may throw to stop.
-  ModuleScorer(const input::Inputs& inputs, const std::vector<std::size_t>& modules, const run::AuditOptions& options,
-               run::ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
+  /// one; it may throw to stop. `sums` are those of the run, bits of methods::Sum.
+  ModuleScorer(const input::Inputs& inputs, const std::vector<std::size_t>& modules, const run::Measuring& measuring,
+               std::uint32_t sums, run::ComputePlace& where, comm::Communicator& team, comm::Communicator& world,
                std::function<void()> between_slabs, run::StageClock& clock);
   ~ModuleScorer();  ///< what a device still copies is done before its source goes
   ModuleScorer(const ModuleScorer&) = delete;
@@ -63,7 +63,9 @@ class ModuleScorer {
                         const std::vector<compute::UpdateProducts>& updates, Scores& scores) const;
 
   const input::Inputs& inputs_;
-  const run::AuditOptions& options_;
+  run::Measuring measuring_;
+  std::uint32_t made_;  // of methods::Sum
+  compute::Precision precision_;
   comm::Communicator& team_;
   comm::Communicator& world_;
   std::function<void()> between_slabs_;

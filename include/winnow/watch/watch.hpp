@@ -38,7 +38,7 @@ struct Surroundings {
 
 struct Outcome {
   std::size_t judged = 0, findings = 0;
-  bool stopped = false;  ///< by Surroundings::wait or AuditOptions::stop_requested
+  bool stopped = false;  ///< by Surroundings::wait or run::Stopping::requested
 };
 
 /// What --fail-on-findings counts: nothing unjudged passes, so the verdict incomplete; and a score above
