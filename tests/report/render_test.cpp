@@ -329,7 +329,8 @@ void expect_members(const nlohmann::json& json, const nlohmann::json& schema, co
   for (const auto& [name, value] : json.items()) {
     const bool is_named = named.contains(name);
     EXPECT_TRUE(is_named || schema["additionalProperties"].is_object()) << where << "." << name;
-    expect_members(value, is_named ? named[name] : schema["additionalProperties"], root, where + "." + name);
+    expect_members(value, is_named ? named[name] : schema["additionalProperties"], root,
+                   fmt::format("{}.{}", where, name));
   }
   for (const auto& name : schema.value("required", nlohmann::json::array())) {
     EXPECT_TRUE(json.contains(name)) << where << " lacks " << name;
