@@ -131,7 +131,7 @@ TEST_F(Verify, AScaleThatChangedIsFound) {
 
 TEST_F(Verify, ScalesAreThoseOfTheAudit) {
   auto options = family.options({path("zoo/0"), path("zoo/1")});
-  options.adapter.unit_scale = true;
+  options.read.adapter.unit_scale = true;
   audit(options);
   EXPECT_THAT(text(), HasSubstr("2 adapters: 2 as audited\n"));
 }
@@ -168,10 +168,10 @@ TEST_F(Verify, NamedAdaptersAreCheckedAlone) {
 TEST_F(Verify, ProbesAreChecked) {
   auto options = family.options({path("zoo/0"), path("zoo/1")});
   const auto probe = family.write_adapter("probe", TinyFamily::adapter(20));
-  options.base.clear();
-  options.aligned.clear();
-  options.probes = {{probes::Effect::harmful, probes::Form::adapter, probe},
-                    {probes::Effect::safe, probes::Form::direction, path("base")}};
+  options.read.base.clear();
+  options.read.aligned.clear();
+  options.read.probes = {{probes::Effect::harmful, probes::Form::adapter, probe},
+                         {probes::Effect::safe, probes::Form::direction, path("base")}};
   audit(options);
   EXPECT_THAT(text(), AllOf(HasSubstr("2 probes: 2 as audited\n"), HasSubstr(kAllIsWell)));
   flip("probe/adapter_model.safetensors");
