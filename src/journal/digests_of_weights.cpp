@@ -7,11 +7,9 @@
 #include <string>
 
 #include "winnow/base/error.hpp"
-#include "winnow/base/narrow.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/slab/aligned_buffer.hpp"
-#include "winnow/slab/reader.hpp"
+#include "winnow/slab/rows_digest.hpp"
 
 namespace winnow::journal {
 namespace {
@@ -55,30 +53,6 @@ std::vector<Chunk> chunks_of(const std::vector<WeightRef>& weights, const Inputs
   return mine;
 }
 
-/// What one thread reads with.
-class ChunkReader {
- public:
-  explicit ChunkReader(std::unique_ptr<slab::Reader> reader) : reader_(std::move(reader)) {}
-
-  TensorDigest digest(const Chunk& chunk, const Place& place, std::uint64_t all_rows) {
-    const auto row_bytes = place.tensor->bytes / all_rows;
-    const auto bytes = base::narrow<std::size_t>(row_bytes * chunk.rows, "rows of a weight");
-    memory_.reserve(slab::room_for(bytes));
-    const auto loaded = reader_->load(*place.path, place.tensor->offset + chunk.row * row_bytes, bytes,
-                                      {memory_.data(), slab::room_for(bytes)}, *place.name);
-    TensorDigest digest;
-    digest.add_rows(chunk.row, chunk.rows, row_bytes, loaded.data);
-    if (loaded.mapping.broken()) {
-      throw Error(ErrorKind::runtime, "mapped file cannot be read").file(*place.path).tensor(*place.name);
-    }
-    return digest;
-  }
-
- private:
-  std::unique_ptr<slab::Reader> reader_;
-  slab::AlignedBuffer memory_;
-};
-
 void leave_if_asked_to_stop(const Stopping& stopping) {
   if (!stopping.is_requested()) return;
   throw Error(ErrorKind::stopped, "stopped at a signal while weights that are journalled were read again")
@@ -98,7 +72,7 @@ std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weigh
   std::string bytes;
   comm::run_together(world, [&] {
     const auto chunks = chunks_of(weights, inputs, world);
-    std::vector<std::unique_ptr<ChunkReader>> readers(static_cast<std::size_t>(threads));
+    std::vector<std::unique_ptr<slab::RowsDigest>> readers(static_cast<std::size_t>(threads));
     std::map<std::size_t, TensorDigest> found;
     std::mutex mutex;
     base::parallel_blocks(chunks.size(), threads, [&](std::size_t c, int thread) {
@@ -108,9 +82,12 @@ std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weigh
         leave_if_asked_to_stop(stopping);
       }
       auto& reader = readers[static_cast<std::size_t>(thread)];
-      if (!reader) reader = std::make_unique<ChunkReader>(seams.make_reader());
+      if (!reader) reader = std::make_unique<slab::RowsDigest>(seams.make_reader());
       const auto& weight = weights[chunks[c].weight];
-      const auto digest = reader->digest(chunks[c], place_of(weight, inputs), inputs.tasks.at(weight.module).rows());
+      const auto place = place_of(weight, inputs);
+      const auto row_bytes = place.tensor->bytes / inputs.tasks.at(weight.module).rows();
+      const auto digest =
+          reader->of(*place.path, *place.name, {place.tensor->offset, row_bytes, chunks[c].row, chunks[c].rows});
       const std::lock_guard lock(mutex);
       found[chunks[c].weight].merge(digest);
     });

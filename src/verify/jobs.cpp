@@ -11,11 +11,10 @@
 #include "winnow/base/bytes.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file_type.hpp"
-#include "winnow/base/narrow.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/comm/together.hpp"
-#include "winnow/slab/aligned_buffer.hpp"
 #include "winnow/slab/reader.hpp"
+#include "winnow/slab/rows_digest.hpp"
 
 namespace winnow::verify {
 namespace {
@@ -75,27 +74,6 @@ FoundAdapter look_at(const AdapterJob& job, const Jobs& jobs) {
   return found;
 }
 
-/// What one thread reads with.
-class PieceReader {
- public:
-  TensorDigest digest(const Piece& piece, const TensorJob& tensor) {
-    const auto bytes = base::narrow<std::size_t>(piece.rows * tensor.row_bytes, "rows of a weight");
-    memory_.reserve(slab::room_for(bytes));
-    const auto loaded = reader_->load(tensor.file, tensor.offset + piece.row * tensor.row_bytes, bytes,
-                                      {memory_.data(), slab::room_for(bytes)}, tensor.name);
-    TensorDigest digest;
-    digest.add_rows(piece.row, piece.rows, tensor.row_bytes, loaded.data);
-    if (loaded.mapping.broken()) {
-      throw Error(ErrorKind::runtime, "mapped file cannot be read").file(tensor.file).tensor(tensor.name);
-    }
-    return digest;
-  }
-
- private:
-  std::unique_ptr<slab::Reader> reader_ = slab::make_reader(slab::IoMode::automatic);
-  slab::AlignedBuffer memory_;
-};
-
 void put(base::ByteWriter& out, const FoundAdapter& found) {
   out.put(found.is_there);
   out.put(found.is_unreadable);
@@ -114,7 +92,7 @@ FoundAdapter get_adapter(base::ByteReader& in) {
 std::string work(const Jobs& jobs, comm::Communicator& world) {
   const auto pieces = share_of(jobs, world);
   const int threads = base::default_threads(world.node_size());
-  std::vector<std::unique_ptr<PieceReader>> readers(static_cast<std::size_t>(threads));
+  std::vector<std::unique_ptr<slab::RowsDigest>> readers(static_cast<std::size_t>(threads));
   base::ByteWriter out;
   std::mutex mutex;
   base::parallel_blocks(pieces.size(), threads, [&](std::size_t p, int thread) {
@@ -129,8 +107,9 @@ std::string work(const Jobs& jobs, comm::Communicator& world) {
       adapter = look_at(jobs.adapters[piece.job], jobs);
     } else {
       auto& reader = readers[static_cast<std::size_t>(thread)];
-      if (!reader) reader = std::make_unique<PieceReader>();
-      digest = reader->digest(piece, jobs.tensors[piece.job]);
+      if (!reader) reader = std::make_unique<slab::RowsDigest>(slab::make_reader(slab::IoMode::automatic));
+      const auto& tensor = jobs.tensors[piece.job];
+      digest = reader->of(tensor.file, tensor.name, {tensor.offset, tensor.row_bytes, piece.row, piece.rows});
     }
     const std::lock_guard lock(mutex);
     out.put(piece.is_adapter);
