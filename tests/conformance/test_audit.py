@@ -4,6 +4,8 @@ import json
 import math
 import unittest
 
+from safetensors import safe_open
+
 from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, backends, needs_winnow
 
 MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
@@ -120,6 +122,29 @@ class Audit(TemporaryDirectoryCase):
                                 found, expected = report.metric(metric, adapter), both.metric(metric, adapter)
                                 for name, value in expected.items():
                                     self.assertTrue(found[name] == value or math.isnan(value), f"{adapter} {name}")
+
+    def test_what_was_judged_of_what_an_adapter_ships(self):
+        """Numbers in the file, and those in factors of the modules that PEFT's merged weights were compared on."""
+        for model in MODELS:
+            path = self.directory / f"{model}-coverage.h5"
+            audit(REAL / model, path)
+            report = Report(path)
+            expected = json.loads((REAL / model / "expected.json").read_text())
+            bases = report.texts("adapters/base_model")
+            for row, adapter in enumerate(report.adapters):
+                with self.subTest(model=model, adapter=adapter):
+                    directory = REAL / model / "adapters" / adapter
+                    config = json.loads((directory / "adapter_config.json").read_text())
+                    with safe_open(directory / "adapter_model.safetensors", "numpy") as file:
+                        sizes = {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}
+                    entry = expected[adapter]
+                    factors = {f"base_model.model.{module}.lora_{factor}.weight"
+                               for module in entry.get("modules", {}) for factor in "AB"}
+                    judged = sum(sizes[key] for key in factors) if entry["status"] == "ok" else 0
+                    self.assertEqual(report.datasets["adapters/parameters"][row], sum(sizes.values()))
+                    self.assertEqual(report.datasets["adapters/parameters_judged"][row], judged)
+                    if entry["status"] == "ok":
+                        self.assertEqual(bases[row].partition("@")[0], config["base_model_name_or_path"] or "")
 
     def test_strict_refuses_what_would_be_quarantined(self):
         done = audit(REAL / "llama", self.directory / "strict.h5", "--strict", adapters=["plain", "dora"], expect=3)
