@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <regex>
 
 #include "report/sample.hpp"
 #include "winnow/report/render.hpp"
@@ -64,8 +63,8 @@ TEST(Bom, KnowsNoCheckpointWhereThereWasNone) {
 TEST(Bom, IsNumberedByItsContent) {
   auto report = of_pair(sample(2, 1));
   const auto number = bill_of(report).at("serialNumber").get<std::string>();
-  EXPECT_TRUE(std::regex_match(
-      number, std::regex("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")))
+  EXPECT_THAT(number,
+              ::testing::MatchesRegex("urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"))
       << number;
   EXPECT_EQ(render_bom(report), render_bom(report));
   report.adapters[0].sha256[0] = 'f';
