@@ -24,7 +24,6 @@ using division::MemoryBudget;
 using input::Inputs;
 using run::AuditOptions;
 using run::ComputePlace;
-using run::Seams;
 using score::LayerScore;
 using score::ModuleScore;
 using score::Scores;
