@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "winnow/base/bytes.hpp"
+#include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file_type.hpp"
 #include "winnow/base/sha256.hpp"
@@ -80,25 +81,13 @@ const TensorDigest& digest_of(const ModuleScore& score, bool aligned) { return a
 
 }  // namespace
 
-void check_cache(const std::string& directory) {
-  auto existing = fs::absolute(directory);
-  auto type = base::type_of(existing);
-  while (type == fs::file_type::not_found && existing.has_relative_path()) {
-    existing = existing.parent_path();
-    type = base::type_of(existing);
-  }
-  if (type == fs::file_type::directory) return;
-  throw Error(ErrorKind::usage, "--cache is or is below what is not a directory")
-      .file(existing.string())
-      .expected("a directory, or nothing there");
-}
+void check_cache(const std::string& directory) { base::require_directory_or_nothing(directory, "--cache"); }
 
 ScoreCache::ScoreCache(const Inputs& inputs, const AuditOptions& options, const run::ComputePlace& where, int team,
                        comm::Communicator& world, const base::Log& log) {
   is_known_.resize(inputs.tasks.size());
   for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
     is_known_[m].resize(inputs.layers[m].size());
-    layer_count_ += inputs.layers[m].size();
   }
   if (options.journal.cache.empty()) return;
   const auto arithmetic = run::arithmetic_of_all(options.seams, where, world);
@@ -123,13 +112,15 @@ ScoreCache::ScoreCache(const Inputs& inputs, const AuditOptions& options, const 
     return std::move(out).bytes();
   });
   base::ByteReader in(known);
+  std::size_t count = 0;
   for (auto& layers : is_known_) {
+    count += layers.size();
     for (std::size_t k = 0; k < layers.size(); ++k) {
       layers[k] = in.get<bool>();
       known_count_ += layers[k] ? 1 : 0;
     }
   }
-  log.info(fmt::format("{} of {} layers are known from the cache", known_count_, layer_count_));
+  log.info(fmt::format("{} of {} layers are known from the cache", known_count_, count));
 }
 
 /// On the coordinator: reads what there is. Returns the weights that have to be read again.
@@ -269,13 +260,6 @@ void ScoreCache::complete(Inputs& inputs, Scores& scores) {
   for (std::size_t m = 0; m < inputs.tasks.size(); ++m) inputs.tasks[m].stacked_columns = all_columns_[m];
   inputs.layers = std::move(all_layers_);
   if (directory_.empty()) return;
-  ScorePack news{settings_, files_, {}, {}};
-  std::map<std::uint32_t, std::vector<LayerScore>> by_adapter;
-  for (const auto& layer : scores.layers) {
-    // What is wrong with an adapter is found anew: it is told with a path.
-    if (layer.fault.empty()) by_adapter[layer.adapter].push_back(layer);
-  }
-  for (auto& [n, layers] : by_adapter) news.adapters.push_back({keys_[n], std::move(layers)});
   require_same_weights(inputs, scores.modules);
   for (const auto& score : scores.modules) known_tasks_.erase(score.module);
   for (auto& [m, score] : known_tasks_) scores.modules.push_back(std::move(score));
@@ -285,10 +269,6 @@ void ScoreCache::complete(Inputs& inputs, Scores& scores) {
   std::stable_sort(scores.layers.begin(), scores.layers.end(), [](const auto& one, const auto& other) {
     return std::pair(one.module, one.adapter) < std::pair(other.module, other.adapter);
   });
-  for (const auto& score : scores.modules) {
-    news.tasks.push_back({name_of(inputs, inputs.tasks[score.module]), score});
-  }
-  if (!news.adapters.empty() || verified_) news_ = std::move(news);
 }
 
 void ScoreCache::require_same_weights(const Inputs& inputs, const std::vector<ModuleScore>& scored) const {
@@ -307,21 +287,32 @@ void ScoreCache::require_same_weights(const Inputs& inputs, const std::vector<Mo
   }
 }
 
-void ScoreCache::keep(const Inputs& inputs) {
-  if (!news_) return;
-  std::map<std::string, bool> sound;
-  for (std::size_t n = 0; n < keys_.size(); ++n) {
-    sound[keys_[n]] = inputs.adapters[n].status == adapter::AdapterStatus::ok;
+bool ScoreCache::is_known(const Inputs& inputs, std::uint64_t task, std::uint32_t adapter) const {
+  const auto& layers = inputs.layers[task];
+  const auto place = std::ranges::lower_bound(layers, adapter, {}, &input::LayerRef::adapter);
+  return is_known_[task][static_cast<std::size_t>(place - layers.begin())];
+}
+
+void ScoreCache::keep(const Inputs& inputs, const Scores& scores) const {
+  if (directory_.empty()) return;
+  ScorePack pack{settings_, files_, {}, {}};
+  std::map<std::uint64_t, std::uint64_t> place;  // of tonight's tasks in the pack
+  for (const auto& score : scores.modules) {
+    place[score.module] = pack.tasks.size();
+    pack.tasks.push_back({name_of(inputs, inputs.tasks[score.module]), score});
   }
-  std::erase_if(news_->adapters, [&](const auto& adapter) { return !sound[adapter.key]; });
-  // From tonight's tasks to those of the pack, which are all that were scored.
-  std::map<std::string, std::size_t> place;
-  for (std::size_t t = 0; t < news_->tasks.size(); ++t) place[news_->tasks[t].name] = t;
-  for (auto& adapter : news_->adapters) {
-    for (auto& layer : adapter.layers) layer.module = place.at(name_of(inputs, inputs.tasks[layer.module]));
+  std::map<std::uint32_t, PackedAdapter> news;
+  for (const auto& layer : scores.layers) {
+    // What is wrong with an adapter is found anew: it is told with a path.
+    const bool sound = inputs.adapters[layer.adapter].status == adapter::AdapterStatus::ok && layer.fault.empty();
+    if (!sound || is_known(inputs, layer.module, layer.adapter)) continue;
+    auto& adapter = news[layer.adapter];
+    adapter.key = keys_[layer.adapter];
+    adapter.layers.push_back(layer);
+    adapter.layers.back().module = place.at(layer.module);
   }
-  write_pack(*news_, directory_);
-  news_.reset();
+  for (auto& [n, adapter] : news) pack.adapters.push_back(std::move(adapter));
+  if (!pack.adapters.empty() || verified_) write_pack(pack, directory_);
 }
 
 }  // namespace winnow::cache

@@ -11,7 +11,6 @@
 #include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
-#include "winnow/base/file_type.hpp"
 
 namespace winnow::journal {
 namespace {
@@ -138,17 +137,7 @@ void require_latest(const std::string& journal, const Incarnation& incarnation) 
 }
 
 void check_journal(const std::string& journal, bool resume) {
-  auto existing = fs::absolute(journal);
-  auto type = base::type_of(existing);
-  while (type == fs::file_type::not_found && existing.has_relative_path()) {
-    existing = existing.parent_path();
-    type = base::type_of(existing);
-  }
-  if (type != fs::file_type::directory) {
-    throw Error(ErrorKind::usage, "--journal is or is below what is not a directory")
-        .file(existing.string())
-        .expected("a directory, or nothing there");
-  }
+  base::require_directory_or_nothing(journal, "--journal");
   if (!resume && !find_incarnations(journal).empty()) throw begun_already(journal);
 }
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "winnow/base/directory.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
@@ -44,18 +45,7 @@ void check_writable(const char* what, const fs::path& directory) {
 
 void check_repaired_dir(const std::string& path) {
   // Parents are made, so it is the nearest one there is that counts.
-  auto existing = fs::absolute(path);
-  auto type = base::type_of(existing);
-  while (type == fs::file_type::not_found && existing.has_relative_path()) {
-    existing = existing.parent_path();
-    type = base::type_of(existing);
-  }
-  if (type != fs::file_type::directory) {
-    throw Error(ErrorKind::usage, "--repaired-dir is or is below what is not a directory")
-        .file(existing.string())
-        .expected("a directory, or nothing there");
-  }
-  check_writable("--repaired-dir", existing);
+  check_writable("--repaired-dir", base::require_directory_or_nothing(path, "--repaired-dir"));
 }
 
 }  // namespace

@@ -150,9 +150,9 @@ void require_all_finished(const Inputs& inputs, const std::vector<bool>& before,
 }
 
 /// What cannot be noted is computed again another time; it must not cost this run its report.
-void keep_in(ScoreCache& cache, const Inputs& inputs, const base::Log& log) {
+void keep_in(const ScoreCache& cache, const Inputs& inputs, const Scores& scores, const base::Log& log) {
   try {
-    cache.keep(inputs);
+    cache.keep(inputs, scores);
   } catch (const Error& error) {
     log.warn(fmt::format("nothing is noted in the cache: {}", error.what()));
   }
@@ -248,7 +248,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     if (!options.journal.cache.empty()) result.report.attributes["cached_layers"] = std::int64_t(cache.known_count());
     result.report.run = std::move(stages);
     journal.require_latest();  // one that comes after this writes the same bytes
-    if (journal.team() == members) keep_in(cache, inputs, log);
+    if (journal.team() == members) keep_in(cache, inputs, scores, log);
     if (!options.write.report.empty()) report::write_hdf5(result.report, options.write.report);
     if (!options.write.slice) judge::require_scores(result.report);  // the report is there to tell why
     return std::string();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/expect_error.hpp"
 #include "base/temporary_directory.hpp"
 
 namespace winnow::base {
@@ -35,6 +36,19 @@ TEST(Directory, SaysWhyThereIsNothing) {
   EXPECT_EQ(error, std::errc::no_such_file_or_directory);
   EXPECT_TRUE(entries_of(directory.write("file", ""), error).empty());
   EXPECT_EQ(error, std::errc::not_a_directory);
+}
+
+TEST(Directory, IsThereOrCanBeMadeBelowTheNearest) {
+  const test::TemporaryDirectory directory;
+  EXPECT_EQ(require_directory_or_nothing(directory.path(), "--out"), fs::path(directory.path()));
+  EXPECT_EQ(require_directory_or_nothing(directory / "a/b/c", "--out"), fs::path(directory.path()));
+  EXPECT_FALSE(fs::exists(directory / "a"));
+  const auto file = directory.write("file", "");
+  for (const auto& path : {file, file + "/below"}) {
+    test::expect_error(ErrorKind::usage,
+                       ::testing::HasSubstr("--out is or is below what is not a directory: " + file + "; expected"),
+                       [&] { require_directory_or_nothing(path, "--out"); });
+  }
 }
 
 }  // namespace

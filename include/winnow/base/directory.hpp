@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -11,5 +13,9 @@ namespace winnow::base {
 /// file systems let through. If that fails, `error` says why, with what was seen until then; otherwise it is cleared.
 std::vector<std::filesystem::directory_entry> entries_of(const std::filesystem::path& directory,
                                                          std::error_code& error);
+
+/// For what is made if it is not there. Throws Error(usage), naming `option`, where `path` or the nearest there is
+/// above it is no directory. Returns that nearest one. Writes nothing.
+std::filesystem::path require_directory_or_nothing(const std::string& path, std::string_view option);
 
 }  // namespace winnow::base

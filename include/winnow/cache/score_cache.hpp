@@ -34,7 +34,7 @@ void check_cache(const std::string& directory);
 ///     ScoreCache cache(...)              what is known
 ///     cache.leave_out_known(inputs)      what is left is scored
 ///     cache.complete(inputs, scores)     what is known joins the scores
-///     cache.keep(inputs)                 what was scored is noted
+///     cache.keep(inputs, scores)         what was scored is noted
 ///
 /// Without a directory for it nothing is known and nothing noted.
 class ScoreCache {
@@ -44,9 +44,8 @@ class ScoreCache {
   ScoreCache(const input::Inputs& inputs, const run::AuditOptions& options, const run::ComputePlace& where, int team,
              comm::Communicator& world, const base::Log& log);
 
-  /// Layers that are known and layers there are, of all tasks; the same on every rank.
+  /// Layers that are known, of all tasks; the same on every rank.
   std::uint64_t known_count() const noexcept { return known_count_; }
-  std::uint64_t layer_count() const noexcept { return layer_count_; }
 
   /// On every rank: takes the known layers from `inputs`. A task may be left without any.
   void leave_out_known(input::Inputs& inputs);
@@ -55,7 +54,7 @@ class ScoreCache {
   void complete(input::Inputs& inputs, score::Scores& scores);
   /// On the coordinator, once the run's inputs are known not to have changed meanwhile: adapters that are quarantined
   /// by then are not noted. Throws Error(runtime) where the disk is full: the run has lost nothing.
-  void keep(const input::Inputs& inputs);
+  void keep(const input::Inputs& inputs, const score::Scores& scores) const;
 
  private:
   /// A tensor of one of tonight's tasks.
@@ -76,6 +75,7 @@ class ScoreCache {
   std::vector<journal::WeightRef> doubtful(const input::Inputs& inputs) const;
   bool matches(std::size_t task, const score::ModuleScore& score) const;
   void find_known(const input::Inputs& inputs, const base::Log& log);
+  bool is_known(const input::Inputs& inputs, std::uint64_t task, std::uint32_t adapter) const;
   void require_same_weights(const input::Inputs& inputs, const std::vector<score::ModuleScore>& scored) const;
 
   std::string directory_;  // of these settings; empty for none
@@ -89,12 +89,11 @@ class ScoreCache {
   score::Scores known_;                                      // layers of tonight's tasks and adapters
   std::map<std::uint64_t, score::ModuleScore> known_tasks_;  // on which they are
   bool verified_ = false;                                    // weights were read again
-  std::optional<ScorePack> news_;
 
   std::vector<std::vector<bool>> is_known_;  // [tasks][layers on it]; on every rank
   std::vector<std::vector<input::LayerRef>> all_layers_;
   std::vector<std::uint64_t> all_columns_;  // ModuleTask::stacked_columns
-  std::uint64_t known_count_ = 0, layer_count_ = 0;
+  std::uint64_t known_count_ = 0;
 };
 
 }  // namespace winnow::cache
