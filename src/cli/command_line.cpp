@@ -211,7 +211,7 @@ po::variables_map parse(const CommandLine& line, const std::vector<std::string>&
 }
 
 void watch_peers(comm::Communicator& world, std::chrono::seconds timeout) {
-  world.watch_peers(timeout, [&world](const std::string& what) {
+  world.peers().begin(timeout, [&world](const std::string& what) {
     print_error(Error(ErrorKind::runtime, what));
     world.abort(static_cast<int>(ErrorKind::runtime));
   });

@@ -35,10 +35,13 @@ std::optional<Error> error_of(const std::function<void()>& work) {
 /// Thrown where a team has agreed already that one of it has failed.
 struct MemberFailed : PeerFailed {};
 
+/// What a member says where its team meets; the largest counts.
+enum Vote : std::int64_t { kNo, kYes, kFailed };
+
 }  // namespace
 
 void stop_if_peer_failed(Communicator& world) {
-  if (world.peer_failed()) throw PeerFailed{};
+  if (world.notices().peer_failed()) throw PeerFailed{};
 }
 
 void run_together(Communicator& world, const std::function<void()>& work) {
@@ -47,11 +50,11 @@ void run_together(Communicator& world, const std::function<void()>& work) {
     if (error) throw Agreed(*std::move(error));
     return;
   }
-  if (error) world.notify_failure();
+  if (error) world.notices().notify_failure();
   // The lowest failing rank, as a maximum: ranks counted down, 0 for none.
   const std::int64_t vote = world.maximum(error ? world.size() - world.rank() : 0);
   if (vote == 0) return;
-  world.forget_failures();
+  world.notices().forget_failures();
   const bool all_failed = world.maximum(error ? 0 : 1) == 0;
   const int failed = world.size() - static_cast<int>(vote);
   std::string message;
@@ -69,23 +72,33 @@ void run_together(Communicator& world, const std::function<void()>& work) {
 void throw_alike(Error error) { throw Agreed(std::move(error)); }
 
 void step_together(Communicator& team, const std::function<void()>& work) {
-  std::exception_ptr failure;
-  try {
+  any_together(team, [&] {
     work();
+    return false;
+  });
+}
+
+bool any_together(Communicator& team, const std::function<bool()>& work) {
+  std::exception_ptr failure;
+  std::int64_t vote = kNo;
+  try {
+    if (work()) vote = kYes;
   } catch (const MemberFailed&) {
     throw;
   } catch (const Stranded&) {
     throw;
   } catch (...) {
     failure = std::current_exception();
+    vote = kFailed;
   }
-  const bool all_well = team.maximum(failure ? 1 : 0) == 0;
+  const auto all = team.maximum(vote);
   if (failure) std::rethrow_exception(failure);
-  if (!all_well) throw PeerFailed{};
+  if (all == kFailed) throw PeerFailed{};
+  return all == kYes;
 }
 
 void meet(Communicator& team) {
-  if (team.maximum(0) != 0) throw MemberFailed{};
+  if (team.maximum(kNo) == kFailed) throw MemberFailed{};
 }
 
 std::string from_coordinator(Communicator& world, const std::function<std::string()>& work) {

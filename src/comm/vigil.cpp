@@ -67,7 +67,10 @@ Vigil::Vigil(MPI_Comm comm, bool serialised) : comm_(comm), serialised_(serialis
 
 Vigil::~Vigil() = default;  // the thread ends first, for it was made last
 
-void Vigil::watch(milliseconds timeout, Lost lost) {
+void Vigil::begin(milliseconds timeout, Lost lost) {
+  MPI_Request all_here = MPI_REQUEST_NULL;  // so that none is late because it began earlier
+  call("MPI_Ibarrier", [&] { return MPI_Ibarrier(comm_, &all_here); });
+  wait(all_here, "MPI_Ibarrier");
   {
     const std::lock_guard lock(mpi_);
     timeout_ = size_ == 1 ? Clock::duration{} : Clock::duration(timeout);

@@ -13,6 +13,7 @@
 
 #include "mpi_call.hpp"
 #include "progress.hpp"
+#include "winnow/comm/peer_watch.hpp"
 
 namespace winnow::comm {
 
@@ -24,22 +25,17 @@ namespace winnow::comm {
 /// Both are the business of a thread of its own, so that a rank which is busy for hours tells that it lives. Calls of
 /// MPI are made by one thread at a time (MPI_THREAD_SERIALIZED). Where MPI does not allow that, or there is no thread
 /// to be had, ranks tell and listen only while they wait.
-class Vigil {
+class Vigil final : public PeerWatch {
  public:
-  using Lost = std::function<void(const std::string& what)>;
-
   /// Collective over `comm`, which must outlive this.
   Vigil(MPI_Comm comm, bool serialised);
-  ~Vigil();
+  ~Vigil() override;
   Vigil(const Vigil&) = delete;
   Vigil& operator=(const Vigil&) = delete;
 
-  /// See Communicator::watch_peers().
-  void watch(std::chrono::milliseconds timeout, Lost lost);
-  void while_waiting(std::function<void()> work) { work_ = std::move(work); }
-
-  /// This rank's work goes on.
-  void keep_alive();
+  void begin(std::chrono::milliseconds timeout, Lost lost) override;
+  void keep_alive() override;
+  void while_waiting(std::function<void()> work) override { work_ = std::move(work); }
 
   /// Makes a call of MPI that does not block, alone. Throws Stranded.
   template <class Call>

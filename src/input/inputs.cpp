@@ -291,7 +291,7 @@ References read_references(const Reading& reading, const base::Log& log, const s
 Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Means& means, const Stopping& stopping,
                    comm::Communicator& world, const base::Log& log, const References* references) {
   Inputs inputs;
-  const auto between = [&] { world.keep_alive(); };
+  const auto between = [&] { world.peers().keep_alive(); };
   const auto headers = comm::from_coordinator(world, [&] {
     const auto read = references == nullptr ? read_references(reading, log, between) : References{};
     return find_and_serialise(references == nullptr ? read : *references, reading, inputs.adapter_files, log, between);

@@ -86,7 +86,7 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
     base::parallel_blocks(count, std::max(threads, kLeastThreads), [&](std::size_t n, int thread) {
       if (thread == 0) {  // that which MPI knows
         comm::stop_if_peer_failed(world);
-        world.keep_alive();
+        world.peers().keep_alive();
         leave_if_asked_to_stop(stopping);
       }
       mine[n] = open(directories[n * ranks + rank], inputs, options);

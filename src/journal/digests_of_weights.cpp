@@ -78,7 +78,7 @@ std::vector<TensorDigest> digests_of_weights(const std::vector<WeightRef>& weigh
     base::parallel_blocks(chunks.size(), threads, [&](std::size_t c, int thread) {
       if (thread == 0) {  // that which MPI knows
         comm::stop_if_peer_failed(world);
-        world.keep_alive();
+        world.peers().keep_alive();
         leave_if_asked_to_stop(stopping);
       }
       auto& reader = readers[static_cast<std::size_t>(thread)];

@@ -85,7 +85,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
       if (!order.scored || n % static_cast<std::size_t>(world.size()) != static_cast<std::size_t>(world.rank()))
         continue;
       comm::stop_if_peer_failed(world);
-      world.keep_alive();
+      world.peers().keep_alive();
       const auto& source = inputs.adapters[n];
       const auto& path = paths[n];
       if (repairer) {

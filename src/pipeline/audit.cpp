@@ -234,7 +234,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   }();
   comm::run_together(world, [&] { cache.complete(inputs, scores); });
   comm::from_coordinator(world, [&] {
-    input::quarantine_changed(inputs, options.read.strict, log, [&] { world.keep_alive(); });
+    input::quarantine_changed(inputs, options.read.strict, log, [&] { world.peers().keep_alive(); });
     result.report = judge::assemble(inputs, scores, std::move(bank), sums, options.read.strict, log);
     judge::judge(result.report, options.judge, sums, options.write.repair.has_value(), log);
     return std::string();

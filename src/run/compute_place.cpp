@@ -97,7 +97,7 @@ void connect(ComputePlace& where, const Seams& seams, comm::Communicator& team, 
   group.rank = world.rank();
   group.between = [&world] {
     comm::stop_if_peer_failed(world);
-    world.keep_alive();  // it waits for others
+    world.peers().keep_alive();  // it waits for others
   };
   where.nccl = std::make_unique<comm::NcclGroup>(*api, team, std::move(group));
   where.nccl_version = comm::nccl_version(*api);

@@ -5,14 +5,14 @@
 namespace winnow::run {
 
 StopRequest::StopRequest(const Stopping& asked, comm::Communicator& world) : asked_(asked), world_(world) {
-  world_.while_waiting([this] { made(); });
+  world_.peers().while_waiting([this] { made(); });
 }
 
-StopRequest::~StopRequest() { world_.while_waiting({}); }
+StopRequest::~StopRequest() { world_.peers().while_waiting({}); }
 
 bool StopRequest::made() {
-  if (asked_.is_requested()) world_.request_stop();
-  if (!since_ && world_.stop_requested()) since_ = std::chrono::steady_clock::now();
+  if (asked_.is_requested()) world_.notices().request_stop();
+  if (!since_ && world_.notices().stop_requested()) since_ = std::chrono::steady_clock::now();
   return since_.has_value();
 }
 
@@ -21,8 +21,8 @@ void StopRequest::leave_if_overdue() {
 }
 
 bool StopRequest::settle() {
-  world_.while_waiting({});  // one that comes now is too late: it would be told and never taken
-  return world_.forget_stop();
+  world_.peers().while_waiting({});  // one that comes now is too late: it would be told and never taken
+  return world_.notices().forget_stop();
 }
 
 }  // namespace winnow::run

@@ -23,9 +23,10 @@ struct ModuleScorer::Batch {
   stats::ModuleStatistics statistics;  ///< of V
   stats::ModuleStatistics of_weight;   ///< of W, if it is swept over
   std::vector<compute::ElementStatistics> elements;
-  std::vector<compute::Spread> spreads;    ///< [layers], or none if they are not asked for
-  slab::PairDigest digest;                 ///< of the slabs of this rank
-  checkpoint::TensorDigest base, aligned;  ///< of all, on the first member
+  std::vector<compute::Spread> spreads;          ///< [layers], or none if they are not asked for
+  slab::PairDigest digest;                       ///< of the slabs of this rank
+  checkpoint::TensorDigest base, aligned;        ///< of all, on the first member
+  std::vector<std::string> parts, weight_parts;  ///< [members], on the first: what is to be merged
 
   /// Of further batches the weights are the same.
   bool takes_digests() const { return first == 0; }

@@ -90,22 +90,33 @@ void ModuleScorer::score(std::size_t module, Scores& scores) {
 
 void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total()); }
 
-/// What can throw runs in steps: between two of them, only collectives.
+/// What can throw runs in steps: between two of them, only collectives. Each step costs a team a meeting, so there are
+/// few: a module of a small model is computed in less time than ranks take to meet.
 void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
-  comm::step_together(team_, [&] { find_layers(batch); });
   if (task.sweeps == 0) return score_updates(batch, scores);
-  comm::step_together(team_, [&] { load_factors(batch); });
-  if (place_.members > 1) share_faults(batch);
+  load_layers(batch);
   if (inputs_.is_direction(task)) return score_along(batch, scores);
   if (task.has_base()) sweep_pair(batch);
   if (task.weight_sweep) sweep_weight(batch);
   comm::step_together(team_, [&] {
-    if (place_.member == 0) add_scores(batch, scores);
+    if (place_.member != 0) return;
+    merge_members(batch);
+    add_scores(batch, scores);
   });
 }
 
-/// Collective. V's sums of the whole module, on the first member.
+/// Collective.
+void ModuleScorer::load_layers(Batch& batch) {
+  const bool any_fault = comm::any_together(team_, [&] {
+    find_layers(batch);
+    load_factors(batch);
+    return std::any_of(batch.faults.begin(), batch.faults.end(), [](const auto& fault) { return !fault.empty(); });
+  });
+  if (any_fault && place_.members > 1) share_faults(batch);
+}
+
+/// Collective. V's sums of this rank's share; of the whole module once the members' are merged.
 void ModuleScorer::sweep_pair(Batch& batch) {
   const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
@@ -115,33 +126,30 @@ void ModuleScorer::sweep_pair(Batch& batch) {
     sweep("pass1", [&](const slab::Slab& slab) { pass_.pass1(slab); });
     if (!alone) pass_.complete();
   });
-  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
   comm::step_together(team_, [&] {
+    if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
     pass2(batch);
     pass_.digest_into(nullptr);
     if (!alone) pass_.complete();
   });
-  if (!alone) reduce([&] { pass_.reduce_pass2(sums_); });
-  if (batch.takes_digests()) finish_digests(batch);
   comm::step_together(team_, [&] {
+    if (!alone) reduce([&] { pass_.reduce_pass2(sums_); });
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
     if (measuring_.element_statistics && !batch.statistics.unusable.found) {
       const auto element_timer = clock_.time("elements");
       batch.elements = pass_.element_statistics([&] {  // seconds for each adapter of a large module
         if (between_slabs_) between_slabs_();
-        world_.keep_alive();
+        world_.peers().keep_alive();
       });
     }
   });
-  reduce_statistics(batch);
+  gather(batch, batch.statistics, batch.takes_digests());
 }
 
 /// Collective. A file may fail one member alone, which every member reads: its sums then lack that adapter. The first
 /// member, which adds the scores, learns of it.
 void ModuleScorer::share_faults(Batch& batch) {
-  const bool mine = std::any_of(batch.faults.begin(), batch.faults.end(), [](const auto& f) { return !f.empty(); });
-  if (team_.maximum(mine ? 1 : 0) == 0) return;
   std::string bytes;
   comm::step_together(team_, [&] {
     base::ByteWriter out;
@@ -164,71 +172,66 @@ void ModuleScorer::share_faults(Batch& batch) {
   });
 }
 
-/// Collective. Copies to and from a device can fail between two sums.
+/// Within a step. Copies to and from a device can fail between two sums.
 void ModuleScorer::reduce(const std::function<void()>& sums) {
   const auto timer = clock_.time("reduce");
-  comm::step_together(team_, [&] {
-    try {
-      sums();
-    } catch (const comm::PeerFailed&) {
-      throw;
-    } catch (const comm::Stranded&) {
-      throw;
-    } catch (...) {
-      world_.notify_failure();  // now, for NCCL lets nobody meet who waits in it
-      throw;
-    }
-  });
+  try {
+    sums();
+  } catch (const comm::PeerFailed&) {
+    throw;
+  } catch (const comm::Stranded&) {
+    throw;
+  } catch (...) {
+    world_.notices().notify_failure();  // now, for NCCL lets nobody meet who waits in it
+    throw;
+  }
 }
 
-/// Collective. The whole module's on the first member.
-void ModuleScorer::reduce_statistics(Batch& batch) {
+/// Collective. To the first member, for merge_members(): V's or the weight's sums of each share, and, if asked for,
+/// what each member has seen of the tensors. What a device has added up already is not sent.
+void ModuleScorer::gather(Batch& batch, stats::ModuleStatistics& statistics, bool digests) {
+  if (digests) {
+    batch.base = batch.digest.base();
+    batch.aligned = batch.digest.aligned();
+  }
   if (place_.members == 1) return;
-  bool reduced = false;
-  reduce([&] { reduced = pass_.reduce_statistics(sums_, batch.statistics); });
-  if (!reduced) merge_over_team(batch.statistics);
-}
-
-/// Collective. The whole module's on the first member.
-void ModuleScorer::merge_over_team(stats::ModuleStatistics& mine) {
-  const auto timer = clock_.time("reduce");
+  const bool of_weight = &statistics == &batch.of_weight;
   std::string bytes;
   comm::step_together(team_, [&] {
-    if (place_.member != 0) mine.squared_norm = 0;  // the team's sum already, which the first member brings
+    bool reduced = false;
+    if (!of_weight) reduce([&] { reduced = pass_.reduce_statistics(sums_, statistics); });
     base::ByteWriter out;
-    mine.serialise(out);
+    out.put<bool>(digests);
+    if (digests) {
+      out.put(batch.base);
+      out.put(batch.aligned);
+    }
+    out.put<bool>(reduced);
+    if (!reduced) {
+      if (place_.member != 0) statistics.squared_norm = 0;  // the team's sum already, which the first member brings
+      statistics.serialise(out);
+    }
     bytes = std::move(out).bytes();
   });
-  const auto parts = team_.gather(bytes, 0);
-  comm::step_together(team_, [&] {
-    for (std::size_t member = 1; member < parts.size(); ++member) {
-      base::ByteReader in(parts[member]);
-      mine.merge(stats::ModuleStatistics::deserialise(in));
-    }
-  });
+  const auto timer = clock_.time("reduce");
+  (of_weight ? batch.weight_parts : batch.parts) = team_.gather(bytes, 0);
 }
 
-/// Collective. What the members have seen of the two tensors, added up on the first of them.
-void ModuleScorer::finish_digests(Batch& batch) {
-  batch.base = batch.digest.base();
-  batch.aligned = batch.digest.aligned();
-  if (place_.members == 1) return;
+/// On the first member, within a step: from then on it has the whole module's.
+void ModuleScorer::merge_members(Batch& batch) const {
   const auto timer = clock_.time("reduce");
-  std::string bytes;
-  comm::step_together(team_, [&] {
-    base::ByteWriter out;
-    out.put(batch.base);
-    out.put(batch.aligned);
-    bytes = std::move(out).bytes();
-  });
-  const auto parts = team_.gather(bytes, 0);
-  comm::step_together(team_, [&] {
+  const auto merge = [&](const std::vector<std::string>& parts, stats::ModuleStatistics& statistics) {
     for (std::size_t member = 1; member < parts.size(); ++member) {
       base::ByteReader in(parts[member]);
-      batch.base.merge(in.get<checkpoint::TensorDigest>());
-      batch.aligned.merge(in.get<checkpoint::TensorDigest>());
+      if (in.get<bool>()) {
+        batch.base.merge(in.get<checkpoint::TensorDigest>());
+        batch.aligned.merge(in.get<checkpoint::TensorDigest>());
+      }
+      if (!in.get<bool>()) statistics.merge(stats::ModuleStatistics::deserialise(in));
     }
-  });
+  };
+  merge(batch.parts, batch.statistics);
+  merge(batch.weight_parts, batch.of_weight);
 }
 
 void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
@@ -337,7 +340,7 @@ void ModuleScorer::sweep(const char* stage, const std::function<void(const slab:
       [&](const slab::Slab& slab) {
         const auto ready = Clock::now();
         use(slab);
-        world_.keep_alive();  // with each slab, for a device may compute it; not while waiting for one
+        world_.peers().keep_alive();  // with each slab, for a device may compute it; not while waiting for one
         const auto now = Clock::now();
         clock_.add("read", seconds(mark, ready), 0);
         clock_.add(stage, seconds(ready, now), 0);

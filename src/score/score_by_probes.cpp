@@ -34,15 +34,15 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     pass_.digest_into(nullptr);
     if (!alone) pass_.complete();
   });
-  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
-  if (batch.takes_digests()) finish_digests(batch);
   comm::step_together(team_, [&] {
+    if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
   });
-  reduce_statistics(batch);
+  gather(batch, batch.statistics, batch.takes_digests());
   comm::step_together(team_, [&] {
     if (place_.member != 0) return;
+    merge_members(batch);
     const auto& all = batch.statistics;
     const double norm = std::sqrt(all.squared_norm);
     const bool usable = !all.unusable.found && compute::direction_in_range(norm);
@@ -102,9 +102,10 @@ ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task)
 /// factors are compared as soon as they are read, while a cache holds them.
 void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
   comm::step_together(team_, [&] {
+    find_layers(batch);
     if (place_.member != 0) return;
     if (between_slabs_) between_slabs_();
-    world_.keep_alive();
+    world_.peers().keep_alive();
     const auto timer = clock_.time("probes");
     const auto& task = inputs_.tasks[batch.module];
     const auto found = probes_of(task);

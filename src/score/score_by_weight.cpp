@@ -8,7 +8,7 @@
 
 namespace winnow::score {
 
-/// Collective. The whole module's on the first member.
+/// Collective. The weight's sums of this rank's share.
 void ModuleScorer::sweep_weight(Batch& batch) {
   const auto& task = inputs_.tasks[batch.module];
   const auto share = division::member_share(task, place_);
@@ -28,14 +28,13 @@ void ModuleScorer::sweep_weight(Batch& batch) {
     pass_.digest_into(nullptr);
     if (!alone) pass_.complete();
   });
-  if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
-  if (takes_digests) finish_digests(batch);
   comm::step_together(team_, [&] {
+    if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
     const auto timer = clock_.time("statistics");
     batch.of_weight = pass_.finish();
     compute::add_weight_sums(pass_, batch.stack, share, threads_, batch.of_weight);
   });
-  if (!alone) merge_over_team(batch.of_weight);
+  gather(batch, batch.of_weight, takes_digests);
 }
 
 }  // namespace winnow::score

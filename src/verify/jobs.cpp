@@ -98,7 +98,7 @@ std::string work(const Jobs& jobs, comm::Communicator& world) {
   base::parallel_blocks(pieces.size(), threads, [&](std::size_t p, int thread) {
     if (thread == 0) {  // that which MPI knows
       comm::stop_if_peer_failed(world);
-      world.keep_alive();
+      world.peers().keep_alive();
     }
     const auto& piece = pieces[p];
     FoundAdapter adapter;

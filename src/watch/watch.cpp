@@ -70,7 +70,7 @@ class Watch {
     bool last_look = options_.once;
     Listing before;
     for (bool first = true;; first = false) {
-      world_.keep_alive();
+      world_.peers().keep_alive();
       const bool told_to_end = !options_.until_file.empty() && fs::exists(fs::path(options_.until_file), ignored_);
       const auto listing = directory_.look(log_);
       // A run that is not there, or not to be read just now, says nothing of what was there.

@@ -159,13 +159,13 @@ TEST(Together, WhatAllRanksRefuseIsNoFaultOfOne) {
 TEST(Together, ANoticeOfFailureIsGivenOnce) {
   EXPECT_THROW(run_together(world(),
                             [] {
-                              world().notify_failure();
-                              world().notify_failure();
+                              world().notices().notify_failure();
+                              world().notices().notify_failure();
                               throw Error(ErrorKind::runtime, "no");
                             }),
                Agreed);
   world().barrier();
-  EXPECT_FALSE(world().peer_failed());
+  EXPECT_FALSE(world().notices().peer_failed());
 }
 
 TEST(Together, PassesWhereAllSucceed) {
@@ -223,7 +223,7 @@ TEST(Together, NoNoticeIsLeftForTheNextStage) {
   for (int round = 0; round < 20; ++round) {
     EXPECT_THROW(run_together(world(), [] { throw Error(ErrorKind::runtime, "all fail"); }), Error);
     world().barrier();
-    EXPECT_FALSE(world().peer_failed());
+    EXPECT_FALSE(world().notices().peer_failed());
     run_together(world(), [] {});
   }
 }
@@ -263,51 +263,51 @@ TEST(Together, TheCoordinatorsErrorReachesEveryRank) {
 
 TEST(Communicator, ARequestToStopReachesEveryRankFromAny) {
   for (int asked = 0; asked < world().size(); ++asked) {
-    EXPECT_FALSE(world().stop_requested());
+    EXPECT_FALSE(world().notices().stop_requested());
     world().barrier();  // nobody asks before all have looked
     if (world().rank() == asked) {
-      world().request_stop();
-      world().request_stop();
+      world().notices().request_stop();
+      world().notices().request_stop();
     }
-    while (!world().stop_requested()) {
+    while (!world().notices().stop_requested()) {
     }
-    EXPECT_TRUE(world().forget_stop());
-    EXPECT_FALSE(world().stop_requested());
-    EXPECT_FALSE(world().forget_stop());
+    EXPECT_TRUE(world().notices().forget_stop());
+    EXPECT_FALSE(world().notices().stop_requested());
+    EXPECT_FALSE(world().notices().forget_stop());
     world().barrier();
   }
 }
 
 TEST(Communicator, AllRanksMayAskToStopAtOnce) {
-  world().request_stop();
-  EXPECT_TRUE(world().stop_requested());
-  EXPECT_TRUE(world().forget_stop());
+  world().notices().request_stop();
+  EXPECT_TRUE(world().notices().stop_requested());
+  EXPECT_TRUE(world().notices().forget_stop());
   world().barrier();
-  EXPECT_FALSE(world().stop_requested());
+  EXPECT_FALSE(world().notices().stop_requested());
   world().barrier();
 }
 
 TEST(Communicator, ARequestThatNobodyHasSeenIsForgottenAsWell) {
-  if (world().rank() == world().size() - 1) world().request_stop();
-  EXPECT_TRUE(world().forget_stop());
+  if (world().rank() == world().size() - 1) world().notices().request_stop();
+  EXPECT_TRUE(world().notices().forget_stop());
   world().barrier();
-  EXPECT_FALSE(world().stop_requested());
+  EXPECT_FALSE(world().notices().stop_requested());
   world().barrier();
 }
 
 TEST(Communicator, ARankThatWaitsPassesARequestOn) {
   if (world().size() == 1) return;
   // The coordinator learns of it while it waits in a collective, and so does everybody else through it.
-  world().while_waiting([] { world().stop_requested(); });
+  world().peers().while_waiting([] { world().notices().stop_requested(); });
   if (world().rank() == world().size() - 1) {
-    world().request_stop();
+    world().notices().request_stop();
   } else if (world().rank() > 0) {
-    while (!world().stop_requested()) {
+    while (!world().notices().stop_requested()) {
     }
   }
   world().barrier();
-  world().while_waiting({});
-  EXPECT_TRUE(world().forget_stop());
+  world().peers().while_waiting({});
+  EXPECT_TRUE(world().notices().forget_stop());
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ void work_for(std::chrono::milliseconds time) {
 class Watched {
  public:
   Watched() {
-    world().watch_peers(kLimit, [file = file(), calls = calls_](const std::string& what) {
+    world().peers().begin(kLimit, [file = file(), calls = calls_](const std::string& what) {
       ++*calls;
       std::ofstream(file + ".new") << what;
       fs::rename(file + ".new", file);
@@ -55,7 +55,7 @@ class Watched {
 
   void end() {
     if (std::exchange(ended_, true)) return;
-    world().watch_peers(0s, {});
+    world().peers().begin(0s, {});
     all_calls_ = static_cast<double>(calls_->load());
     world().sum(std::span(&all_calls_, 1));
   }
@@ -113,7 +113,7 @@ TEST(Vigil, NorIsOneThatSaysItIsAlive) {
   const auto begin = Clock::now();
   while (world().rank() == world().size() - 1 && Clock::now() - begin < 2 * kLimit) {
     std::this_thread::sleep_for(50ms);  // as while a device computes
-    world().keep_alive();
+    world().peers().keep_alive();
   }
   world().barrier();
   EXPECT_EQ(watched.calls(), 0) << watched.said();
@@ -158,7 +158,7 @@ TEST(Vigil, ASuspendedJobGoesOnAndAccusesNobody) {
   std::atomic<int> accused{0};
   {
     Vigil vigil(comm, true);
-    vigil.watch(kLimit, [&](const std::string& what) {
+    vigil.begin(kLimit, [&](const std::string& what) {
       ++accused;
       ADD_FAILURE() << what;
     });
@@ -172,7 +172,7 @@ TEST(Vigil, ASuspendedJobGoesOnAndAccusesNobody) {
     });
     std::this_thread::sleep_for(200ms);
     world().barrier();
-    vigil.watch(0ms, {});
+    vigil.begin(0ms, {});
   }
   EXPECT_EQ(accused, 0);
   world().barrier();

@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
   const auto world = comm::make_world(argc, argv);
   const std::string who = argc > 1 ? argv[1] : "all", part = argc > 2 ? argv[2] : "/aligned/";
   const std::string golden = WINNOW_TEST_DATA "/golden";
-  world->watch_peers(std::chrono::seconds(1), [&](const std::string& what) {
+  world->peers().begin(std::chrono::seconds(1), [&](const std::string& what) {
     std::fprintf(stderr, "winnow: error: %s\n", what.c_str());
     world->abort(1);
   });

@@ -27,7 +27,7 @@ std::string said_of(int hanging, const std::string& part, int team) {
   const test::SharedDirectory directory;
   const auto file = directory / "lost";
   const auto calls = std::make_shared<std::atomic<int>>(0);
-  world().watch_peers(1s, [=](const std::string& what) {
+  world().peers().begin(1s, [=](const std::string& what) {
     ++*calls;
     std::ofstream(file + ".new") << what;
     fs::rename(file + ".new", file);
@@ -39,7 +39,7 @@ std::string said_of(int hanging, const std::string& part, int team) {
     return std::make_unique<test::HangingReader>(part, [=] { return fs::exists(file); });
   };
   const auto report = pipeline::audit(options, world(), {}).report;
-  world().watch_peers(0s, {});
+  world().peers().begin(0s, {});
   double all_calls = calls->load();
   world().sum(std::span(&all_calls, 1));
   EXPECT_EQ(all_calls, 1);

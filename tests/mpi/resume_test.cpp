@@ -383,7 +383,7 @@ TEST(Stop, AnErrorMeanwhileIsToldAndLeavesNothingBehind) {
   };
   const auto error = error_of(options);
   EXPECT_EQ(error.kind(), ErrorKind::runtime) << error.what();
-  EXPECT_FALSE(world().stop_requested());
+  EXPECT_FALSE(world().notices().stop_requested());
 }
 
 /// Fails for one adapter, as storage does that is away for a while.

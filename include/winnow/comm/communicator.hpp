@@ -1,9 +1,8 @@
-// A small communicator: what an audit needs of its ranks. Backends: self (one process) and mpi.
+// A small communicator: what an audit needs of its ranks. Backends: self (one process) and mpi. What is not collective
+// has interfaces of its own: notices between two collectives, and the watch over ranks that hang.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +10,8 @@
 #include <vector>
 
 #include "winnow/base/error.hpp"
+#include "winnow/comm/notices.hpp"
+#include "winnow/comm/peer_watch.hpp"
 
 namespace winnow::comm {
 
@@ -43,39 +44,18 @@ class Communicator {
   virtual void barrier() = 0;
   virtual void broadcast(std::string& bytes, int root) = 0;                         ///< of any length
   virtual std::vector<std::string> gather(const std::string& bytes, int root) = 0;  ///< by rank; empty but at root
-  virtual void sum(std::span<double> values) = 0;                                   ///< all-reduce, element by element
-  virtual void sum(std::span<float> values) = 0;                                    ///< likewise
   virtual std::int64_t maximum(std::int64_t value) = 0;                             ///< all-reduce
+  /// All-reduce, element by element. Of many values: where the ranks have just met, for who waits in it moves data and
+  /// keeps a core busy.
+  virtual void sum(std::span<double> values) = 0;
+  virtual void sum(std::span<float> values) = 0;
 
   /// Splits the ranks into teams of `members` consecutive ranks and returns this rank's; the last team takes those that
   /// are left over. The team must not outlive this communicator.
   virtual std::unique_ptr<Communicator> team(int members) = 0;
 
-  // Not collective: how a rank in trouble stops the others before the next collective.
-  virtual void notify_failure() = 0;   ///< tells every peer; again does nothing
-  virtual bool peer_failed() = 0;      ///< whether a peer has told; cheap enough to ask for every slab
-  virtual void forget_failures() = 0;  ///< collective: consumes what notify_failure() sent, once all have stopped
-
-  // Not collective: how all ranks learn that they should stop soon, by themselves, whichever of them was told.
-  virtual void request_stop() = 0;  ///< tells every rank; again does nothing
-  virtual bool
-  stop_requested() = 0;            ///< whether any rank has; to be asked often by all, for the coordinator passes it on
-  virtual bool forget_stop() = 0;  ///< collective: whether any rank had; consumes it
-
-  /// `work` is called now and then while this rank or one of its teams waits for others; empty for none. It must
-  /// neither throw nor communicate, but for request_stop() and stop_requested().
-  virtual void while_waiting(std::function<void()> work) = 0;
-
-  /// Collective, to be called on the world. From now on `lost` is called, on one rank, once a rank is found that has
-  /// not answered for `timeout`, or whose work has made no progress for that long: it waits for neither another rank
-  /// nor the processor, and moves no data. `what` names it, and its host. 0: never; nor where there is one rank. `lost`
-  /// comes on a thread of the library's own and should abort(), for the ranks that hang cannot be brought to an end
-  /// otherwise.
-  virtual void watch_peers(std::chrono::seconds timeout, std::function<void(const std::string& what)> lost) = 0;
-
-  /// This rank works, though the system may not see it: a device computes for it, or a library of others waits. To be
-  /// called now and then meanwhile.
-  virtual void keep_alive() = 0;
+  virtual Notices& notices() = 0;  ///< of this communicator
+  virtual PeerWatch& peers() = 0;  ///< of this process
 
   /// Ends all ranks at once; for what cannot be agreed on, such as a broken MPI.
   [[noreturn]] virtual void abort(int exit_code) = 0;

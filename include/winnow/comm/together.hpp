@@ -47,6 +47,9 @@ auto result_together(Communicator& world, const Work& work) {
 /// collectives of a team there must be nothing that can throw outside of this.
 void step_together(Communicator& team, const std::function<void()>& work);
 
+/// The same for work that asks: whether it was true on any member.
+bool any_together(Communicator& team, const std::function<bool()>& work);
+
 /// Within the work of step_together(), before each collective of the team: whoever has thrown meanwhile is not waited
 /// for. Throws PeerFailed then.
 void meet(Communicator& team);

@@ -43,6 +43,7 @@ class ModuleScorer {
 
   void score_batch(Batch& batch, Scores& scores);
   void find_layers(Batch& batch) const;
+  void load_layers(Batch& batch);
   void load_factors(Batch& batch);
   void share_faults(Batch& batch);
   void sweep_pair(Batch& batch);
@@ -50,14 +51,13 @@ class ModuleScorer {
   void pass2(Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void reduce(const std::function<void()>& sums);
-  void merge_over_team(stats::ModuleStatistics& mine);
-  void finish_digests(Batch& batch);
+  void gather(Batch& batch, stats::ModuleStatistics& statistics, bool digests);
+  void merge_members(Batch& batch) const;
   void score_along(Batch& batch, Scores& scores);
   ModuleProbes probes_of(const slab::ModuleTask& task);
   void score_updates(Batch& batch, Scores& scores);
   bool tells_updates(const Batch& batch) const;
   bool wants_spread(const Batch& batch) const;
-  void reduce_statistics(Batch& batch);
   void add_scores(const Batch& batch, Scores& scores) const;
   void add_probe_scores(const Batch& batch, const std::vector<double>& probe_norms,
                         const std::vector<compute::UpdateProducts>& updates, Scores& scores) const;
