@@ -18,9 +18,10 @@
 #include <vector>
 
 #include "cpu/column_groups.hpp"
-#include "cpu/cpu_pass.hpp"
+#include "cpu/cpu_primitives.hpp"
 #include "cpu/kernel.hpp"
 #include "peak.hpp"
+#include "sweep_pass.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/slab/aligned_buffer.hpp"
@@ -114,7 +115,7 @@ void passes(::benchmark::State& state, Shape shape, DType dtype, std::uint64_t c
             compute::Kernel kernel) {
   const Pair pair(shape.out, shape.in, dtype);
   const FactorStack stack = random_stack(shape.out, shape.in, columns);
-  const auto pass = compute::make_cpu_pass(threads, kernel);
+  const auto pass = compute::make_sweep_pass(compute::make_cpu_primitives(threads, kernel));
   double first = 0, second = 0, rest = 0;
   const auto timed = [](double& sum, auto&& work) {
     const auto begin = Clock::now();

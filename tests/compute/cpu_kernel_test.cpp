@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cpu/column_groups.hpp"
-#include "cpu/cpu_pass.hpp"
+#include "cpu/cpu_primitives.hpp"
 #include "cpu/kernel.hpp"
 
 namespace winnow::compute {

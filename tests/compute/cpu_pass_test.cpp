@@ -1,5 +1,6 @@
 // The whole pass through every kernel this processor runs: equal to `reference`, and the same bits for any threads.
-#include "cpu/cpu_pass.hpp"
+#include "cpu/cpu_primitives.hpp"
+#include "sweep_pass.hpp"
 
 #include <gtest/gtest.h>
 
@@ -30,7 +31,7 @@ class CpuPassTest : public testing::TestWithParam<std::string> {
 
   stats::ModuleStatistics run(const DenseModule& module, const FactorStack& stack,
                               const std::vector<std::uint64_t>& cuts, int threads = 2) const {
-    return test::run(*make_cpu_pass(threads, *kernel_), module, stack, cuts);
+    return test::run(*make_sweep_pass(make_cpu_primitives(threads, *kernel_)), module, stack, cuts);
   }
 
   const Kernel* kernel_ = nullptr;

@@ -10,7 +10,8 @@
 
 #include "compute/dense_module.hpp"
 #include "compute/host_queue.hpp"
-#include "torch/device_pass.hpp"
+#include "sweep_pass.hpp"
+#include "torch/device_primitives.hpp"
 
 namespace winnow::test {
 
@@ -21,10 +22,11 @@ struct OnHost {
   std::unique_ptr<compute::AlignmentPass> pass;
 
   explicit OnHost(std::uint64_t memory = kPlenty, compute::Precision precision = compute::Precision::float32) {
-    compute::DevicePassOptions options;
+    compute::DeviceOptions options;
     options.device_memory = memory;
     options.precision = precision;
-    pass = compute::make_device_pass(std::make_unique<HostQueue>(log, kPlenty, "gpu"), options);
+    pass = compute::make_sweep_pass(
+        compute::make_device_primitives(std::make_unique<HostQueue>(log, kPlenty, "gpu"), options));
   }
 };
 

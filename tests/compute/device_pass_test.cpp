@@ -1,5 +1,5 @@
 // The pass for GPUs, on the processor: all of it but the streams, the kernel and the library that multiplies.
-#include "torch/device_pass.hpp"
+#include "torch/device_primitives.hpp"
 
 #include <gmock/gmock.h>
 

@@ -9,7 +9,7 @@
 namespace winnow::compute {
 namespace {
 
-/// Both passes over `slabs` slabs as DevicePass goes about it. Returns how many were still there in the second.
+/// Both passes over `slabs` slabs as a device goes about it. Returns how many were still there in the second.
 std::size_t run_module(SlabSlots& slots, std::size_t most, std::size_t slabs) {
   slots.begin(most);
   std::set<std::size_t> kept;

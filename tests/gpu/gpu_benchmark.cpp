@@ -20,7 +20,8 @@
 
 #include "cuda/cuda_queue.hpp"
 #include "cuda/handles.hpp"
-#include "torch/device_pass.hpp"
+#include "sweep_pass.hpp"
+#include "torch/device_primitives.hpp"
 #include "torch/tiles.hpp"
 #include "winnow/base/bytes.hpp"
 #include "winnow/slab/aligned_buffer.hpp"
@@ -179,10 +180,10 @@ double product_rate(DeviceQueue& queue, std::int64_t size, std::int64_t columns,
 }
 
 std::unique_ptr<AlignmentPass> pass_of(Precision precision, std::uint64_t memory) {
-  DevicePassOptions options;
+  DeviceOptions options;
   options.precision = precision;
   options.device_memory = memory;
-  return make_device_pass(make_cuda_queue(0), options);
+  return make_sweep_pass(make_device_primitives(make_cuda_queue(0), options));
 }
 
 int run(bool quick) {

@@ -9,7 +9,8 @@
 
 #include "compute/host_queue.hpp"
 #include "mpi/golden_audit.hpp"
-#include "torch/device_pass.hpp"
+#include "sweep_pass.hpp"
+#include "torch/device_primitives.hpp"
 
 namespace winnow {
 namespace {
@@ -80,10 +81,11 @@ struct Case {
   explicit Case(const std::string& identity) {
     options.seams.make_pass = [this, identity](const compute::PassOptions& pass) {
       EXPECT_EQ(pass.node_rank, world().node_rank());
-      compute::DevicePassOptions device;
+      compute::DeviceOptions device;
       device.precision = pass.precision;
       device.device_memory = kMemory + static_cast<std::uint64_t>(world().rank());
-      return compute::make_device_pass(std::make_unique<test::HostQueue>(queue, 1ULL << 40, identity), device);
+      return compute::make_sweep_pass(
+          compute::make_device_primitives(std::make_unique<test::HostQueue>(queue, 1ULL << 40, identity), device));
     };
     options.seams.make_reader = []() -> std::unique_ptr<slab::Reader> { throw std::logic_error("reads that may map"); };
     options.seams.nccl = [this]() -> const comm::NcclApi& { return api; };

@@ -3,17 +3,17 @@
 
 #include <memory>
 
-#include "winnow/compute/alignment_pass.hpp"
+#include "../primitives.hpp"
 
 namespace winnow::compute {
 
-/// The plugin's one symbol. The caller owns the pass; throws base::Error.
-using CudaPassFactory = AlignmentPass*(const PassOptions& options);
+/// The plugin's one symbol. The caller owns what it makes; throws base::Error.
+using CudaFactory = Primitives*(const PassOptions& options);
 
-/// A pass on the CUDA device of this rank. Throws Error(usage) in a program built without CUDA, Error(runtime) where
+/// Products on the CUDA device of this rank. Throws Error(usage) in a program built without CUDA, Error(runtime) where
 /// the plugin cannot be loaded or the device not be used.
-std::unique_ptr<AlignmentPass> make_cuda_pass(const PassOptions& options);
+std::unique_ptr<Primitives> make_cuda_primitives(const PassOptions& options);
 
 }  // namespace winnow::compute
 
-extern "C" winnow::compute::CudaPassFactory winnow_make_cuda_pass;
+extern "C" winnow::compute::CudaFactory winnow_make_cuda_primitives;

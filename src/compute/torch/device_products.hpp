@@ -22,7 +22,7 @@ struct SlabProduct {
   at::Tensor x, out;
 };
 
-/// Used by DevicePass with gradients off. Throws what the queue and libtorch throw.
+/// Used by DevicePrimitives with gradients off. Throws what the queue and libtorch throw.
 class DeviceProducts {
  public:
   explicit DeviceProducts(DeviceQueue& queue) : queue_(queue) {}

@@ -26,22 +26,22 @@ void* open_plugin(const std::string& path, const char* symbol, const std::string
   return factory;
 }
 
-TorchPassFactory* open_torch_plugin(const std::string& path) {
-  return reinterpret_cast<TorchPassFactory*>(open_plugin(path, "winnow_make_torch_pass", "the torch backend",
-                                                         "install winnow and libtorch again, or use --backend cpu"));
+TorchFactory* open_torch_plugin(const std::string& path) {
+  return reinterpret_cast<TorchFactory*>(open_plugin(path, "winnow_make_torch_primitives", "the torch backend",
+                                                     "install winnow and libtorch again, or use --backend cpu"));
 }
 
 #if defined(WINNOW_TORCH_PLUGIN)
-std::unique_ptr<AlignmentPass> make_torch_pass(int threads) {
-  static TorchPassFactory* const make = open_torch_plugin(beside_this_library(WINNOW_TORCH_PLUGIN));
-  return std::unique_ptr<AlignmentPass>(make(threads));
+std::unique_ptr<Primitives> make_torch_primitives(int threads) {
+  static TorchFactory* const make = open_torch_plugin(beside_this_library(WINNOW_TORCH_PLUGIN));
+  return std::unique_ptr<Primitives>(make(threads));
 }
 #elif defined(WINNOW_TORCH_LINKED)
-std::unique_ptr<AlignmentPass> make_torch_pass(int threads) {
-  return std::unique_ptr<AlignmentPass>(winnow_make_torch_pass(threads));
+std::unique_ptr<Primitives> make_torch_primitives(int threads) {
+  return std::unique_ptr<Primitives>(winnow_make_torch_primitives(threads));
 }
 #else
-std::unique_ptr<AlignmentPass> make_torch_pass(int) {
+std::unique_ptr<Primitives> make_torch_primitives(int) {
   throw base::Error(base::ErrorKind::usage, "--backend torch: this winnow is built without libtorch")
       .expected("--backend auto, cpu or reference")
       .advice("build it with -DWINNOW_WITH_TORCH=ON");

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "winnow/compute/alignment_pass.hpp"
+#include "../primitives.hpp"
 
 namespace winnow::compute {
 
@@ -16,15 +16,15 @@ std::string beside_this_library(const std::string& name);
 /// fails, naming `what` it is, the file, and what the loader says.
 void* open_plugin(const std::string& path, const char* symbol, const std::string& what, const std::string& advice);
 
-/// The plugin's one symbol. The caller owns the pass; throws base::Error.
-using TorchPassFactory = AlignmentPass*(int threads);
+/// The plugin's one symbol. The caller owns what it makes; throws base::Error.
+using TorchFactory = Primitives*(int threads);
 
-TorchPassFactory* open_torch_plugin(const std::string& path);
+TorchFactory* open_torch_plugin(const std::string& path);
 
-/// A pass of the torch backend: float32 products through libtorch, float64 sums of them. Throws Error(runtime) where
+/// The torch backend: float32 products through libtorch, float64 sums of them. Throws Error(runtime) where
 /// libtorch cannot be loaded or runs on a BLAS that is too slow.
-std::unique_ptr<AlignmentPass> make_torch_pass(int threads);
+std::unique_ptr<Primitives> make_torch_primitives(int threads);
 
 }  // namespace winnow::compute
 
-extern "C" winnow::compute::TorchPassFactory winnow_make_torch_pass;
+extern "C" winnow::compute::TorchFactory winnow_make_torch_primitives;

@@ -1,4 +1,5 @@
-// HDF5's handles, number types and errors in C++ terms. Private to src/report.
+// HDF5's handles, number types and errors in C++ terms. Private to src/report. HighFive does the same, but Debian 12
+// has no package of it.
 #pragma once
 
 #include <hdf5.h>

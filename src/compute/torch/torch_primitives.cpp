@@ -7,13 +7,11 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 
 #include "blas_check.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
-#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -91,50 +89,40 @@ std::vector<double> to_vector(const at::Tensor& matrix) {
   return {data, data + contiguous.numel()};
 }
 
-class TorchPass final : public AlignmentPass {
+class TorchPrimitives final : public Primitives {
  public:
-  explicit TorchPass(int threads) : threads_(std::max(threads, 1)), blas_(prepare_blas()), scratch_(scratch_count()) {
+  explicit TorchPrimitives(int threads)
+      : threads_(std::max(threads, 1)), blas_(prepare_blas()), scratch_(scratch_count()) {
     at::set_num_threads(1);
   }
 
-  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
+  void begin(const FactorStack& stack, const Sweeps& sweeps) override {
     const c10::InferenceMode no_gradients;
     stack_ = &stack;
-    share_ = share;
-    transposed_ = operand.stored_transposed;
-    along_ = operand.along;
+    share_ = sweeps.share;
+    along_ = sweeps.operand.along;
     const auto columns = extent(stack.columns());
     b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat);
     y_ = at::zeros({extent(stack.in_features), columns}, at::kFloat);
     p_ = at::zeros({along_ ? 0 : extent(stack.out_features), columns}, at::kFloat);
-    statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
   }
 
-  void pass1(const slab::Slab& slab) override {
-    const double squares = transposed_ ? multiply_rows(slab, b_, y_) : multiply_transposed(slab, b_, y_);
-    statistics_.squared_norm += squares;
-    if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
+  std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
+    return product.by_rows ? multiply_rows(slab, matrix(product.x), matrix(product.out))
+                           : multiply_transposed(slab, matrix(product.x), matrix(product.out));
   }
 
-  void reduce_pass1(TeamSums& team) override {
-    team.sum(std::span(&statistics_.squared_norm, 1));
-    if (!transposed_) team.sum(values(y_));
+  void add_up(TeamSums& team, Skinny which) override { team.sum(values(matrix(which))); }
+
+  void divide_p(double f) override {
+    const c10::InferenceMode no_gradients;
+    p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f);
   }
 
-  void pass2(const slab::Slab& slab) override {
-    transposed_ ? multiply_transposed(slab, y_, p_) : multiply_rows(slab, y_, p_);
-  }
-
-  void reduce_pass2(TeamSums& team) override {
-    if (transposed_) team.sum(values(p_));
-  }
-
-  stats::ModuleStatistics finish() override {
+  void gram_sums(stats::ModuleStatistics& statistics) override {
     const c10::InferenceMode no_gradients;
     const auto sketch = extent(stack_->sketch_columns);
     const auto adapter_columns = p_.size(1) - sketch;
-    const double f = std::sqrt(statistics_.squared_norm);
-    if (f > 0 && !along_) p_.narrow(1, 0, adapter_columns).div_(f);
     // Sums of products in double: D is a small difference, and o terms of float32 products would lose digits.
     const auto outputs = [&](const at::Tensor& matrix, std::int64_t first, std::int64_t count) {
       return rows(matrix, share_.out_begin, share_.out_end).narrow(1, first, count).to(at::kDouble);
@@ -145,12 +133,12 @@ class TorchPass final : public AlignmentPass {
     const auto z = inputs(y_, adapter_columns, sketch);
     const auto m = sketch > 0 ? outputs(p_, adapter_columns, sketch) : at::Tensor();
     if (sketch > 0) {
-      statistics_.ztz = to_vector(z.t().mm(z));
-      statistics_.mtm = to_vector(m.t().mm(m));
+      statistics.ztz = to_vector(z.t().mm(z));
+      statistics.mtm = to_vector(m.t().mm(m));
     }
     base::parallel_blocks(stack_->ranks.size(), threads_, [&](std::size_t j, int) {
       const c10::InferenceMode also_here;
-      auto& layer = statistics_.layers[j];
+      auto& layer = statistics.layers[j];
       const auto first = extent(stack_->first_column(j));
       const auto rank = extent(stack_->ranks[j]);
       const auto b = outputs(b_, first, rank);
@@ -170,11 +158,12 @@ class TorchPass final : public AlignmentPass {
         layer.zta = to_vector(z.t().mm(a_rows));
       }
     });
-    return statistics_;
   }
 
-  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, adapter); }
-  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, adapter); }
+  std::vector<double> columns_of(Skinny which, std::size_t adapter) const override {
+    const c10::InferenceMode no_gradients;
+    return to_vector(matrix(which).narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter])));
+  }
 
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
@@ -191,10 +180,7 @@ class TorchPass final : public AlignmentPass {
   }
 
  private:
-  std::vector<double> columns_of(const at::Tensor& x, std::size_t adapter) const {
-    const c10::InferenceMode no_gradients;
-    return to_vector(x.narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter])));
-  }
+  const at::Tensor& matrix(Skinny which) const { return which == Skinny::b ? b_ : which == Skinny::y ? y_ : p_; }
 
   std::size_t scratch_count() const { return static_cast<std::size_t>(threads_); }
 
@@ -270,15 +256,15 @@ class TorchPass final : public AlignmentPass {
   std::vector<Scratch> scratch_;  // one a thread
   const FactorStack* stack_ = nullptr;
   Share share_;
-  bool transposed_ = false, along_ = false;
+  bool along_ = false;
   at::Tensor b_, y_, p_;  // o x R, i x R, o x R
-  stats::ModuleStatistics statistics_;
 };
 
 }  // namespace
 
 }  // namespace winnow::compute
 
-extern "C" winnow::compute::AlignmentPass* winnow_make_torch_pass(int threads) {
-  return std::make_unique<winnow::compute::TorchPass>(threads).release();
+extern "C" winnow::compute::Primitives* winnow_make_torch_primitives(int threads) {
+  using namespace winnow::compute;
+  return std::make_unique<TorchPrimitives>(threads).release();
 }

@@ -3,10 +3,10 @@
 
 #include <memory>
 
-#include "winnow/compute/alignment_pass.hpp"
+#include "../primitives.hpp"
 
 namespace winnow::compute {
 
-std::unique_ptr<AlignmentPass> make_reference_pass();
+std::unique_ptr<Primitives> make_reference_primitives();
 
 }  // namespace winnow::compute

@@ -1,17 +1,14 @@
-#include "cpu_pass.hpp"
+#include "cpu_primitives.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
-#include <span>
 
 #include "column_groups.hpp"
 #include "gram.hpp"
 #include "tiles.hpp"
 #include "winnow/base/parallel.hpp"
-#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -28,9 +25,9 @@ constexpr std::size_t kTransposedColumns = kTileColumns / 2, kTransposedTiles = 
 //     R          8   16   24   32   64  128  256  512  1608
 //     here      51   78   85   89   98   98  102  101    99
 //     sgemm     29   53   56   70   82   84   97   96   105
-class CpuPass final : public AlignmentPass {
+class CpuPrimitives final : public Primitives {
  public:
-  CpuPass(int threads, const Kernel& kernel)
+  CpuPrimitives(int threads, const Kernel& kernel)
       : threads_(std::max(threads, 1)),
         kernel_(kernel),
         panels_(static_cast<std::size_t>(threads_)),
@@ -40,57 +37,46 @@ class CpuPass final : public AlignmentPass {
     for (auto& panels : panels_) panels.reserve(kTileFloats * sizeof(float));
   }
 
-  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
+  void begin(const FactorStack& stack, const Sweeps& sweeps) override {
     stack_ = &stack;
-    share_ = share;
-    transposed_ = operand.stored_transposed;
-    along_ = operand.along;
-    turned_ = along_ && !transposed_ && !operand.keeps_y;
+    sweeps_ = sweeps;
     b_.assign(stack.out_features, stack.columns(), stack.b.data(), threads_);
-    if (turned_) {
+    if (sweeps.turned) {
       y_.assign_turned(stack.in_features, stack.a, threads_);
     } else {
       y_.reset(stack.in_features, stack.columns(), threads_);
     }
-    p_.reset(along_ && !turned_ ? 0 : stack.out_features, stack.columns(), threads_);
-    statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
+    p_.reset(sweeps.operand.along && !sweeps.turned ? 0 : stack.out_features, stack.columns(), threads_);
   }
 
-  void pass1(const slab::Slab& slab) override {
-    // <V, B*A> is <V*A^T, B> as well as <V^T*B, A^T>: of the two the one whose rows are the stored ones.
-    const double squares = transposed_ ? multiply_rows(slab, b_, y_, true)
-                           : turned_   ? multiply_rows(slab, y_, p_, true)
-                                       : multiply_transposed(slab, b_, y_, true);
-    statistics_.squared_norm += squares;
-    if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
+  std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
+    const bool wants_squares = product.sweep == 1;
+    return product.by_rows ? multiply_rows(slab, at(product.x), at(product.out), wants_squares, product.digest)
+                           : multiply_transposed(slab, at(product.x), at(product.out), wants_squares);
   }
 
-  void reduce_pass1(TeamSums& team) override {
-    team.sum(std::span(&statistics_.squared_norm, 1));
-    if (!transposed_ && !turned_) team.sum(y_.values());
-  }
+  void add_up(TeamSums& team, Skinny matrix) override { team.sum(at(matrix).values()); }
 
-  void pass2(const slab::Slab& slab) override {
-    transposed_ ? multiply_transposed(slab, y_, p_, false) : multiply_rows(slab, y_, p_, false);
-  }
+  void divide_p(double f) override { p_.divide(stack_->columns() - stack_->sketch_columns, f, threads_); }
 
-  void reduce_pass2(TeamSums& team) override {
-    if (transposed_) team.sum(p_.values());
-  }
-
-  stats::ModuleStatistics finish() override {
-    if (along_) {
-      add_along_statistics(kernel_, *stack_, share_, b_, turned_ ? p_ : y_, !turned_, threads_, statistics_);
-      return statistics_;
+  void gram_sums(stats::ModuleStatistics& statistics) override {
+    if (sweeps_.operand.along) {
+      add_along_statistics(kernel_, *stack_, sweeps_.share, b_, sweeps_.turned ? p_ : y_, !sweeps_.turned, threads_,
+                           statistics);
+    } else {
+      add_gram_statistics(kernel_, *stack_, sweeps_.share, b_, y_, p_, threads_, statistics);
     }
-    const double f = std::sqrt(statistics_.squared_norm);
-    if (f > 0) p_.divide(stack_->columns() - stack_->sketch_columns, f, threads_);
-    add_gram_statistics(kernel_, *stack_, share_, b_, y_, p_, threads_, statistics_);
-    return statistics_;
   }
 
-  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, stack_->in_features, adapter); }
-  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, stack_->out_features, adapter); }
+  bool turns() const override { return true; }
+
+  std::vector<double> columns_of(Skinny matrix, std::size_t adapter) const override {
+    const auto& x = matrix == Skinny::y ? y_ : matrix == Skinny::p ? p_ : b_;
+    const std::size_t rank = stack_->ranks[adapter];
+    std::vector<double> values(x.rows() * rank);
+    x.gather(0, x.rows(), stack_->first_column(adapter), rank, rank, values.data());
+    return values;
+  }
 
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
@@ -106,15 +92,11 @@ class CpuPass final : public AlignmentPass {
   }
 
  private:
-  std::vector<double> columns_of(const ColumnGroups& x, std::size_t rows, std::size_t adapter) const {
-    const std::size_t rank = stack_->ranks[adapter];
-    std::vector<double> values(rows * rank);
-    x.gather(0, rows, stack_->first_column(adapter), rank, rank, values.data());
-    return values;
-  }
+  ColumnGroups& at(Skinny matrix) { return matrix == Skinny::b ? b_ : matrix == Skinny::y ? y_ : p_; }
 
   /// out[slab's rows] = S * x. Returns the sum of squares of S where wanted.
-  double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares) {
+  double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares,
+                       slab::PairDigest* digest) {
     // Low tiles end a slab evenly on many threads; x is read anew for each, which costs little while it is narrow.
     const std::size_t rows = x.groups() == 1 ? kRowStep : 2 * kRowStep;
     const Tiles tiles(slab, Tiles::Blocks::of_rows, rows, kStraightColumns);
@@ -128,10 +110,10 @@ class CpuPass final : public AlignmentPass {
         // Rows go by from end to end here, a few at a time: hashed now they come from a cache, at a third of what
         // they cost from memory.
         [&](std::size_t first, std::size_t end, std::size_t across) {
-          if (digest() == nullptr) return;
+          if (digest == nullptr) return;
           const std::size_t row = tiles.row(first, across), column = tiles.column(first, across);
-          digest()->add(slab, row, std::min(tiles.row(end, across), slab.rows) - row, column,
-                        std::min(column + kStraightColumns, slab.columns));
+          digest->add(slab, row, std::min(tiles.row(end, across), slab.rows) - row, column,
+                      std::min(column + kStraightColumns, slab.columns));
         });
   }
 
@@ -205,17 +187,14 @@ class CpuPass final : public AlignmentPass {
   Kernel kernel_;
   std::vector<slab::AlignedBuffer> panels_;  // one packed tile a thread
   const FactorStack* stack_ = nullptr;
-  Share share_;
-  bool transposed_ = false, along_ = false;
-  bool turned_ = false;     // y_ holds A^T, and p_ becomes V*A^T
+  Sweeps sweeps_;
   ColumnGroups b_, y_, p_;  // o x R, i x R, o x R
-  stats::ModuleStatistics statistics_;
 };
 
 }  // namespace
 
-std::unique_ptr<AlignmentPass> make_cpu_pass(int threads, const Kernel& kernel) {
-  return std::make_unique<CpuPass>(threads, kernel);
+std::unique_ptr<Primitives> make_cpu_primitives(int threads, const Kernel& kernel) {
+  return std::make_unique<CpuPrimitives>(threads, kernel);
 }
 
 }  // namespace winnow::compute

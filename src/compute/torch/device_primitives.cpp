@@ -1,10 +1,10 @@
-// The mathematics of both passes and what becomes of their results. Slabs and the memory they lie in are DeviceSlabs'
+// The products of a device and what becomes of their results. Slabs and the memory they lie in are DeviceSlabs'
 // care, V is DeviceProducts'.
 //
 // All computation is begun in the order of the calls and runs in that order behind the host's back. The host waits for
 // it in complete() and where it wants numbers: f^2, the statistics, what a team sums by way of it. Else it waits for a
 // slab's copies only, whose memory it is about to reuse: that slab's own when it is given to pass1() or pass2().
-#include "device_pass.hpp"
+#include "device_primitives.hpp"
 
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -12,7 +12,6 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <utility>
@@ -23,16 +22,15 @@
 #include "device_statistics.hpp"
 #include "device_sums.hpp"
 #include "winnow/base/error.hpp"
-#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
 
 std::int64_t extent(std::uint64_t value) { return static_cast<std::int64_t>(value); }
 
-class DevicePass final : public AlignmentPass, public PassDevice {
+class DevicePrimitives final : public Primitives, public PassDevice {
  public:
-  DevicePass(std::unique_ptr<DeviceQueue> queue, const DevicePassOptions& options)
+  DevicePrimitives(std::unique_ptr<DeviceQueue> queue, const DeviceOptions& options)
       : queue_(std::move(queue)),
         precision_(options.precision),
         floats_(at::TensorOptions(at::kFloat).device(queue_->device())),
@@ -45,19 +43,19 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     guarded([&] { squares_ = at::zeros({DeviceQueue::kSquareParts}, floats_.dtype(at::kDouble)); });
   }
 
-  ~DevicePass() override {
+  ~DevicePrimitives() override {
     try {
       queue_->wait();  // nothing may still be using what goes now
     } catch (...) {    // it was reported where it was waited for
     }
   }
 
-  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
+  void begin(const FactorStack& stack, const Sweeps& sweeps) override {
     guarded([&] {
       stack_ = &stack;
-      share_ = share;
-      transposed_ = operand.stored_transposed;
-      along_ = operand.along;
+      share_ = sweeps.share;
+      transposed_ = sweeps.operand.stored_transposed;
+      along_ = sweeps.operand.along;
       b_ = y_ = p_ = packed_ = at::Tensor();  // the old ones go first: never both at once
       // Before this module's matrices take their memory, the slots of the module before give up what is too much.
       slabs_.begin(divided_by(slabs_.largest_slot()).slab_bytes);
@@ -69,59 +67,48 @@ class DevicePass final : public AlignmentPass, public PassDevice {
       squares_.zero_();
       groups_ = rank_groups(stack, 0);
       first_slab_ = true;
-      squared_norm_.reset();
-      statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
     });
   }
 
-  void pass1(const slab::Slab& slab) override {
-    if (is_empty(slab)) return;
+  std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
     guarded([&] {
-      if (first_slab_) divide_memory_for(slab);
-      const SlabProduct product{transposed_, transposed_ ? b_ : rows_of(b_, slab), y_};
-      slabs_.pass1(slab, [&](const Halves& halves) {
-        products_.multiply(slab, halves, product, squares_.data_ptr<double>(), precision_);
-        if (measures_with(slab)) error_y_ = products_.error_of(slab, halves, product);
-      });
-      if (along_ && may_be_unusable(squares_.sum().item<double>())) {  // no pass 2 will look for it
-        statistics_.unusable.merge(find_unusable(slab));
-      }
-      first_slab_ = false;
-    });
-  }
-
-  void reduce_pass1(TeamSums& team) override {
-    guarded([&] {
-      auto sum = squares_.sum().reshape({1});
-      add_up(*queue_, team, sum);
-      squared_norm_ = sum.item<double>();
-      if (!transposed_) add_up(*queue_, team, y_);
-    });
-  }
-
-  void pass2(const slab::Slab& slab) override {
-    require_squared_norm();
-    if (may_be_unusable(*squared_norm_)) statistics_.unusable.merge(find_unusable(slab));
-    if (is_empty(slab)) return;
-    guarded([&] {
-      const SlabProduct product{!transposed_, transposed_ ? rows_of(y_, slab) : y_, p_};
-      slabs_.pass2(slab, [&](const Halves& halves) {
-        products_.multiply(slab, halves, product, nullptr, precision_);
+      const bool first_sweep = product.sweep == 1;
+      if (first_sweep && std::exchange(first_slab_, false)) divide_memory_for(slab);
+      const auto& x = matrix(product.x);
+      const SlabProduct work{product.by_rows, product.by_rows ? x : rows_of(x, slab), matrix(product.out)};
+      const auto use = [&](const Halves& halves) {
+        products_.multiply(slab, halves, work, first_sweep ? squares_.data_ptr<double>() : nullptr, precision_);
         if (!measures_with(slab)) return;
-        error_p_ = products_.error_of(slab, halves, product);
-        precision_measured_ = true;
-      });
+        (first_sweep ? error_y_ : error_p_) = products_.error_of(slab, halves, work);
+        precision_measured_ = !first_sweep;
+      };
+      first_sweep ? slabs_.pass1(slab, use) : slabs_.pass2(slab, use);
     });
+    return std::nullopt;
   }
 
-  void reduce_pass2(TeamSums& team) override {
+  double squared_norm() override {
+    double sum = 0;
+    guarded([&] { sum = squares_.sum().item<double>(); });
+    return sum;
+  }
+
+  void add_up(TeamSums& team, Skinny which) override {
+    guarded([&] { compute::add_up(*queue_, team, matrix(which)); });
+  }
+
+  void divide_p(double f) override {
+    guarded([&] { p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f); });
+  }
+
+  void gram_sums(stats::ModuleStatistics& statistics) override {
     guarded([&] {
-      if (transposed_) add_up(*queue_, team, p_);
+      packed_ = pack_statistics(*stack_, groups_, share_, b_, p_, y_);
+      unpack(statistics);
     });
   }
 
   bool preload(const slab::Slab& slab) override {
-    if (is_empty(slab)) return true;
     bool taken = false;
     guarded([&] { taken = slabs_.preload(slab); });
     return taken;
@@ -133,21 +120,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     guarded([&] { queue_->wait_for_computation(); });
   }
 
-  stats::ModuleStatistics finish() override {
-    require_squared_norm();
-    guarded([&] {
-      statistics_.squared_norm = *squared_norm_;
-      const double f = std::sqrt(*squared_norm_);
-      if (f > 0 && !along_) p_.narrow(1, 0, p_.size(1) - extent(stack_->sketch_columns)).div_(f);
-      packed_ = pack_statistics(*stack_, groups_, share_, b_, p_, y_);
-      unpack(statistics_);
-    });
-    return statistics_;
-  }
-
-  bool reduce_statistics(TeamSums& team, stats::ModuleStatistics& mine) override {
-    // Where a weight may be unusable, who found it has to be told as well. The sum is the team's: all of it agree.
-    if (may_be_unusable(mine.squared_norm)) return false;
+  bool add_up_gram_sums(TeamSums& team, stats::ModuleStatistics& mine) override {
     bool reduced = false;
     guarded([&] {
       reduced = team.sum_on_device(array_of(*queue_, packed_));
@@ -156,8 +129,17 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     return reduced;
   }
 
-  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, adapter); }
-  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, adapter); }
+  std::vector<double> columns_of(Skinny which, std::size_t adapter) const override {
+    std::vector<double> values;
+    guarded([&] {
+      const auto columns =
+          matrix(which).narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter]));
+      const auto on_host = columns.to(at::kCPU).to(at::kDouble).contiguous();
+      const auto* data = on_host.data_ptr<double>();
+      values.assign(data, data + on_host.numel());
+    });
+    return values;
+  }
 
   /// Products on the device, their order statistics on the host: a histogram each, and an option for few adapters.
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
@@ -200,16 +182,7 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   }
 
  private:
-  std::vector<double> columns_of(const at::Tensor& x, std::size_t adapter) const {
-    std::vector<double> values;
-    guarded([&] {
-      const auto columns = x.narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter]));
-      const auto on_host = columns.to(at::kCPU).to(at::kDouble).contiguous();
-      const auto* data = on_host.data_ptr<double>();
-      values.assign(data, data + on_host.numel());
-    });
-    return values;
-  }
+  const at::Tensor& matrix(Skinny which) const { return which == Skinny::b ? b_ : which == Skinny::y ? y_ : p_; }
 
   /// Runs `work` on the device; what libtorch throws becomes an Error that names the device.
   template <class Work>
@@ -234,12 +207,6 @@ class DevicePass final : public AlignmentPass, public PassDevice {
     }
   }
 
-  void require_squared_norm() {
-    if (squared_norm_) return;
-    guarded([&] { squared_norm_ = squares_.sum().item<double>(); });
-  }
-
-  static bool is_empty(const slab::Slab& slab) { return slab.rows * slab.columns == 0; }
   static at::Tensor rows_of(const at::Tensor& matrix, const slab::Slab& slab) {
     return matrix.narrow(0, extent(slab.row_begin), extent(slab.rows));
   }
@@ -278,16 +245,14 @@ class DevicePass final : public AlignmentPass, public PassDevice {
   DeviceProducts products_;
   std::vector<RankGroup> groups_;
   bool first_slab_ = true;
-  std::optional<double> squared_norm_;  // once it has been fetched
-  stats::ModuleStatistics statistics_;
   bool precision_measured_ = false;
   double error_y_ = 0, error_p_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<AlignmentPass> make_device_pass(std::unique_ptr<DeviceQueue> queue, const DevicePassOptions& options) {
-  return std::make_unique<DevicePass>(std::move(queue), options);
+std::unique_ptr<Primitives> make_device_primitives(std::unique_ptr<DeviceQueue> queue, const DeviceOptions& options) {
+  return std::make_unique<DevicePrimitives>(std::move(queue), options);
 }
 
 }  // namespace winnow::compute

@@ -1,80 +1,58 @@
-#include "reference_pass.hpp"
+#include "reference_primitives.hpp"
 
-#include <cmath>
 #include <span>
-
-#include "winnow/base/error.hpp"
-#include "winnow/compute/range.hpp"
 
 namespace winnow::compute {
 namespace {
 
-class ReferencePass final : public AlignmentPass {
+class ReferencePrimitives final : public Primitives {
  public:
-  void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
+  void begin(const FactorStack& stack, const Sweeps& sweeps) override {
     stack_ = &stack;
-    share_ = share;
-    transposed_ = operand.stored_transposed;
-    along_ = operand.along;
+    share_ = sweeps.share;
+    along_ = sweeps.operand.along;
     columns_ = stack.columns();
+    b_.assign(stack.b.begin(), stack.b.end());
     y_.assign(stack.in_features * columns_, 0.0);
     p_.assign(stack.out_features * columns_, 0.0);
-    statistics_ = stats::ModuleStatistics::identity(stack.ranks, stack.sketch_columns);
   }
 
-  void pass1(const slab::Slab& slab) override {
+  std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
+    const auto& x = at(product.x);
+    auto& out = at(product.out);
     double squares = 0;
-    for_each_row(slab, [&](std::uint64_t row, const std::vector<double>& v) {
+    for_each_row(slab, [&](std::uint64_t row, const std::vector<double>& s) {
       double sum = 0;
-      for (const double x : v) sum += x * x;
-      statistics_.squared_norm += sum;
+      for (const double value : s) sum += value * value;
       squares += sum;
-      // V's row adds to all of Y; a stored row of V^T is one output row of Y.
-      for (std::uint64_t k = 0; k < v.size(); ++k) {
-        const auto [o, i] = transposed_ ? std::pair{k, row} : std::pair{row, k};
-        for (std::uint64_t c = 0; c < columns_; ++c) {
-          y_[i * columns_ + c] += v[k] * static_cast<double>(stack_->b[o * columns_ + c]);
-        }
+      for (std::uint64_t k = 0; k < s.size(); ++k) {
+        const auto [to, from] = product.by_rows ? std::pair{row, k} : std::pair{k, row};
+        for (std::uint64_t c = 0; c < columns_; ++c) out[to * columns_ + c] += s[k] * x[from * columns_ + c];
       }
     });
-    if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
+    return squares;
   }
 
-  void reduce_pass1(TeamSums& team) override {
-    team.sum(std::span(&statistics_.squared_norm, 1));
-    if (!transposed_) team.sum(std::span(y_));
-  }
+  void add_up(TeamSums& team, Skinny matrix) override { team.sum(std::span(at(matrix))); }
 
-  void pass2(const slab::Slab& slab) override {
-    for_each_row(slab, [&](std::uint64_t row, const std::vector<double>& v) {
-      for (std::uint64_t k = 0; k < v.size(); ++k) {
-        const auto [o, i] = transposed_ ? std::pair{k, row} : std::pair{row, k};
-        for (std::uint64_t c = 0; c < columns_; ++c) p_[o * columns_ + c] += v[k] * y_[i * columns_ + c];
-      }
-    });
-  }
-
-  void reduce_pass2(TeamSums& team) override {
-    if (transposed_) team.sum(std::span(p_));
-  }
-
-  stats::ModuleStatistics finish() override {
-    const std::uint64_t adapter_columns = columns_ - stack_->sketch_columns;
-    const double f = std::sqrt(statistics_.squared_norm);
-    for (std::uint64_t o = 0; o < stack_->out_features && f > 0 && !along_; ++o) {
-      for (std::uint64_t c = 0; c < adapter_columns; ++c) p_[o * columns_ + c] /= f;
+  void divide_p(double f) override {
+    for (std::uint64_t o = 0; o < stack_->out_features; ++o) {
+      for (std::uint64_t c = 0; c < columns_ - stack_->sketch_columns; ++c) p_[o * columns_ + c] /= f;
     }
+  }
+
+  void gram_sums(stats::ModuleStatistics& statistics) override {
+    const std::uint64_t adapter_columns = columns_ - stack_->sketch_columns;
     const std::uint64_t sketch = stack_->sketch_columns;
-    add_products(statistics_.ztz, y_, adapter_columns, sketch, y_, adapter_columns, sketch, inputs());
-    add_products(statistics_.mtm, p_, adapter_columns, sketch, p_, adapter_columns, sketch, outputs());
-    const std::vector<double> b(stack_->b.begin(), stack_->b.end());
+    add_products(statistics.ztz, y_, adapter_columns, sketch, y_, adapter_columns, sketch, inputs());
+    add_products(statistics.mtm, p_, adapter_columns, sketch, p_, adapter_columns, sketch, outputs());
     auto d = p_;
-    for (std::size_t k = 0; k < d.size(); ++k) d[k] -= b[k];
+    for (std::size_t k = 0; k < d.size(); ++k) d[k] -= b_[k];
     for (std::size_t j = 0; j < stack_->ranks.size(); ++j) {
-      auto& layer = statistics_.layers[j];
+      auto& layer = statistics.layers[j];
       const auto first = stack_->first_column(j);
       const auto rank = stack_->ranks[j];
-      add_products(layer.btb, b, first, rank, b, first, rank, outputs());
+      add_products(layer.btb, b_, first, rank, b_, first, rank, outputs());
       for (std::uint64_t i = share_.in_begin; i < share_.in_end; ++i) {
         for (std::uint64_t c = 0; c < rank; ++c) {
           layer.y_a += y_[i * columns_ + first + c] * static_cast<double>(stack_->a[j][c * stack_->in_features + i]);
@@ -82,10 +60,10 @@ class ReferencePass final : public AlignmentPass {
       }
       if (along_) continue;
       add_products(layer.ptp, p_, first, rank, p_, first, rank, outputs());
-      add_products(layer.ptb, p_, first, rank, b, first, rank, outputs());
+      add_products(layer.ptb, p_, first, rank, b_, first, rank, outputs());
       add_products(layer.dtd, d, first, rank, d, first, rank, outputs());
       add_products(layer.yty, y_, first, rank, y_, first, rank, inputs());
-      add_products(layer.mtb, p_, adapter_columns, sketch, b, first, rank, outputs());
+      add_products(layer.mtb, p_, adapter_columns, sketch, b_, first, rank, outputs());
       for (std::uint64_t i = share_.in_begin; i < share_.in_end; ++i) {
         for (std::uint64_t p = 0; p < sketch; ++p) {
           for (std::uint64_t c = 0; c < rank; ++c) {
@@ -95,18 +73,24 @@ class ReferencePass final : public AlignmentPass {
         }
       }
     }
-    return statistics_;
   }
 
-  std::vector<double> y(std::size_t adapter) const override { return columns_of(y_, stack_->in_features, adapter); }
-  std::vector<double> p(std::size_t adapter) const override { return columns_of(p_, stack_->out_features, adapter); }
+  std::vector<double> columns_of(Skinny matrix, std::size_t adapter) const override {
+    const auto& x = matrix == Skinny::y ? y_ : matrix == Skinny::p ? p_ : b_;
+    const auto first = stack_->first_column(adapter), rank = stack_->ranks[adapter];
+    std::vector<double> values;
+    for (std::uint64_t row = 0; row * columns_ < x.size(); ++row) {
+      const auto from = x.begin() + static_cast<std::ptrdiff_t>(row * columns_ + first);
+      values.insert(values.end(), from, from + static_cast<std::ptrdiff_t>(rank));
+    }
+    return values;
+  }
 
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
-    const std::vector<double> b(stack_->b.begin(), stack_->b.end());
     std::vector<ElementStatistics> all;
     for (std::size_t j = 0; j < stack_->ranks.size(); ++j) {
       if (between) between();
-      all.push_back({summarise<double>(rows_of_product(p_, j)), summarise<double>(rows_of_product(b, j))});
+      all.push_back({summarise<double>(rows_of_product(p_, j)), summarise<double>(rows_of_product(b_, j))});
     }
     return all;
   }
@@ -114,16 +98,7 @@ class ReferencePass final : public AlignmentPass {
   std::string description() const override { return "reference (float64 loops, cpu)"; }
 
  private:
-  std::vector<double> columns_of(const std::vector<double>& x, std::uint64_t rows, std::size_t adapter) const {
-    const auto first = stack_->first_column(adapter), rank = stack_->ranks[adapter];
-    std::vector<double> values;
-    values.reserve(rows * rank);
-    for (std::uint64_t row = 0; row < rows; ++row) {
-      const auto from = x.begin() + static_cast<std::ptrdiff_t>(row * columns_ + first);
-      values.insert(values.end(), from, from + static_cast<std::ptrdiff_t>(rank));
-    }
-    return values;
-  }
+  std::vector<double>& at(Skinny matrix) { return matrix == Skinny::b ? b_ : matrix == Skinny::y ? y_ : p_; }
 
   template <class Use>
   void for_each_row(const slab::Slab& slab, Use use) {
@@ -180,14 +155,13 @@ class ReferencePass final : public AlignmentPass {
 
   const FactorStack* stack_ = nullptr;
   Share share_;
-  bool transposed_ = false, along_ = false;
+  bool along_ = false;
   std::uint64_t columns_ = 0;
-  std::vector<double> y_, p_;  // i x R and o x R
-  stats::ModuleStatistics statistics_;
+  std::vector<double> b_, y_, p_;  // o x R, i x R, o x R
 };
 
 }  // namespace
 
-std::unique_ptr<AlignmentPass> make_reference_pass() { return std::make_unique<ReferencePass>(); }
+std::unique_ptr<Primitives> make_reference_primitives() { return std::make_unique<ReferencePrimitives>(); }
 
 }  // namespace winnow::compute
