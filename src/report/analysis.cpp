@@ -11,6 +11,8 @@
 #include <span>
 #include <sstream>
 
+#include "numbers.hpp"
+#include "text.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/alongside.hpp"
 #include "winnow/report/adapter_summary.hpp"
@@ -210,46 +212,6 @@ std::vector<Summary> Analysis::by_depth(std::size_t bands) const {
   return out;
 }
 
-std::vector<ShownColumn> Analysis::columns() const {
-  std::vector<std::string> names{rank_by_};
-  const auto* ranking = methods::method_of(rank_by_);
-  const auto shown = methods::shown_columns();
-  const auto add = [&](const methods::Column* column) {
-    if (std::find(names.begin(), names.end(), column->name) == names.end()) names.emplace_back(column->name);
-  };
-  for (const auto* column : shown) {
-    if (column->form == methods::Form::category && methods::method_of(column->name) == ranking) add(column);
-  }
-  for (const auto* column : shown) add(column);
-  std::vector<ShownColumn> columns;
-  for (const auto& name : names) {
-    const auto* metric = report_.find_metric(name);
-    if (metric == nullptr) continue;
-    const auto* known = methods::find_column(name);
-    if (known == nullptr) {
-      columns.push_back({metric, methods::title_of(name), name});
-    } else {
-      columns.push_back(
-          {metric, std::string(known->title), known->narrow.empty() ? name : std::string(known->narrow), known->form});
-    }
-  }
-  return columns;
-}
-
-std::string Analysis::text(const ShownColumn& column, std::size_t n, std::size_t m) const {
-  const auto at = value(column.metric, n, m);
-  switch (column.form) {
-    case methods::Form::category:
-      return at > 0 ? category(*column.metric, n, m) : "-";
-    case methods::Form::share:
-      return share_text(at);
-    case methods::Form::number:
-    case methods::Form::robust:
-      break;
-  }
-  return number_text(at);
-}
-
 const methods::Column* Analysis::compared() const {
   const auto* column = methods::find_column(rank_by_);
   if (column == nullptr || column->compares.empty() || report_.find_metric(column->compares) == nullptr) return nullptr;
@@ -337,49 +299,12 @@ std::string_view name(Action action) {
   return kNames.at(static_cast<std::size_t>(action));
 }
 
-std::vector<std::string> category_names(const Metric& metric) {
-  std::vector<std::string> names;
-  std::istringstream words(metric.categories);
-  for (std::string name; words >> name;) names.push_back(std::move(name));
-  return names;
-}
+std::vector<std::string> category_names(const Metric& metric) { return words(metric.categories); }
 
 std::string to_text(const Attribute& attribute) {
   if (const auto* text = std::get_if<std::string>(&attribute)) return *text;
   if (const auto* integer = std::get_if<std::int64_t>(&attribute)) return fmt::format("{}", *integer);
   return fmt::format("{}", std::get<double>(attribute));
-}
-
-/// A score this small is a median compared with itself; 3.7e-16 would only distract.
-constexpr double kRoundingNoise = 1e-12;
-
-std::string number_text(double value, int digits) {
-  if (std::isnan(value)) return "-";
-  const auto size = std::abs(value) < kRoundingNoise ? 0.0 : std::abs(value);
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  if (size != 0 && (size >= 1e5 || size < 0.5 * std::pow(10.0, -digits))) return fmt::format("{:.1e}", value);
-  return fmt::format("{:.{}f}", size == 0 ? 0.0 : value, digits);
-}
-
-std::string significant_text(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3g}", value); }
-
-std::string share_text(double value) {
-  if (std::abs(value) < 0.0005) return "0.000";  // never "-0.000"
-  return std::abs(value) < 100 ? number_text(value, 3) : number_text(value, 0);
-}
-
-std::string percent_text(double share) {
-  if (std::isnan(share)) return "-";
-  if (share > 0 && share < 0.005) return "<1 %";
-  const auto percent = 100 * share;  // of a share that knows no bounds: alpha may be 1e300
-  return std::abs(percent) < 1e5 ? fmt::format("{:.0f} %", percent) : number_text(percent) + " %";
-}
-
-std::string bytes_text(double bytes) {
-  constexpr std::array<const char*, 6> kUnits{"B", "kB", "MB", "GB", "TB", "PB"};
-  std::size_t unit = 0;
-  while (bytes >= 1000 && unit + 1 < kUnits.size()) bytes /= 1000, ++unit;
-  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits.at(unit));
 }
 
 }  // namespace winnow::report

@@ -43,7 +43,11 @@ struct AdapterView {
   bool ablates = false;                                   ///< some module's ablation is methods::kAblated at least
   double cut = std::numeric_limits<double>::quiet_NaN();  ///< score of the least misaligned pruned module; NaN: none
 
-  double share_pruned() const { return static_cast<double>(pruned) / static_cast<double>(ranking.size()); }
+  /// Of the scored modules; NaN where there is none.
+  double share_pruned() const {
+    if (ranking.empty()) return std::numeric_limits<double>::quiet_NaN();
+    return static_cast<double>(pruned) / static_cast<double>(ranking.size());
+  }
 };
 
 /// Scores of some modules: those of one role, or of a few neighbouring layers, over all adapters.
@@ -53,14 +57,6 @@ struct Summary {
   double median = 0, worst = 0;  ///< of the metric that orders
   double compared = 0;           ///< the median of the dataset that it sets against peers; NaN if there is none
   double misalignment = 0;       ///< the largest
-};
-
-/// A dataset as tables show it.
-struct ShownColumn {
-  const Metric* metric = nullptr;
-  std::string title, narrow;  ///< for a page, and short for a terminal
-  methods::Form form = methods::Form::number;
-  bool is_text() const { return form == methods::Form::category; }
 };
 
 /// `report` must outlive it.
@@ -78,10 +74,6 @@ class Analysis {
   double value(std::string_view metric, std::size_t n, std::size_t m) const;
   Action action(std::size_t n, std::size_t m) const;
 
-  /// What a table of modules shows: the metric that orders first, with what explains it, then those it is usually
-  /// compared with, as far as the report has them.
-  std::vector<ShownColumn> columns() const;
-  std::string text(const ShownColumn& column, std::size_t n, std::size_t m) const;        ///< "-" if undefined
   const std::string& category(const Metric& metric, std::size_t n, std::size_t m) const;  ///< the name of its code
   bool undoing(std::size_t n, std::size_t m) const { return value(removed_, n, m) > kRemovedFlag; }
 
@@ -147,11 +139,6 @@ std::string_view name(Action action);
 /// Names of the codes of a metric that holds categories.
 std::vector<std::string> category_names(const Metric& metric);
 std::string to_text(const Attribute& attribute);
-std::string number_text(double value, int digits = 2);  ///< "-" for NaN, exponent where very large or small
-std::string significant_text(double value);             ///< 3 significant digits, for what has no usual size
-std::string share_text(double value);                   ///< 3 decimals, for what lies between -1 and 1
-std::string percent_text(double share);                 ///< "18 %"; "-" for NaN, "<1 %" where it would round to none
-std::string bytes_text(double bytes);                   ///< "14.2 GB"
 using metrics::quantile;
 
 }  // namespace winnow::report

@@ -1,5 +1,8 @@
 #include "text.hpp"
 
+#include <sstream>
+#include <utility>
+
 namespace winnow::report {
 namespace {
 
@@ -58,6 +61,13 @@ std::string elided(std::string_view utf8, std::size_t width) {
       dotted = true;
     }
   }
+  return out;
+}
+
+std::vector<std::string> words(std::string_view text) {
+  std::vector<std::string> out;
+  std::istringstream in{std::string(text)};
+  for (std::string word; in >> word;) out.push_back(std::move(word));
   return out;
 }
 

@@ -280,7 +280,7 @@ TEST(TrainingRuns, RiseIsMeasuredBetweenScoredSteps) {
 
 TEST(Table, DriftOfATrainingRun) {
   const auto text = render_table(drifting());
-  EXPECT_THAT(text, HasSubstr("Training run run: 4 checkpoints, steps 9 to 300, 1 quarantined"));
+  EXPECT_THAT(text, HasSubstr("Training run run: 4 checkpoints, steps 9 to 300, 1 not scored"));
   EXPECT_THAT(text, ::testing::ContainsRegex("\n +9 +1.00 +2.00 +0.000 +0 +0 +model.layers.0.self_attn.v_proj\n"
                                              " +20 +quarantined .*\n"
                                              " +100 +2.50 +5.00 +0.200 +1 +1 .*\n"

@@ -1,7 +1,7 @@
 // The section of the HTML page on training runs. Private to src/report.
 #pragma once
 
-#include <cstddef>
+#include <set>
 #include <string>
 
 #include "../analysis.hpp"
@@ -9,8 +9,8 @@
 namespace winnow::report {
 
 /// Charts over the steps, the modules that drifted most and every step in a table, for the worst runs; one row with a
-/// sparkline for each where there are several. Empty where there is no run. The first `detailed` adapters of the
-/// analysis have an article to link to.
-std::string drift_section(const Analysis& analysis, std::size_t detailed);
+/// sparkline for each where there are several. Empty where there is no run. Of the adapters those among `anchors` have
+/// an article to link to.
+std::string drift_section(const Analysis& analysis, const std::set<std::string>& anchors);
 
 }  // namespace winnow::report

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 
+#include "../tables/modules.hpp"
 #include "../text.hpp"
 
 namespace winnow::report {
@@ -61,7 +62,7 @@ class Shade {
   double middle_ = 0, spread_ = 1;
 };
 
-struct Cell {
+struct Square {
   std::optional<std::size_t> worst;  ///< module
   double shade = 0;
   std::size_t scored = 0, unscored = 0, pruned = 0, undoing = 0;
@@ -71,7 +72,7 @@ struct Cell {
 struct Heat {
   std::vector<std::string> roles;
   std::vector<std::int64_t> layers;
-  std::map<std::pair<std::int64_t, std::string>, Cell> cells;
+  std::map<std::pair<std::int64_t, std::string>, Square> cells;
 };
 
 Heat gather(const Analysis& analysis, const AdapterView& adapter) {
@@ -97,19 +98,15 @@ Heat gather(const Analysis& analysis, const AdapterView& adapter) {
   return heat;
 }
 
-std::string tooltip(const Analysis& analysis, std::size_t n, const Cell& cell, const std::string& place) {
+std::string tooltip(const Analysis& analysis, std::size_t n, const Square& cell, const std::string& place) {
   if (!cell.worst) return cell.unscored == 0 ? place + ": no LoRA" : place + ": not scored";
   const auto m = *cell.worst;
   std::string text = analysis.report().modules[m].name;
   if (cell.modules() > 1) text += fmt::format(" (worst of {}, {} selected)", cell.modules(), cell.pruned);
-  for (const auto& column : analysis.columns()) {
-    if (std::isnan(analysis.value(column.metric, n, m))) continue;
-    const auto shown = analysis.text(column, n, m);
-    if (!column.is_text()) {
-      text += fmt::format(", {} {}", column.title, shown);
-    } else if (shown != "-") {
-      text += fmt::format(" ({})", shown);
-    }
+  for (const auto& shown : shown_metrics(analysis)) {
+    const auto value = shown_text(shown_cell(analysis, shown, n, m), shown.format);
+    if (value == "-") continue;
+    text += is_number(shown.format) ? fmt::format(", {} {}", shown.title, value) : fmt::format(" ({})", value);
   }
   if (cell.modules() == 1 && cell.pruned == 1) text += ", selected";
   return text;

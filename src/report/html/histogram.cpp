@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../numbers.hpp"
 #include "../text.hpp"
 #include "figures.hpp"
 

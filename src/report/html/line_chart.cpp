@@ -7,7 +7,7 @@
 #include <cmath>
 #include <iterator>
 
-#include "../analysis.hpp"
+#include "../numbers.hpp"
 #include "../text.hpp"
 #include "figures.hpp"
 

@@ -2,18 +2,24 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cmath>
-#include <iterator>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "../analysis.hpp"
 #include "../coverage.hpp"
+#include "../numbers.hpp"
+#include "../tables/adapters.hpp"
+#include "../tables/modules.hpp"
+#include "../tables/run.hpp"
+#include "../tables/summaries.hpp"
 #include "../text.hpp"
 #include "drift.hpp"
 #include "figures.hpp"
 #include "style.hpp"
 #include "table.hpp"
 #include "verdicts.hpp"
-#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/render.hpp"
 
 namespace winnow::report {
@@ -26,12 +32,6 @@ constexpr std::size_t kWorstModules = 10, kUndoingListed = 6;
 std::string attribute(const Report& report, const char* name) {
   const auto found = report.attributes.find(name);
   return found == report.attributes.end() ? "" : to_text(found->second);
-}
-
-std::string action_tag(Action action) {
-  if (action == Action::none) return "<span class=\"soft\">-</span>";
-  return fmt::format("<span class=\"tag{}\">{}</span>", action == Action::prune ? " prune" : "",
-                     action == Action::prune ? "\u2715 selected" : "kept");
 }
 
 std::string tile(const std::string& label, std::size_t count, bool hot) {
@@ -108,72 +108,25 @@ std::string zoo_figure(const Analysis& analysis) {
   return "<div class=\"figs\">\n" + zoo_histograms(analysis) + "</div>\n";
 }
 
-std::string overview(const Analysis& analysis, std::size_t detailed) {
-  const auto& report = analysis.report();
-  const auto prefix = common_prefix(report.modules);
-  const auto title = title_of(analysis.rank_by());
-  const bool beside = analysis.misalignment_beside();
+std::string overview(const Analysis& analysis, const std::set<std::string>& anchors) {
+  std::vector<std::size_t> worst;
+  for (const auto& adapter : analysis.adapters()) worst.push_back(adapter.index);
   const auto* whole = analysis.adapter_metric();
-  const auto whole_title = whole == nullptr ? std::string() : title_of(whole->name);
-  std::vector<Heading> headings{{"#"}, {"adapter", true}};
-  if (!report.verdicts.empty()) headings.push_back({"verdict", true});
-  if (whole != nullptr) headings.push_back({whole_title});
-  headings.push_back({"worst " + title});
-  if (beside) headings.push_back({"worst misalignment"});
-  for (const auto* text : {"selected", "share", "scored"}) headings.push_back({text});
-  if (analysis.knows_alignment()) headings.push_back({"take back"});
-  headings.push_back({"LoRA rank"});
-  headings.push_back({"worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), true});
-  Table table("All adapters, worst first by " + (whole == nullptr ? title : whole_title), headings);
-  for (std::size_t i = 0; i < analysis.adapters().size(); ++i) {
-    const auto& adapter = analysis.adapters()[i];
-    const auto& row = report.adapters[adapter.index];
-    const bool any = !adapter.ranking.empty();
-    auto label = breakable(row.name);
-    if (i < detailed) label = fmt::format("<a href=\"#adapter-{}\">{}</a>", adapter.index, label);
-    std::string worst;
-    for (std::size_t k = 0; k < std::min(kWorstModulesListed, adapter.ranking.size()); ++k) {
-      worst += (k == 0 ? "" : ", ") + for_html(report.modules[adapter.ranking[k]].name.substr(prefix.size()));
-    }
-    std::vector<std::string> cells{cell(any ? fmt::format("{}", adapter.zoo_rank) : "-"), left_head(label)};
-    if (!report.verdicts.empty()) cells.push_back(left(verdict_tag(report.verdicts[adapter.index].verdict)));
-    if (whole != nullptr) cells.push_back(cell(share_text(analysis.adapter_score(adapter))));
-    cells.push_back(cell(number_text(analysis.worst_score(adapter))));
-    if (beside) cells.push_back(cell(number_text(analysis.worst_misalignment(adapter))));
-    for (const auto& text :
-         {cell(adapter.pruned), cell(any ? percent_text(adapter.share_pruned()) : "-"), cell(adapter.ranking.size())}) {
-      cells.push_back(text);
-    }
-    if (analysis.knows_alignment()) cells.push_back(cell(adapter.undoing));
-    cells.push_back(cell(row.rank));
-    cells.push_back("<td class=\"a mono list\">" + (any ? worst : "-") + "</td>");
-    table.add(cells);
-  }
-  return zoo_figure(analysis) + table.text();
+  const auto table =
+      select(adapters_table(analysis, worst),
+             {"zoo_rank", "name", "verdict", "score", "worst_score", "worst_misalignment", "modules_pruned",
+              "share_pruned", "modules_scored", "modules_undoing", "rank", "worst_modules"});
+  const auto caption =
+      "All adapters, worst first by " + title_of(whole == nullptr ? std::string_view(analysis.rank_by()) : whole->name);
+  return zoo_figure(analysis) + html_table(table, caption, anchors);
 }
 
 std::string worst_modules(const Analysis& analysis, const AdapterView& adapter) {
-  const auto& report = analysis.report();
-  const auto n = adapter.index;
-  const auto shown = analysis.columns();
-  // What a telephone shows without scrolling comes first.
-  std::vector<Heading> headings{{"module"}, {"action", true}};
-  for (const auto& column : shown) headings.push_back({column.title, column.is_text()});
-  Table table(fmt::format("Worst modules by {}", title_of(analysis.rank_by())), headings);
-  for (std::size_t i = 0; i < std::min(kWorstModules, adapter.ranking.size()); ++i) {
-    const auto m = adapter.ranking[i];
-    std::vector<std::string> cells{row_head("<span class=\"mono\">" + breakable(report.modules[m].name) + "</span>"),
-                                   left(action_tag(analysis.action(n, m)))};
-    for (const auto& column : shown) {
-      auto text = for_html(analysis.text(column, n, m));
-      if (column.metric->name == "alignment_removed" && analysis.undoing(n, m)) {
-        text = fmt::format("<span class=\"tag flag\">\u25E5 {}</span>", text);
-      }
-      cells.push_back(column.is_text() ? left(text) : cell(text));
-    }
-    table.add(cells);
-  }
-  return table.text();
+  auto modules = adapter.ranking;
+  modules.resize(std::min(kWorstModules, modules.size()));
+  auto table = worst_modules_table(analysis, adapter.index, modules);
+  table.columns.erase(table.columns.begin());  // places are seen
+  return html_table(table, "Worst modules by " + title_of(analysis.rank_by()));
 }
 
 // The signed metric sees what E-DIEM does not: modules that the table of the worst need not hold.
@@ -230,66 +183,30 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
   return out + "</article>\n";
 }
 
-std::string summary(const Analysis& analysis, const std::string& what, const std::vector<Summary>& rows) {
+std::string summary(const Analysis& analysis, Grouping grouping, std::vector<Summary> rows) {
   if (rows.empty()) return {};
-  const auto* compared = what == "role" && analysis.report().population == "role" ? analysis.compared() : nullptr;
-  const bool beside = analysis.misalignment_beside();
-  std::vector<Heading> headings{{what}, {"selected"}};
-  headings.push_back(
-      {"median " + title_of(compared == nullptr ? std::string_view(analysis.rank_by()) : compared->name)});
-  headings.push_back({"worst " + title_of(analysis.rank_by())});
-  if (beside) headings.push_back({"worst misalignment"});
-  if (analysis.knows_alignment()) headings.push_back({"take back"});
-  headings.push_back({"scored"});
-  Table table(fmt::format("By {}, over all adapters", what), headings);
-  double longest = 0;
-  for (const auto& row : rows) {
-    longest = std::max(longest, static_cast<double>(row.pruned) / static_cast<double>(row.scored));
-  }
-  for (const auto& row : rows) {
-    const auto share = static_cast<double>(row.pruned) / static_cast<double>(row.scored);
-    const auto meter =
-        fmt::format("<span class=\"meter\" style=\"width:{:.0f}%\"></span>", longest > 0 ? 100 * share / longest : 0.0);
-    std::vector<std::string> cells{row_head(for_html(row.label), false), cell(fmt::format("{}{}", row.pruned, meter)),
-                                   cell(compared == nullptr ? number_text(row.median) : significant_text(row.compared)),
-                                   cell(number_text(row.worst))};
-    if (beside) cells.push_back(cell(number_text(row.misalignment)));
-    if (analysis.knows_alignment()) cells.push_back(cell(row.undoing));
-    cells.push_back(cell(row.scored));
-    table.add(cells);
-  }
-  return "<div class=\"card\">" + table.text() + "</div>\n";
+  const auto table =
+      select(summaries_table(analysis, grouping, std::move(rows)),
+             {"label", "modules_pruned", "median", "worst", "misalignment", "modules_undoing", "scored"});
+  return "<div class=\"card\">" + html_table(table, fmt::format("By {}, over all adapters", name(grouping))) +
+         "</div>\n";
 }
 
 std::string quarantined(const Analysis& analysis) {
   if (analysis.quarantined().empty()) return {};
-  Table table("Quarantined adapters: neither scored nor judged", {{"adapter"}, {"reason", true}});
-  for (const auto n : analysis.quarantined()) {
-    const auto& row = analysis.report().adapters[n];
-    table.add(
-        {row_head(fmt::format("{}<br><span class=\"mono soft\">{}</span>", breakable(row.name), breakable(row.path))),
-         "<td class=\"a w\">" + for_html(row.reason) + "</td>"});
-  }
+  auto table = select(adapters_table(analysis, analysis.quarantined()), {"name", "path", "reason"});
+  table.columns[1].beneath = true;
   return "<section aria-labelledby=\"quarantined\"><h2 id=\"quarantined\">Quarantined</h2>\n<div class=\"card\">" +
-         table.text() + "</div></section>\n";
+         html_table(table, "Quarantined adapters: neither scored nor judged") + "</div></section>\n";
 }
 
 std::string copies(const Report& report) {
   constexpr std::size_t kListed = 50;
   const auto count = report.copies.size();
   if (count == 0) return {};
-  const bool judged = !report.verdicts.empty();
-  std::vector<Heading> headings{{"directory"}, {"judged as", true}};
-  if (judged) headings.push_back({"verdict", true});
-  Table table("Directories with the content of an adapter, which is judged in their place", headings);
-  for (std::size_t i = 0; i < std::min(kListed, count); ++i) {
-    const auto& copy = report.copies[i];
-    std::vector<std::string> cells{row_head("<span class=\"mono\">" + breakable(copy.path) + "</span>"),
-                                   wide(breakable(report.adapters[copy.of].name))};
-    if (judged) cells.push_back(left(verdict_tag(report.verdicts[copy.of].verdict)));
-    table.add(cells);
-  }
-  auto out = "<section aria-labelledby=\"copies\"><h2 id=\"copies\">Copies</h2>\n<div class=\"card\">" + table.text();
+  const auto table = select(copies_table(report, kListed), {"path", "adapter", "verdict"});
+  auto out = "<section aria-labelledby=\"copies\"><h2 id=\"copies\">Copies</h2>\n<div class=\"card\">" +
+             html_table(table, "Directories with the content of an adapter, which is judged in their place");
   if (count > kListed) out += fmt::format("<p>and {} more, in /copies of the report</p>\n", count - kListed);
   return out + "</div></section>\n";
 }
@@ -321,21 +238,8 @@ std::string lines(const std::string& text) {
 
 std::string run_facts(const Report& report) {
   std::string out = "<section aria-labelledby=\"run\"><h2 id=\"run\">The run</h2>\n<div class=\"cols\">\n";
-  if (const auto rows = stages(report); !rows.empty()) {
-    Table table("Stages over all ranks",
-                {{"stage"}, {"seconds, slowest rank"}, {"read"}, {"GB/s"}, {"peak memory of a rank"}, {"ranks"}});
-    double longest = 0;
-    for (const auto& row : rows) longest = std::max(longest, row.seconds);
-    for (const auto& row : rows) {
-      const auto meter = fmt::format("<span class=\"meter\" style=\"width:{:.0f}%\"></span>",
-                                     longest > 0 ? 100 * row.seconds / longest : 0.0);
-      const auto bytes = static_cast<double>(row.bytes_read);
-      table.add({row_head(for_html(row.stage), false), cell(number_text(row.seconds) + meter),
-                 cell(row.bytes_read == 0 ? "-" : bytes_text(bytes)),
-                 cell(row.bytes_read == 0 || row.seconds <= 0 ? "-" : number_text(bytes / row.seconds / 1e9)),
-                 cell(bytes_text(static_cast<double>(row.peak_memory_bytes))), cell(row.ranks)});
-    }
-    out += "<div class=\"card\">" + table.text() + "</div>\n";
+  if (const auto table = stages_table(report); table.rows != 0) {
+    out += "<div class=\"card\">" + html_table(table, "Stages over all ranks") + "</div>\n";
   }
   out += "<div class=\"card\"><dl class=\"facts\">";
   for (const auto& [key, value] : report.attributes) {
@@ -359,10 +263,12 @@ std::string render_html(const Report& report) {
       "<title>LoRA alignment audit</title>\n<style>";
   out += kStyle;
   out += "</style>\n</head>\n<body>\n" + svg_definitions() + page_head(analysis) + "<main>\n";
-  out += verdict_section(report);
-  out += drift_section(analysis, detailed);
+  std::set<std::string> anchors;
+  for (std::size_t i = 0; i < detailed; ++i) anchors.insert(fmt::format("adapter-{}", adapters[i].index));
+  out += verdict_section(analysis);
+  out += drift_section(analysis, anchors);
   out += "<section aria-labelledby=\"adapters\"><h2 id=\"adapters\">Adapters</h2>\n" + reading_notes(analysis);
-  if (adapters.size() > 1) out += "<div class=\"card\">" + overview(analysis, detailed) + "</div>\n";
+  if (adapters.size() > 1) out += "<div class=\"card\">" + overview(analysis, anchors) + "</div>\n";
   if (adapters.empty()) out += "<p>No adapter was scored.</p>\n";
   if (detailed != 0) {
     if (adapters.size() > 1) {
@@ -373,9 +279,10 @@ std::string render_html(const Report& report) {
     for (std::size_t i = 0; i < detailed; ++i) out += detail(analysis, adapters[i]);
   }
   out += "</section>\n" + quarantined(analysis) + copies(report);
-  if (const auto roles = analysis.by_role(); !roles.empty()) {
+  if (auto roles = analysis.by_role(); !roles.empty()) {
     out += "<section aria-labelledby=\"where\"><h2 id=\"where\">Where in the model</h2>\n<div class=\"cols\">\n" +
-           summary(analysis, "role", roles) + summary(analysis, "layers", analysis.by_depth(10)) + "</div></section>\n";
+           summary(analysis, Grouping::role, std::move(roles)) +
+           summary(analysis, Grouping::layers, analysis.by_depth(10)) + "</div></section>\n";
   }
   out += special_modules(report) + run_facts(report);
   out += fmt::format("</main>\n<footer>winnow {}</footer>\n</body>\n</html>\n",

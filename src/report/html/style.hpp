@@ -73,7 +73,7 @@ td+.a,th+.a{padding-left:6px}
 tbody th{font-weight:500}
 tr:last-child>*{border-bottom:0}
 .tag{display:inline-block;border:1px solid var(--line);border-radius:4px;padding:0 5px;font-size:.92em;line-height:1.35}
-.tag.prune,.tag.flag{border-color:var(--hot);color:var(--hot);font-weight:600}
+.tag.flag{border-color:var(--hot);color:var(--hot);font-weight:600}
 .meter{display:block;height:4px;border-radius:2px;background:var(--bar);margin:3px 0 0 auto}
 .facts{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:2px 16px;margin:8px 0;font-size:.88rem}
 .facts dt{color:var(--soft);overflow-wrap:anywhere}

@@ -6,9 +6,9 @@
 #include <set>
 #include <vector>
 
+#include "../tables/training_runs.hpp"
 #include "../text.hpp"
 #include "grid.hpp"
-#include "winnow/report/training_run.hpp"
 
 namespace winnow::report {
 namespace {
@@ -33,38 +33,15 @@ std::vector<std::size_t> listed_steps(const TrainingRun& run) {
   return {chosen.begin(), chosen.end()};
 }
 
-std::string steps_text(const TrainingRun& run) {
-  auto text =
-      fmt::format("{} checkpoints, steps {} to {}", run.steps.size(), run.steps.front().step, run.steps.back().step);
-  if (const auto missing = run.quarantined(); missing != 0) text += fmt::format(", {} quarantined", missing);
-  return text;
-}
-
 std::string run_text(const Analysis& analysis, const TrainingRun& run, std::size_t width) {
-  const auto& report = analysis.report();
   auto out = "\n" + wrapped(fmt::format("Training run {}: {}", for_terminal(run.name), steps_text(run)), 0, width);
-  Grid grid({{"step"},
-             {"worst ediem"},
-             {"misalign", true, 1},
-             {"removed", true, 3},
-             {"undoing", true, 1},
-             {"selected", true, 2},
-             {"worst module", false, 4}},
-            6);
   const auto listed = listed_steps(run);
-  for (const auto i : listed) {
-    const auto& step = run.steps[i];
-    const auto number = fmt::format("{}", step.step);
-    if (!step.scored) {
-      const bool quarantined = report.adapters[step.adapter].status == "quarantined";
-      grid.add({number, quarantined ? "quarantined" : "not scored", "-", "-", "-", "-", "-"});
-      continue;
-    }
-    grid.add({number, number_text(step.worst_ediem), number_text(step.worst_misalignment),
-              share_text(step.most_removed), fmt::format("{}", step.undoing), fmt::format("{}", step.pruned),
-              for_terminal(report.modules[step.worst_module].name)});
-  }
-  out += grid.text(width);
+  std::vector<StepRow> steps;
+  for (const auto i : listed) steps.push_back({&run, &run.steps[i]});
+  out += grid(select(steps_table(analysis.report(), std::move(steps)),
+                     {"step", "worst_ediem", "worst_misalignment", "most_alignment_removed", "modules_undoing",
+                      "modules_pruned", "worst_module"}),
+              width);
   if (listed.size() < run.steps.size()) {
     out += wrapped(
         fmt::format("({} of {} steps, the worst among them; all: --csv, --html)", listed.size(), run.steps.size()), 2,
@@ -73,40 +50,16 @@ std::string run_text(const Analysis& analysis, const TrainingRun& run, std::size
   if (run.risen.empty()) return out;
   out += wrapped(fmt::format("ediem rose most, step {} to {}:", run.first_scored()->step, run.last_scored()->step), 2,
                  width);
-  Grid risen({{"module", false}, {"first"}, {"last"}, {"rise"}}, 0);
-  for (std::size_t i = 0; i < std::min(kRisenListed, run.risen.size()); ++i) {
-    const auto& one = run.risen[i];
-    risen.add({for_terminal(report.modules[one.module].name), number_text(one.first), number_text(one.last),
-               "+" + number_text(one.rise())});
-  }
-  return out + risen.text(width);
+  const auto risen = risen_table(analysis, run, kRisenListed);
+  return out + grid(select(risen, {"module", "first_ediem", "last_ediem", "rise"}), width);
 }
 
 std::string overview(const Analysis& analysis, const std::vector<TrainingRun>& runs, std::size_t listed,
                      std::size_t width) {
-  Grid grid({{"run", false},
-             {"steps"},
-             {"quarantined", true, 3},
-             {"first ediem", true, 1},
-             {"last ediem"},
-             {"module that rose most", false, 4},
-             {"rise", true, 2}},
-            0);
   const auto shown = listed == 0 ? runs.size() : std::min(listed, runs.size());
-  for (std::size_t i = 0; i < shown; ++i) {
-    const auto& run = runs[i];
-    const auto* first = run.first_scored();
-    grid.add({for_terminal(run.name), fmt::format("{}", run.steps.size()), fmt::format("{}", run.quarantined()),
-              first == nullptr ? "-" : number_text(first->worst_ediem),
-              first == nullptr ? "-" : number_text(run.last_scored()->worst_ediem),
-              run.risen.empty() ? "-" : for_terminal(analysis.report().modules[run.risen.front().module].name),
-              run.risen.empty() ? "-" : "+" + number_text(run.risen.front().rise())});
-  }
-  auto out = "\nTraining runs, worst last step first\n" + grid.text(width);
-  if (shown < runs.size()) {
-    out += wrapped(fmt::format("and {} more: --adapters 0, --csv, --html", runs.size() - shown), 2, width);
-  }
-  return out;
+  const auto table = select(training_runs_table(analysis.report(), runs, shown),
+                            {"name", "steps", "not_scored", "first_ediem", "last_ediem", "risen_module", "rise"});
+  return "\nTraining runs, worst last step first\n" + grid(table, width) + and_more(runs.size() - shown, width);
 }
 
 }  // namespace

@@ -1,49 +1,99 @@
 #include "grid.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <functional>
+#include <vector>
 
 #include "../text.hpp"
+#include "winnow/base/text.hpp"
 
 namespace winnow::report {
+namespace {
 
-std::string Grid::text(std::size_t width) const {
-  constexpr std::size_t kGap = 2, kNarrowest = 30;
-  std::vector<std::size_t> widths, shown;
-  for (std::size_t c = 0; c < columns_.size(); ++c) {
-    std::size_t widest = columns_[c].title.size();
-    for (const auto& row : rows_) widest = std::max(widest, display_width(row[c]));
-    widths.push_back(widest);
+constexpr std::size_t kGap = 2;
+constexpr std::size_t kNarrowest = 30;     // of the column that gives way, before others go
+constexpr std::size_t kProseShown = 1000;  // bytes; the report has all
+
+using Line = std::vector<std::string>;
+
+/// The heading, then the rows.
+std::vector<Line> lines_of(const Table& table) {
+  std::vector<Line> lines(1);
+  for (const auto& column : table.columns) {
+    lines[0].push_back(for_terminal(column.narrow.empty() ? column.title : column.narrow));
+  }
+  for (std::size_t row = 0; row < table.rows; ++row) {
+    const auto gap = table.gap ? table.gap(row).what : std::string();
+    auto& line = lines.emplace_back();
+    for (const auto& column : table.columns) {
+      if (gap.empty() || line.empty()) {
+        line.push_back(for_terminal(shown_text(column.cell(row), column.format)));
+      } else {
+        line.push_back(line.size() == 1 ? gap : "-");
+      }
+    }
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string grid(const Table& table, std::size_t width) {
+  const auto& columns = table.columns;
+  const auto lines = lines_of(table);
+  std::vector<std::size_t> widths(columns.size()), shown;
+  for (std::size_t c = 0; c < columns.size(); ++c) {
+    for (const auto& line : lines) widths[c] = std::max(widths[c], display_width(line[c]));
     shown.push_back(c);
   }
+  const auto text =
+      std::find_if(columns.begin(), columns.end(), [](const auto& one) { return !is_number(one.format); });
+  const auto flexible = text == columns.end() ? 0 : static_cast<std::size_t>(text - columns.begin());
   const auto total = [&] {
     std::size_t sum = 0;
     for (const auto c : shown) sum += widths[c] + kGap;
     return sum;
   };
-  while (total() > width && total() - width > widths[flexible_] - std::min(widths[flexible_], kNarrowest)) {
+  while (total() > width && total() - width > widths[flexible] - std::min(widths[flexible], kNarrowest)) {
     const auto least = std::max_element(shown.begin(), shown.end(), [&](std::size_t a, std::size_t b) {
-      return columns_[a].priority < columns_[b].priority;
+      return columns[a].priority < columns[b].priority;
     });
-    if (columns_[*least].priority == 0) break;
+    if (columns[*least].priority == 0) break;
     shown.erase(least);
   }
   if (const auto sum = total(); sum > width) {
-    widths[flexible_] -= std::min(sum - width, widths[flexible_] - std::min(widths[flexible_], std::size_t{3}));
+    widths[flexible] -= std::min(sum - width, widths[flexible] - std::min(widths[flexible], std::size_t{3}));
   }
   std::string out;
-  const auto line = [&](const std::function<std::string(std::size_t)>& cell) {
+  for (const auto& line : lines) {
     std::string made;
     for (const auto c : shown) {
-      const auto content = elided(cell(c), widths[c]);
+      const auto content = elided(line[c], widths[c]);
       const std::string fill(widths[c] - display_width(content), ' ');
-      made += std::string(kGap, ' ') + (columns_[c].right ? fill + content : content + fill);
+      made += std::string(kGap, ' ') + (is_number(columns[c].format) ? fill + content : content + fill);
     }
     out += made.substr(0, made.find_last_not_of(' ') + 1) + '\n';
-  };
-  line([&](std::size_t c) { return columns_[c].title; });
-  for (const auto& row : rows_) line([&](std::size_t c) { return row[c]; });
+  }
   return out;
+}
+
+std::string paragraphs(const Table& table, std::size_t width) {
+  std::string out;
+  for (std::size_t row = 0; row < table.rows; ++row) {
+    std::string text;
+    for (std::size_t c = 0; c < table.columns.size(); ++c) {
+      const auto& column = table.columns[c];
+      const auto* separator = c == 0 ? "" : c + 1 < table.columns.size() ? " " : ": ";
+      text += separator + for_terminal(base::abbreviated(shown_text(column.cell(row), column.format), kProseShown));
+    }
+    out += wrapped(text, 2, width);
+  }
+  return out;
+}
+
+std::string and_more(std::size_t left, std::size_t width) {
+  return left == 0 ? "" : wrapped(fmt::format("and {} more: --adapters 0, --csv, --html", left), 2, width);
 }
 
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t width) {

@@ -1,31 +1,23 @@
-// Plain text in columns for a terminal. Private to src/report.
+// Tables and paragraphs in plain text, for a terminal. Private to src/report.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "../tables/table.hpp"
 
 namespace winnow::report {
 
-/// Columns of text, each as wide as its content; the one that may shrink gives way to keep a line within `width`.
-class Grid {
- public:
-  struct Column {
-    std::string title;
-    bool right = true;
-    int priority = 0;  ///< columns of the highest priority number go first where the width does not suffice
-  };
-  Grid(std::vector<Column> columns, std::size_t flexible) : columns_(std::move(columns)), flexible_(flexible) {}
+/// Columns as wide as their content, numbers to the right. Where `width` does not suffice, columns go by their
+/// priority, and the first that holds text gives way.
+std::string grid(const Table& table, std::size_t width);
 
-  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-  std::string text(std::size_t width) const;
+/// A paragraph a row, for tables whose last column is prose: "block adapter-1: its reason".
+std::string paragraphs(const Table& table, std::size_t width);
 
- private:
-  std::vector<Column> columns_;
-  std::size_t flexible_;
-  std::vector<std::vector<std::string>> rows_;
-};
+/// What is not listed, and how to see it; empty if nothing is left.
+std::string and_more(std::size_t left, std::size_t width);
 
 /// Broken at spaces; a word longer than a line is cut.
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t width);

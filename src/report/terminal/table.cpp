@@ -6,6 +6,10 @@
 
 #include "../analysis.hpp"
 #include "../coverage.hpp"
+#include "../numbers.hpp"
+#include "../tables/adapters.hpp"
+#include "../tables/modules.hpp"
+#include "../tables/summaries.hpp"
 #include "../text.hpp"
 #include "drift.hpp"
 #include "grid.hpp"
@@ -73,49 +77,17 @@ std::string spread_text(const Analysis& analysis) {
 }
 
 std::string overview(const Analysis& analysis, std::size_t listed, std::size_t width) {
-  const auto prefix = common_prefix(analysis.report().modules);
-  const auto short_name = [&](std::size_t m) {
-    return (prefix.empty() ? "" : "..") + for_terminal(analysis.report().modules[m].name.substr(prefix.size()));
-  };
-  const bool beside = analysis.misalignment_beside();
-  std::vector<Grid::Column> columns{
-      {"#", true, 4}, {"adapter", false}, {"r", true, 6},       {"scored", true, 5},
-      {"selected"},   {"share", true, 2}, {"undoing", true, 1}, {"worst " + for_terminal(analysis.rank_by())}};
-  if (const auto* metric = analysis.adapter_metric()) columns.insert(columns.begin() + 2, {metric->name});
-  const bool judged = !analysis.report().verdicts.empty();
-  if (judged) columns.insert(columns.begin() + 2, {"verdict", false});
-  if (!analysis.knows_alignment()) std::erase_if(columns, [](const auto& column) { return column.title == "undoing"; });
-  if (beside) columns.push_back({"misalign", true, 1});
-  columns.push_back({"worst module", false, 3});
-  Grid grid(std::move(columns), 1);
   const auto& adapters = analysis.adapters();
   const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
-  for (std::size_t i = 0; i < shown; ++i) {
-    const auto& adapter = adapters[i];
-    const auto& row = analysis.report().adapters[adapter.index];
-    const bool any = !adapter.ranking.empty();
-    std::vector<std::string> cells{any ? fmt::format("{}", adapter.zoo_rank) : "-",
-                                   for_terminal(row.name),
-                                   fmt::format("{}", row.rank),
-                                   fmt::format("{}", adapter.ranking.size()),
-                                   fmt::format("{}", adapter.pruned),
-                                   any ? percent_text(adapter.share_pruned()) : "-",
-                                   fmt::format("{}", adapter.undoing),
-                                   number_text(analysis.worst_score(adapter))};
-    if (!analysis.knows_alignment()) cells.erase(cells.begin() + 6);
-    if (analysis.adapter_metric() != nullptr) {
-      cells.insert(cells.begin() + 2, share_text(analysis.adapter_score(adapter)));
-    }
-    if (judged) {
-      cells.insert(cells.begin() + 2, std::string(verdict::name(analysis.report().verdicts[adapter.index].verdict)));
-    }
-    if (beside) cells.push_back(number_text(analysis.worst_misalignment(adapter)));
-    cells.push_back(any ? short_name(adapter.ranking.front()) : "-");
-    grid.add(std::move(cells));
-  }
-  auto title = shown == adapters.size() ? std::string("All adapters, worst first")
-                                        : fmt::format("The {} worst of {} adapters", shown, adapters.size());
-  auto out = "\n" + wrapped(title + spread_text(analysis), 0, width) + grid.text(width);
+  std::vector<std::size_t> worst;
+  for (std::size_t i = 0; i < shown; ++i) worst.push_back(adapters[i].index);
+  const auto title = shown == adapters.size() ? std::string("All adapters, worst first")
+                                              : fmt::format("The {} worst of {} adapters", shown, adapters.size());
+  auto out = "\n" + wrapped(title + spread_text(analysis), 0, width);
+  out += grid(select(adapters_table(analysis, worst),
+                     {"zoo_rank", "name", "verdict", "score", "rank", "modules_scored", "modules_pruned",
+                      "share_pruned", "modules_undoing", "worst_score", "worst_misalignment", "worst_module"}),
+              width);
   if (shown < adapters.size()) {
     std::size_t pruned = 0, undoing = 0;
     for (std::size_t i = shown; i < adapters.size(); ++i) pruned += adapters[i].pruned, undoing += adapters[i].undoing;
@@ -150,23 +122,11 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
                                  for_terminal(row.name), row.rank, number_text(row.scaling), adapter.ranking.size(),
                                  report.modules.size(), adapter.pruned, for_terminal(analysis.cut_text(adapter))),
                      0, options.width);
-  const auto shown = analysis.columns();
-  std::vector<Grid::Column> columns{{"#"}, {"module", false}};
-  // What ranks and what it is usually compared with stay longest where the width does not suffice.
-  int priority = 0;
-  for (const auto& column : shown) columns.push_back({for_terminal(column.narrow), !column.is_text(), priority++});
-  columns.push_back({"action", false});
-  Grid grid(std::move(columns), 1);
-  const auto listed = std::min(options.worst, adapter.ranking.size());
-  for (std::size_t i = 0; i < listed; ++i) {
-    const auto m = adapter.ranking[i];
-    std::vector<std::string> cells{fmt::format("{}", i + 1), for_terminal(report.modules[m].name)};
-    for (const auto& column : shown) cells.push_back(for_terminal(analysis.text(column, adapter.index, m)));
-    const auto action = analysis.action(adapter.index, m);
-    cells.emplace_back(action == Action::none ? "-" : name(action));
-    grid.add(std::move(cells));
-  }
-  if (listed != 0) out += grid.text(options.width);
+  auto worst = adapter.ranking;
+  worst.resize(std::min(options.worst, worst.size()));
+  auto table = worst_modules_table(analysis, adapter.index, worst);
+  move_last(table, "action");
+  if (!worst.empty()) out += grid(table, options.width);
   out += undoing_modules(analysis, adapter, options.width);
   if (!adapter.unscored.empty()) {
     std::string names;
@@ -202,44 +162,23 @@ std::string special_modules(const Report& report, std::size_t width) {
          listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
 }
 
-std::string summary(const Analysis& analysis, const std::string& title, const std::vector<Summary>& rows,
-                    std::size_t width) {
+std::string summary(const Analysis& analysis, Grouping grouping, std::vector<Summary> rows, std::size_t width) {
   if (rows.empty()) return {};
-  const bool by_role = title == "role" && analysis.report().population == "role";
-  const auto* compared = by_role ? analysis.compared() : nullptr;
-  const bool beside = analysis.misalignment_beside();
-  std::vector<Grid::Column> columns{{title, false}, {"scored", true, 3}};
-  columns.push_back({compared == nullptr ? "median" : "median " + std::string(compared->name), true, 1});
-  columns.push_back({"worst"});
-  if (beside) columns.push_back({"misalign", true, 1});
-  columns.push_back({"selected"});
-  if (analysis.knows_alignment()) columns.push_back({"undoing", true, 2});
-  Grid grid(std::move(columns), 0);
-  for (const auto& row : rows) {
-    std::vector<std::string> cells{for_terminal(row.label), fmt::format("{}", row.scored),
-                                   compared == nullptr ? number_text(row.median) : significant_text(row.compared),
-                                   number_text(row.worst)};
-    if (beside) cells.push_back(number_text(row.misalignment));
-    cells.push_back(fmt::format("{}", row.pruned));
-    if (analysis.knows_alignment()) cells.push_back(fmt::format("{}", row.undoing));
-    grid.add(std::move(cells));
-  }
-  return fmt::format("\nBy {}, {} over all adapters\n{}", title, for_terminal(analysis.rank_by()), grid.text(width));
+  const auto table =
+      select(summaries_table(analysis, grouping, std::move(rows)),
+             {"label", "scored", "median", "worst", "misalignment", "modules_pruned", "modules_undoing"});
+  return fmt::format("\nBy {}, {} over all adapters\n{}", name(grouping), for_terminal(analysis.rank_by()),
+                     grid(table, width));
 }
 
 std::string quarantined(const Analysis& analysis, std::size_t listed, std::size_t width) {
-  const auto& adapters = analysis.quarantined();
+  auto adapters = analysis.quarantined();
   if (adapters.empty()) return {};
-  std::string out = "\nQuarantined: not scored, not judged\n";
-  const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
-  for (std::size_t i = 0; i < shown; ++i) {
-    const auto& row = analysis.report().adapters[adapters[i]];
-    out += wrapped(for_terminal(row.name + ": " + row.reason), 2, width);
-  }
-  if (shown < adapters.size()) {
-    out += wrapped(fmt::format("and {} more: --adapters 0, --csv, --html", adapters.size() - shown), 2, width);
-  }
-  return out;
+  const auto left = listed == 0 ? 0 : adapters.size() - std::min(listed, adapters.size());
+  adapters.resize(adapters.size() - left);
+  auto out = "\nQuarantined: not scored, not judged\n" +
+             paragraphs(select(adapters_table(analysis, adapters), {"name", "reason"}), width);
+  return out + and_more(left, width);
 }
 
 /// A directory that is asked about is looked for in the report, which has all of them.
@@ -275,12 +214,12 @@ std::string render_table(const Report& report, const TableOptions& options) {
         width);
   }
   out += drift_text(analysis, used);
-  out += summary(analysis, "role", analysis.by_role(), width);
-  out += summary(analysis, "layers", analysis.by_depth(8), width);
+  out += summary(analysis, Grouping::role, analysis.by_role(), width);
+  out += summary(analysis, Grouping::layers, analysis.by_depth(8), width);
   out += special_modules(report, width);
   out += quarantined(analysis, options.adapters, width);
   out += copies(report, width);
-  out += verdicts_text(report, used);
+  out += verdicts_text(analysis, used);
   return out;
 }
 

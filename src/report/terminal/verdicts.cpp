@@ -1,43 +1,33 @@
 #include "verdicts.hpp"
 
-#include <fmt/format.h>
-
-#include "../text.hpp"
+#include "../tables/adapters.hpp"
 #include "grid.hpp"
-#include "winnow/base/text.hpp"
 #include "winnow/report/verdicts.hpp"
 
 namespace winnow::report {
 namespace {
 
-constexpr std::size_t kFew = 3;             // adapters of which those that pass are listed as well
-constexpr std::size_t kReasonShown = 1000;  // bytes; the report has all
+constexpr std::size_t kFew = 3;  // adapters of which those that pass are listed as well
 
-std::string listed(const Report& report, const TableOptions& options) {
-  std::string out;
-  std::size_t shown = 0, left = 0;
-  for (const auto n : adapters_by_verdict(report)) {
-    const auto& [verdict, reason] = report.verdicts[n];
-    if (verdict == verdict::Verdict::pass && report.adapters.size() > kFew) continue;
-    if (options.adapters != 0 && shown == options.adapters) {
-      ++left;
-      continue;
-    }
-    ++shown;
-    out += wrapped(fmt::format("{} {}: {}", verdict::name(verdict), for_terminal(report.adapters[n].name),
-                               for_terminal(base::abbreviated(reason, kReasonShown))),
-                   2, options.width);
+std::string listed(const Analysis& analysis, const TableOptions& options) {
+  const auto& report = analysis.report();
+  auto adapters = adapters_by_verdict(report);
+  if (report.adapters.size() > kFew) {
+    std::erase_if(adapters, [&](std::size_t n) { return report.verdicts[n].verdict == verdict::Verdict::pass; });
   }
-  if (left != 0) out += wrapped(fmt::format("and {} more: --adapters 0, --csv, --html", left), 2, options.width);
-  return out;
+  const auto left = options.adapters == 0 ? 0 : adapters.size() - std::min(options.adapters, adapters.size());
+  adapters.resize(adapters.size() - left);
+  const auto table = select(adapters_table(analysis, adapters), {"verdict", "name", "verdict_reason"});
+  return paragraphs(table, options.width) + and_more(left, options.width);
 }
 
 }  // namespace
 
-std::string verdicts_text(const Report& report, const TableOptions& options) {
+std::string verdicts_text(const Analysis& analysis, const TableOptions& options) {
+  const auto& report = analysis.report();
   std::string out = "\n";
   if (!report.verdicts.empty()) {
-    out += wrapped("Verdicts: " + verdict_claim(report), 0, options.width) + listed(report, options);
+    out += wrapped("Verdicts: " + verdict_claim(report), 0, options.width) + listed(analysis, options);
   }
   return out + wrapped(verdict_summary(report), 0, options.width);
 }
