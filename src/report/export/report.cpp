@@ -4,10 +4,7 @@
 #include <utility>
 
 #include "../analysis.hpp"
-#include "../tables/adapters.hpp"
-#include "../tables/modules.hpp"
-#include "../tables/run.hpp"
-#include "../tables/training_runs.hpp"
+#include "../tables/tables.hpp"
 #include "csv.hpp"
 #include "json.hpp"
 #include "winnow/report/hdf5_report.hpp"

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "../tables/training_runs.hpp"
+#include "../tables/tables.hpp"
 #include "../text.hpp"
 #include "line_chart.hpp"
 #include "table.hpp"
@@ -15,13 +16,18 @@
 namespace winnow::report {
 namespace {
 
+constexpr auto kNothing = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kRunsInFull = 6, kRisenListed = 6;
 
 std::string charts(const TrainingRun& run) {
   LineChart chart;
   for (const auto& step : run.steps) chart.steps.push_back(step.step), chart.missing.push_back(!step.scored);
   using Step = const TrainingStep&;
-  const auto values = [&](auto of) { return over_steps(run, of).values; };
+  const auto values = [&](auto of) {
+    std::vector<double> out;
+    for (const auto& step : run.steps) out.push_back(step.scored ? static_cast<double>(of(step)) : kNothing);
+    return out;
+  };
   const auto draw = [&](const char* caption, bool counts, std::vector<Series> series) {
     chart.caption = caption;
     chart.counts = counts;

@@ -9,7 +9,7 @@
 #include <map>
 #include <optional>
 
-#include "../tables/modules.hpp"
+#include "../tables/tables.hpp"
 #include "../text.hpp"
 
 namespace winnow::report {

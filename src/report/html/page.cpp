@@ -10,10 +10,7 @@
 #include "../analysis.hpp"
 #include "../coverage.hpp"
 #include "../numbers.hpp"
-#include "../tables/adapters.hpp"
-#include "../tables/modules.hpp"
-#include "../tables/run.hpp"
-#include "../tables/summaries.hpp"
+#include "../tables/tables.hpp"
 #include "../text.hpp"
 #include "drift.hpp"
 #include "figures.hpp"
@@ -183,13 +180,12 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
   return out + "</article>\n";
 }
 
-std::string summary(const Analysis& analysis, Grouping grouping, std::vector<Summary> rows) {
+std::string summary(const Analysis& analysis, std::string_view by, std::vector<Summary> rows) {
   if (rows.empty()) return {};
   const auto table =
-      select(summaries_table(analysis, grouping, std::move(rows)),
+      select(summaries_table(analysis, by, std::move(rows)),
              {"label", "modules_pruned", "median", "worst", "misalignment", "modules_undoing", "scored"});
-  return "<div class=\"card\">" + html_table(table, fmt::format("By {}, over all adapters", name(grouping))) +
-         "</div>\n";
+  return "<div class=\"card\">" + html_table(table, fmt::format("By {}, over all adapters", by)) + "</div>\n";
 }
 
 std::string quarantined(const Analysis& analysis) {
@@ -281,8 +277,8 @@ std::string render_html(const Report& report) {
   out += "</section>\n" + quarantined(analysis) + copies(report);
   if (auto roles = analysis.by_role(); !roles.empty()) {
     out += "<section aria-labelledby=\"where\"><h2 id=\"where\">Where in the model</h2>\n<div class=\"cols\">\n" +
-           summary(analysis, Grouping::role, std::move(roles)) +
-           summary(analysis, Grouping::layers, analysis.by_depth(10)) + "</div></section>\n";
+           summary(analysis, "role", std::move(roles)) + summary(analysis, "layers", analysis.by_depth(10)) +
+           "</div></section>\n";
   }
   out += special_modules(report) + run_facts(report);
   out += fmt::format("</main>\n<footer>winnow {}</footer>\n</body>\n</html>\n",

@@ -91,7 +91,8 @@ std::string html_table(const Table& table, const std::string& caption, const std
         content += "<br><span class=\"mono soft\">" +
                    cell_content(columns[c + 1].cell(row), columns[c + 1].format, anchors) + "</span>";
       }
-      body += column.head ? row_head(column.format, c == 0, content) : element("td", classes(column.format), content);
+      body += column.name == table.head ? row_head(column.format, c == 0, content)
+                                        : element("td", classes(column.format), content);
     }
     body += "</tr>\n";
   }

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "../tables/adapters.hpp"
+#include "../tables/tables.hpp"
 #include "../text.hpp"
 #include "table.hpp"
 #include "winnow/report/verdicts.hpp"

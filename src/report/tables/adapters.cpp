@@ -1,19 +1,21 @@
-#include "adapters.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "tables.hpp"
 #include "winnow/report/adapter_summary.hpp"
 
 namespace winnow::report {
 namespace {
+
+using enum Format;
 
 struct Row {
   std::size_t n = 0;  ///< in Report::adapters
   const AdapterRow* adapter = nullptr;
   const AdapterView* view = nullptr;
 };
+using R = const Row&;
 
 std::vector<Row> rows_of(const Analysis& analysis, const std::vector<std::size_t>& adapters) {
   static const AdapterView kNothing;  // of a quarantined adapter
@@ -38,107 +40,6 @@ Cell worst_modules(const Report& report, const AdapterView& view, std::size_t pr
   return cell;
 }
 
-Column verdict_column(const Report& report) {
-  return {.name = "verdict", .title = "verdict", .format = Format::tag, .known = !report.verdicts.empty()};
-}
-
-/// What the report says of it, whatever was computed.
-void add_facts(TableOf<Row>& table) {
-  table
-      .add({.name = "name", .title = "adapter", .format = Format::prose, .head = true},
-           [](const Row& row) {
-             Cell cell(row.adapter->name);
-             cell.link = fmt::format("adapter-{}", row.n);
-             return cell;
-           })
-      .add({.name = "path", .format = Format::path}, [](const Row& row) { return row.adapter->path; })
-      .add({.name = "status"}, [](const Row& row) { return row.adapter->status; })
-      .add({.name = "reason", .title = "reason", .format = Format::prose},
-           [](const Row& row) { return row.adapter->reason; })
-      .add({.name = "rank", .title = "LoRA rank", .narrow = "r", .format = Format::number, .priority = 6},
-           [](const Row& row) { return row.adapter->rank; })
-      .add({.name = "alpha"}, [](const Row& row) { return row.adapter->alpha; })
-      .add({.name = "scaling"}, [](const Row& row) { return row.adapter->scaling; })
-      .add({.name = "sha256"}, [](const Row& row) { return row.adapter->sha256; })
-      .add({.name = "digest", .in = kJson}, [](const Row& row) { return row.adapter->digest; });
-}
-
-/// What its modules' scores come to.
-void add_scores(TableOf<Row>& table, const Analysis& analysis) {
-  const auto& report = analysis.report();
-  const auto prefix = common_prefix(report.modules);
-  table
-      .add({.name = "modules_scored", .title = "scored", .format = Format::number, .priority = 5},
-           [](const Row& row) { return row.view->ranking.size(); })
-      .add({.name = "modules_pruned", .title = "selected", .format = Format::number},
-           [](const Row& row) { return row.view->pruned; })
-      .add({.name = "share_pruned", .title = "share", .format = Format::percent, .priority = 2},
-           [](const Row& row) { return row.view->share_pruned(); })
-      .add({.name = "zoo_rank", .title = "#", .format = Format::place, .priority = 4},
-           [](const Row& row) { return row.view->zoo_rank; })
-      .add({.name = "worst_score",
-            .title = "worst " + methods::title_of(analysis.rank_by()),
-            .narrow = "worst " + analysis.rank_by(),
-            .format = Format::number},
-           [&](const Row& row) { return analysis.worst_score(*row.view); })
-      .add({.name = "worst_modules",
-            .title = "worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"),
-            .format = Format::list},
-           [&, length = prefix.size()](const Row& row) { return worst_modules(report, *row.view, length); })
-      // Of the forms for people alone:
-      .add({.name = "worst_module", .title = "worst module", .format = Format::path, .priority = 3, .in = kNoProgram},
-           [&, prefix](const Row& row) -> Cell {
-             if (row.view->ranking.empty()) return {};
-             const auto& name = report.modules[row.view->ranking.front()].name;
-             return (prefix.empty() ? "" : "..") + name.substr(prefix.size());
-           })
-      .add({.name = "worst_misalignment",
-            .title = "worst misalignment",
-            .narrow = "misalign",
-            .format = Format::number,
-            .priority = 1,
-            .in = kNoProgram,
-            .known = analysis.misalignment_beside()},
-           [&](const Row& row) { return analysis.worst_misalignment(*row.view); })
-      .add({.name = "modules_undoing",
-            .title = "take back",
-            .narrow = "undoing",
-            .format = Format::number,
-            .priority = 1,
-            .in = kNoProgram,
-            .known = analysis.knows_alignment()},
-           [](const Row& row) { return row.view->undoing; });
-}
-
-/// How much of it was judged, and what came of that.
-void add_judgement(TableOf<Row>& table, const Analysis& analysis) {
-  const auto& report = analysis.report();
-  const auto* whole = analysis.adapter_metric();
-  const auto score_name = whole == nullptr ? analysis.rank_by() : whole->name;
-  table.add({.name = "modules_not_judged"}, [](const Row& row) { return row.adapter->modules_not_judged; })
-      .add({.name = "not_judged"}, [](const Row& row) { return row.adapter->not_judged; })
-      .add({.name = "tensors_not_judged"}, [](const Row& row) { return row.adapter->tensors_not_judged; })
-      .add({.name = "tensors_skipped"}, [](const Row& row) { return row.adapter->tensors_skipped; })
-      .add({.name = "parameters"}, [](const Row& row) { return row.adapter->parameters; })
-      .add({.name = "parameters_judged"}, [](const Row& row) { return row.adapter->parameters_judged; })
-      .add({.name = "base_model"}, [](const Row& row) { return row.adapter->base_model; })
-      .add({.name = "score",
-            .title = methods::title_of(score_name),
-            .narrow = score_name,
-            .format = Format::share,
-            .known = whole != nullptr},
-           [&, whole](const Row& row) {
-             return whole == nullptr ? analysis.adapter_score(*row.view) : whole->values[row.n];
-           })
-      .add({.name = "score_metric"}, [score_name](const Row&) { return score_name; })
-      .add(verdict_column(report), [&](const Row& row) { return verdict_cell(report, row.n); })
-      .add({.name = "verdict_reason",
-            .title = "why, and what to do",
-            .format = Format::prose,
-            .known = !report.verdicts.empty()},
-           [&](const Row& row) { return report.verdicts.empty() ? Cell() : Cell(report.verdicts[row.n].reason); });
-}
-
 }  // namespace
 
 Cell verdict_cell(const Report& report, std::size_t n) {
@@ -150,29 +51,74 @@ Cell verdict_cell(const Report& report, std::size_t n) {
 }
 
 Table adapters_table(const Analysis& analysis, const std::vector<std::size_t>& adapters) {
-  TableOf<Row> table("adapter", rows_of(analysis, adapters));
-  add_facts(table);
-  add_scores(table, analysis);
-  add_judgement(table, analysis);
-  table.group("metrics");
-  for (const auto& metric : analysis.report().of_adapters) {
-    table.add({.name = metric.name, .grouped = true}, [&](const Row& row) { return metric.values[row.n]; });
+  const auto& report = analysis.report();
+  const auto prefix = common_prefix(report.modules);
+  const auto rank_by = analysis.rank_by(), rank_title = methods::title_of(rank_by);
+  const auto* whole = analysis.adapter_metric();
+  const auto score = whole == nullptr ? rank_by : whole->name;
+  const bool judged = !report.verdicts.empty();
+  TableOf<Row> t("adapter", "name", rows_of(analysis, adapters));
+  t.add({"name", "adapter", "", prose}, [](R r) {
+    Cell cell(r.adapter->name);
+    cell.link = fmt::format("adapter-{}", r.n);
+    return cell;
+  });
+  t.add({"path", "", "", Format::path}, [](R r) { return r.adapter->path; });
+  t.add({"status"}, [](R r) { return r.adapter->status; });
+  t.add({"reason", "reason", "", prose}, [](R r) { return r.adapter->reason; });
+  t.add({"rank", "LoRA rank", "r", number, 6}, [](R r) { return r.adapter->rank; });
+  t.add({"alpha"}, [](R r) { return r.adapter->alpha; });
+  t.add({"scaling"}, [](R r) { return r.adapter->scaling; });
+  t.add({"sha256"}, [](R r) { return r.adapter->sha256; });
+  t.add({.name = "digest", .in = kJson}, [](R r) { return r.adapter->digest; });
+  t.add({"modules_scored", "scored", "", number, 5}, [](R r) { return r.view->ranking.size(); });
+  t.add({"modules_pruned", "selected", "", number}, [](R r) { return r.view->pruned; });
+  t.add({"share_pruned", "share", "", percent, 2}, [](R r) { return r.view->share_pruned(); });
+  t.add({"zoo_rank", "#", "", place, 4}, [](R r) { return r.view->zoo_rank; });
+  t.add({"worst_score", "worst " + rank_title, "worst " + rank_by, number},
+        [&](R r) { return analysis.worst_score(*r.view); });
+  t.add({"worst_modules", "worst modules" + (prefix.empty() ? "" : " (without " + prefix + ")"), "", list},
+        [&, length = prefix.size()](R r) { return worst_modules(report, *r.view, length); });
+  t.add({"modules_not_judged"}, [](R r) { return r.adapter->modules_not_judged; });
+  t.add({"not_judged"}, [](R r) { return r.adapter->not_judged; });
+  t.add({"tensors_not_judged"}, [](R r) { return r.adapter->tensors_not_judged; });
+  t.add({"tensors_skipped"}, [](R r) { return r.adapter->tensors_skipped; });
+  t.add({"parameters"}, [](R r) { return r.adapter->parameters; });
+  t.add({"parameters_judged"}, [](R r) { return r.adapter->parameters_judged; });
+  t.add({"base_model"}, [](R r) { return r.adapter->base_model; });
+  t.add({"score", methods::title_of(score), score, share, 0, whole != nullptr},
+        [&, whole](R r) { return whole == nullptr ? analysis.adapter_score(*r.view) : whole->values[r.n]; });
+  t.add({"score_metric"}, [score](R) { return score; });
+  t.add({"verdict", "verdict", "", tag, 0, judged}, [&](R r) { return verdict_cell(report, r.n); });
+  t.add({"verdict_reason", "why, and what to do", "", prose, 0, judged},
+        [&, judged](R r) { return judged ? Cell(report.verdicts[r.n].reason) : Cell(); });
+  // For people alone:
+  t.add({"worst_module", "worst module", "", Format::path, 3, true, kNoProgram}, [&, prefix](R r) {
+    if (r.view->ranking.empty()) return Cell();
+    return Cell((prefix.empty() ? "" : "..") + report.modules[r.view->ranking.front()].name.substr(prefix.size()));
+  });
+  t.add({"worst_misalignment", "worst misalignment", "misalign", number, 1, analysis.misalignment_beside(), kNoProgram},
+        [&](R r) { return analysis.worst_misalignment(*r.view); });
+  t.add({"modules_undoing", "take back", "undoing", number, 1, analysis.knows_alignment(), kNoProgram},
+        [](R r) { return r.view->undoing; });
+  t.table.group = "metrics";
+  for (const auto& metric : report.of_adapters) {
+    t.add({.name = metric.name, .grouped = true}, [&](R r) { return metric.values[r.n]; });
   }
-  return table.take();
+  return std::move(t.table);
 }
 
 Table copies_table(const Report& report, std::size_t rows) {
+  using Copy = const CopyRow&;
   const auto end = report.copies.begin() + static_cast<std::ptrdiff_t>(std::min(rows, report.copies.size()));
-  return TableOf<CopyRow>("copy", {report.copies.begin(), end})
-      .add({.name = "path", .title = "directory", .format = Format::path, .head = true}, &CopyRow::path)
-      .add({.name = "of"}, &CopyRow::of)
-      .add({.name = "adapter", .title = "judged as", .format = Format::path},
-           [&](const CopyRow& copy) { return report.adapters[copy.of].name; })
-      .add({.name = "status", .in = kCsv}, [&](const CopyRow& copy) { return report.adapters[copy.of].status; })
-      .add(
-          {.name = "verdict", .title = "verdict", .format = Format::tag, .in = kCsv, .known = !report.verdicts.empty()},
-          [&](const CopyRow& copy) { return verdict_cell(report, copy.of); })
-      .take();
+  TableOf<CopyRow> t("copy", "path", {report.copies.begin(), end});
+  t.add({"path", "directory", "", Format::path}, &CopyRow::path);
+  t.add({"of"}, &CopyRow::of);
+  t.add({"adapter", "judged as", "", Format::path}, [&](Copy copy) { return report.adapters[copy.of].name; });
+  t.add({.name = "status", .in = kCsv}, [&](Copy copy) { return report.adapters[copy.of].status; });
+  t.add({"verdict", "verdict", "", tag, 0, !report.verdicts.empty(), kCsv},
+        [&](Copy copy) { return verdict_cell(report, copy.of); });
+  return std::move(t.table);
 }
 
 }  // namespace winnow::report

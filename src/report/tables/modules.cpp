@@ -1,5 +1,3 @@
-#include "modules.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 
 #include "../schema.hpp"
 #include "../text.hpp"
+#include "tables.hpp"
 
 namespace winnow::report {
 namespace {
@@ -76,37 +75,31 @@ Cell shown_cell(const Analysis& analysis, const ShownMetric& shown, std::size_t 
 }
 
 Table modules_table(const Report& report) {
-  return TableOf<ModuleRow>("module", report.modules)
-      .add({.name = "name"}, &ModuleRow::name)
-      .add({.name = "role"}, &ModuleRow::role)
-      .add({.name = "layer"}, &ModuleRow::layer)
-      .add({.name = "out_features"}, &ModuleRow::out_features)
-      .add({.name = "in_features"}, &ModuleRow::in_features)
-      .add({.name = "alignment_norm"}, &ModuleRow::alignment_norm)
-      .add({.name = "flags"}, [](const ModuleRow& row) { return flag_names(row.flags); })
-      .add({.name = "base_digest"}, &ModuleRow::base_digest)
-      .add({.name = "aligned_digest"}, &ModuleRow::aligned_digest)
-      .take();
+  TableOf<ModuleRow> t("module", "name", report.modules);
+  t.add({"name"}, &ModuleRow::name);
+  t.add({"role"}, &ModuleRow::role);
+  t.add({"layer"}, &ModuleRow::layer);
+  t.add({"out_features"}, &ModuleRow::out_features);
+  t.add({"in_features"}, &ModuleRow::in_features);
+  t.add({"alignment_norm"}, &ModuleRow::alignment_norm);
+  t.add({"flags"}, [](const ModuleRow& row) { return flag_names(row.flags); });
+  t.add({"base_digest"}, &ModuleRow::base_digest);
+  t.add({"aligned_digest"}, &ModuleRow::aligned_digest);
+  return std::move(t.table);
 }
 
 Table worst_modules_table(const Analysis& analysis, std::size_t n, const std::vector<std::size_t>& modules) {
-  TableOf<std::size_t> table("module", modules);
-  table.add({.name = "place", .title = "#", .format = Format::place}, [](std::size_t, std::size_t i) { return i + 1; });
-  table.add({.name = "name", .title = "module", .format = Format::path, .head = true},
-            [&](std::size_t m) { return analysis.report().modules[m].name; });
-  table.add({.name = "action", .title = "action", .format = Format::tag},
-            [&, n](std::size_t m) { return action_cell(analysis.action(n, m)); });
+  TableOf<std::size_t> t("module", "name", modules);
+  t.add({"place", "#", "", Format::place}, [](std::size_t, std::size_t i) { return i + 1; });
+  t.add({"name", "module", "", Format::path}, [&](std::size_t m) { return analysis.report().modules[m].name; });
+  t.add({"action", "action", "", Format::tag}, [&, n](std::size_t m) { return action_cell(analysis.action(n, m)); });
   int priority = 0;
-  for (auto& shown : shown_metrics(analysis)) {
+  for (const auto& shown : shown_metrics(analysis)) {
     // What ranks and what it is usually compared with stay longest where the width does not suffice.
-    table.add({.name = shown.metric->name,
-               .title = shown.title,
-               .narrow = shown.narrow,
-               .format = shown.format,
-               .priority = priority++},
-              [&, n, shown](std::size_t m) { return shown_cell(analysis, shown, n, m); });
+    t.add({shown.metric->name, shown.title, shown.narrow, shown.format, priority++},
+          [&, n, shown](std::size_t m) { return shown_cell(analysis, shown, n, m); });
   }
-  return table.take();
+  return std::move(t.table);
 }
 
 std::vector<const Metric*> metrics_of(const Report& report, bool categories) {

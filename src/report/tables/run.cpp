@@ -1,53 +1,52 @@
-#include "run.hpp"
-
 #include <algorithm>
+
+#include "tables.hpp"
 
 namespace winnow::report {
 
+using enum Format;
+
 Table stages_table(const Report& report) {
+  using Stage = const StageSummary&;
   auto rows = stages(report);
   double longest = 0;
   for (const auto& row : rows) longest = std::max(longest, row.seconds);
-  return TableOf<StageSummary>("stage", std::move(rows))
-      .add({.name = "stage", .title = "stage", .head = true}, &StageSummary::stage)
-      .add({.name = "seconds", .title = "seconds, slowest rank", .format = Format::number},
-           [longest](const StageSummary& row) {
-             Cell cell(row.seconds);
-             cell.meter = longest > 0 ? row.seconds / longest : 0;
-             return cell;
-           })
-      .add({.name = "bytes_read", .title = "read", .format = Format::bytes},
-           [](const StageSummary& row) { return row.bytes_read == 0 ? Cell() : row.bytes_read; })
-      .add({.name = "rate", .title = "GB/s", .format = Format::number},
-           [](const StageSummary& row) {
-             if (row.bytes_read == 0 || row.seconds <= 0) return Cell();
-             return Cell(static_cast<double>(row.bytes_read) / row.seconds / 1e9);
-           })
-      .add({.name = "peak_memory_bytes", .title = "peak memory of a rank", .format = Format::bytes},
-           &StageSummary::peak_memory_bytes)
-      .add({.name = "ranks", .title = "ranks", .format = Format::number}, &StageSummary::ranks)
-      .take();
+  TableOf<StageSummary> t("stage", "stage", std::move(rows));
+  t.add({"stage", "stage"}, &StageSummary::stage);
+  t.add({"seconds", "seconds, slowest rank", "", number}, [longest](Stage row) {
+    Cell cell(row.seconds);
+    cell.meter = longest > 0 ? row.seconds / longest : 0;
+    return cell;
+  });
+  t.add({"bytes_read", "read", "", bytes}, [](Stage row) { return row.bytes_read == 0 ? Cell() : row.bytes_read; });
+  t.add({"rate", "GB/s", "", number}, [](Stage row) {
+    if (row.bytes_read == 0 || row.seconds <= 0) return Cell();
+    return Cell(static_cast<double>(row.bytes_read) / row.seconds / 1e9);
+  });
+  t.add({"peak_memory_bytes", "peak memory of a rank", "", bytes}, &StageSummary::peak_memory_bytes);
+  t.add({"ranks", "ranks", "", number}, &StageSummary::ranks);
+  return std::move(t.table);
 }
 
 Table run_table(const Report& report) {
-  return TableOf<StageRow>("record", report.run)
-      .add({.name = "rank"}, &StageRow::rank)
-      .add({.name = "stage"}, &StageRow::stage)
-      .add({.name = "seconds"}, &StageRow::seconds)
-      .add({.name = "bytes_read"}, &StageRow::bytes_read)
-      .add({.name = "peak_memory_bytes"}, &StageRow::peak_memory_bytes)
-      .add({.name = "part"}, &StageRow::part)
-      .take();
+  TableOf<StageRow> t("record", "stage", report.run);
+  t.add({"rank"}, &StageRow::rank);
+  t.add({"stage"}, &StageRow::stage);
+  t.add({"seconds"}, &StageRow::seconds);
+  t.add({"bytes_read"}, &StageRow::bytes_read);
+  t.add({"peak_memory_bytes"}, &StageRow::peak_memory_bytes);
+  t.add({"part"}, &StageRow::part);
+  return std::move(t.table);
 }
 
 Table shards_table(const Report& report) {
-  return TableOf<ShardRow>("shard", report.shards)
-      .add({.name = "checkpoint"}, &ShardRow::checkpoint)
-      .add({.name = "path"}, &ShardRow::path)
-      .add({.name = "bytes"}, &ShardRow::bytes)
-      .add({.name = "inode"}, &ShardRow::inode)
-      .add({.name = "changed"}, &ShardRow::changed)
-      .take();
+  TableOf<ShardRow> t("shard", "path", report.shards);
+  t.add({"checkpoint"}, &ShardRow::checkpoint);
+  t.add({"path"}, &ShardRow::path);
+  t.add({"bytes"}, &ShardRow::bytes);
+  t.add({"inode"}, &ShardRow::inode);
+  t.add({"changed"}, &ShardRow::changed);
+  return std::move(t.table);
 }
 
 }  // namespace winnow::report

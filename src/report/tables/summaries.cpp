@@ -1,64 +1,39 @@
-#include "summaries.hpp"
-
 #include <algorithm>
 
+#include "tables.hpp"
+
 namespace winnow::report {
-namespace {
 
-double share_pruned(const Summary& row) { return static_cast<double>(row.pruned) / static_cast<double>(row.scored); }
+using enum Format;
 
-}  // namespace
-
-std::string_view name(Grouping grouping) { return grouping == Grouping::role ? "role" : "layers"; }
-
-Table summaries_table(const Analysis& analysis, Grouping grouping, std::vector<Summary> summaries) {
-  const auto rank_title = methods::title_of(analysis.rank_by());
+Table summaries_table(const Analysis& analysis, std::string_view by, std::vector<Summary> summaries) {
+  const auto title = methods::title_of(analysis.rank_by());
   // Scores among peers of one role have a median of 0 in each role, which says nothing.
-  const bool among_peers = grouping == Grouping::role && analysis.report().population == "role";
-  const auto* compared = among_peers ? analysis.compared() : nullptr;
-  double largest = 0;
-  for (const auto& row : summaries) largest = std::max(largest, share_pruned(row));
-  TableOf<Summary> table(std::string(name(grouping)), std::move(summaries));
-  table.add({.name = "label", .title = std::string(name(grouping)), .head = true}, &Summary::label)
-      .add({.name = "scored", .title = "scored", .format = Format::number, .priority = 3}, &Summary::scored)
-      .add({.name = "worst", .title = "worst " + rank_title, .narrow = "worst", .format = Format::number},
-           &Summary::worst)
-      .add({.name = "misalignment",
-            .title = "worst misalignment",
-            .narrow = "misalign",
-            .format = Format::number,
-            .priority = 1,
-            .known = analysis.misalignment_beside()},
-           &Summary::misalignment)
-      .add({.name = "modules_pruned", .title = "selected", .format = Format::number},
-           [largest](const Summary& row) {
-             Cell cell(row.pruned);
-             cell.meter = largest > 0 ? share_pruned(row) / largest : 0;
-             return cell;
-           })
-      .add({.name = "modules_undoing",
-            .title = "take back",
-            .narrow = "undoing",
-            .format = Format::number,
-            .priority = 2,
-            .known = analysis.knows_alignment()},
-           &Summary::undoing);
+  const auto* compared = by == "role" && analysis.report().population == "role" ? analysis.compared() : nullptr;
+  const auto selected = [](const Summary& row) {
+    return static_cast<double>(row.pruned) / static_cast<double>(row.scored);
+  };
+  double most = 0;
+  for (const auto& row : summaries) most = std::max(most, selected(row));
+  TableOf<Summary> t(std::string(by), "label", std::move(summaries));
+  t.add({"label", std::string(by)}, &Summary::label);
+  t.add({"scored", "scored", "", number, 3}, &Summary::scored);
+  t.add({"worst", "worst " + title, "worst", number}, &Summary::worst);
+  t.add({"misalignment", "worst misalignment", "misalign", number, 1, analysis.misalignment_beside()},
+        &Summary::misalignment);
+  t.add({"modules_pruned", "selected", "", number}, [=](const Summary& row) {
+    Cell cell(row.pruned);
+    cell.meter = most > 0 ? selected(row) / most : 0;
+    return cell;
+  });
+  t.add({"modules_undoing", "take back", "undoing", number, 2, analysis.knows_alignment()}, &Summary::undoing);
   if (compared == nullptr) {
-    table.add({.name = "median",
-               .title = "median " + rank_title,
-               .narrow = "median",
-               .format = Format::number,
-               .priority = 1},
-              &Summary::median);
+    t.add({"median", "median " + title, "median", number, 1}, &Summary::median);
   } else {
-    table.add({.name = "median",
-               .title = "median " + methods::title_of(compared->name),
-               .narrow = "median " + std::string(compared->name),
-               .format = Format::significant,
-               .priority = 1},
-              &Summary::compared);
+    const std::string dataset(compared->name);
+    t.add({"median", "median " + methods::title_of(dataset), "median " + dataset, significant, 1}, &Summary::compared);
   }
-  return table.take();
+  return std::move(t.table);
 }
 
 }  // namespace winnow::report

@@ -68,16 +68,14 @@ struct Cell {
 enum Programs : std::uint8_t { kNoProgram = 0, kCsv = 1, kJson = 2, kPrograms = kCsv | kJson };
 
 struct Column {
-  std::string name;         ///< in CSV and JSON, and what it is selected by
-  std::string title = {};   ///< on the page
-  std::string narrow = {};  ///< on a terminal; empty: the title
+  std::string name;                     ///< in CSV and JSON, and what it is selected by
+  std::string title = {}, narrow = {};  ///< on the page, and on a terminal if that is not the title
   Format format = Format::word;
-  int priority = 0;             ///< those of the highest number go first where a terminal is too narrow; 0 never goes
-  std::uint8_t in = kPrograms;  ///< of Programs
-  bool known = true;            ///< false: the report has none of it, and no table for people shows it
-  bool head = false;            ///< what the row is about
-  bool beneath = false;         ///< on the page: small, in the cell of the column before
-  bool grouped = false;         ///< in JSON within the member Table::group
+  int priority = 0;   ///< on a narrow terminal those of the highest go first; 0 never goes
+  bool known = true;  ///< false: the report has none of it; no table for people shows it
+  std::uint8_t in = kPrograms;
+  bool grouped = false;  ///< in JSON within the member Table::group
+  bool beneath = false;  ///< on the page: small, in the cell of the column before
   std::function<Cell(std::size_t row)> cell = {};
 };
 
@@ -89,6 +87,7 @@ struct Gap {
 /// What it is made of must outlive it: cells are made when they are asked for.
 struct Table {
   std::string of;          ///< what a row is: the column `name` is called so in CSV, where tables are joined by it
+  std::string head = {};   ///< the column that says which one it is
   std::string group = {};  ///< the member of a row in JSON that holds the grouped columns; empty: there are none
   std::vector<Column> columns = {};
   std::size_t rows = 0;
@@ -110,39 +109,31 @@ std::string shown_text(const Cell& cell, Format format);
 template <class Row>
 class TableOf {
  public:
-  TableOf(std::string of, std::vector<Row> rows) : rows_(std::make_shared<const std::vector<Row>>(std::move(rows))) {
-    table_.of = std::move(of);
-    table_.rows = rows_->size();
-  }
+  TableOf(std::string of, std::string head, std::vector<Row> rows)
+      : table{.of = std::move(of), .head = std::move(head), .rows = rows.size()},
+        rows_(std::make_shared<const std::vector<Row>>(std::move(rows))) {}
 
   template <class Value>
-  TableOf& add(Column column, Value value) {
+  void add(Column column, Value value) {
     column.cell = [rows = rows_, value = std::move(value)](std::size_t i) -> Cell {
       if constexpr (std::is_invocable_v<const Value&, const Row&, std::size_t>) {
         return value((*rows)[i], i);
-      } else if constexpr (std::is_invocable_v<const Value&, const Row&>) {
+      } else {
         return std::invoke(value, (*rows)[i]);
       }
     };
-    table_.columns.push_back(std::move(column));
-    return *this;
+    table.columns.push_back(std::move(column));
   }
 
   template <class Why>
-  TableOf& gaps(Why why) {
-    table_.gap = [rows = rows_, why = std::move(why)](std::size_t i) -> Gap { return why((*rows)[i]); };
-    return *this;
+  void gaps(Why why) {
+    table.gap = [rows = rows_, why = std::move(why)](std::size_t i) -> Gap { return why((*rows)[i]); };
   }
-  TableOf& group(std::string name) {
-    table_.group = std::move(name);
-    return *this;
-  }
-  const std::vector<Row>& rows() const { return *rows_; }
-  Table take() { return std::move(table_); }
+
+  Table table;
 
  private:
   std::shared_ptr<const std::vector<Row>> rows_;
-  Table table_;
 };
 
 }  // namespace winnow::report

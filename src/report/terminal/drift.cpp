@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-#include "../tables/training_runs.hpp"
+#include "../tables/tables.hpp"
 #include "../text.hpp"
 #include "grid.hpp"
 

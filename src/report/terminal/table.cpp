@@ -7,9 +7,7 @@
 #include "../analysis.hpp"
 #include "../coverage.hpp"
 #include "../numbers.hpp"
-#include "../tables/adapters.hpp"
-#include "../tables/modules.hpp"
-#include "../tables/summaries.hpp"
+#include "../tables/tables.hpp"
 #include "../text.hpp"
 #include "drift.hpp"
 #include "grid.hpp"
@@ -162,13 +160,12 @@ std::string special_modules(const Report& report, std::size_t width) {
          listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
 }
 
-std::string summary(const Analysis& analysis, Grouping grouping, std::vector<Summary> rows, std::size_t width) {
+std::string summary(const Analysis& analysis, std::string_view by, std::vector<Summary> rows, std::size_t width) {
   if (rows.empty()) return {};
   const auto table =
-      select(summaries_table(analysis, grouping, std::move(rows)),
+      select(summaries_table(analysis, by, std::move(rows)),
              {"label", "scored", "median", "worst", "misalignment", "modules_pruned", "modules_undoing"});
-  return fmt::format("\nBy {}, {} over all adapters\n{}", name(grouping), for_terminal(analysis.rank_by()),
-                     grid(table, width));
+  return fmt::format("\nBy {}, {} over all adapters\n{}", by, for_terminal(analysis.rank_by()), grid(table, width));
 }
 
 std::string quarantined(const Analysis& analysis, std::size_t listed, std::size_t width) {
@@ -214,8 +211,8 @@ std::string render_table(const Report& report, const TableOptions& options) {
         width);
   }
   out += drift_text(analysis, used);
-  out += summary(analysis, Grouping::role, analysis.by_role(), width);
-  out += summary(analysis, Grouping::layers, analysis.by_depth(8), width);
+  out += summary(analysis, "role", analysis.by_role(), width);
+  out += summary(analysis, "layers", analysis.by_depth(8), width);
   out += special_modules(report, width);
   out += quarantined(analysis, options.adapters, width);
   out += copies(report, width);

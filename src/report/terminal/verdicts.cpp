@@ -1,6 +1,6 @@
 #include "verdicts.hpp"
 
-#include "../tables/adapters.hpp"
+#include "../tables/tables.hpp"
 #include "grid.hpp"
 #include "winnow/report/verdicts.hpp"
 
