@@ -1,101 +1,198 @@
+// Adapters on their way between ranks.
 #include "winnow/adapter/adapter.hpp"
+
+#include <unordered_map>
+#include <utility>
 
 namespace winnow::adapter {
 
 namespace {
 
-void put(base::ByteWriter& out, const checkpoint::TensorLocation& location) {
-  out.put(location.shard);
-  out.put(location.offset);
-  out.put(location.bytes);
-  out.put(location.dtype);
-  out.put(location.shape);
+using base::ByteReader;
+using base::ByteWriter;
+using base::SharedList;
+using Names = std::shared_ptr<const ModuleNames>;
+
+/// What adapters share, numbered as it is met.
+template <class Id>
+class Numbers {
+ public:
+  /// The number of `id`, and whether it is new.
+  std::pair<std::uint64_t, bool> of(Id id) {
+    const auto [at, is_new] = known_.emplace(id, known_.size());
+    return {at->second, is_new};
+  }
+
+ private:
+  std::unordered_map<Id, std::uint64_t> known_;
+};
+
+void put(ByteWriter& out, const FactorLocation& factor) {
+  out.put(factor.offset);
+  out.put(factor.bytes);
+  out.put(factor.dtype);
 }
 
-checkpoint::TensorLocation get_location(base::ByteReader& in) {
-  checkpoint::TensorLocation location;
-  location.shard = in.get<std::uint32_t>();
-  location.offset = in.get<std::uint64_t>();
-  location.bytes = in.get<std::uint64_t>();
-  location.dtype = in.get<base::DType>();
-  location.shape = in.get_vector<std::uint64_t>();
-  return location;
+FactorLocation get_factor(ByteReader& in) {
+  FactorLocation factor;
+  factor.offset = in.get<std::uint64_t>();
+  factor.bytes = in.get<std::uint64_t>();
+  factor.dtype = in.get<base::DType>();
+  return factor;
 }
+
+/// What is met for the first time follows its number.
+class Writer {
+ public:
+  explicit Writer(ByteWriter& out) : out_(out) {}
+
+  void put(const Adapter& adapter) {
+    for (const auto* text : {&adapter.name, &adapter.path, &adapter.reason, &adapter.warnings, &adapter.sha256,
+                             &adapter.digest, &adapter.weights_file, &adapter.base_model}) {
+      out_.put(*text);
+    }
+    out_.put(adapter.status);
+    out_.put(adapter.is_unreadable);
+    out_.put(adapter.parameters);
+    out_.put(adapter.rank);
+    out_.put(adapter.alpha);
+    out_.put(adapter.scale);
+    put_list(adapter.modules);
+    put_list(adapter.skipped);
+    put_list(adapter.unjudged);
+  }
+
+ private:
+  template <class T>
+  void put_list(const SharedList<T>& list) {
+    const auto [number, is_new] = lists_.of(list.id());
+    out_.put(number);
+    if (!is_new) return;
+    out_.put<std::uint64_t>(list.size());
+    for (const auto& item : list) put_item(item);
+  }
+
+  void put_item(const LoraModule& module) {
+    const auto [number, is_new] = names_.of(module.names.get());
+    out_.put(number);
+    if (is_new) {
+      for (const auto* text : {&module.module(), &module.adapter_module(), &module.weight()}) out_.put(*text);
+    }
+    out_.put(module.rank);
+    out_.put(module.out_features);
+    out_.put(module.in_features);
+    out_.put(module.stored_transposed);
+    out_.put(module.alpha);
+    out_.put(module.scale);
+    adapter::put(out_, module.lora_a);
+    adapter::put(out_, module.lora_b);
+  }
+  void put_item(const SkippedTensor& tensor) {
+    out_.put(tensor.key);
+    out_.put(tensor.reason);
+  }
+  void put_item(const UnjudgedModule& module) {
+    out_.put(module.module);
+    out_.put(module.reason);
+    out_.put(module.mismatch);
+  }
+
+  ByteWriter& out_;
+  Numbers<const void*> lists_;  // of any kind: no two have one place in memory
+  Numbers<const ModuleNames*> names_;
+};
+
+class Reader {
+ public:
+  explicit Reader(ByteReader& in) : in_(in) {}
+
+  Adapter get() {
+    Adapter adapter;
+    for (auto* text : {&adapter.name, &adapter.path, &adapter.reason, &adapter.warnings, &adapter.sha256,
+                       &adapter.digest, &adapter.weights_file, &adapter.base_model}) {
+      *text = in_.get_string();
+    }
+    adapter.status = in_.get<AdapterStatus>();
+    adapter.is_unreadable = in_.get<bool>();
+    adapter.parameters = in_.get<std::uint64_t>();
+    adapter.rank = in_.get<std::uint64_t>();
+    adapter.alpha = in_.get<double>();
+    adapter.scale = in_.get<double>();
+    adapter.modules = get_list(modules_);
+    adapter.skipped = get_list(skipped_);
+    adapter.unjudged = get_list(unjudged_);
+    return adapter;
+  }
+
+ private:
+  template <class T>
+  using Known = std::unordered_map<std::uint64_t, SharedList<T>>;  // by number
+
+  template <class T>
+  SharedList<T> get_list(Known<T>& known) {
+    const auto number = in_.get<std::uint64_t>();
+    if (number < count_) {
+      const auto found = known.find(number);  // the empty one may have been of another kind
+      return found == known.end() ? SharedList<T>() : found->second;
+    }
+    ++count_;
+    std::vector<T> items;
+    for (auto left = in_.get<std::uint64_t>(); left > 0; --left) get_item(items.emplace_back());
+    return known[number] = SharedList<T>(std::move(items));
+  }
+
+  void get_item(LoraModule& module) {
+    if (const auto number = in_.get<std::uint64_t>(); number < names_.size()) {
+      module.names = names_[number];
+    } else {
+      auto names = std::make_shared<ModuleNames>();
+      for (auto* text : {&names->module, &names->adapter_module, &names->weight}) *text = in_.get_string();
+      module.names = names_.emplace_back(std::move(names));
+    }
+    module.rank = in_.get<std::uint64_t>();
+    module.out_features = in_.get<std::uint64_t>();
+    module.in_features = in_.get<std::uint64_t>();
+    module.stored_transposed = in_.get<bool>();
+    module.alpha = in_.get<double>();
+    module.scale = in_.get<double>();
+    module.lora_a = get_factor(in_);
+    module.lora_b = get_factor(in_);
+  }
+  void get_item(SkippedTensor& tensor) {
+    tensor.key = in_.get_string();
+    tensor.reason = in_.get_string();
+  }
+  void get_item(UnjudgedModule& module) {
+    module.module = in_.get_string();
+    module.reason = in_.get_string();
+    module.mismatch = in_.get<bool>();
+  }
+
+  ByteReader& in_;
+  std::uint64_t count_ = 0;  // of lists
+  Known<LoraModule> modules_;
+  Known<SkippedTensor> skipped_;
+  Known<UnjudgedModule> unjudged_;
+  std::vector<Names> names_;
+};
 
 }  // namespace
 
-void Adapter::serialise(base::ByteWriter& out) const {
-  for (const auto* text : {&name, &path, &reason, &warnings, &sha256, &digest, &weights_file, &base_model}) {
-    out.put(*text);
-  }
-  out.put(status);
-  out.put(is_unreadable);
-  out.put(parameters);
-  out.put(rank);
-  out.put(alpha);
-  out.put(scale);
-  out.put<std::uint64_t>(modules.size());
-  for (const auto& module : modules) {
-    for (const auto* text : {&module.module, &module.adapter_module, &module.weight}) out.put(*text);
-    out.put(module.rank);
-    out.put(module.out_features);
-    out.put(module.in_features);
-    out.put(module.stored_transposed);
-    out.put(module.alpha);
-    out.put(module.scale);
-    put(out, module.lora_a);
-    put(out, module.lora_b);
-  }
-  out.put<std::uint64_t>(skipped.size());
-  for (const auto& tensor : skipped) {
-    out.put(tensor.key);
-    out.put(tensor.reason);
-  }
-  out.put<std::uint64_t>(unjudged.size());
-  for (const auto& module : unjudged) {
-    out.put(module.module);
-    out.put(module.reason);
-    out.put(module.mismatch);
-  }
+void serialise(std::span<const Adapter> adapters, ByteWriter& out) {
+  out.put<std::uint64_t>(adapters.size());
+  Writer writer(out);
+  for (const auto& adapter : adapters) writer.put(adapter);
 }
 
-Adapter Adapter::deserialise(base::ByteReader& in) {
-  Adapter adapter;
-  for (auto* text : {&adapter.name, &adapter.path, &adapter.reason, &adapter.warnings, &adapter.sha256, &adapter.digest,
-                     &adapter.weights_file, &adapter.base_model}) {
-    *text = in.get_string();
-  }
-  adapter.status = in.get<AdapterStatus>();
-  adapter.is_unreadable = in.get<bool>();
-  adapter.parameters = in.get<std::uint64_t>();
-  adapter.rank = in.get<std::uint64_t>();
-  adapter.alpha = in.get<double>();
-  adapter.scale = in.get<double>();
-  for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
-    LoraModule module;
-    for (auto* text : {&module.module, &module.adapter_module, &module.weight}) *text = in.get_string();
-    module.rank = in.get<std::uint64_t>();
-    module.out_features = in.get<std::uint64_t>();
-    module.in_features = in.get<std::uint64_t>();
-    module.stored_transposed = in.get<bool>();
-    module.alpha = in.get<double>();
-    module.scale = in.get<double>();
-    module.lora_a = get_location(in);
-    module.lora_b = get_location(in);
-    adapter.modules.push_back(std::move(module));
-  }
-  for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
-    auto key = in.get_string();
-    adapter.skipped.push_back({std::move(key), in.get_string()});
-  }
-  for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
-    UnjudgedModule module;
-    module.module = in.get_string();
-    module.reason = in.get_string();
-    module.mismatch = in.get<bool>();
-    adapter.unjudged.push_back(std::move(module));
-  }
-  return adapter;
+std::vector<Adapter> deserialise_adapters(ByteReader& in) {
+  std::vector<Adapter> adapters;
+  auto left = in.get<std::uint64_t>();
+  for (Reader reader(in); left > 0; --left) adapters.push_back(reader.get());
+  return adapters;
 }
+
+void Adapter::serialise(ByteWriter& out) const { Writer(out).put(*this); }
+
+Adapter Adapter::deserialise(ByteReader& in) { return Reader(in).get(); }
 
 }  // namespace winnow::adapter

@@ -26,7 +26,7 @@ checkpoint::Catalogue own_modules(const std::string& directory) try {
   return {};
 }
 
-std::vector<double> read_factor(const base::File& file, const checkpoint::TensorLocation& tensor, const char* factor,
+std::vector<double> read_factor(const base::File& file, const FactorLocation& tensor, const char* factor,
                                 const LoraModule& module) {
   std::vector<std::byte> bytes(tensor.bytes);
   file.read_exact(tensor.offset, bytes);
@@ -34,8 +34,8 @@ std::vector<double> read_factor(const base::File& file, const checkpoint::Tensor
   base::to_double(tensor.dtype, bytes.data(), values.size(), values.data());
   const auto bad = std::find_if_not(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
   if (bad == values.end()) return values;
-  throw Error(ErrorKind::invalid_input,
-              fmt::format("{} of {} is not finite at element {}", factor, module.adapter_module, bad - values.begin()))
+  throw Error(ErrorKind::invalid_input, fmt::format("{} of {} is not finite at element {}", factor,
+                                                    module.adapter_module(), bad - values.begin()))
       .file(file.path())
       .expected("numbers")
       .advice("train or save the adapter again");
@@ -75,8 +75,8 @@ Adapter open_lone_adapter(const std::string& directory, const std::string& what,
 const LoraModule* find_counterpart(const Adapter& adapter, const std::string& module) {
   for (const auto& name : module_aliases(module)) {
     const auto found = std::lower_bound(adapter.modules.begin(), adapter.modules.end(), name,
-                                        [](const auto& lora, const auto& wanted) { return lora.module < wanted; });
-    if (found != adapter.modules.end() && found->module == name) return &*found;
+                                        [](const auto& lora, const auto& wanted) { return lora.module() < wanted; });
+    if (found != adapter.modules.end() && found->module() == name) return &*found;
   }
   return nullptr;
 }

@@ -39,8 +39,8 @@ std::optional<bool> stored_transposed(const LoraModule& module, const std::vecto
   const bool straight = shape[0] == module.out_features && shape[1] == module.in_features;
   const bool transposed = shape[0] == module.in_features && shape[1] == module.out_features;
   if (!straight && !transposed) {
-    throw bad_adapter(fmt::format("module {} does not fit the checkpoint", module.adapter_module))
-        .tensor(module.weight)
+    throw bad_adapter(fmt::format("module {} does not fit the checkpoint", module.adapter_module()))
+        .tensor(module.weight())
         .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}", module.out_features,
                               module.in_features, shape_text(shape)));
   }
@@ -71,9 +71,15 @@ class Opening {
     // After the header, which tells the size: a file made to be endless is refused before it is read whole.
     adapter_.sha256 = base::sha256_file(adapter_.weights_file);
     read_config(files.config, log);
-    collect_factors(file);
+    try {
+      collect_factors(file);
+    } catch (const Error&) {
+      adapter_.skipped = std::move(skipped_);  // those until then
+      throw;
+    }
+    adapter_.skipped = std::move(skipped_);
     for (const auto& [module, factors] : factors_) add_module(module, factors);
-    if (adapter_.modules.empty()) throw nothing_to_score(file);
+    if (modules_.empty()) throw nothing_to_score(file);
     settle_square_weights();
     finish();
     adapter_.digest = digest();
@@ -118,7 +124,7 @@ class Opening {
         if (is_lora_factor(key.kind) && key.kind != KeyKind::lora_b_bias && key.kind != KeyKind::magnitude) {
           unjudged_.try_emplace(key.module, UnjudgedModule{key.module, reason, false});
         }
-        adapter_.skipped.push_back({tensor, std::move(reason)});
+        skipped_.push_back({tensor, std::move(reason)});
       };
       switch (key.kind) {
         case KeyKind::lora_a:
@@ -215,31 +221,30 @@ class Opening {
 
   void map_factors(const std::string& name, const FileFactors& factors) {
     LoraModule module;
-    module.adapter_module = name;
     module.rank = factors.a->shape[0];
     module.in_features = factors.a->shape[1];
     module.out_features = factors.b->shape[0];
-    module.lora_a = *factors.a;
-    module.lora_b = *factors.b;
+    module.lora_a = location_of(*factors.a);
+    module.lora_b = location_of(*factors.b);
 
     auto mapped = find_weight(name);
-    module.module = std::move(mapped.module);
-    module.weight = std::move(mapped.weight);
+    module.names =
+        std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
     if (mapped.location->shape.size() != 2) {
       throw Mismatch{"its weight is not a matrix",
                      bad_adapter(fmt::format("module {} is not a linear layer", name))
-                         .tensor(module.weight)
+                         .tensor(module.weight())
                          .expected(fmt::format("a matrix, found {}", shape_text(mapped.location->shape)))};
     }
     if (!base::is_computable(mapped.location->dtype)) {
       throw Mismatch{fmt::format("its weight is of dtype {}", base::name(mapped.location->dtype)),
                      bad_adapter(fmt::format("the weight of module {} cannot be computed on", name))
-                         .tensor(module.weight)
+                         .tensor(module.weight())
                          .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(mapped.location->dtype)))};
     }
     const auto transposed = fit(module, mapped.location->shape);
     module.stored_transposed = transposed.value_or(false);
-    if (mapped.tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight));
+    if (mapped.tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight()));
 
     const auto scaling = scaling_of(name, module.rank);
     module.alpha = scaling.alpha;
@@ -249,7 +254,7 @@ class Opening {
     if (patterns && scaling.alpha / static_cast<double>(module.rank) != config_.lora_alpha / config_.r) {
       relies_on_patterns_ = true;
     }
-    adapter_.modules.push_back(std::move(module));
+    modules_.push_back(std::move(module));
     transposed_.push_back(transposed);
   }
 
@@ -258,7 +263,7 @@ class Opening {
     try {
       return stored_transposed(module, shape);
     } catch (const Error& error) {
-      if (!is_output_head(module.adapter_module)) throw;
+      if (!is_output_head(module.adapter_module())) throw;
       throw Mismatch{"the checkpoint's vocabulary has another size", error};
     }
   }
@@ -285,24 +290,26 @@ class Opening {
     const bool all_straight = count(false) > 0 && count(true) == 0;
     const bool square = all_transposed || (config_.fan_in_fan_out && !all_straight);
     for (std::size_t i = 0; i < transposed_.size(); ++i) {
-      if (!transposed_[i]) adapter_.modules[i].stored_transposed = square;
+      if (!transposed_[i]) modules_[i].stored_transposed = square;
     }
   }
 
   void finish() {
-    auto& modules = adapter_.modules;
-    std::sort(modules.begin(), modules.end(), [](const auto& a, const auto& b) { return a.module < b.module; });
+    auto& modules = modules_;
+    std::sort(modules.begin(), modules.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
     for (std::size_t i = 1; i < modules.size(); ++i) {
-      if (modules[i].weight == modules[i - 1].weight) {
+      if (modules[i].weight() == modules[i - 1].weight()) {
         throw bad_adapter("two modules of the adapter are the same tensor of the checkpoint")
-            .tensor(modules[i].weight)
-            .expected(fmt::format("one, found {} and {}", modules[i - 1].adapter_module, modules[i].adapter_module));
+            .tensor(modules[i].weight())
+            .expected(
+                fmt::format("one, found {} and {}", modules[i - 1].adapter_module(), modules[i].adapter_module()));
       }
     }
     const auto larger = [](const auto& a, const auto& b) { return a.rank < b.rank; };
     if (std::none_of(modules.begin(), modules.end(), [&](const auto& m) { return m.rank == adapter_.rank; })) {
       adapter_.rank = std::max_element(modules.begin(), modules.end(), larger)->rank;
     }
+    adapter_.modules = std::move(modules_);
     if (dora_ || config_.use_dora) warn("A DoRA adapter: only its s*B*A part is scored.");
     if (config_.activated_lora) warn("An activated LoRA (aLoRA): its update applies only after the invocation tokens.");
     if (!adapter_.skipped.empty()) {
@@ -310,7 +317,9 @@ class Opening {
                        counted(adapter_.skipped.size(), "tensor is", "tensors are"), adapter_.skipped.front().key,
                        adapter_.skipped.front().reason));
     }
-    for (auto& [name, module] : unjudged_) adapter_.unjudged.push_back(std::move(module));
+    std::vector<UnjudgedModule> unjudged;
+    for (auto& [name, module] : unjudged_) unjudged.push_back(std::move(module));
+    adapter_.unjudged = std::move(unjudged);
     const auto mismatch = std::find_if(adapter_.unjudged.begin(), adapter_.unjudged.end(),
                                        [](const auto& module) { return module.mismatch; });
     if (mismatch != adapter_.unjudged.end()) {
@@ -335,6 +344,10 @@ class Opening {
     }
   }
 
+  static FactorLocation location_of(const TensorLocation& tensor) {
+    return {tensor.offset, tensor.bytes, tensor.dtype};
+  }
+
   void warn(std::string_view sentence) {
     if (!adapter_.warnings.empty()) adapter_.warnings += ' ';
     adapter_.warnings += sentence;
@@ -347,7 +360,9 @@ class Opening {
   PeftConfig config_;
   std::optional<ScalingRules> rules_;
   std::map<std::string, FileFactors> factors_;
-  std::vector<std::optional<bool>> transposed_;  // of adapter_.modules, until they are sorted
+  std::vector<LoraModule> modules_;
+  std::vector<SkippedTensor> skipped_;
+  std::vector<std::optional<bool>> transposed_;  // of modules_, until they are sorted
   std::map<std::string, UnjudgedModule> unjudged_;
   std::optional<Error> first_mismatch_;
   std::optional<std::string> adapter_name_;

@@ -95,7 +95,7 @@ void render_modules(std::string& text, const AuditPlan& plan) {
                         task.stored_transposed ? " (stored transposed)" : "");
     // Where an adapter's own name differs, the mapping is worth seeing.
     std::set<std::string> names;
-    for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module);
+    for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module());
     for (const auto& name : names) {
       if (name != task.name) text += fmt::format("    <- {}\n", base::printable(name));
     }

@@ -7,6 +7,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "open_adapters.hpp"
@@ -28,10 +30,7 @@ using run::Means;
 using run::Measuring;
 using run::Reading;
 using run::Stopping;
-
-struct ModuleOrder {
-  bool operator()(const std::string& a, const std::string& b) const { return comes_before(a, b); }
-};
+using LoraList = base::SharedList<adapter::LoraModule>;
 
 std::vector<std::string> adapter_directories(const Reading& reading, const base::Log& log,
                                              const std::function<void()>& between) {
@@ -108,7 +107,7 @@ void tell_about(const adapter::Adapter& adapter, const base::Log& log) {
 
 struct Standing {
   adapter::AdapterStatus status;
-  std::vector<adapter::UnjudgedModule> unjudged;
+  base::SharedList<adapter::UnjudgedModule> unjudged;
 };
 
 /// What pairing the checkpoints made of an adapter.
@@ -133,12 +132,9 @@ std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict,
   if (strict) std::for_each(adapters.begin(), adapters.end(), require_whole);
   copies = drop_repeated(adapters, log);
   adapter::assign_unique_names(adapters);
+  for (const auto& adapter : adapters) tell_about(adapter, log);
   base::ByteWriter out;
-  out.put<std::uint64_t>(adapters.size());
-  for (const auto& adapter : adapters) {
-    tell_about(adapter, log);
-    adapter.serialise(out);
-  }
+  adapter::serialise(adapters, out);
   return std::move(out).bytes();
 }
 
@@ -146,18 +142,24 @@ std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict,
 /// thrown: they are no pair. Otherwise the adapters that need it lose that module, and the others nothing. Nor is it
 /// the pair's fault where the aligned model has a larger vocabulary, which many have.
 std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
-  std::map<std::string, std::size_t> users;
-  std::map<std::string, Error> faults;
-  std::set<std::string> heads;
+  std::map<const void*, std::pair<const LoraList*, std::size_t>> lists;  // and of how many adapters each is
   std::size_t scored = 0;
   for (const auto& adapter : inputs.adapters) {
     if (adapter.status != adapter::AdapterStatus::ok) continue;
     ++scored;
-    for (const auto& lora : adapter.modules) {
-      ++users[lora.weight];
-      if (adapter::is_output_head(lora.adapter_module)) heads.insert(lora.weight);
+    auto& [list, count] = lists[adapter.modules.id()];
+    list = &adapter.modules;
+    ++count;
+  }
+  std::map<std::string, std::size_t> users;
+  std::set<std::string> heads;
+  for (const auto& [id, list] : lists) {
+    for (const auto& lora : *list.first) {
+      users[lora.weight()] += list.second;
+      if (adapter::is_output_head(lora.adapter_module())) heads.insert(lora.weight());
     }
   }
+  std::map<std::string, Error> faults;
   for (const auto& [weight, count] : users) {
     auto fault = weight_fault(inputs.names(), inputs.aligned, weight);
     if (!fault) continue;
@@ -171,18 +173,26 @@ std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
 void leave_out_unpaired(Inputs& inputs) {
   const auto faults = unpaired_weights(inputs);
   if (faults.empty()) return;
+  const auto is_unpaired = [&](const adapter::LoraModule& lora) { return faults.contains(lora.weight()); };
+  std::map<const void*, LoraList> left;  // of each list that has such modules, which adapters share as before
+  std::vector<LoraList> kept_alive;      // so that no other list takes the place of one in memory
   for (auto& adapter : inputs.adapters) {
-    const auto first = std::find_if(adapter.modules.begin(), adapter.modules.end(),
-                                    [&](const auto& lora) { return faults.contains(lora.weight); });
+    const auto first = std::find_if(adapter.modules.begin(), adapter.modules.end(), is_unpaired);
     if (first == adapter.modules.end()) continue;
-    const auto& reason = faults.at(first->weight);
-    for (auto lora = first; lora != adapter.modules.end(); ++lora) {
-      const auto fault = faults.find(lora->weight);
-      if (fault != faults.end()) adapter.unjudged.push_back({lora->adapter_module, fault->second.summary(), true});
+    const auto& reason = faults.at(first->weight());
+    adapter.unjudged.edit([&](auto& unjudged) {
+      for (auto lora = first; lora != adapter.modules.end(); ++lora) {
+        const auto fault = faults.find(lora->weight());
+        if (fault != faults.end()) unjudged.push_back({lora->adapter_module(), fault->second.summary(), true});
+      }
+      std::sort(unjudged.begin(), unjudged.end(), [](const auto& a, const auto& b) { return a.module < b.module; });
+    });
+    const auto [known, is_new] = left.try_emplace(adapter.modules.id(), adapter.modules);
+    if (is_new) {
+      kept_alive.push_back(adapter.modules);
+      known->second.edit([&](auto& modules) { std::erase_if(modules, is_unpaired); });
     }
-    std::sort(adapter.unjudged.begin(), adapter.unjudged.end(),
-              [](const auto& a, const auto& b) { return a.module < b.module; });
-    std::erase_if(adapter.modules, [&](const auto& lora) { return faults.contains(lora.weight); });
+    adapter.modules = known->second;
     if (!adapter.modules.empty()) continue;
     adapter.status = adapter::AdapterStatus::quarantined;
     adapter.reason = reason.what();
@@ -194,25 +204,53 @@ void leave_out_unpaired(Inputs& inputs) {
 /// later ones are set aside: scored against the transposed weight they would get plausible, wrong numbers.
 void quarantine_contradicting_orientation(Inputs& inputs) {
   std::map<std::string_view, std::pair<bool, std::string_view>> seen;  // module -> stored_transposed, first adapter
+  std::set<const void*> agreeing;                                      // lists that contradict nothing
   for (auto& adapter : inputs.adapters) {
-    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    if (adapter.status != adapter::AdapterStatus::ok || agreeing.contains(adapter.modules.id())) continue;
     for (const auto& lora : adapter.modules) {
       const auto& [transposed, first] =
-          seen.try_emplace(lora.module, lora.stored_transposed, adapter.name).first->second;
+          seen.try_emplace(lora.module(), lora.stored_transposed, adapter.name).first->second;
       if (transposed == lora.stored_transposed) continue;
       adapter.status = adapter::AdapterStatus::quarantined;
       adapter.reason =
-          fmt::format("fan_in_fan_out contradicts that of adapter {} for the square weight {}", first, lora.weight);
+          fmt::format("fan_in_fan_out contradicts that of adapter {} for the square weight {}", first, lora.weight());
       break;
     }
+    if (adapter.status == adapter::AdapterStatus::ok) agreeing.insert(adapter.modules.id());
   }
+}
+
+/// The modules of all scored adapters in layer order, and the layers on each by adapter.
+std::vector<std::pair<std::string, std::vector<LayerRef>>> layers_by_module(const Inputs& inputs) {
+  std::vector<std::pair<std::string, std::vector<LayerRef>>> by_module;
+  std::unordered_map<std::string_view, std::size_t> places;
+  std::unordered_map<const void*, std::vector<std::size_t>> places_of_list;  // of its modules, in its order
+  for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
+    const auto& adapter = inputs.adapters[n];
+    if (adapter.status != adapter::AdapterStatus::ok) continue;
+    auto& of_list = places_of_list[adapter.modules.id()];
+    for (std::uint32_t k = 0; k < adapter.modules.size(); ++k) {
+      if (k == of_list.size()) {
+        const auto& name = adapter.modules[k].module();
+        const auto [place, is_new] = places.emplace(name, by_module.size());
+        if (is_new) by_module.emplace_back(name, std::vector<LayerRef>());
+        of_list.push_back(place->second);
+      }
+      by_module[of_list[k]].second.push_back({n, k});
+    }
+  }
+  std::sort(by_module.begin(), by_module.end(), [](const auto& a, const auto& b) {
+    if (comes_before(a.first, b.first)) return true;
+    return !comes_before(b.first, a.first) && a.first < b.first;
+  });
+  return by_module;
 }
 
 /// The columns of the probes that are adapters and have this module.
 std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
   std::uint64_t columns = 0;
   for (const auto& probe : inputs.probes) {
-    for (const auto& lora : probe.adapter.modules) columns += lora.module == module ? lora.rank : 0;
+    for (const auto& lora : probe.adapter.modules) columns += lora.module() == module ? lora.rank : 0;
   }
   return columns;
 }
@@ -223,7 +261,7 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
   const auto& lora = inputs.lora(layers.front());
   slab::ModuleTask task;
   task.name = module;
-  task.weight = lora.weight;
+  task.weight = lora.weight();
   task.stored_transposed = lora.stored_transposed;
   task.out_features = lora.out_features;
   task.in_features = lora.in_features;
@@ -232,10 +270,10 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
     auto own = task;
     own.weight_sweep = (sums & methods::kWeightSums) != 0;
     own.sweeps = own.weight_sweep ? 1 : 0;
-    own.aligned = *inputs.aligned.find(lora.weight);  // the mapping found it there
+    own.aligned = *inputs.aligned.find(lora.weight());  // the mapping found it there
     if (inputs.has_pair()) {
       own.sweeps += 2;
-      own.base = *inputs.base.find(lora.weight);
+      own.base = *inputs.base.find(lora.weight());
       const auto directions = (sums & methods::kSubspaceSums) != 0 ? subspace_rank : 0;
       own.sketch_columns = compute::sketch_columns(directions, lora.out_features, lora.in_features);
       own.stacked_columns += own.sketch_columns;
@@ -244,7 +282,7 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
   }
   for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {
     if (!inputs.probes[k].is_direction()) continue;
-    const auto* tensor = tensor_of(inputs.probes[k], lora.weight, inputs.names().find(lora.weight)->shape);
+    const auto* tensor = tensor_of(inputs.probes[k], lora.weight(), inputs.names().find(lora.weight())->shape);
     if (tensor == nullptr) continue;
     auto along = task;
     along.aligned = *tensor;
@@ -314,9 +352,7 @@ Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Mea
       world, [&] { return settle_adapters(std::move(opened), reading.strict, inputs.copies, log); });
   comm::run_together(world, [&] {
     base::ByteReader in(adapters);
-    for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
-      inputs.adapters.push_back(adapter::Adapter::deserialise(in));
-    }
+    inputs.adapters = adapter::deserialise_adapters(in);
     std::vector<Standing> before;
     for (const auto& adapter : inputs.adapters) before.push_back({adapter.status, adapter.unjudged});
     map_modules(inputs, measuring.subspace_rank, run::sums_of(reading, measuring));
@@ -332,13 +368,7 @@ Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Mea
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank, std::uint32_t sums) {
   if (inputs.has_checkpoint()) leave_out_unpaired(inputs);
   quarantine_contradicting_orientation(inputs);
-  std::map<std::string, std::vector<LayerRef>, ModuleOrder> by_module;
-  for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
-    const auto& adapter = inputs.adapters[n];
-    if (adapter.status != adapter::AdapterStatus::ok) continue;
-    for (std::uint32_t k = 0; k < adapter.modules.size(); ++k) by_module[adapter.modules[k].module].push_back({n, k});
-  }
-  for (const auto& [name, layers] : by_module) {
+  for (const auto& [name, layers] : layers_by_module(inputs)) {
     inputs.first_task.push_back(inputs.tasks.size());
     add_tasks(inputs, name, layers, subspace_rank, sums);
     inputs.module_of.resize(inputs.tasks.size(), inputs.first_task.size() - 1);

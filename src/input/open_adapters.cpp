@@ -18,39 +18,51 @@ using run::Stopping;
 /// Opening an adapter is waiting, for the metadata of a parallel file system above all.
 constexpr int kLeastThreads = 8;
 
-/// An adapter and what opening it had to say.
-struct Opened {
-  adapter::Adapter adapter;
-  std::vector<std::pair<base::LogLevel, std::string>> messages;
+using Messages = std::vector<std::pair<base::LogLevel, std::string>>;
 
-  void serialise(base::ByteWriter& out) const {
-    adapter.serialise(out);
-    out.put<std::uint64_t>(messages.size());
-    for (const auto& [level, text] : messages) {
-      out.put(level);
-      out.put(text);
-    }
+/// Adapters and what opening each had to say.
+struct Opened {
+  std::vector<adapter::Adapter> adapters;
+  std::vector<Messages> messages;  // [adapters]
+
+  explicit Opened(std::size_t count = 0) : adapters(count), messages(count) {}
+
+  void open(std::size_t n, const std::string& directory, const Inputs& inputs, const AdapterOptions& options,
+            adapter::AdapterPool& pool) {
+    const base::Log log(
+        [&](base::LogLevel level, std::string_view text) { messages[n].emplace_back(level, std::string(text)); });
+    auto adapter_options = options;
+    adapter_options.whole_model = inputs.has_checkpoint();  // a probe need not have every layer
+    adapters[n] = adapter::open_adapter(directory, inputs.names(), inputs.model, adapter_options, log);
+    pool.share(adapters[n]);
   }
-  static Opened deserialise(base::ByteReader& in) {
+
+  std::string serialise() const {
+    base::ByteWriter out;
+    adapter::serialise(adapters, out);
+    for (const auto& of_adapter : messages) {
+      out.put<std::uint64_t>(of_adapter.size());
+      for (const auto& [level, text] : of_adapter) {
+        out.put(level);
+        out.put(text);
+      }
+    }
+    return std::move(out).bytes();
+  }
+  static Opened deserialise(const std::string& bytes) {
     Opened opened;
-    opened.adapter = adapter::Adapter::deserialise(in);
-    for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
-      const auto level = in.get<base::LogLevel>();
-      opened.messages.emplace_back(level, in.get_string());
+    base::ByteReader in(bytes);
+    opened.adapters = adapter::deserialise_adapters(in);
+    opened.messages.resize(opened.adapters.size());
+    for (auto& of_adapter : opened.messages) {
+      for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+        const auto level = in.get<base::LogLevel>();
+        of_adapter.emplace_back(level, in.get_string());
+      }
     }
     return opened;
   }
 };
-
-Opened open(const std::string& directory, const Inputs& inputs, const AdapterOptions& options) {
-  Opened opened;
-  const base::Log log(
-      [&](base::LogLevel level, std::string_view text) { opened.messages.emplace_back(level, std::string(text)); });
-  auto adapter_options = options;
-  adapter_options.whole_model = inputs.has_checkpoint();  // a probe need not have every layer
-  opened.adapter = adapter::open_adapter(directory, inputs.names(), inputs.model, adapter_options, log);
-  return opened;
-}
 
 /// Of a large zoo all adapters take minutes to read, and nothing of the run is finished yet that would be worth waiting
 /// for.
@@ -60,8 +72,8 @@ void leave_if_asked_to_stop(const Stopping& stopping) {
       .advice("run again with --resume");
 }
 
-void pass_on(const Opened& opened, const base::Log& log) {
-  for (const auto& [level, text] : opened.messages) {
+void pass_on(const Messages& messages, const base::Log& log) {
+  for (const auto& [level, text] : messages) {
     if (level == base::LogLevel::warning) {
       log.warn(text);
     } else if (level == base::LogLevel::info) {
@@ -81,7 +93,8 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
   std::string bytes;
   comm::run_together(world, [&] {
     const std::size_t count = directories.size() / ranks + (rank < directories.size() % ranks ? 1 : 0);
-    std::vector<Opened> mine(count);
+    Opened mine(count);
+    adapter::AdapterPool pool;
     const int threads = means.threads > 0 ? means.threads : base::default_threads(world.node_size());
     base::parallel_blocks(count, std::max(threads, kLeastThreads), [&](std::size_t n, int thread) {
       if (thread == 0) {  // that which MPI knows
@@ -89,21 +102,22 @@ std::vector<adapter::Adapter> open_adapters(const std::vector<std::string>& dire
         world.peers().keep_alive();
         leave_if_asked_to_stop(stopping);
       }
-      mine[n] = open(directories[n * ranks + rank], inputs, options);
+      mine.open(n, directories[n * ranks + rank], inputs, options, pool);
     });
     leave_if_asked_to_stop(stopping);  // of few adapters this thread may have had none
-    base::ByteWriter out;
-    for (const auto& opened : mine) opened.serialise(out);
-    bytes = std::move(out).bytes();
+    bytes = mine.serialise();
   });
   const auto parts = world.gather(bytes, comm::kCoordinator);
   std::vector<adapter::Adapter> adapters;
   comm::from_coordinator(world, [&] {
-    std::vector<base::ByteReader> readers(parts.begin(), parts.end());
+    std::vector<Opened> opened;
+    for (const auto& part : parts) opened.push_back(Opened::deserialise(part));
+    adapter::AdapterPool pool;  // what adapters of different ranks have in common
     for (std::size_t n = 0; n < directories.size(); ++n) {
-      auto opened = Opened::deserialise(readers[n % ranks]);
-      pass_on(opened, log);
-      adapters.push_back(std::move(opened.adapter));
+      auto& part = opened[n % ranks];
+      pass_on(part.messages[n / ranks], log);
+      adapters.push_back(std::move(part.adapters[n / ranks]));
+      pool.share(adapters.back());
     }
     return std::string();
   });

@@ -105,7 +105,7 @@ void compare(const std::string& where, const json& then, const json& now, std::v
 std::string layers_digest(const adapter::Adapter& adapter) {
   base::ByteWriter out;
   for (const auto& lora : adapter.modules) {
-    for (const auto& name : {lora.module, lora.adapter_module, lora.weight}) out.put(name);
+    for (const auto& name : {lora.module(), lora.adapter_module(), lora.weight()}) out.put(name);
     out.put(lora.rank);
     out.put(lora.scale);
     out.put(lora.stored_transposed);

@@ -41,18 +41,18 @@ void require_weighable(const Adapter& adapter, const base::Log& log) {
 /// Nothing of what is added may be lost.
 void require_covered(const Adapter& adapter, const Adapter& added) {
   for (const auto& module : added.modules) {
-    const auto* own = adapter::find_counterpart(adapter, module.adapter_module);
+    const auto* own = adapter::find_counterpart(adapter, module.adapter_module());
     if (own == nullptr) {
       throw Error(
           ErrorKind::invalid_input,
-          fmt::format("the adapter has no module {} to which that of another could be added", module.adapter_module))
+          fmt::format("the adapter has no module {} to which that of another could be added", module.adapter_module()))
           .file(adapter.path)
           .expected(fmt::format("all modules of {}", added.path))
           .advice("exchange the two, if the other one has them all");
     }
     if (own->out_features == module.out_features && own->in_features == module.in_features) continue;
     throw Error(ErrorKind::invalid_input,
-                fmt::format("module {} has another shape than the adapter's", module.adapter_module))
+                fmt::format("module {} has another shape than the adapter's", module.adapter_module()))
         .file(added.weights_file)
         .expected(fmt::format("[{}, {}], found [{}, {}]", own->out_features, own->in_features, module.out_features,
                               module.in_features))
@@ -77,8 +77,8 @@ class ByAdapters final : public Repairer {
     for (std::size_t n = 0; n < others_.size(); ++n) {
       require_covered(adapter, others_[n]);
       for (const auto& module : others_[n].modules) {
-        counterparts_[adapter::find_counterpart(adapter, module.adapter_module)->adapter_module].emplace_back(n,
-                                                                                                              &module);
+        counterparts_[adapter::find_counterpart(adapter, module.adapter_module())->adapter_module()].emplace_back(
+            n, &module);
       }
     }
     return adapter;
@@ -90,7 +90,7 @@ class ByAdapters final : public Repairer {
   repair::Factors repaired(const LoraModule& module, const repair::Factors& update) override {
     std::vector<repair::Factors> added;
     std::vector<double> weights;
-    for (const auto& [n, counterpart] : counterparts_[module.adapter_module]) {
+    for (const auto& [n, counterpart] : counterparts_[module.adapter_module()]) {
       added.push_back(read(others_[n], *counterpart));
       weights.push_back(weights_[n + 1]);
     }

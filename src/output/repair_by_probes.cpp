@@ -54,7 +54,7 @@ Probe open_probe(const probes::Source& source, const base::Log& log) {
 }
 
 /// The modules that a probe has of the adapter in `source`.
-std::vector<LoraModule> modules_for(const Probe& probe, const std::string& source) {
+base::SharedList<LoraModule> modules_for(const Probe& probe, const std::string& source) {
   if (!probe.is_direction()) return probe.adapter.modules;
   // By the rules of an audit; nothing else of the adapter is wrong, for it was opened before.
   const auto mapped = adapter::open_adapter(source, probe.weights, {}, {.whole_model = false}, base::Log());
@@ -70,24 +70,24 @@ Counterparts match(const Adapter& adapter, const std::string& source, const std:
     const auto modules = modules_for(probe, source);
     std::size_t common = 0;
     for (const auto& module : modules) {
-      const auto* own = adapter::find_counterpart(adapter, module.adapter_module);
+      const auto* own = adapter::find_counterpart(adapter, module.adapter_module());
       if (own == nullptr) continue;
       ++common;
       if (own->out_features != module.out_features || own->in_features != module.in_features) {
         throw Error(ErrorKind::invalid_input,
-                    fmt::format("the probe's module {} has another shape than the adapter's", module.adapter_module))
+                    fmt::format("the probe's module {} has another shape than the adapter's", module.adapter_module()))
             .file(probe.adapter.weights_file)
             .expected(fmt::format("[{}, {}], found [{}, {}]", own->out_features, own->in_features, module.out_features,
                                   module.in_features))
             .advice("give a probe that was made on the adapter's model");
       }
-      found[own->adapter_module].push_back({&probe, module});
+      found[own->adapter_module()].push_back({&probe, module});
     }
     if (common == 0) {
       throw Error(ErrorKind::invalid_input, "the probe has no module in common with the adapter")
           .file(probe.source.path)
-          .expected(fmt::format("modules such as {}, found {}", adapter.modules.front().adapter_module,
-                                modules.front().adapter_module))
+          .expected(fmt::format("modules such as {}, found {}", adapter.modules.front().adapter_module(),
+                                modules.front().adapter_module()))
           .advice("give a probe that was made on the adapter's model");
     }
   }
@@ -96,12 +96,12 @@ Counterparts match(const Adapter& adapter, const std::string& source, const std:
 
 /// All of a direction's tensor at once: it is swept several times.
 repair::Subspace leading_directions(const Probe& probe, const LoraModule& module, std::uint64_t k, int threads) {
-  const auto* tensor = probe.weights.find(module.weight);
+  const auto* tensor = probe.weights.find(module.weight());
   const auto& path = probe.weights.shards.at(tensor->shard).path;
   if (!base::is_computable(tensor->dtype)) {
     throw Error(ErrorKind::invalid_input, fmt::format("a direction of dtype {}", base::name(tensor->dtype)))
         .file(path)
-        .tensor(module.weight)
+        .tensor(module.weight())
         .expected("BF16, F16, F32 or F64");
   }
   std::vector<std::byte> bytes(tensor->bytes);
@@ -110,7 +110,7 @@ repair::Subspace leading_directions(const Probe& probe, const LoraModule& module
   const slab::Slab slab{0, rows, columns, nullptr, bytes.data(), tensor->dtype, tensor->dtype};
   const auto pass = compute::make_alignment_pass(compute::Backend::cpu, compute::Device::cpu, threads);
   return repair::leading_directions({module.out_features, module.in_features, module.stored_transposed, slab}, k, *pass,
-                                    module.weight);
+                                    module.weight());
 }
 
 class ByProbes final : public Repairer {
@@ -125,10 +125,10 @@ class ByProbes final : public Repairer {
     return adapter;
   }
 
-  bool reaches(const LoraModule& module) const override { return counterparts_.contains(module.adapter_module); }
+  bool reaches(const LoraModule& module) const override { return counterparts_.contains(module.adapter_module()); }
 
   repair::Factors repaired(const LoraModule& module, const repair::Factors& update) override {
-    const auto& probes = counterparts_.at(module.adapter_module);
+    const auto& probes = counterparts_.at(module.adapter_module());
     if (repair_.kind == repair::Kind::subtract) {
       std::vector<repair::Factors> all;
       for (const auto& [probe, of_probe] : probes) all.push_back(read(probe->adapter, of_probe));
@@ -161,7 +161,7 @@ class ByProbes final : public Repairer {
  private:
   const repair::Subspace& directions(const ProbeModule& of) {
     const auto& [probe, module] = of;
-    const std::pair key(probe, probe->is_direction() ? module.weight : module.adapter_module);
+    const std::pair key(probe, probe->is_direction() ? module.weight() : module.adapter_module());
     const auto known = directions_.find(key);
     if (known != directions_.end()) return known->second;
     auto found = probe->is_direction() ? leading_directions(*probe, module, repair_.directions, threads_)

@@ -48,18 +48,18 @@ Tensor read_tensor(const checkpoint::Catalogue& weights, const std::string& name
 class ModuleWeights {
  public:
   ModuleWeights(const input::Checkpoints& checkpoints, const LoraModule& module, int threads)
-      : aligned_(read_tensor(checkpoints.aligned, module.weight)) {
+      : aligned_(read_tensor(checkpoints.aligned, module.weight())) {
     const auto& shape = aligned_.location.shape;
     slab::Slab stored{
         0, shape.at(0), shape.at(1), nullptr, aligned_.bytes.data(), aligned_.location.dtype, aligned_.location.dtype};
     if (!checkpoints.base.shards.empty()) {
-      base_ = read_tensor(checkpoints.base, module.weight);
+      base_ = read_tensor(checkpoints.base, module.weight());
       stored.base = base_.bytes.data();
       stored.base_dtype = base_.location.dtype;
     }
     products_ = std::make_unique<repair::WeightProducts>(
         repair::StoredWeights{module.out_features, module.in_features, module.stored_transposed, stored}, threads,
-        repair::WeightNames{module.weight, base_.file, aligned_.file});
+        repair::WeightNames{module.weight(), base_.file, aligned_.file});
   }
 
   const repair::WeightProducts& products() const { return *products_; }
@@ -100,12 +100,12 @@ class ByWeights final : public Repairer {
     }
     if (needs_directions()) {
       const auto& leading = leading_of(module);
-      if (leading.count == 0) unchanged_.push_back(module.adapter_module);
+      if (leading.count == 0) unchanged_.push_back(module.adapter_module());
       return by_directions(update, leading);
     }
     const ModuleWeights weights(checkpoints_, module, threads_);
     const auto& step = weights.products();
-    if (step.norm() == 0) unchanged_.push_back(module.adapter_module);
+    if (step.norm() == 0) unchanged_.push_back(module.adapter_module());
     return repair_.projection == Projection::rescaled ? repair::project_rescaled(update, step)
                                                       : repair::project(update, step);
   }
@@ -151,21 +151,26 @@ class ByWeights final : public Repairer {
 
   /// Weights that the two checkpoints do not have alike: no pair, as an audit says, but for a larger vocabulary.
   void leave_out_unpaired(Adapter& adapter) const {
-    std::erase_if(adapter.modules, [&](const LoraModule& module) {
-      auto fault = input::weight_fault(checkpoints_.names(), checkpoints_.aligned, module.weight);
+    std::vector<adapter::UnjudgedModule> unjudged;
+    const auto is_unpaired = [&](const LoraModule& module) {
+      auto fault = input::weight_fault(checkpoints_.names(), checkpoints_.aligned, module.weight());
       if (!fault) return false;
-      if (!adapter::is_output_head(module.adapter_module)) throw *std::move(fault);
-      adapter.unjudged.push_back({module.adapter_module, fault->summary(), true});
+      if (!adapter::is_output_head(module.adapter_module())) throw *std::move(fault);
+      unjudged.push_back({module.adapter_module(), fault->summary(), true});
       return true;
-    });
+    };
+    if (std::none_of(adapter.modules.begin(), adapter.modules.end(), is_unpaired)) return;
+    unjudged.clear();
+    adapter.modules.edit([&](auto& modules) { std::erase_if(modules, is_unpaired); });
+    adapter.unjudged.edit([&](auto& all) { all.insert(all.end(), unjudged.begin(), unjudged.end()); });
   }
 
   /// Kept: in a zoo many adapters have the module.
   const repair::Triplets& leading_of(const LoraModule& module) {
-    const auto known = leading_.find(module.weight);
+    const auto known = leading_.find(module.weight());
     if (known != leading_.end()) return known->second;
     const ModuleWeights weights(checkpoints_, module, threads_);
-    return leading_.emplace(module.weight, repair::leading_triplets(weights.products(), repair_.directions))
+    return leading_.emplace(module.weight(), repair::leading_triplets(weights.products(), repair_.directions))
         .first->second;
   }
 

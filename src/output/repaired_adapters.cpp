@@ -29,7 +29,7 @@ std::string serialise_orders(const report::Report& report, const Inputs& inputs)
   for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
     for (const auto& layer : inputs.layers[inputs.first_task[m]]) {
       if (report.action[layer.adapter * modules + m] == report::Action::prune) {
-        orders[layer.adapter].pruned.push_back(inputs.lora(layer).adapter_module);
+        orders[layer.adapter].pruned.push_back(inputs.lora(layer).adapter_module());
       }
     }
   }

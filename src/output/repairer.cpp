@@ -20,7 +20,7 @@ using base::ErrorKind;
 /// Nothing where the module stays as it is.
 std::optional<adapter::Replacement> replacement(Repairer& repairer, const Adapter& adapter, const LoraModule& module) {
   const auto update = read(adapter, module);
-  const auto& name = module.adapter_module;
+  const auto& name = module.adapter_module();
   try {
     const auto result = repairer.repaired(module, update);
     if (result == update) return std::nullopt;
@@ -60,7 +60,7 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
   }
   std::vector<adapter::Replacement> replacements;
   for (const auto& module : adapter.modules) {
-    if (only && std::find(only->begin(), only->end(), module.adapter_module) == only->end()) continue;
+    if (only && std::find(only->begin(), only->end(), module.adapter_module()) == only->end()) continue;
     if (!repairer.reaches(module)) continue;
     if (auto made = replacement(repairer, adapter, module)) replacements.push_back(*std::move(made));
   }

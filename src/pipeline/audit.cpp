@@ -41,17 +41,23 @@ using score::Scores;
 
 /// All ranks' scores and those of earlier incarnations, on the coordinator: in the order of the tasks, whoever had
 /// them.
-Scores gather_scores(const Scores& mine, const Journal& journal, comm::Communicator& world) {
+Scores gather_scores(Scores mine, const Journal& journal, comm::Communicator& world) {
   base::ByteWriter out;
-  mine.serialise(out);
+  if (!world.is_coordinator()) mine.serialise(out);
   Scores all = journal.scores();
-  for (const auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
+  all.append(std::move(mine));
+  for (auto& part : world.gather(out.bytes(), comm::kCoordinator)) {
+    if (part.empty()) continue;  // the coordinator's own
     base::ByteReader in(part);
     all.append(in);
+    part = std::string();
   }
   const auto before = [](const auto& one, const auto& other) { return one.module < other.module; };
   std::stable_sort(all.modules.begin(), all.modules.end(), before);
-  std::stable_sort(all.layers.begin(), all.layers.end(), before);
+  // Of one rank they are in order, and to sort takes memory.
+  if (!std::is_sorted(all.layers.begin(), all.layers.end(), before)) {
+    std::stable_sort(all.layers.begin(), all.layers.end(), before);
+  }
   return all;
 }
 
@@ -230,7 +236,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
   AuditResult result;
   auto scores = [&] {
     const auto timer = clock.time("gather");
-    return gather_scores(mine, journal, world);
+    return gather_scores(std::move(mine), journal, world);
   }();
   comm::run_together(world, [&] { cache.complete(inputs, scores); });
   comm::from_coordinator(world, [&] {

@@ -96,7 +96,7 @@ std::vector<std::string> modules_to_prune(const report::Report& report, const st
     actions = select_anew(report, n, select.value_or(report.policy), rank_by.value_or(report.rank_by), log);
   }
   std::map<std::string_view, std::string_view> adapter_name;
-  for (const auto& lora : opened.modules) adapter_name[lora.module] = lora.adapter_module;
+  for (const auto& lora : opened.modules) adapter_name[lora.module()] = lora.adapter_module();
   std::vector<std::string> pruned;
   for (std::size_t m = 0; m < modules; ++m) {
     if (actions[m] != report::Action::prune) continue;

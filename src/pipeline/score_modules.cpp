@@ -39,7 +39,12 @@ void score_modules(const Inputs& inputs, const std::vector<std::size_t>& modules
   const auto sums = run::sums_of(options.read, options.measure);
   Progress progress;
   progress.modules = modules.size();
-  for (const auto module : modules) progress.bytes += bytes_of(inputs, module);
+  std::size_t layers = 0;
+  for (const auto module : modules) {
+    progress.bytes += bytes_of(inputs, module);
+    layers += inputs.layers[module].size();
+  }
+  if (team.rank() == 0) scores.layers.reserve(layers);  // a zoo has millions: not twice what they take
   const auto between_slabs = [&] {
     comm::stop_if_peer_failed(world);
     stop.leave_if_overdue();

@@ -43,7 +43,7 @@ Raw read_raw(slab::Reader& reader, const std::string& file, const adapter::LoraM
   const auto all = std::span(memory).first(a.bytes + b.bytes);
   const bool b_first = b.offset + b.bytes == a.offset;
   const auto of_a = all.subspan(b_first ? b.bytes : 0, a.bytes), of_b = all.subspan(b_first ? 0 : a.bytes, b.bytes);
-  const auto name = [&](const char* factor) { return fmt::format("{} of {}", factor, lora.adapter_module); };
+  const auto name = [&](const char* factor) { return fmt::format("{} of {}", factor, lora.adapter_module()); };
   if (b_first || a.offset + a.bytes == b.offset) {
     reader.read(file, std::min(a.offset, b.offset), all, name("factors"));
   } else {
@@ -169,9 +169,9 @@ bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t p
   const std::size_t columns = stack.columns(), rank = lora.rank;
   float* const b = &stack.b[stack.first_column(position)];
   auto& a = stack.a[position];
-  const auto check = [&](const char* factor, const checkpoint::TensorLocation& tensor, std::size_t first_fault) {
+  const auto check = [&](const char* factor, const adapter::FactorLocation& tensor, std::size_t first_fault) {
     if (first_fault == tensor.bytes / base::element_bytes(tensor.dtype)) return true;
-    fault = fmt::format("{} of {} is not finite at element {}", factor, lora.adapter_module, first_fault);
+    fault = fmt::format("{} of {} is not finite at element {}", factor, lora.adapter_module(), first_fault);
     return false;
   };
   const bool filled =

@@ -71,11 +71,11 @@ ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task)
   for (std::uint32_t k = 0; k < probes_.size(); ++k) {
     for (std::uint32_t position = 0; position < probes_[k].modules.size(); ++position) {
       const auto& lora = probes_[k].modules[position];
-      if (lora.module != task.name) continue;
+      if (lora.module() != task.name) continue;
       if (lora.out_features != task.out_features || lora.in_features != task.in_features) {
         throw base::Error(base::ErrorKind::invalid_input, "a probe differs from the adapters in shape")
             .file(probes_[k].weights_file)
-            .tensor(lora.adapter_module)
+            .tensor(lora.adapter_module())
             .expected(fmt::format("[{}, {}], found [{}, {}]", task.out_features, task.in_features, lora.out_features,
                                   lora.in_features));
       }

@@ -59,6 +59,10 @@ void Scores::append(base::ByteReader& in) {
 
 void Scores::append(Scores&& other) {
   modules.insert(modules.end(), other.modules.begin(), other.modules.end());
+  if (layers.empty() && layers.capacity() < other.layers.size()) {
+    layers = std::move(other.layers);
+    return;
+  }
   layers.insert(layers.end(), std::make_move_iterator(other.layers.begin()),
                 std::make_move_iterator(other.layers.end()));
 }

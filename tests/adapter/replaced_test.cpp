@@ -316,7 +316,7 @@ TEST_F(Replaced, ItsOutputOpensAndCanBeReplacedAgain) {
   const auto adapter = open_adapter(output().string(), weights, {}, {}, base::Log());
   EXPECT_EQ(adapter.status, AdapterStatus::ok) << adapter.reason;
   EXPECT_THAT(adapter.warnings, Not(HasSubstr("another rank")));
-  for (const auto& module : adapter.modules) EXPECT_EQ(module.scale, 8) << module.module;
+  for (const auto& module : adapter.modules) EXPECT_EQ(module.scale, 8) << module.module();
   const auto next = (directory_ / "next").string();
   EXPECT_EQ(write_replaced_adapter(output().string(), next, {replacement(kQ1, 6)}, {}).rank_after, 6U);
 }

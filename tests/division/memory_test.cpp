@@ -24,8 +24,9 @@ Inputs one_module() {
   inputs.layers.emplace_back();
   for (std::uint32_t n = 0; n < kAdapters; ++n) {
     adapter::Adapter adapter;
-    adapter.modules.emplace_back();
-    adapter.modules.back().rank = kRank;
+    adapter::LoraModule lora;
+    lora.rank = kRank;
+    adapter.modules = {lora};
     inputs.adapters.push_back(adapter);
     inputs.layers[0].push_back({n, 0});
   }

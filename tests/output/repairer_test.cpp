@@ -66,8 +66,8 @@ class RepairerByProbes : public testing::Test {
     const auto opened = adapter::open_lone_adapter(path, "no", base::Log());
     for (const auto& module : opened.modules) {
       const auto values = adapter::read_factors(opened, module);
-      all[module.adapter_module] = module.scale * matrix(values.b, module.out_features, module.rank) *
-                                   matrix(values.a, module.rank, module.in_features);
+      all[module.adapter_module()] = module.scale * matrix(values.b, module.out_features, module.rank) *
+                                     matrix(values.a, module.rank, module.in_features);
     }
     if (path.ends_with("repaired")) {
       EXPECT_THAT(opened.warnings, testing::Not(HasSubstr("another rank")));

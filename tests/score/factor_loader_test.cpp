@@ -47,13 +47,13 @@ class FactorLoading : public ::testing::Test {
   void add(std::uint64_t rank, Layout layout, base::DType dtype = base::DType::f32) {
     const auto number = inputs_.adapters.size();
     adapter::LoraModule lora;
-    lora.adapter_module = lora.module = "m";
+    lora.names = std::make_shared<const adapter::ModuleNames>(adapter::ModuleNames{"m", "m", "m.weight"});
     lora.rank = rank;
     lora.out_features = kOut;
     lora.in_features = kIn;
     const auto size = base::element_bytes(dtype);
-    lora.lora_a = {0, 0, rank * kIn * size, dtype, {rank, kIn}};
-    lora.lora_b = {0, 0, kOut * rank * size, dtype, {kOut, rank}};
+    lora.lora_a = {0, rank * kIn * size, dtype};
+    lora.lora_b = {0, kOut * rank * size, dtype};
     const std::uint64_t lead = 13;  // factors begin anywhere
     lora.lora_a.offset = lead + (layout == Layout::b_first ? lora.lora_b.bytes : 0);
     lora.lora_b.offset = lead + (layout == Layout::b_first ? 0 : lora.lora_a.bytes + (layout == Layout::apart ? 5 : 0));

@@ -6,34 +6,67 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "winnow/adapter/peft_config.hpp"
 #include "winnow/base/bytes.hpp"
+#include "winnow/base/dtype.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/log.hpp"
+#include "winnow/base/shared_list.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
 
 namespace winnow::adapter {
 
-/// One LoRA layer of an adapter. dW = scale * B * A, with B (out x rank) and A (rank x in).
-struct LoraModule {
+/// What the module of a LoRA layer is called. Adapters on one model share it (AdapterPool): there are far more layers
+/// than names.
+struct ModuleNames {
   std::string module;          ///< as the checkpoint names it, without ".weight": model.layers.0.self_attn.q_proj
   std::string adapter_module;  ///< as the adapter names it, without base_model.model.
   std::string weight;          ///< the checkpoint tensor, e.g. model.layers.0.self_attn.q_proj.weight
+
+  bool operator==(const ModuleNames&) const = default;
+};
+
+/// A factor in the adapter's safetensors file. Its shape is that of the layer.
+struct FactorLocation {
+  std::uint64_t offset = 0;  ///< bytes from the start of the file
+  std::uint64_t bytes = 0;
+  base::DType dtype = base::DType::f32;
+
+  bool operator==(const FactorLocation&) const = default;
+};
+
+/// One LoRA layer of an adapter. dW = scale * B * A, with B (out x rank) and A (rank x in).
+struct LoraModule {
+  std::shared_ptr<const ModuleNames> names;  ///< none of a layer that has not been named yet
   std::uint64_t rank = 0;
   std::uint64_t out_features = 0, in_features = 0;
   bool stored_transposed = false;  ///< the weight is stored [in, out] (GPT-2's Conv1D)
   double alpha = 0, scale = 0;
-  checkpoint::TensorLocation lora_a, lora_b;  ///< in the adapter's safetensors file
+  FactorLocation lora_a, lora_b;  ///< [rank, in] and [out, rank]
+
+  const std::string& module() const noexcept { return names->module; }
+  const std::string& adapter_module() const noexcept { return names->adapter_module; }
+  const std::string& weight() const noexcept { return names->weight; }
+
+  std::uint64_t hash() const noexcept;
+  bool is_same(const LoraModule& other) const noexcept;
 };
 
 /// A tensor of the adapter that is not scored, never silently.
 struct SkippedTensor {
   std::string key;
   std::string reason;
+
+  std::uint64_t hash() const noexcept;
+  bool is_same(const SkippedTensor& other) const noexcept { return key == other.key && reason == other.reason; }
 };
 
 /// A LoRA module that gets no score while others of its adapter do, never silently.
@@ -42,6 +75,11 @@ struct UnjudgedModule {
   std::string reason;
   bool mismatch = false;  ///< it should be in both checkpoints and is not, which ends a run with --strict; otherwise
                           ///< its kind is never scored (an embedding, a convolution, fused experts)
+
+  std::uint64_t hash() const noexcept;
+  bool is_same(const UnjudgedModule& other) const noexcept {
+    return module == other.module && reason == other.reason && mismatch == other.mismatch;
+  }
 };
 
 enum class AdapterStatus : std::uint8_t { ok, quarantined };
@@ -59,15 +97,43 @@ struct Adapter {
   /// SHA-256 of what it does, hex: of its weights and of what the configuration makes of them, the scale of each
   /// module. One file with another alpha is another update. Empty for a quarantined adapter.
   std::string digest;
-  std::uint64_t parameters = 0;     ///< numbers in all tensors of that file, whatever they are
-  std::string base_model;           ///< that it names in its configuration, with @revision if there is one; or empty
-  std::string weights_file;         ///< full path of adapter_model.safetensors
-  std::vector<LoraModule> modules;  ///< sorted by module name
-  std::vector<SkippedTensor> skipped;
-  std::vector<UnjudgedModule> unjudged;  ///< sorted by module name
+  std::uint64_t parameters = 0;  ///< numbers in all tensors of that file, whatever they are
+  std::string base_model;        ///< that it names in its configuration, with @revision if there is one; or empty
+  std::string weights_file;      ///< full path of adapter_model.safetensors
+  base::SharedList<LoraModule> modules;  ///< sorted by module name
+  base::SharedList<SkippedTensor> skipped;
+  base::SharedList<UnjudgedModule> unjudged;  ///< sorted by module name
 
   void serialise(base::ByteWriter& out) const;
   static Adapter deserialise(base::ByteReader& in);
+};
+
+/// All of them, each name and each list that adapters share once.
+void serialise(std::span<const Adapter> adapters, base::ByteWriter& out);
+std::vector<Adapter> deserialise_adapters(base::ByteReader& in);
+
+/// What adapters have in common, so that it is in memory once. For several threads at once.
+class AdapterPool {
+ public:
+  /// Has `adapter` share names and lists with the adapters that came before and have the same.
+  void share(Adapter& adapter);
+
+ private:
+  struct HashNames {
+    std::size_t operator()(const std::shared_ptr<const ModuleNames>& names) const noexcept;
+  };
+  struct SameNames {
+    bool operator()(const std::shared_ptr<const ModuleNames>& one,
+                    const std::shared_ptr<const ModuleNames>& other) const noexcept {
+      return *one == *other;
+    }
+  };
+
+  std::mutex mutex_;
+  std::unordered_set<std::shared_ptr<const ModuleNames>, HashNames, SameNames> names_;
+  base::ListPool<LoraModule> modules_;
+  base::ListPool<SkippedTensor> skipped_;
+  base::ListPool<UnjudgedModule> unjudged_;
 };
 
 /// Options of opening an adapter.
