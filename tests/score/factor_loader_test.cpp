@@ -71,7 +71,7 @@ class FactorLoading : public ::testing::Test {
     adapter::Adapter adapter;
     adapter.weights_file = directory_ / ("adapter-" + std::to_string(number));
     std::ofstream(adapter.weights_file, std::ios::binary) << file;
-    adapter.modules = {lora};
+    adapter.modules = std::vector<adapter::LoraModule>(1, lora);
     inputs_.adapters.push_back(std::move(adapter));
     batch_.push_back({static_cast<std::uint32_t>(number), 0});
     fault_at_ = std::numeric_limits<std::size_t>::max();
