@@ -9,7 +9,6 @@
 #include <map>
 #include <numeric>
 #include <span>
-#include <sstream>
 
 #include "numbers.hpp"
 #include "text.hpp"

@@ -290,6 +290,15 @@ TEST(Table, DriftOfATrainingRun) {
   EXPECT_THAT(render_table(sample(5, 2)), Not(HasSubstr("Training run")));
 }
 
+// Misalignment alone makes a step scored: the first module of all is not its worst one.
+TEST(Table, AStepWithoutEdiemHasNoWorstModule) {
+  auto report = drifting();
+  for (std::size_t m = 0; m < report.modules.size(); ++m) set(report, "ediem", 1, m, kNaN);
+  EXPECT_THAT(render_table(report), ::testing::ContainsRegex("\n +100 +- +5.00 +0.200 +1 +1 +-\n"));
+  EXPECT_THAT(render_html(report),
+              HasSubstr("<td>5.00</td><td>0.200</td><td>1</td><td>1</td><td class=\"a w mono\">-</td>"));
+}
+
 /// `runs` runs of `steps` steps each; one in ten is quarantined, the scores peak at step 210.
 Report long_runs(std::size_t runs, std::size_t steps, std::size_t layers = 2) {
   std::vector<std::string> paths;
