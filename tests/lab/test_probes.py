@@ -114,7 +114,7 @@ class Gradients(unittest.TestCase):
 
     def test_half_precision_adds_up_in_float32(self):
         network = model(dtype=torch.bfloat16)
-        asked = prompts() * 40
+        asked = prompts() * 32
         many = gradient(network, ["model.layers.0.mlp.up_proj"], OBJECTIVES["odds"], asked, batch=1)[
             "model.layers.0.mlp.up_proj"
         ]
@@ -122,8 +122,9 @@ class Gradients(unittest.TestCase):
             "model.layers.0.mlp.up_proj"
         ]
         self.assertEqual(many.dtype, torch.float32)
-        # The same five prompts forty times over, each a fortieth: rounding of each term only, none of the sum.
-        self.assertLess(float((many - few).norm() / few.norm()), 0.01)
+        # The same five prompts 32 times over, each a 32nd: a power of two changes no rounding of half precision, on any
+        # processor, so what is left is that of the sum.
+        self.assertLess(float((many - few).norm() / few.norm()), 1e-5)
 
     def test_model_is_left_as_it_was(self):
         network = model()
