@@ -110,8 +110,11 @@ template <class Row>
 class TableOf {
  public:
   TableOf(std::string of, std::string head, std::vector<Row> rows)
-      : table{.of = std::move(of), .head = std::move(head), .rows = rows.size()},
-        rows_(std::make_shared<const std::vector<Row>>(std::move(rows))) {}
+      : rows_(std::make_shared<const std::vector<Row>>(std::move(rows))) {
+    table.of = std::move(of);
+    table.head = std::move(head);
+    table.rows = rows_->size();
+  }
 
   template <class Value>
   void add(Column column, Value value) {
