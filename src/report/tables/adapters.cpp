@@ -88,7 +88,7 @@ Table adapters_table(const Analysis& analysis, const std::vector<std::size_t>& a
   t.add({"base_model"}, [](R r) { return r.adapter->base_model; });
   t.add({"score", methods::title_of(score), score, share, 0, whole != nullptr},
         [&, whole](R r) { return whole == nullptr ? analysis.adapter_score(*r.view) : whole->values[r.n]; });
-  t.add({"score_metric"}, [score](R) { return score; });
+  t.add({"score_metric"}, [score](R) { return std::string(score); });
   t.add({"verdict", "verdict", "", tag, 0, judged}, [&](R r) { return verdict_cell(report, r.n); });
   t.add({"verdict_reason", "why, and what to do", "", prose, 0, judged},
         [&, judged](R r) { return judged ? Cell(report.verdicts[r.n].reason) : Cell(); });

@@ -115,8 +115,8 @@ Table scores_table(const Analysis& analysis) {
   const auto modules = report.modules.size();
   Table table{.of = "score", .rows = report.adapters.size() * modules};
   // No row stands in memory: there may be millions.
-  const auto add = [&](std::string name, auto value) {
-    table.columns.push_back({.name = std::move(name), .cell = [modules, value](std::size_t row) -> Cell {
+  const auto add = [&](const std::string& name, auto value) {
+    table.columns.push_back({.name = name, .cell = [modules, value](std::size_t row) -> Cell {
                                return value(row / modules, row % modules);
                              }});
   };
