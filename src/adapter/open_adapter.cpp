@@ -71,19 +71,16 @@ class Opening {
     // After the header, which tells the size: a file made to be endless is refused before it is read whole.
     adapter_.sha256 = base::sha256_file(adapter_.weights_file);
     read_config(files.config, log);
-    try {
-      collect_factors(file);
-    } catch (const Error&) {
-      adapter_.skipped = std::move(skipped_);  // those until then
-      throw;
-    }
-    adapter_.skipped = std::move(skipped_);
+    collect_factors(file);
     for (const auto& [module, factors] : factors_) add_module(module, factors);
     if (modules_.empty()) throw nothing_to_score(file);
     settle_square_weights();
     finish();
     adapter_.digest = digest();
   }
+
+  /// Those that were met, of an adapter that turned out wrong as well.
+  std::vector<SkippedTensor> take_skipped() { return std::move(skipped_); }
 
  private:
   /// Of the whole file, not of what a checkpoint has of it: the same in every audit.
@@ -270,14 +267,14 @@ class Opening {
 
   Error nothing_to_score(const checkpoint::Catalogue& file) const {
     if (first_mismatch_) return *first_mismatch_;
-    if (file.tensors.empty() || adapter_.skipped.empty()) {
+    if (file.tensors.empty() || skipped_.empty()) {
       return bad_adapter("no LoRA tensors").file(adapter_.weights_file).expected("lora_A and lora_B of some module");
     }
     return bad_adapter(fmt::format("no LoRA tensors that can be scored: {} something else",
-                                   counted(adapter_.skipped.size(), "tensor is", "tensors are")))
+                                   counted(skipped_.size(), "tensor is", "tensors are")))
         .file(adapter_.weights_file)
-        .tensor(adapter_.skipped.front().key)
-        .expected(fmt::format("lora_A and lora_B of linear layers, found {}", adapter_.skipped.front().reason));
+        .tensor(skipped_.front().key)
+        .expected(fmt::format("lora_A and lora_B of linear layers, found {}", skipped_.front().reason));
   }
 
   /// A square weight does not show how it is stored. All layers of a model are stored alike, so the adapter's other
@@ -312,10 +309,9 @@ class Opening {
     adapter_.modules = std::move(modules_);
     if (dora_ || config_.use_dora) warn("A DoRA adapter: only its s*B*A part is scored.");
     if (config_.activated_lora) warn("An activated LoRA (aLoRA): its update applies only after the invocation tokens.");
-    if (!adapter_.skipped.empty()) {
-      warn(fmt::format("{} not scored, the first {} ({}).",
-                       counted(adapter_.skipped.size(), "tensor is", "tensors are"), adapter_.skipped.front().key,
-                       adapter_.skipped.front().reason));
+    if (!skipped_.empty()) {
+      warn(fmt::format("{} not scored, the first {} ({}).", counted(skipped_.size(), "tensor is", "tensors are"),
+                       skipped_.front().key, skipped_.front().reason));
     }
     std::vector<UnjudgedModule> unjudged;
     for (auto& [name, module] : unjudged_) unjudged.push_back(std::move(module));
@@ -386,8 +382,9 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
   std::vector<Adapter> named{adapter};
   assign_unique_names(named);
   adapter.name = named.front().name;
+  Opening opening(adapter, weights, model, options);
   try {
-    Opening(adapter, weights, model, options).run(log);
+    opening.run(log);
   } catch (const Error& error) {
     if (!concerns_adapter_alone(error)) throw;
     adapter.status = AdapterStatus::quarantined;
@@ -395,6 +392,7 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
     adapter.is_unreadable = error.kind() == ErrorKind::runtime;
     adapter.modules.clear();
   }
+  adapter.skipped = opening.take_skipped();
   return adapter;
 }
 

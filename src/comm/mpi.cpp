@@ -123,6 +123,7 @@ class MpiCommunicator : public Communicator {
 
   template <class Real>
   void sum_all(std::span<Real> values, MPI_Datatype type) {
+    // 4 KiB at most: such a message is sent at once, and moves without its receiver.
     constexpr std::size_t kFew = 512;
     in_pieces(values.size(), kPiece / sizeof(Real), [&](std::size_t at, int count) {
       channel_.all_reduce(values.data() + at, count, type, MPI_SUM, values.size() > kFew);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "mpi_call.hpp"
 #include "vigil.hpp"
 #include "winnow/base/narrow.hpp"
 

@@ -19,6 +19,12 @@ enum class Skinny : std::uint8_t {
   p,  ///< o x R
 };
 
+/// The one of a backend's three that is meant.
+template <class Matrix>
+Matrix& pick(Skinny which, Matrix& b, Matrix& y, Matrix& p) {
+  return which == Skinny::b ? b : which == Skinny::y ? y : p;
+}
+
 /// What is made of a module.
 struct Sweeps {
   Operand operand;

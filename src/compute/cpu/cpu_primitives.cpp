@@ -51,11 +51,13 @@ class CpuPrimitives final : public Primitives {
 
   std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
     const bool wants_squares = product.sweep == 1;
-    return product.by_rows ? multiply_rows(slab, at(product.x), at(product.out), wants_squares, product.digest)
-                           : multiply_transposed(slab, at(product.x), at(product.out), wants_squares);
+    const auto& x = pick(product.x, b_, y_, p_);
+    auto& out = pick(product.out, b_, y_, p_);
+    return product.by_rows ? multiply_rows(slab, x, out, wants_squares, product.digest)
+                           : multiply_transposed(slab, x, out, wants_squares);
   }
 
-  void add_up(TeamSums& team, Skinny matrix) override { team.sum(at(matrix).values()); }
+  void add_up(TeamSums& team, Skinny matrix) override { team.sum(pick(matrix, b_, y_, p_).values()); }
 
   void divide_p(double f) override { p_.divide(stack_->columns() - stack_->sketch_columns, f, threads_); }
 
@@ -71,7 +73,7 @@ class CpuPrimitives final : public Primitives {
   bool turns() const override { return true; }
 
   std::vector<double> columns_of(Skinny matrix, std::size_t adapter) const override {
-    const auto& x = matrix == Skinny::y ? y_ : matrix == Skinny::p ? p_ : b_;
+    const auto& x = pick(matrix, b_, y_, p_);
     const std::size_t rank = stack_->ranks[adapter];
     std::vector<double> values(x.rows() * rank);
     x.gather(0, x.rows(), stack_->first_column(adapter), rank, rank, values.data());
@@ -92,8 +94,6 @@ class CpuPrimitives final : public Primitives {
   }
 
  private:
-  ColumnGroups& at(Skinny matrix) { return matrix == Skinny::b ? b_ : matrix == Skinny::y ? y_ : p_; }
-
   /// out[slab's rows] = S * x. Returns the sum of squares of S where wanted.
   double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares,
                        slab::PairDigest* digest) {

@@ -18,8 +18,8 @@ class ReferencePrimitives final : public Primitives {
   }
 
   std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
-    const auto& x = at(product.x);
-    auto& out = at(product.out);
+    const auto& x = pick(product.x, b_, y_, p_);
+    auto& out = pick(product.out, b_, y_, p_);
     double squares = 0;
     for_each_row(slab, [&](std::uint64_t row, const std::vector<double>& s) {
       double sum = 0;
@@ -33,7 +33,7 @@ class ReferencePrimitives final : public Primitives {
     return squares;
   }
 
-  void add_up(TeamSums& team, Skinny matrix) override { team.sum(std::span(at(matrix))); }
+  void add_up(TeamSums& team, Skinny matrix) override { team.sum(std::span(pick(matrix, b_, y_, p_))); }
 
   void divide_p(double f) override {
     for (std::uint64_t o = 0; o < stack_->out_features; ++o) {
@@ -76,7 +76,7 @@ class ReferencePrimitives final : public Primitives {
   }
 
   std::vector<double> columns_of(Skinny matrix, std::size_t adapter) const override {
-    const auto& x = matrix == Skinny::y ? y_ : matrix == Skinny::p ? p_ : b_;
+    const auto& x = pick(matrix, b_, y_, p_);
     const auto first = stack_->first_column(adapter), rank = stack_->ranks[adapter];
     std::vector<double> values;
     for (std::uint64_t row = 0; row * columns_ < x.size(); ++row) {
@@ -98,8 +98,6 @@ class ReferencePrimitives final : public Primitives {
   std::string description() const override { return "reference (float64 loops, cpu)"; }
 
  private:
-  std::vector<double>& at(Skinny matrix) { return matrix == Skinny::b ? b_ : matrix == Skinny::y ? y_ : p_; }
-
   template <class Use>
   void for_each_row(const slab::Slab& slab, Use use) {
     std::vector<double> base(slab.columns), v(slab.columns);

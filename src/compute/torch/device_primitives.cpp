@@ -3,7 +3,7 @@
 //
 // All computation is begun in the order of the calls and runs in that order behind the host's back. The host waits for
 // it in complete() and where it wants numbers: f^2, the statistics, what a team sums by way of it. Else it waits for a
-// slab's copies only, whose memory it is about to reuse: that slab's own when it is given to pass1() or pass2().
+// slab's copies only, whose memory it is about to reuse: that slab's own when it is given to multiply().
 #include "device_primitives.hpp"
 
 #include <c10/core/InferenceMode.h>
@@ -182,7 +182,7 @@ class DevicePrimitives final : public Primitives, public PassDevice {
   }
 
  private:
-  const at::Tensor& matrix(Skinny which) const { return which == Skinny::b ? b_ : which == Skinny::y ? y_ : p_; }
+  const at::Tensor& matrix(Skinny which) const { return pick(which, b_, y_, p_); }
 
   /// Runs `work` on the device; what libtorch throws becomes an Error that names the device.
   template <class Work>

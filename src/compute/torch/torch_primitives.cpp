@@ -180,7 +180,7 @@ class TorchPrimitives final : public Primitives {
   }
 
  private:
-  const at::Tensor& matrix(Skinny which) const { return which == Skinny::b ? b_ : which == Skinny::y ? y_ : p_; }
+  const at::Tensor& matrix(Skinny which) const { return pick(which, b_, y_, p_); }
 
   std::size_t scratch_count() const { return static_cast<std::size_t>(threads_); }
 
