@@ -11,6 +11,7 @@
 #include "winnow/base/same_file.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/report/hdf5_report.hpp"
+#include "winnow/report/in_toto.hpp"
 #include "winnow/report/render.hpp"
 #include "winnow/synth/evaluation.hpp"
 #include "winnow/synth/planting.hpp"
@@ -26,7 +27,7 @@ CommandLine command_line() {
   line.command = "report";
   line.usage =
       "usage: winnow report FILE.h5 [--html OUT] [--csv DIR] [--json OUT] [--sarif OUT]\n"
-      "                     [--bom OUT] [--truth truth.json]\n\n"
+      "                     [--bom OUT] [--in-toto OUT] [--truth truth.json]\n\n"
       "Prints a table, or writes the report in other forms.";
   line.options.add_options()                                                       //
       ("file", text_value("FILE.h5"), "the report; may be given without --file")   //
@@ -37,9 +38,12 @@ CommandLine command_line() {
       ("sarif", text_value("FILE"),
        "write what was found of adapters as SARIF 2.1.0; - for stdout")                                            //
       ("bom", text_value("FILE"), "write a CycloneDX 1.6 bill of materials of models and adapters; - for stdout")  //
-      ("worst", count_value(10), "modules listed per adapter")                                                     //
-      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")                                   //
-      ("width", count_value(100), "columns of the table")                                                          //
+      ("in-toto", text_value("FILE"),
+       "write an in-toto statement of the report, its options and the digests of its inputs, to be signed; - for "
+       "stdout")                                                                  //
+      ("worst", count_value(10), "modules listed per adapter")                    //
+      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")  //
+      ("width", count_value(100), "columns of the table")                         //
       ("truth", text_value("FILE"),
        "print how many planted modules and kinds of adapters each metric finds (truth.json of synth)");
   add_common_options(line.options);
@@ -69,13 +73,14 @@ fs::path make_directory(const char* option, const std::string& path) {
 /// What goes into one file, by the option that asks for it.
 struct Form {
   const char* option;
-  std::string (*render)(const report::Report&);
+  std::string (*render)(const report::ReportFile&);
 };
-constexpr std::array<Form, 4> kForms{{
-    {"html", report::render_html},
-    {"json", report::render_json},
-    {"sarif", report::render_sarif},
-    {"bom", report::render_bom},
+constexpr std::array<Form, 5> kForms{{
+    {"html", [](const report::ReportFile& file) { return report::render_html(file.report); }},
+    {"json", [](const report::ReportFile& file) { return report::render_json(file.report); }},
+    {"sarif", [](const report::ReportFile& file) { return report::render_sarif(file.report); }},
+    {"bom", [](const report::ReportFile& file) { return report::render_bom(file.report); }},
+    {"in-toto", report::render_in_toto},
 }};
 
 /// Before anything is written.
@@ -101,12 +106,13 @@ void check_outputs(const po::variables_map& values) {
 /// Everything but the table is asked for by name; the table is what is left.
 void show(const po::variables_map& values) {
   check_outputs(values);
-  const auto report = report::read_hdf5(values["file"].as<std::string>());
+  const auto file = report::read_report_file(values["file"].as<std::string>());
+  const auto& report = file.report;
   const auto csv = given(values, "csv"), truth = given(values, "truth");
   bool is_shown = csv || truth;
   for (const auto& form : kForms) {
     const auto output = given(values, form.option);
-    if (output) write_output(*output, form.render(report));
+    if (output) write_output(*output, form.render(file));
     is_shown = is_shown || output;
   }
   if (csv) {

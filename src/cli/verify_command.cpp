@@ -12,7 +12,8 @@ CommandLine command_line() {
   CommandLine line;
   line.command = "verify";
   line.usage =
-      "usage: winnow verify FILE.h5 [--zoo PATH] [--adapter DIR]... [--base DIR] [--aligned DIR]\n\n"
+      "usage: winnow verify FILE.h5 [--zoo PATH] [--adapter DIR]... [--base DIR] [--aligned DIR]\n"
+      "                     [--in-toto FILE]\n\n"
       "Reads again what a report was computed from and compares it with the digests that the report\n"
       "holds: the report's own seal, the adapters' weights and scales, the probes, and every tensor of\n"
       "the checkpoints that was scored. Ends with 0 if all that was checked is what was audited, with 4\n"
@@ -25,6 +26,8 @@ CommandLine command_line() {
        "one that should be among those of the report; without --zoo the others are left out; may be repeated")  //
       ("base", text_value("DIR"), "where the base checkpoint is now")                                           //
       ("aligned", text_value("DIR"), "where the aligned checkpoint is now")                                     //
+      ("in-toto", text_value("FILE"),
+       "a statement that winnow report --in-toto wrote: is it of this report, and does it say what this says?")  //
       ("names", count_value(10), "differences named in a line; 0 names all");
   add_common_options(line.options);
   line.positional = {"file"};
@@ -45,6 +48,7 @@ int verify_command(const Arguments& arguments, comm::Communicator& world) {
                           given(values, "zoo").value_or(""),
                           given(values, "base").value_or(""),
                           given(values, "aligned").value_or("")};
+  request.statement = given(values, "in-toto").value_or("");
   if (values.count("adapter") != 0) request.adapters = values["adapter"].as<std::vector<std::string>>();
   const auto result = verify::verify(request, world, console_log(log_level(values), world.rank()));
   comm::from_coordinator(world, [&] {

@@ -26,20 +26,12 @@ Json property(std::string_view name, std::string_view value) {
   return {{"name", fmt::format("winnow:{}", name)}, {"value", value}};
 }
 
-bool is_sha256(std::string_view text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 Json model(std::string_view name) { return {{"type", "machine-learning-model"}, {"name", name}}; }
 
 std::string last_component(const std::string& path) {
   const auto whole = std::filesystem::path(path).lexically_normal();
   auto name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
   return name.empty() ? path : name;
-}
-
-bool has_checkpoint(const Report& report, const std::string& role) {
-  return !text_attribute(report, (role + "_fingerprint").c_str()).empty();
 }
 
 /// A checkpoint, without a reference: as an ancestor it stands in a component of its own. What the audit has of its

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <string_view>
 
 namespace winnow::report {
 namespace {
@@ -26,6 +25,14 @@ std::string text_attribute(const Report& report, const char* name) {
 std::string creation_time(const Report& report) {
   auto time = text_attribute(report, "created_utc");
   return looks_like(time, "0000-00-00T00:00:00Z") ? time : std::string();
+}
+
+bool is_sha256(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool has_checkpoint(const Report& report, const std::string& role) {
+  return !text_attribute(report, (role + "_fingerprint").c_str()).empty();
 }
 
 }  // namespace winnow::report

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "winnow/report/report.hpp"
 
@@ -12,5 +13,11 @@ std::string text_attribute(const Report& report, const char* name);
 
 /// When the report was made, as RFC 3339 writes it; empty where that is not known.
 std::string creation_time(const Report& report);
+
+/// 64 hexadecimal digits, as other formats want it.
+bool is_sha256(std::string_view text);
+
+/// Whether the audit read the checkpoint `role`, base or aligned; a path alone says nothing.
+bool has_checkpoint(const Report& report, const std::string& role);
 
 }  // namespace winnow::report

@@ -6,6 +6,7 @@
 #include "adapters.hpp"
 #include "checkpoint.hpp"
 #include "jobs.hpp"
+#include "statement.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
@@ -15,14 +16,17 @@ namespace {
 /// What the coordinator knows while all ranks read.
 struct Checks {
   Checks(const Request& request, const base::Log& log)
-      : report(report::read_hdf5(request.report)),
-        seal(report::read_seal(request.report)),
+      : file(report::read_report_file(request.report)),
+        report(file.report),
         base(report, "base", request.base, jobs, log),
         aligned(report, "aligned", request.aligned, jobs, log),
-        adapters(report, request, jobs, log) {}
+        adapters(report, request, jobs, log) {
+    if (!request.statement.empty()) statement = compare_statement(request.statement, file);
+  }
 
-  report::Report report;
-  std::string seal;
+  report::ReportFile file;
+  const report::Report& report;
+  std::optional<Kind> statement;
   Jobs jobs;
   CheckpointCheck base, aligned;
   AdapterCheck adapters;
@@ -49,7 +53,8 @@ Result verify(const Request& request, comm::Communicator& world, const base::Log
   const auto found = carry_out(checks ? checks->jobs : Jobs{}, world);
   Result result;
   if (!checks) return result;
-  result.kinds.push_back(of_report(request.report, checks->seal));
+  result.kinds.push_back(of_report(request.report, checks->file.seal));
+  if (checks->statement) result.kinds.push_back(*checks->statement);
   const auto add = [&](std::vector<Kind> kinds) {
     for (auto& kind : kinds) result.kinds.push_back(std::move(kind));
   };

@@ -368,15 +368,17 @@ results() {
   done
 
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
-  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json --sarif found.sarif --bom bill.json
-  check "--html, --csv, --json, --sarif and --bom print as well" test ! -s out
-  for format in page.html all.json found.sarif bill.json tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
+  accepts 0 "" report first.h5 --html page.html --csv tables --json all.json --sarif found.sarif --bom bill.json --in-toto statement.json
+  check "--html, --csv, --json, --sarif, --bom and --in-toto print as well" test ! -s out
+  for format in page.html all.json found.sarif bill.json statement.json tables/modules.csv tables/adapters.csv tables/copies.csv tables/metrics.csv tables/drift.csv; do
     check "$format is missing" test -s $format
   done
   accepts 0 '{"$schema": "urn:winnow:report:1",' report first.h5 --json -
   check "--json - differs from --json FILE" cmp -s out all.json
   accepts 0 '"bomFormat": "CycloneDX"' report first.h5 --bom -
   check "--bom - differs from --bom FILE" cmp -s out bill.json
+  accepts 0 '"predicateType": "urn:winnow:audit:1"' report first.h5 --in-toto -
+  check "--in-toto - differs from --in-toto FILE" cmp -s out statement.json
   accepts 0 '"version": "2.1.0"' report first.h5 --sarif -
   check "--sarif - differs from --sarif FILE" cmp -s out found.sarif
   accepts 0 "model.layers.7.mlp.down_proj" "${plan[@]}" --modules --ranks 8 --report r.h5 --repair drop --repaired-dir r
@@ -405,6 +407,7 @@ overwriting() {
     refuses 2 "--json would replace what is read: $name" report report.h5 --json $name
     refuses 2 "--sarif would replace what is read: $name" report report.h5 --sarif $name
     refuses 2 "--bom would replace what is read: $name" report report.h5 --bom $name
+    refuses 2 "--in-toto would replace what is read: $name" report report.h5 --in-toto $name
   done
   mkdir tables && ln -s ../report.h5 tables/drift.csv
   refuses 2 "--csv would replace what is read: tables/drift.csv" report report.h5 --csv tables
@@ -441,6 +444,24 @@ verify() {
   refuses 3 "report is damaged: flipped.h5" verify flipped.h5
   head -c -87 report.h5 >unsealed.h5
   accepts 4 "report unsealed.h5: missing: the seal (another program has written to it" verify unsealed.h5
+  refuses 3 "the report has no seal, so there is nothing to vouch for" report unsealed.h5 --in-toto statement.json
+  check "a statement of an unsealed report" test ! -e statement.json
+  accepts 0 "" report report.h5 --in-toto statement.json
+  accepts 0 "statement statement.json: as audited" verify report.h5 --in-toto statement.json
+  cp report.h5 elsewhere.h5
+  accepts 0 "" report elsewhere.h5 --in-toto again.json
+  check "a statement says where the report lies" cmp -s statement.json again.json
+  check "the subject is the report" grep -qF "\"sha256\": \"$(sha256sum <report.h5 | cut -c-64)\"" statement.json
+  sed 's/"seed": [0-9]*/"seed": 77/' statement.json >lying.json
+  accepts 4 "statement lying.json: changed: predicate options seed (77 in the statement, 0 in the report)" verify report.h5 --in-toto lying.json
+  accepts 4 "statement statement.json: not compared: no statement is of a report without a seal" verify unsealed.h5 --in-toto statement.json
+  refuses 3 "this is no in-toto statement, version 1: family/truth.json; expected what winnow report --in-toto writes" \
+    verify report.h5 --in-toto family/truth.json
+  printf '{"payload": "", "payloadType": "application/vnd.in-toto+json"}' >envelope.json
+  refuses 3 "this is a signed envelope around a statement: envelope.json" verify report.h5 --in-toto envelope.json
+  head -c 300 statement.json >short.json
+  refuses 3 "statement is not JSON, at byte 301: short.json" verify report.h5 --in-toto short.json
+  refuses 1 "cannot open file (No such file or directory): absent.json" verify report.h5 --in-toto absent.json
   accepts 0 "2 adapters: 1 as audited, 1 not checked" verify report.h5 --adapter family/adapters/adapter-001
   cp -r family/adapters moved
   mv moved/adapter-001 $'moved/odd\n\x1b[31m\xff'
@@ -612,8 +633,8 @@ documents() {
     [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
       --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
-    [report]="--html --csv --json --sarif --bom --truth --worst --adapters --width"
-    [verify]="--zoo --adapter --base --aligned --names"
+    [report]="--html --csv --json --sarif --bom --in-toto --truth --worst --adapters --width"
+    [verify]="--zoo --adapter --base --aligned --in-toto --names"
     [methods]="--json"
     [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"
   )

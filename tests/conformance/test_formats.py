@@ -8,12 +8,17 @@ import unittest
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
+import google.protobuf.json_format
 import jsonschema
 import numpy
 from cyclonedx.model import HashAlgorithm
 from cyclonedx.model.bom import Bom as BillOfMaterials
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.resource_descriptor_pb2 import ResourceDescriptor as DescriptorMessage
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from winnow_program import Report, TemporaryDirectoryCase, needs_winnow, run
 
 HOSTILE = "a %20 [b](c) {0} \"'\n#?é"
@@ -249,6 +254,71 @@ class Bom(Zoo):
             self.assertEqual((aligned.name, base.name), ("aligned", "base"))
         plain = hashlib.sha256((self.zoo / "adapter-002" / "adapter_model.safetensors").read_bytes()).hexdigest()
         self.assertEqual([one.content for one in by_name["adapter-002"].hashes], [plain])
+
+
+class InToto(Zoo):
+    @staticmethod
+    def parse(statement):
+        """As in-toto's library does: a member that its messages do not have is an error."""
+        parsed = Statement.copy_from_pb(google.protobuf.json_format.ParseDict(statement, StatementMessage()))
+        parsed.validate()
+        for entry in statement["predicate"]["inputs"]:
+            descriptor = google.protobuf.json_format.ParseDict(entry, DescriptorMessage())
+            ResourceDescriptor.copy_from_pb(descriptor).validate()
+        return parsed.pb
+
+    def test_the_library_reads_it(self):
+        for name in self.reports:
+            with self.subTest(name):
+                parsed = self.parse(self.export(name, "--in-toto"))
+                self.assertEqual(parsed.predicate_type, "urn:winnow:audit:1")
+                subject, = parsed.subject
+                self.assertEqual(dict(subject.digest),
+                                 {"sha256": hashlib.sha256(self.reports[name].read_bytes()).hexdigest()})
+
+    def test_the_library_can_refuse(self):
+        statement = self.export("pair", "--in-toto")
+        for change in (lambda s: s.pop("subject"), lambda s: s["subject"][0].pop("digest"),
+                       lambda s: s.pop("predicateType"), lambda s: s.update(_type="https://in-toto.io/Statement/v0.1"),
+                       lambda s: s["predicate"]["inputs"][0].update(hash="0")):
+            broken = json.loads(json.dumps(statement))
+            change(broken)
+            with self.assertRaises((ValueError, google.protobuf.json_format.ParseError)):
+                self.parse(broken)
+
+    def test_digests_are_those_of_files_and_report(self):
+        for name in ("pair", "verdicts", "merged"):
+            report, predicate = Report(self.reports[name]), self.export(name, "--in-toto")["predicate"]
+            inputs = {}
+            for entry in predicate["inputs"]:
+                inputs.setdefault(entry["annotations"]["role"], []).append(entry)
+            known = [n for n, sha256 in enumerate(report.texts("adapters/sha256")) if sha256]
+            self.assertEqual(len(inputs["adapter"]), len(known))
+            for entry, n in zip(inputs["adapter"], known):
+                weights = Path(report.texts("adapters/path")[n]) / "adapter_model.safetensors"
+                self.assertEqual(entry["digest"]["sha256"], hashlib.sha256(weights.read_bytes()).hexdigest())
+                self.assertEqual(entry["digest"].get("winnowUpdate", ""), report.texts("adapters/digest")[n])
+            if name == "pair":
+                for role in ("base", "aligned"):
+                    tensors = "".join(f"{module}\0{digest}\0" for module, digest in
+                                      zip(report.modules, report.texts(f"modules/{role}_digest")) if digest)
+                    entry, = inputs[role]
+                    self.assertEqual(entry["digest"]["winnowTensors"], hashlib.sha256(tensors.encode()).hexdigest())
+            else:
+                self.assertEqual([entry["digest"]["winnowUpdate"] for entry in inputs["bank"]],
+                                 report.texts("bank/digest"))
+                self.assertEqual(sum(predicate["result"]["verdicts"].values()), len(report.adapters))
+            sealed = self.reports[name].read_bytes()[:-87]
+            self.assertEqual(predicate["result"]["digest"]["winnowSeal"], hashlib.sha256(sealed).hexdigest())
+
+    def test_verify_knows_it_after_the_library_wrote_it(self):
+        statement = self.directory / "statement.json"
+        run(["report", self.reports["merged"], "--in-toto", statement])
+        parsed = self.parse(json.loads(statement.read_text()))
+        statement.write_text(google.protobuf.json_format.MessageToJson(parsed))
+        self.assertIn(f"statement {statement}: as audited",
+                      run(["verify", self.reports["merged"], "--in-toto", statement]).stdout)
+        run(["verify", self.reports["two"], "--in-toto", statement], expect=4)
 
 
 if __name__ == "__main__":

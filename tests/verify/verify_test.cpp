@@ -5,12 +5,15 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/expect_error.hpp"
 #include "input/tiny_family.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/hdf5_report.hpp"
+#include "winnow/report/in_toto.hpp"
 
 namespace winnow::verify {
 namespace {
@@ -201,6 +204,105 @@ TEST_F(Verify, AReportThatLiesIsContradicted) {
   report::write_hdf5(report, request.report);
   EXPECT_THAT(text(), AllOf(HasSubstr("1 changed: 0 (weights)"), HasSubstr("1 changed: " + TinyFamily::weight(2)),
                             HasSubstr("1 missing: 1;"), HasSubstr("3 differ from")));
+}
+
+/// With `change` of the statement of the report in "statement.json", as `text` then says.
+class VerifyStatement : public Verify {
+ protected:
+  using Json = nlohmann::ordered_json;
+
+  VerifyStatement() {
+    statement = Json::parse(report::render_in_toto(report::read_report_file(request.report)));
+    request.statement = path("statement.json");
+  }
+
+  std::string line() {
+    family.directory.write("statement.json", statement.dump());
+    const auto all = text();
+    const auto from = all.find("statement " + request.statement);
+    return all.substr(from, all.find('\n', from) - from).substr(("statement " + request.statement).size());
+  }
+
+  void refuse(const std::string& content, const std::string& why) {
+    family.directory.write("statement.json", content);
+    test::expect_error(base::ErrorKind::invalid_input,
+                       AllOf(HasSubstr(why), HasSubstr("statement.json; expected what winnow report --in-toto writes")),
+                       [&] { text(); });
+  }
+
+  Json statement;
+};
+
+TEST_F(VerifyStatement, OfTheReportSaysWhatItSays) {
+  EXPECT_EQ(line(), ": as audited") << "laid out otherwise";
+  auto turned = Json::object();
+  for (auto member = statement.rbegin(); member != statement.rend(); ++member) turned[member.key()] = member.value();
+  statement = turned;
+  EXPECT_EQ(line(), ": as audited") << "in another order";
+}
+
+TEST_F(VerifyStatement, OfAnotherReportIsNamedFirstByThat) {
+  auto options = family.options({path("zoo/0")});
+  options.measure.seed = 9;
+  audit(options);
+  EXPECT_THAT(line(), ::testing::StartsWith(": changed: subject report digest sha256 ("));
+}
+
+// Every member, so that none can be signed that says something else.
+TEST_F(VerifyStatement, EveryMemberCounts) {
+  const auto whole = statement;
+  std::size_t members = 0;
+  const auto flat = whole.flatten();
+  for (const auto& [pointer, value] : flat.items()) {
+    if (pointer == "/_type" || pointer == "/predicateType") continue;
+    statement = whole;
+    statement[Json::json_pointer(pointer)] = "X";
+    EXPECT_THAT(line(), Not(HasSubstr("as audited"))) << pointer;
+    ++members;
+  }
+  EXPECT_GT(members, 50U);
+}
+
+TEST_F(VerifyStatement, MembersThatOnlyOneHasAreNamed) {
+  statement["predicate"]["options"].erase("seed");
+  statement["predicate"]["approved"] = true;
+  statement["subject"][0]["digest"]["sha512"] = "0";
+  EXPECT_EQ(line(),
+            ": missing: predicate options seed (in the statement), not audited: subject report digest sha512 (not in "
+            "the report), predicate approved (not in the report)");
+}
+
+TEST_F(VerifyStatement, InputsAreKnownByTheirNames) {
+  auto& inputs = statement["predicate"]["inputs"];
+  inputs.erase(2);  // the first adapter: those after it are still themselves
+  inputs.push_back({{"name", "evil\x1b[31m"}, {"digest", {{"sha256", "0"}}}, {"annotations", {{"role", "adapter"}}}});
+  EXPECT_EQ(line(),
+            ": missing: predicate inputs adapter 0 (" + path("zoo/0") +
+                ") (in the statement), not audited: predicate inputs adapter evil\\x1b[31m (not in the report)");
+}
+
+TEST_F(VerifyStatement, TheOrderOfInputsCounts) {
+  auto& inputs = statement["predicate"]["inputs"];
+  std::swap(inputs[0], inputs[1]);
+  EXPECT_EQ(line(), ": changed: predicate inputs (their order)");
+}
+
+TEST_F(VerifyStatement, WhatIsNoneIsRefused) {
+  refuse("", "statement is not JSON, at byte 1");
+  refuse("[]", "statement is no JSON object");
+  refuse("{}", "this is no in-toto statement, version 1");
+  refuse(std::string(1'000'000, '[') + std::string(1'000'000, ']'), "statement is nested more than 64 deep");
+  refuse(R"({"a": )" + std::string(1'000'000, '['), "statement is nested more than 64 deep");
+  refuse("{\"\xff\": 1}", "statement is not JSON");
+  refuse(R"({"_type": "https://in-toto.io/Statement/v0.1"})", "this is no in-toto statement, version 1");
+  refuse(R"({"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1"})",
+         "this is an in-toto statement of something else");
+  refuse(R"({"payload": "e30=", "payloadType": "application/vnd.in-toto+json", "signatures": []})",
+         "this is a signed envelope around a statement");
+  refuse(R"({"dsseEnvelope": {"payload": "e30="}})", "this is a signed envelope around a statement");
+  auto twice = statement.dump();
+  twice.insert(twice.find("\"seed\""), "\"seed\": 7, ");
+  refuse(twice, "statement has a member twice: seed");
 }
 
 TEST_F(Verify, NamesManyInPart) {

@@ -18,8 +18,16 @@ void write_hdf5(const Report& report, const std::string& path);
 /// Reads a report written by any version of schema 1. Throws Error(invalid_input) for a file that is not one.
 Report read_hdf5(const std::string& path);
 
-/// The SHA-256 that the report at `path` was sealed with, hex; read_hdf5() compares it with the content. Empty where
-/// there is none: an earlier version wrote the report, or another program has written to it, which cuts the seal off.
-std::string read_seal(const std::string& path);
+/// A report and what its file is known by, of one and the same read.
+struct ReportFile {
+  Report report;
+  std::string sha256;  ///< of all bytes of the file, hex
+  /// The SHA-256 that the report was sealed with, hex, which is that of its content. Empty where there is none: an
+  /// earlier version wrote the report, or another program has written to it, which cuts the seal off.
+  std::string seal;
+};
+
+/// As read_hdf5().
+ReportFile read_report_file(const std::string& path);
 
 }  // namespace winnow::report

@@ -6,6 +6,7 @@
 //     checkpoints      fingerprint and samples (checkpoint/catalogue.hpp); the digest of every tensor that was scored
 //                      (checkpoint/tensor_digest.hpp)
 //     probes           their digests: of an adapter all of it, of a direction its headers and samples
+//     a statement      every member of it (report/in_toto.hpp), where one is given
 //
 // Digests in a report tell accidents, and who trusts the report can trust what is compared with it. They are no
 // signature: whoever can write the report can seal another.
@@ -27,6 +28,7 @@ struct Request {
   std::vector<std::string> adapters;  ///< directories; adapters of the report that are none of them are left out then
   std::string zoo;                    ///< as of an audit; every adapter of the report should be in it
   std::string base, aligned;          ///< checkpoint directories
+  std::string statement = {};         ///< file of an in-toto statement; not its signature, which sigstore's tools check
 };
 
 enum class State : std::uint8_t {
@@ -64,8 +66,9 @@ struct Result {
 };
 
 /// Collective. Tensors, in pieces, and adapters are divided over the ranks; the result is the coordinator's, the same
-/// for any number of ranks, and empty on the others. Throws Error(invalid_input) for a report that is damaged or none,
-/// Error(usage) for a checkpoint that the audit did not have, and what else cannot be read.
+/// for any number of ranks, and empty on the others. Throws Error(invalid_input) for a report that is damaged or none
+/// and for what is no statement of an audit, Error(usage) for a checkpoint that the audit did not have, and what else
+/// cannot be read.
 Result verify(const Request& request, comm::Communicator& world, const base::Log& log);
 
 /// A line a kind, with the names of `names` differences at most (0: all), and a last one that says what that means.

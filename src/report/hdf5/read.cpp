@@ -293,16 +293,24 @@ Error damaged(const std::string& path, std::string_view expectation) {
   return Error(ErrorKind::invalid_input, "report is damaged").file(path).expected(expectation).advice("copy it again");
 }
 
+/// The digits of the seal that `bytes` end with; empty where they end with none.
+std::string_view sealed_with(std::span<const std::byte> bytes) {
+  if (bytes.size() < schema::kSealBytes) return {};
+  const auto seal = bytes.last(schema::kSealBytes);
+  std::string_view text(reinterpret_cast<const char*>(seal.data()), seal.size());
+  if (!text.starts_with(schema::kSealPrefix)) return {};
+  text.remove_prefix(schema::kSealPrefix.size());
+  return text.substr(0, text.size() - 1);
+}
+
 /// The HDF5 part of the file: what the seal at its end vouches for, or all of it where there is no seal.
 std::span<std::byte> unsealed(std::span<std::byte> bytes, const std::string& path) {
-  if (bytes.size() < schema::kSealBytes) return bytes;
+  const auto seal = sealed_with(bytes);
+  if (seal.empty()) return bytes;
   const auto image = bytes.first(bytes.size() - schema::kSealBytes);
-  const auto seal = bytes.last(schema::kSealBytes);
-  const std::string_view text(reinterpret_cast<const char*>(seal.data()), seal.size());
-  if (!text.starts_with(schema::kSealPrefix)) return bytes;
   base::Sha256 hash;
   hash.update(image);
-  if (text != fmt::format("{}{}\n", schema::kSealPrefix, hash.finish())) {
+  if (seal != hash.finish() || bytes.back() != std::byte{'\n'}) {
     throw damaged(path, "the content that its SHA-256 was taken of");
   }
   return image;
@@ -326,19 +334,19 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   return report;
 }
 
-}  // namespace
-
-Report read_hdf5(const std::string& path) {
+/// What `read` makes of all bytes of the file at `path`, which begin as HDF5 does.
+template <class Read>
+auto reading(const std::string& path, const Read& read) {
   constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
   const auto file = base::File::open_for_reading(path);
-  std::vector<std::byte> image;
+  std::vector<std::byte> bytes;
   try {
-    image.resize(file.size());
-    file.read_exact(0, image);
-    if (image.size() < kSignature.size() || std::memcmp(image.data(), kSignature.data(), kSignature.size()) != 0) {
+    bytes.resize(file.size());
+    file.read_exact(0, bytes);
+    if (bytes.size() < kSignature.size() || std::memcmp(bytes.data(), kSignature.data(), kSignature.size()) != 0) {
       throw Error(ErrorKind::invalid_input, "file is not HDF5").file(path).advice(kReportAdvice);
     }
-    return parse(unsealed(image, path), path);
+    return read(std::span(bytes));
   } catch (const std::bad_alloc&) {
     throw Error(ErrorKind::invalid_input, "report does not fit in memory").file(path);
   } catch (const std::length_error&) {
@@ -346,14 +354,23 @@ Report read_hdf5(const std::string& path) {
   }
 }
 
-std::string read_seal(const std::string& path) {
-  const auto file = base::File::open_for_reading(path);
-  const auto size = file.size();
-  if (size < schema::kSealBytes) return {};
-  std::string seal(schema::kSealBytes, '\0');
-  file.read_exact(size - seal.size(), std::as_writable_bytes(std::span(seal)));
-  if (!seal.starts_with(schema::kSealPrefix)) return {};
-  return seal.substr(schema::kSealPrefix.size(), seal.size() - schema::kSealPrefix.size() - 1);
+}  // namespace
+
+Report read_hdf5(const std::string& path) {
+  return reading(path, [&](std::span<std::byte> bytes) { return parse(unsealed(bytes, path), path); });
+}
+
+ReportFile read_report_file(const std::string& path) {
+  return reading(path, [&](std::span<std::byte> bytes) {
+    const auto image = unsealed(bytes, path);
+    ReportFile read;
+    base::Sha256 hash;
+    hash.update(bytes);  // before HDF5, which may write into its image
+    read.sha256 = hash.finish();
+    if (image.size() < bytes.size()) read.seal = sealed_with(bytes);
+    read.report = parse(image, path);
+    return read;
+  });
 }
 
 }  // namespace winnow::report
