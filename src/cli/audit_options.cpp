@@ -115,9 +115,9 @@ void add_audit_options(po::options_description& options) {
       ("strict", po::bool_switch(), "an adapter that cannot be scored, or not whole, ends the run (exit 3)")  //
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
-  const auto select_help = fmt::format(
-      "{}; per adapter. Without it: none, or keep-top:10 (SPLoRA's) for --repair drop or zero by two checkpoints",
-      select::kPolicyForms);
+  const auto select_help =
+      fmt::format("{}. Without it: none, or keep-top:10 (SPLoRA's) for --repair drop or zero by two checkpoints",
+                  select::kPolicyForms);
   const auto methods_help = fmt::format(
       "what to measure, separated by commas: {}, or methods as winnow methods lists them. default leaves out what "
       "needs a further sweep over the aligned weights",
@@ -127,9 +127,12 @@ void add_audit_options(po::options_description& options) {
       ("methods", text_value("LIST"), methods_help.c_str())  //
       ("rank-by", text_value("METRIC"),
        "metric that selects and orders, as winnow methods lists them; probe_dot with probes, ablation with --aligned "
-       "alone, else ediem")                                                                                       //
-      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")                       //
-      ("select", text_value("POLICY"), select_help.c_str())                                                       //
+       "alone, else ediem")                                                                  //
+      ("population", text_value("PEERS", "role"), "peers of a layer: role, adapter or zoo")  //
+      ("select", text_value("POLICY"), select_help.c_str())                                  //
+      ("scope", text_value("SCOPE", "adapter"),
+       "what --select is among: adapter, the modules of each by itself, or zoo, those of all adapters together, by a "
+       "metric that can be compared between adapters (winnow methods)")                                           //
       ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
       ("seed", count_value(0), "of the subspace sketch")                                                          //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
@@ -233,6 +236,12 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.judge.rank_by = given(values, "rank-by").value_or("");
   const auto select = given(values, "select");
   options.judge.policy = select::parse_policy(select ? *select : default_selection(values, options.read));
+  options.judge.scope = select::parse_scope(values["scope"].as<std::string>());
+  if (options.judge.scope == select::Scope::zoo && !select) {
+    // SPLoRA's ten are of each adapter: of a whole zoo they would leave nothing.
+    throw Error(ErrorKind::usage, "--scope zoo needs to know what to select")
+        .advice("add --select prune-top:K, for the K worst of all adapters");
+  }
   refuse_empty_findings(values, options.judge.policy, !options.judge.bank.empty());
   options.judge.needs_blocks = values["fail-on-findings"].as<bool>() && options.judge.policy.prunes_by_count();
   options.judge.population = metrics::parse_population(values["population"].as<std::string>());

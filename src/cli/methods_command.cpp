@@ -36,6 +36,19 @@ const char* worse_text(methods::Sense sense) {
   return "-";
 }
 
+/// What a value is measured against.
+const char* peers_text(methods::Peers peers) {
+  switch (peers) {
+    case methods::Peers::adapter:
+      return "adapter";
+    case methods::Peers::population:
+      return "population";
+    case methods::Peers::none:
+      break;
+  }
+  return "-";
+}
+
 /// What has to be read and given for these sums.
 std::string needs_text(std::uint32_t sums) {
   using namespace methods;
@@ -58,14 +71,17 @@ std::string table() {
     text += fmt::format("{}: {}\n  source: {}; needs {}\n", method->name, method->what, method->source,
                         needs_text(method->sums));
     for (const auto& column : method->columns) {
-      text += fmt::format("    {:<20}  worse: {:<4}  {}\n", column.name, worse_text(column.sense), long_name(column));
+      text += fmt::format("    {:<20}  worse: {:<4}  peers: {:<10}  {}\n", column.name, worse_text(column.sense),
+                          peers_text(column.peers), long_name(column));
     }
     for (const auto& column : method->adapter_columns) {
       text += fmt::format("    {:<20}  of adapters  {}\n", column.name, column.long_name);
     }
     text += "\n";
   }
-  return text + "A dataset with a worse end can rank: winnow audit --rank-by NAME.\n";
+  return text +
+         "A dataset with a worse end can rank: winnow audit --rank-by NAME. One without peers can be compared between\n"
+         "adapters, and so can one with those of a population with --population zoo: by these --scope zoo selects.\n";
 }
 
 std::string json() {
@@ -76,6 +92,7 @@ std::string json() {
       datasets.push_back({{"name", column.name},
                           {"title", column.title},
                           {"long_name", long_name(column)},
+                          {"peers", column.peers == methods::Peers::none ? Json() : Json(peers_text(column.peers))},
                           {"worse", column.sense == methods::Sense::none ? Json() : Json(worse_text(column.sense))}});
     }
     auto of_adapters = Json::array();

@@ -29,8 +29,8 @@ CommandLine command_line() {
   line.usage =
       "usage: winnow prune --report FILE.h5 --adapter DIR --output DIR [options]\n"
       "       winnow prune --repair deflect --probe harmful=DIR --adapter DIR --output DIR [options]\n\n"
-      "Writes a pruned copy of an adapter that was audited. Without --select and --rank-by it prunes what\n"
-      "the report selected. Exit code 3 if that leaves no module: nothing is written then.\n"
+      "Writes a pruned copy of an adapter that was audited. Without --select, --rank-by and --scope it\n"
+      "prunes what the report selected. Exit code 3 if that leaves no module: nothing is written then.\n"
       "Other repairs than drop and zero need no report: they change every module, or with one those that\n"
       "are selected. (The command winnow merge joins reports and has nothing to do with --repair merge.)\n"
       "A module's update dW = s*B*A becomes, with --repair HOW, V = W_aligned - W_base:";
@@ -43,6 +43,8 @@ CommandLine command_line() {
        ("report of an audit of this adapter, which selects modules: " + repair::those_that_take("report")).c_str())  //
       ("select", text_value("POLICY"), std::string(select::kPolicyForms).c_str())                                    //
       ("rank-by", text_value("METRIC"), "metric that selects; any in the report")                                    //
+      ("scope", text_value("SCOPE"),
+       "select among the modules of adapter or zoo, all adapters of the report; without it, as its audit did")  //
       ("base", text_value("DIR"),
        ("checkpoint of the model before its alignment: " + repair::those_that_take("base")).c_str())  //
       ("aligned", text_value("DIR"),
@@ -73,15 +75,15 @@ std::optional<std::vector<std::string>> selected(const po::variables_map& values
                                                  const base::Log& log) {
   const auto file = given(values, "report");
   if (!file) {
-    for (const auto* option : {"select", "rank-by"}) {
+    for (const auto* option : {"select", "rank-by", "scope"}) {
       if (values.count(option) == 0) continue;
       throw Error(ErrorKind::usage, fmt::format("--{} says nothing without --report", option))
           .advice("add --report FILE.h5, of an audit of this adapter");
     }
     return std::nullopt;
   }
-  return pipeline::modules_to_prune(report::read_hdf5(*file), source, given(values, "select"), given(values, "rank-by"),
-                                    log);
+  return pipeline::modules_to_prune(report::read_hdf5(*file), source,
+                                    {given(values, "select"), given(values, "rank-by"), given(values, "scope")}, log);
 }
 
 void require_no_inputs(const std::string& output, const std::vector<std::string>& inputs) {

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "metric_table.hpp"
 #include "verdicts.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/judge/bank.hpp"
+#include "winnow/judge/select_over_zoo.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/methods/zoo.hpp"
 
@@ -77,30 +79,48 @@ void add_population_datasets(MetricTable& table, report::Report& report, metrics
   }
 }
 
-void select_modules(report::Report& report, const select::Policy& policy, bool prunes, const base::Log& log) {
+/// Each adapter by itself.
+std::vector<report::Action> select_in_adapters(const report::Report& report, const select::Policy& policy) {
   const auto modules = report.modules.size();
   const auto& scores = report.find_metric(report.rank_by)->values;
   std::vector<std::string> names;
   for (const auto& module : report.modules) names.push_back(module.name);
-  report.action.assign(scores.size(), report::Action::none);
+  std::vector<report::Action> actions(scores.size(), report::Action::none);
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     if (report.adapters[n].status != "ok") continue;
     std::vector<bool> present;
     for (std::size_t m = 0; m < modules; ++m) present.push_back(report.is_present(n, m));
     const auto selection = select::select(std::span(scores).subspan(n * modules, modules), present, names, policy,
                                           methods::sense_of(report.rank_by));
-    bool anything_kept = !selection.unscored.empty();
+    std::copy(selection.action.begin(), selection.action.end(),
+              actions.begin() + static_cast<std::ptrdiff_t>(n * modules));
+  }
+  return actions;
+}
+
+void select_modules(report::Report& report, const Judging& judging, bool prunes, const base::Log& log) {
+  report.action = judging.scope == select::Scope::zoo ? select_over_zoo(report, report.rank_by, judging.policy)
+                                                      : select_in_adapters(report, judging.policy);
+  const auto modules = report.modules.size();
+  const auto& scores = report.find_metric(report.rank_by)->values;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    if (report.adapters[n].status != "ok") continue;
+    std::vector<std::size_t> unscored;
+    bool anything_kept = false;
     for (std::size_t m = 0; m < modules; ++m) {
-      report.action[n * modules + m] = selection.action[m];
-      anything_kept |= selection.action[m] == select::Action::keep;
+      const auto cell = n * modules + m;
+      if (report.is_present(n, m) && std::isnan(scores[cell])) unscored.push_back(m);
+      anything_kept |= report.action[cell] == report::Action::keep;
     }
-    if (!selection.unscored.empty()) {
-      log.warn(fmt::format(
-          "adapter {}: {} of its modules could not be scored by {}: not judged and not pruned, the "
-          "first is {}",
-          report.adapters[n].name, selection.unscored.size(), report.rank_by, names[selection.unscored.front()]));
+    if (!unscored.empty()) {
+      log.warn(
+          fmt::format("adapter {}: {} of its modules could not be scored by {}: not judged and not pruned, the "
+                      "first is {}",
+                      report.adapters[n].name, unscored.size(), report.rank_by, report.modules[unscored.front()].name));
     }
-    if (!anything_kept && prunes) report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
+    if (!anything_kept && unscored.empty() && prunes) {
+      report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
+    }
   }
 }
 
@@ -109,6 +129,7 @@ void select_modules(report::Report& report, const select::Policy& policy, bool p
 void judge(report::Report& report, const Judging& judging, std::uint32_t sums, bool prunes, const base::Log& log) {
   report.policy = judging.policy.text();
   report.rank_by = run::ranking_of(judging, sums);
+  report.scope = select::name(judging.scope);
   report.population = std::string(metrics::name(judging.population));
   MetricTable table(report.adapters.size() * report.modules.size(), std::move(report.metrics));
   add_population_datasets(table, report, judging.population, sums);
@@ -116,7 +137,7 @@ void judge(report::Report& report, const Judging& judging, std::uint32_t sums, b
   if (report.find_metric(report.rank_by) == nullptr) {
     throw Error(ErrorKind::usage, fmt::format("--rank-by {} is not a metric of this run", report.rank_by));
   }
-  select_modules(report, judging.policy, prunes, log);
+  select_modules(report, judging, prunes, log);
   add_verdicts(report, judging.false_discovery_rate);
 }
 

@@ -13,6 +13,7 @@ constexpr std::array<Column, 1> kColumns{{
      .sense = Sense::high_is_worse,
      .form = Form::robust,
      .compares = "rms_distance",
+     .peers = Peers::population,
      .of_population = true,
      .narrow = "ediem"},
 }};

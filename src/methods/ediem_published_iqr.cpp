@@ -10,7 +10,8 @@ constexpr std::array<Column, 1> kColumns{{
     {.name = "ediem_published_iqr",
      .title = "published E-DIEM, IQR",
      .long_name = "SPLoRA's score with the spread as inter-quartile range over the adapter",
-     .sense = Sense::high_is_worse},
+     .sense = Sense::high_is_worse,
+     .peers = Peers::adapter},
 }};
 
 void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {

@@ -10,7 +10,8 @@ constexpr std::array<Column, 1> kColumns{{
     {.name = "ediem_published_std",
      .title = "published E-DIEM, std",
      .long_name = "SPLoRA's score with the spread as standard deviation over the adapter",
-     .sense = Sense::high_is_worse},
+     .sense = Sense::high_is_worse,
+     .peers = Peers::adapter},
 }};
 
 void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {

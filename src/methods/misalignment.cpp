@@ -15,12 +15,14 @@ constexpr std::array<Column, 2> kColumns{{
      .long_name = "largest of three robust scores: magnitude, direction, sign",
      .sense = Sense::high_is_worse,
      .form = Form::robust,
+     .peers = Peers::population,
      .narrow = "misalign"},
     {.name = "misalignment_cause",
      .title = "cause",
      .long_name = "which of the three parts of misalignment was largest",
      .form = Form::category,
      .categories = "none magnitude direction sign",
+     .peers = Peers::population,
      .narrow = "cause"},
 }};
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -92,6 +93,29 @@ const Column* find_column(std::string_view dataset) {
 bool is_over_population(std::string_view dataset) {
   const auto* method = method_of(dataset);
   return method != nullptr && method->over_zoo != nullptr;
+}
+
+bool is_comparable(std::string_view dataset, metrics::Population population) {
+  const auto* column = find_column(dataset);
+  if (column == nullptr || column->peers == Peers::adapter) return false;
+  return column->peers == Peers::none || population == metrics::Population::zoo;
+}
+
+void require_comparable(std::string_view dataset, metrics::Population population,
+                        std::span<const std::string_view> others) {
+  if (is_comparable(dataset, population)) return;
+  std::vector<std::string_view> known;
+  std::copy_if(others.begin(), others.end(), std::back_inserter(known),
+               [&](std::string_view other) { return is_comparable(other, population); });
+  const auto* column = find_column(dataset);
+  const bool by_population = column != nullptr && column->peers == Peers::population;
+  throw base::Error(base::ErrorKind::usage,
+                    fmt::format("--scope zoo cannot select by {}: it tells how a layer stands beside others of its "
+                                "adapter, so values of two adapters cannot be compared",
+                                dataset))
+      .expected(
+          fmt::format("--rank-by one of {}{}", fmt::join(known, ", "),
+                      by_population ? "; or an audit with --population zoo, whose peers are in all adapters" : ""));
 }
 
 Sense sense_of(std::string_view dataset) {

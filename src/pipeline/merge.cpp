@@ -64,6 +64,7 @@ void require_alike(const ReportPart& first, const ReportPart& other) {
   for (const auto* name : kSameAttributes) require(name, text_of(first.report, name), text_of(other.report, name));
   require("rank_by", first.report.rank_by, other.report.rank_by);
   require("select", first.report.policy, other.report.policy);
+  require("scope", first.report.scope, other.report.scope);
   require("population", first.report.population, other.report.population);
   require("fdr", fmt::format("{:g}", first.report.false_discovery_rate),
           fmt::format("{:g}", other.report.false_discovery_rate));
@@ -306,6 +307,7 @@ run::Judging judging_of(const report::Report& report) {
   run::Judging judging;
   judging.rank_by = report.rank_by;
   judging.policy = select::parse_policy(report.policy);
+  judging.scope = select::parse_scope(report.scope);
   judging.population = metrics::parse_population(report.population);
   if (report.false_discovery_rate > 0) judging.false_discovery_rate = report.false_discovery_rate;
   return judging;

@@ -8,6 +8,7 @@
 
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/judge/select_over_zoo.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/select/selection.hpp"
 
@@ -45,7 +46,7 @@ std::size_t adapter_row(const report::Report& report, const adapter::Adapter& ad
 }
 
 std::vector<report::Action> select_anew(const report::Report& report, std::size_t adapter, const std::string& policy,
-                                        const std::string& rank_by, const base::Log& log) {
+                                        const std::string& rank_by, select::Scope scope, const base::Log& log) {
   const auto* metric = report.find_metric(rank_by);
   if (metric == nullptr || methods::sense_of(rank_by) == methods::Sense::none) {
     std::vector<std::string_view> known;
@@ -66,20 +67,22 @@ std::vector<report::Action> select_anew(const report::Report& report, std::size_
     names.push_back(report.modules[m].name);
     present.push_back(report.is_present(adapter, m));
   }
-  const auto selection =
-      select::select(scores, present, names, select::parse_policy(policy), methods::sense_of(rank_by));
+  const auto parsed = select::parse_policy(policy);
+  const auto selection = select::select(scores, present, names, parsed, methods::sense_of(rank_by));
   if (!selection.unscored.empty()) {
     log.warn(fmt::format("{} modules could not be scored by {}: not judged and not pruned, the first is {}",
                          selection.unscored.size(), rank_by, names[selection.unscored.front()]));
   }
-  return selection.action;
+  if (scope == select::Scope::adapter) return selection.action;
+  const auto all = judge::select_over_zoo(report, rank_by, parsed);
+  const auto first = all.begin() + static_cast<std::ptrdiff_t>(adapter * modules);
+  return {first, first + static_cast<std::ptrdiff_t>(modules)};
 }
 
 }  // namespace
 
-std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory,
-                                          const std::optional<std::string>& select,
-                                          const std::optional<std::string>& rank_by, const base::Log& log) {
+std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory, const Anew& anew,
+                                          const base::Log& log) {
   const auto opened = adapter::open_adapter(directory, catalogue_of(report), {},
                                             {.allow_dora = true, .whole_model = false}, base::Log{});
   if (opened.sha256.empty()) throw Error(ErrorKind::invalid_input, opened.reason);
@@ -88,12 +91,13 @@ std::vector<std::string> modules_to_prune(const report::Report& report, const st
   const auto modules = report.modules.size();
   std::vector<report::Action> actions(report.action.begin() + static_cast<std::ptrdiff_t>(n * modules),
                                       report.action.begin() + static_cast<std::ptrdiff_t>((n + 1) * modules));
-  if (!select && select::parse_policy(report.policy).kind == select::Policy::Kind::none) {
+  if (!anew.select && select::parse_policy(report.policy).kind == select::Policy::Kind::none) {
     throw Error(ErrorKind::usage, "the report selects nothing: its audit was not asked to")
         .advice(fmt::format("add --select {}", select::kPolicyForms));
   }
-  if (select || rank_by) {
-    actions = select_anew(report, n, select.value_or(report.policy), rank_by.value_or(report.rank_by), log);
+  if (anew.select || anew.rank_by || anew.scope) {
+    actions = select_anew(report, n, anew.select.value_or(report.policy), anew.rank_by.value_or(report.rank_by),
+                          select::parse_scope(anew.scope.value_or(report.scope)), log);
   }
   std::map<std::string_view, std::string_view> adapter_name;
   for (const auto& lora : opened.modules) adapter_name[lora.module()] = lora.adapter_module();

@@ -220,6 +220,7 @@ const methods::Column* Analysis::compared() const {
 std::string Analysis::selection_text() const {
   auto text = fmt::format("{} by {}", report_.policy.empty() ? "no selection" : report_.policy, rank_by_);
   text += low_is_worse_ ? " (low = misaligned)" : " (high = misaligned)";
+  if (report_.scope == select::name(select::Scope::zoo)) text += ", over all adapters together";
   const auto* column = methods::find_column(rank_by_);
   const bool has_peers = column == nullptr || column->of_population;
   if (!report_.population.empty() && has_peers) text += fmt::format(", population {}", report_.population);

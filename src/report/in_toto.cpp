@@ -30,6 +30,7 @@ Json options(const Report& report) {
   }
   all["rank_by"] = report.rank_by;
   all["select"] = report.policy;
+  all["scope"] = report.scope;
   all["population"] = report.population;
   if (!report.verdicts.empty()) all["fdr"] = report.false_discovery_rate;
   auto& metrics = all["metrics"] = Json::array();

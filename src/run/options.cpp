@@ -57,6 +57,16 @@ void require_rankable(const Judging& judging, const Reading& reading, const Meas
       .advice(guess.empty() ? "see winnow methods" : guess);
 }
 
+/// A selection over all adapters needs numbers that mean the same in each.
+void require_scope(const Judging& judging, std::uint32_t sums) {
+  if (judging.scope == select::Scope::adapter) return;
+  if (judging.policy.kind == select::Policy::Kind::none) {
+    throw Error(ErrorKind::usage, "--scope zoo says nothing: nothing is selected")
+        .advice("add --select prune-top:K, for the K worst of all adapters");
+  }
+  methods::require_comparable(ranking_of(judging, sums), judging.population, methods::rankable(sums));
+}
+
 }  // namespace
 
 void validate(const AuditOptions& options) {
@@ -89,6 +99,7 @@ void validate(const AuditOptions& options) {
         .expected("a number from 1e-6 to below 1, such as 0.05");
   }
   require_rankable(options.judge, options.read, options.measure);
+  require_scope(options.judge, sums);
   if (options.judge.rank_by == "subspace_energy" && options.measure.subspace_rank == 0) {
     throw Error(ErrorKind::usage, "--rank-by subspace_energy needs the sketch").advice("leave out --subspace-rank 0");
   }

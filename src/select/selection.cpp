@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "winnow/base/error.hpp"
@@ -93,16 +94,35 @@ Policy parse_policy(std::string_view text) {
                             kPolicyForms));
 }
 
+Scope parse_scope(std::string_view text) {
+  for (const auto scope : {Scope::adapter, Scope::zoo}) {
+    if (text == name(scope)) return scope;
+  }
+  throw base::Error(base::ErrorKind::usage, fmt::format("unknown scope '{}'", text)).expected("adapter or zoo");
+}
+
+std::string_view name(Scope scope) { return scope == Scope::zoo ? "zoo" : "adapter"; }
+
 Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
                  const Policy& policy, Sense sense) {
-  if (scores.size() != names.size() || present.size() != names.size()) {
+  std::vector<std::uint64_t> order(names.size()), places(names.size());
+  std::iota(order.begin(), order.end(), std::uint64_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return names[a] < names[b]; });
+  for (std::uint64_t place = 0; place < order.size(); ++place) places[order[place]] = place;
+  return select(scores, present, places, policy, sense);
+}
+
+Selection select(std::span<const double> scores, const std::vector<bool>& present,
+                 std::span<const std::uint64_t> places, const Policy& policy, Sense sense) {
+  if (scores.size() != places.size() || present.size() != places.size()) {
     throw base::Error(base::ErrorKind::runtime, "scores and module names differ in number")
-        .expected(fmt::format("{} of each, found {} scores and {} flags", names.size(), scores.size(), present.size()));
+        .expected(
+            fmt::format("{} of each, found {} scores and {} flags", places.size(), scores.size(), present.size()));
   }
   const double sign = sense == Sense::low_is_worse ? -1 : 1;
-  Selection selection{std::vector<Action>(names.size(), Action::none), std::numeric_limits<double>::quiet_NaN(), {}};
+  Selection selection{std::vector<Action>(places.size(), Action::none), std::numeric_limits<double>::quiet_NaN(), {}};
   std::vector<Candidate> ordered;  // most aligned first
-  for (std::uint64_t module = 0; module < names.size(); ++module) {
+  for (std::uint64_t module = 0; module < places.size(); ++module) {
     if (!present[module]) continue;
     if (std::isnan(scores[module])) {
       selection.unscored.push_back(module);
@@ -111,8 +131,7 @@ Selection select(std::span<const double> scores, const std::vector<bool>& presen
     }
   }
   std::sort(ordered.begin(), ordered.end(), [&](const Candidate& a, const Candidate& b) {
-    if (a.badness != b.badness) return a.badness < b.badness;
-    return names[a.module] != names[b.module] ? names[a.module] < names[b.module] : a.module < b.module;
+    return a.badness != b.badness ? a.badness < b.badness : places[a.module] < places[b.module];
   });
 
   const auto count = ordered.size();

@@ -106,6 +106,14 @@ values() {
   refuses 2 "--element-stats needs whole modules" "${audit[@]}" --team 2 --element-stats
   refuses 2 "--memory-budget plenty is not a size; expected a number with a unit, such as 4GiB" "${audit[@]}" --memory-budget plenty
   refuses 2 "unknown population 'nonsense'; expected role, adapter or zoo" "${audit[@]}" --population nonsense
+  refuses 2 "unknown scope 'nonsense'; expected adapter or zoo" "${audit[@]}" --scope nonsense
+  refuses 2 "--scope zoo needs to know what to select; add --select prune-top:K" "${audit[@]}" --scope zoo
+  refuses 2 "--scope zoo needs to know what to select; add --select" "${audit[@]}" --scope zoo --repair drop --repaired-dir d
+  refuses 2 "--scope zoo says nothing: nothing is selected; add --select prune-top:K" "${audit[@]}" --scope zoo --select none
+  refuses 2 "--scope zoo cannot select by ediem: it tells how a layer stands beside others of its adapter, so values of two" \
+    "${audit[@]}" --scope zoo --select prune-top:3
+  refuses 2 "--scope zoo cannot select by ediem_published_std: " \
+    "${audit[@]}" --scope zoo --select prune-top:3 --rank-by ediem_published_std --population zoo
   refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
   refuses 2 "needs the sketch" "${audit[@]}" --rank-by subspace_energy --subspace-rank 0
   # select/selection_test has them all. One spelling, in help and errors.
@@ -367,6 +375,12 @@ results() {
     check "--repair $format of everything: an earlier adapter stays" test ! -e p
   done
 
+  accepts 0 "6 selected for pruning" audit "${models[@]}" --zoo family/adapters --report together.h5 --rank-by alignment_removed \
+    --scope zoo --select prune-top:6
+  check "the scope is not told" grep -q "prune-top:6 by alignment_removed (high = misaligned), over all adapters together" out
+  accepts 0 '"scope": "zoo"' report together.h5 --json -
+  accepts 0 '"scope": "adapter"' report first.h5 --json -
+
   accepts 0 "misalignment            8/8" report first.h5 --truth family/truth.json
   accepts 0 "" report first.h5 --html page.html --csv tables --json all.json --sarif found.sarif --bom bill.json --in-toto statement.json
   check "--html, --csv, --json, --sarif, --bom and --in-toto print as well" test ! -s out
@@ -625,12 +639,12 @@ documents() {
   accepts 0 "Exit codes: 0 done, 1 failure, 2 usage, 3 invalid input or nothing left of it, 4 findings" --help
   accepts 0 "usage: winnow COMMAND" help
   local -A promised=(
-    [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --methods --rank-by --population --subspace-rank --seed --select --scaling
+    [audit]="--direction --probe --bank --fdr --base --aligned --adapter --zoo --report --methods --rank-by --population --subspace-rank --seed --select --scope --scaling
       --element-stats --repair --repaired-dir --device --precision --device-memory --threads --team --memory-budget --io --strict --progress
       --fail-on-findings --slice --journal --resume --side --directions --lambda --factor"
     [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
       --fail-on-findings --fail-on-trend --log --threads --memory-budget"
-    [prune]="--report --adapter --output --select --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
+    [prune]="--report --adapter --output --select --scope --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
       --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --sarif --bom --in-toto --truth --worst --adapters --width"

@@ -75,6 +75,7 @@ class Zoo(TemporaryDirectoryCase):
         report("none", ["audit", *probes, "--zoo", cls.zoo])
         pair = ["--base", family / "base", "--aligned", family / "aligned"]
         report("pair", ["audit", *pair, "--methods", "all", "--select", "prune-top:2", "--zoo", cls.zoo])
+        report("together", ["audit", *pair, "--rank-by", "cosine", "--scope", "zoo", "--select", "prune-top:5", "--zoo", cls.zoo])
         report("aligned", ["audit", "--aligned", family / "aligned", "--zoo", cls.zoo])
         report("one", ["audit", *probes, *bank, *cls.named(adapters[2:4])])
         report("two", ["audit", *probes, *bank, *cls.named([cls.zoo / "odd", cls.zoo / HOSTILE])])

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -70,6 +71,70 @@ TEST(Table, MakesADatasetBeforeItIsReadAndWithTheSumsOfItsReader) {
     }
     for (const auto& column : method->columns) made.insert(column.name);
   }
+}
+
+/// Values of an over_zoo method for layer 0 of adapter 0, after `change` of the datasets it reads.
+template <class Change>
+std::vector<double> of_first_layer(const Method& method, metrics::Population population, const Change& change) {
+  Zoo zoo;
+  zoo.layout = {8, 8, std::vector<std::string>(8, "q")};
+  zoo.population = population;
+  zoo.elements.assign(8, 100);
+  zoo.alignment_norms.assign(8, 1);
+  zoo.probes.push_back({1, std::vector<double>(8, 2), {}, {}});
+  const auto values_of = [&](double offset) {
+    std::vector<double> values;
+    for (std::size_t cell = 0; cell < zoo.cells(); ++cell) {
+      values.push_back(offset + 0.01 * static_cast<double>((cell * 29 + 31) % 64));
+    }
+    change(values);
+    return values;
+  };
+  zoo.probes[0].dots = zoo.probes[0].blocks = values_of(0.1);
+  std::map<std::string_view, std::vector<double>> made;
+  zoo.dataset = [&](std::string_view name) -> const std::vector<double>& {
+    return made.try_emplace(name, values_of(0.1 * static_cast<double>(name.size()))).first->second;
+  };
+  std::vector<std::vector<double>> columns(method.columns.size(), std::vector<double>(zoo.cells(), kUndefined));
+  method.over_zoo(zoo, columns);
+  std::vector<double> first;
+  for (const auto& column : columns) first.push_back(column.front());
+  return first;
+}
+
+// What the table says of peers is what the methods read: --scope zoo rests on it.
+TEST(Table, SaysWhatAValueIsMeasuredAgainst) {
+  using metrics::Population;
+  const auto nothing = [](std::vector<double>&) {};
+  const auto other_layers = [](std::vector<double>& values) {
+    for (std::size_t m = 1; m < 8; ++m) values[m] *= 3 + static_cast<double>(m);
+  };
+  const auto other_adapters = [](std::vector<double>& values) {
+    for (std::size_t cell = 8; cell < values.size(); ++cell) values[cell] *= 3 + static_cast<double>(cell % 7);
+  };
+  for (const auto* method : all()) {
+    for (const auto& column : method->columns) {
+      if (method->over_zoo == nullptr) {
+        EXPECT_EQ(column.peers, Peers::none) << column.name;
+      }
+    }
+    if (method->over_zoo == nullptr) continue;
+    for (const auto population : {Population::role, Population::adapter, Population::zoo}) {
+      const auto whole = of_first_layer(*method, population, nothing);
+      const auto by_layers = of_first_layer(*method, population, other_layers);
+      const auto by_adapters = of_first_layer(*method, population, other_adapters);
+      for (std::size_t k = 0; k < whole.size(); ++k) {
+        const auto& column = method->columns[k];
+        if (column.form == Form::category) continue;  // a code may stay what it is
+        SCOPED_TRACE(testing::Message() << column.name << ", population " << metrics::name(population));
+        ASSERT_FALSE(std::isnan(whole[k]));
+        EXPECT_EQ(whole[k] == by_layers[k], is_comparable(column.name, population));
+        const bool by_zoo = column.peers == Peers::population && population == Population::zoo;
+        EXPECT_EQ(whole[k] == by_adapters[k], !by_zoo);
+      }
+    }
+  }
+  EXPECT_FALSE(is_comparable("of_the_future", Population::zoo));
 }
 
 TEST(Table, NamesEveryNumberOfAnAdapterOnceAndMakesItOfWhatItsMethodAsksFor) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -67,6 +68,24 @@ TEST(Probes, AreBitIdenticalOnAnyNumberOfRanksAndEqualDenseMatrices) {
         test::expect_products(report, shared.family);
         EXPECT_EQ(test::report_fingerprint(report), alone(options));
       }
+    }
+  }
+}
+
+TEST(Probes, SelectOverTheZooTheSameOnAnyNumberOfRanks) {
+  const SharedFamily shared;
+  auto options = shared.options(false);
+  options.means.team = 1;
+  options.judge.scope = select::Scope::zoo;
+  for (const auto* policy : {"prune-top:5", "quantile:0.3", "outliers:0.5"}) {
+    options.judge.policy = select::parse_policy(policy);
+    const auto report = pipeline::audit(options, world(), {}).report;
+    if (!world().is_coordinator()) continue;
+    EXPECT_EQ(report.scope, "zoo");
+    EXPECT_EQ(test::report_fingerprint(report), alone(options)) << policy;
+    const auto pruned = std::count(report.action.begin(), report.action.end(), report::Action::prune);
+    if (options.judge.policy.kind == select::Policy::Kind::prune_top) {
+      EXPECT_EQ(pruned, 5) << "of all adapters together";
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 
@@ -76,6 +77,28 @@ TEST_F(Merge, IsTheReportOfOneAuditBitForBit) {
   }
 }
 
+TEST_F(Merge, SelectsOverTheZooAsOneAudit) {
+  options.judge.scope = select::Scope::zoo;
+  for (const auto* rank_by : {"misalignment", "cosine", "alignment_removed"}) {
+    for (const auto* policy : {"prune-top:7", "keep-top:7", "quantile:0.3", "threshold:0.1", "outliers:0.5"}) {
+      options.judge.rank_by = rank_by;
+      options.judge.policy = select::parse_policy(policy);
+      const auto whole = run(0, 5);
+      EXPECT_EQ(whole.scope, "zoo");
+      const auto one = run(0, 1), two = run(1, 4), three = run(4, 5);
+      const auto merged = merge_reports({{"a.h5", one}, {"b.h5", two}, {"c.h5", three}}, {});
+      EXPECT_EQ(merged.scope, "zoo");
+      EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole)) << rank_by << " " << policy;
+      const auto turned = merge_reports({{"c.h5", three}, {"b.h5", two}, {"a.h5", one}}, {});
+      const auto modules = whole.modules.size();
+      const std::array<std::size_t, 5> place{4, 1, 2, 3, 0};
+      for (std::size_t cell = 0; cell < whole.action.size(); ++cell) {
+        EXPECT_EQ(turned.action[place.at(cell / modules) * modules + cell % modules], whole.action[cell]);
+      }
+    }
+  }
+}
+
 TEST_F(Merge, TheCpuBackendAgreesToOneInAMillion) {
   options.means.backend = compute::Backend::cpu;
   const auto whole = run(0, 5);
@@ -137,6 +160,9 @@ TEST_F(Merge, RefusesPartsOfDifferentAudits) {
   other = options;
   other.judge.policy.value = 4;
   refused(other, HasSubstr("select prune-top:3 as in a.h5, found prune-top:4"));
+  other = options;
+  other.judge.scope = select::Scope::zoo;
+  refused(other, HasSubstr("scope adapter as in a.h5, found zoo"));
   other = options;
   other.measure.element_statistics = true;
   refused(other, HasSubstr("metrics "));

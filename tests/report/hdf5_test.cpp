@@ -110,6 +110,7 @@ void expect_same(const Report& a, const Report& b) {
   EXPECT_EQ(a.action, b.action);
   EXPECT_EQ(a.policy, b.policy);
   EXPECT_EQ(a.rank_by, b.rank_by);
+  EXPECT_EQ(a.scope, b.scope);
   EXPECT_EQ(a.population, b.population);
   EXPECT_EQ(a.run, b.run);
 }
@@ -504,6 +505,15 @@ void replace_dataset(hid_t file, const char* name, hid_t type, const std::vector
 TEST(Hdf5Report, EditedReportsAreStillRead) {
   Edited edited;
   expect_same(sample(2, 2), read_hdf5(edited.close()));
+}
+
+TEST(Hdf5Report, AnEarlierVersionSelectedInEachAdapter) {
+  auto report = sample(2, 2);
+  report.scope = "zoo";
+  expect_round_trip(report);
+  Edited edited(report);
+  ASSERT_GE(H5Adelete_by_name(edited.file(), "selection", "scope", H5P_DEFAULT), 0);
+  EXPECT_EQ(read_hdf5(edited.close()).scope, "adapter");
 }
 
 TEST(Hdf5Report, WhatIsMissingIsNamed) {

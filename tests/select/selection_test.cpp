@@ -249,5 +249,21 @@ TEST(SelectProperty, AgreesWithBruteForceAndIgnoresTheOrderOfModules) {
   }
 }
 
+TEST(SelectByPlaces, OrdersEqualScoresByThem) {
+  const std::vector<double> scores{1, 1, 1, 2};
+  const auto policy = parse_policy("prune-top:2");
+  const std::vector<bool> present(4, true);
+  const std::vector<std::uint64_t> places{7, 9, 8, 1};
+  EXPECT_THAT(select(scores, present, places, policy, Sense::high_is_worse).action,
+              ElementsAre(kKeep, kPrune, kKeep, kPrune));
+  const std::vector<std::uint64_t> few{7, 9, 8};
+  EXPECT_THROW(select(scores, present, few, policy, Sense::high_is_worse), base::Error);
+}
+
+TEST(ParseScope, ReadsWhatNameWrites) {
+  for (const auto scope : {Scope::adapter, Scope::zoo}) EXPECT_EQ(parse_scope(name(scope)), scope);
+  for (const auto* text : {"", "Zoo", "role", "zoo "}) EXPECT_THROW(parse_scope(text), base::Error) << text;
+}
+
 }  // namespace
 }  // namespace winnow::select

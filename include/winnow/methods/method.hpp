@@ -15,6 +15,14 @@ namespace winnow::methods {
 /// Which end of a dataset means misaligned. A dataset of which neither does describes; it cannot select.
 enum class Sense : std::uint8_t { none, high_is_worse, low_is_worse };
 
+/// What a value of a layer is measured against beside the layer itself. Values that have no peers, or those of the same
+/// module in all adapters, can be compared between adapters; others only within one.
+enum class Peers : std::uint8_t {
+  none,
+  adapter,     ///< the other layers of its adapter
+  population,  ///< what --population says
+};
+
 /// How people are shown a value.
 enum class Form : std::uint8_t {
   number,
@@ -50,8 +58,9 @@ struct Column {
   Form form = Form::number;
   std::string_view categories = {};  ///< of Form::category: their names, separated by spaces
   std::string_view compares = {};  ///< the dataset of single layers that this one sets against its peers, if it is one
-  bool of_population = false;      ///< long_name is completed by the name of the population
-  std::string_view narrow = {};    ///< shown in tables under this short heading; empty: only if it ranks
+  Peers peers = Peers::none;
+  bool of_population = false;    ///< long_name is completed by the name of the population
+  std::string_view narrow = {};  ///< shown in tables under this short heading; empty: only if it ranks
 };
 
 /// Values of one layer, one for each column.

@@ -30,6 +30,13 @@ const Method* method_of(std::string_view dataset);
 /// Whether a dataset is made from those of other layers, not by one layer alone. False for an unknown one.
 bool is_over_population(std::string_view dataset);
 
+/// Whether values of different adapters can be compared, if layers have these peers. False for an unknown dataset.
+bool is_comparable(std::string_view dataset, metrics::Population population);
+
+/// Throws Error(usage) if --scope zoo cannot select by `dataset`, with those of `others` by which it can.
+void require_comparable(std::string_view dataset, metrics::Population population,
+                        std::span<const std::string_view> others);
+
 /// high_is_worse for a dataset that is not known: most are.
 Sense sense_of(std::string_view dataset);
 

@@ -10,11 +10,16 @@
 
 namespace winnow::pipeline {
 
-/// The modules to prune, as the adapter in `directory` names them. `select` and `rank_by` replace the report's own;
-/// without either, the report's selection stands. The adapter is recognised by the checksum of its weights.
-/// Throws Error(invalid_input) where the report does not know it or quarantined it, Error(usage) for an unknown metric.
-std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory,
-                                          const std::optional<std::string>& select,
-                                          const std::optional<std::string>& rank_by, const base::Log& log);
+/// What is selected otherwise than in the report, as written on the command line.
+struct Anew {
+  std::optional<std::string> select = {}, rank_by = {}, scope = {};
+};
+
+/// The modules to prune, as the adapter in `directory` names them. What of `anew` is there replaces the report's
+/// own; if nothing is, the report's selection stands. The adapter is recognised by the checksum of its weights.
+/// Throws Error(invalid_input) where the report does not know it or quarantined it, Error(usage) for an unknown metric
+/// and for one that the scope is too wide for.
+std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory, const Anew& anew,
+                                          const base::Log& log);
 
 }  // namespace winnow::pipeline

@@ -124,6 +124,7 @@ struct Report {
   std::vector<std::uint8_t> present;   ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
   std::vector<Action> action;          ///< N x M; empty is the same as all none
   std::string policy, rank_by;         ///< of the selection, as given on the command line
+  std::string scope = "adapter";       ///< among what it selects: adapter | zoo
   std::string population;              ///< of E-DIEM and misalignment: role | adapter | zoo
   std::vector<verdict::Judgement> verdicts;  ///< N; empty without a bank. Derived
   double false_discovery_rate = 0;           ///< that the verdicts accept; 0 without them

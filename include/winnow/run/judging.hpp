@@ -13,6 +13,7 @@ namespace winnow::run {
 struct Judging {
   std::string rank_by;  ///< empty: what methods::default_ranking() says
   select::Policy policy;
+  select::Scope scope = select::Scope::adapter;  ///< zoo: by a metric that methods::is_comparable() alone
   metrics::Population population = metrics::Population::role;
   std::string bank;  ///< report of harmless adapters, compared with the same probes; empty for none
   double false_discovery_rate = verdict::kDefaultRate;  ///< that verdicts accept; of a run with a bank

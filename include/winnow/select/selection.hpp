@@ -40,6 +40,14 @@ inline constexpr std::string_view kPolicyForms =
 
 using methods::Sense;
 
+/// Among what a policy selects (`--scope`).
+enum class Scope : std::uint8_t {
+  adapter,  ///< the modules of each adapter, by itself
+  zoo,      ///< the modules of all adapters that were scored, together: K, Q and quartiles are of all of them
+};
+Scope parse_scope(std::string_view text);  ///< throws Error(usage)
+std::string_view name(Scope scope);
+
 enum class Action : std::uint8_t { none = 0, keep = 1, prune = 2 };
 
 struct Selection {
@@ -55,5 +63,9 @@ struct Selection {
 /// outliers). Infinite scores are ordered as such, but do not enter the quartiles of `outliers`.
 Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
                  const Policy& policy, Sense sense);
+
+/// The same among layers of several adapters. `places` orders those of equal scores; no number is there twice.
+Selection select(std::span<const double> scores, const std::vector<bool>& present,
+                 std::span<const std::uint64_t> places, const Policy& policy, Sense sense);
 
 }  // namespace winnow::select

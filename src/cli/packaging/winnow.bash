@@ -20,6 +20,7 @@ _winnow() {
     --project-by) choices="operator subspace rescaled" ;;
     --scaling) choices="peft none" ;;
     --population) choices="role adapter zoo" ;;
+    --scope) choices="adapter zoo" ;;
     --device) choices="auto cpu cuda" ;;
     --precision) choices="float32 tf32" ;;
     --backend) choices="auto cpu torch reference" ;;

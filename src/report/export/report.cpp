@@ -113,9 +113,10 @@ std::string render_json(const Report& report) {
     out += fmt::format(",\n{}: ", dump(metric->name));
     out += rows(report, [&](std::size_t n, std::size_t m) { return analysis.category(*metric, n, m); });
   }
-  out += fmt::format(",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"population\": {}, \"action\": {}}}",
-                     dump(report.policy), dump(report.rank_by), dump(report.population),
-                     rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
+  out += fmt::format(
+      ",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"scope\": {}, \"population\": {}, \"action\": {}}}",
+      dump(report.policy), dump(report.rank_by), dump(report.scope), dump(report.population),
+      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
   out += ",\n\"probes\": " + dump(probes_json(report));
   out += ",\n\"verdicts\": " + dump(verdicts_json(report));
   out += ",\n\"training_runs\": " + dump(training_runs_json(analysis));

@@ -234,6 +234,7 @@ void read_selection(const Source& source, Report& report, const Shape& shape) {
   report.policy = text("policy");
   report.rank_by = text("rank_by");
   report.population = text("population");
+  if (attributes.contains("scope")) report.scope = text("scope");  // earlier versions know one alone
 }
 
 void read_probes(const Source& source, Report& report) {

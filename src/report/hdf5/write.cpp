@@ -284,6 +284,7 @@ void write_selection(const Image& image, const Report& report, const Handle& ada
   image.link(group.get(), schema::kModuleScale);
   image.attribute(group.get(), "policy", report.policy);
   image.attribute(group.get(), "rank_by", report.rank_by);
+  image.attribute(group.get(), "scope", report.scope);
   image.attribute(group.get(), "population", report.population);
   const auto actions = codes(report.action, shape[0] * shape[1]);
   const auto action = image.numbers<std::uint8_t>(group.get(), "action", shape, actions, "1",
