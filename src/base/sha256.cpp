@@ -62,6 +62,17 @@ std::string sha256_hex(std::string_view data) {
   return hash.finish();
 }
 
+std::string sha256_base64(std::string_view data) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  std::array<unsigned char, 4 * (EVP_MAX_MD_SIZE + 2) / 3 + 1> text{};
+  unsigned int size = 0;
+  static const bool started = start_openssl();
+  if (!started) throw Error(ErrorKind::runtime, "OpenSSL cannot compute SHA-256");
+  require(EVP_Digest(data.data(), data.size(), digest.data(), &size, EVP_sha256(), nullptr));
+  const auto length = EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(size));
+  return {text.begin(), text.begin() + length};
+}
+
 std::string sha256_file(const std::string& path) {
   constexpr std::uint64_t kChunk = 1U << 20;
   const auto file = File::open_for_reading(path);

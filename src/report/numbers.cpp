@@ -19,6 +19,12 @@ std::string number_text(double value, int digits) {
   return fmt::format("{:.{}f}", size == 0 ? 0.0 : value, digits);
 }
 
+std::string grouped(std::uint64_t count) {
+  auto text = fmt::format("{}", count);
+  for (auto at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+  return text;
+}
+
 std::string significant_text(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3g}", value); }
 
 std::string share_text(double value) {

@@ -1,6 +1,7 @@
 // Numbers as people read them: short, whatever their size. Private to src/report.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace winnow::report {
@@ -10,5 +11,6 @@ std::string significant_text(double value);             ///< 3 significant digit
 std::string share_text(double value);                   ///< 3 decimals, for what lies between -1 and 1
 std::string percent_text(double share);                 ///< "18 %"; "-" for NaN, "<1 %" where it would round to none
 std::string bytes_text(double bytes);                   ///< "14.2 GB"
+std::string grouped(std::uint64_t count);               ///< "2,240,000"
 
 }  // namespace winnow::report

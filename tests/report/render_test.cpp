@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "report/sample.hpp"
+#include "winnow/base/sha256.hpp"
 #include "winnow/report/render.hpp"
 #include "winnow/report/verdicts.hpp"
 
@@ -386,7 +387,7 @@ TEST(Html, IsBalanced) {
 
 TEST(Html, EscapesEveryName) {
   const auto html = render_html(hostile());
-  EXPECT_THAT(html, Not(HasSubstr("<script")));
+  EXPECT_EQ(html.find("<script"), html.rfind("<script"));  // the page's own
   EXPECT_THAT(html, Not(HasSubstr("alert(1)</")));
   EXPECT_THAT(html, Not(HasSubstr("\x1b")));
   EXPECT_THAT(html, HasSubstr("&lt;script&gt;alert(1)&lt;/"));
@@ -400,10 +401,30 @@ TEST(Html, PartsOfAMergeAreALineEach) {
 
 TEST(Html, LoadsNothing) {
   const auto html = render_html(sample(2, 4));
-  for (const auto* needle : {"http:", "https:", "//", "src=", "url(\"", "@import", "<link", "<script", "javascript:"}) {
+  for (const auto* needle :
+       {"http:", "https:", "//", "src=", "url(\"", "@import", "<link", "javascript:", "fetch(", "import("}) {
     EXPECT_THAT(html, Not(HasSubstr(needle)));
   }
   EXPECT_THAT(html, HasSubstr("default-src 'none'"));
+}
+
+TEST(Html, RunsItsOwnScriptAlone) {
+  const auto html = render_html(sample(2, 4));
+  const auto begin = html.find("<script>") + 8;
+  const auto script = html.substr(begin, html.find("</script>") - begin);
+  EXPECT_THAT(html, HasSubstr("script-src 'sha256-" + base::sha256_base64(script) + "'\">"));
+  EXPECT_EQ(html.find("<script"), html.rfind("<script"));
+  for (const auto* needle : {"innerHTML", "insertAdjacentHTML", "document.write", "eval("}) {
+    EXPECT_THAT(script, Not(HasSubstr(needle)));  // a name stays text
+  }
+}
+
+TEST(Html, LongTablesAreSortableAndSaySoWhenPrinted) {
+  const auto few = render_html(sample(2, 1)), many = render_html(sample(1200, 1));
+  EXPECT_THAT(many, HasSubstr("<div class=\"scroll tall sortable\""));
+  EXPECT_THAT(many, HasSubstr("Printed are the first 60 of 1,200 rows"));
+  EXPECT_THAT(many, HasSubstr("<dt>adapters scored</dt><dd>1,200</dd>"));
+  EXPECT_THAT(few, Not(HasSubstr("class=\"printed")));
 }
 
 TEST(Html, MarksPrunedAndUndoingCellsByShape) {

@@ -27,6 +27,7 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::string_view data);
+std::string sha256_base64(std::string_view data);  ///< as Content-Security-Policy and Subresource Integrity write it
 std::string sha256_file(const std::string& path);  ///< of the file's bytes, in constant memory
 
 }  // namespace winnow::base

@@ -14,6 +14,7 @@
 #include "../text.hpp"
 #include "drift.hpp"
 #include "figures.hpp"
+#include "script.hpp"
 #include "style.hpp"
 #include "table.hpp"
 #include "verdicts.hpp"
@@ -32,7 +33,8 @@ std::string attribute(const Report& report, const char* name) {
 }
 
 std::string tile(const std::string& label, std::size_t count, bool hot) {
-  return fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>", hot && count != 0 ? " class=\"hot\"" : "", label, count);
+  return fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>", hot && count != 0 ? " class=\"hot\"" : "", label,
+                     grouped(count));
 }
 
 std::string page_head(const Analysis& analysis) {
@@ -254,9 +256,11 @@ std::string render_html(const Report& report) {
   std::string out =
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-      // Whatever a name held, nothing is loaded and nothing runs.
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-      "<title>LoRA alignment audit</title>\n<style>";
+      // Whatever a name held, nothing is loaded and nothing runs but the page's own script.
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+      "script-src ";
+  out += script_source();
+  out += "\">\n<title>LoRA alignment audit</title>\n<style>";
   out += kStyle;
   out += "</style>\n</head>\n<body>\n" + svg_definitions() + page_head(analysis) + "<main>\n";
   std::set<std::string> anchors;
@@ -281,9 +285,9 @@ std::string render_html(const Report& report) {
            "</div></section>\n";
   }
   out += special_modules(report) + run_facts(report);
-  out += fmt::format("</main>\n<footer>winnow {}</footer>\n</body>\n</html>\n",
-                     for_html(attribute(report, "winnow_version")));
-  return out;
+  out += fmt::format("</main>\n<footer>winnow {}</footer>\n<script>", for_html(attribute(report, "winnow_version")));
+  out += kScript;
+  return out + "</script>\n</body>\n</html>\n";
 }
 
 }  // namespace winnow::report

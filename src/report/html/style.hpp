@@ -59,6 +59,13 @@ details{margin-top:10px}summary{cursor:pointer}
 .scroll{overflow-x:auto;max-width:100%}
 .tall{max-height:min(70vh,640px);overflow-y:auto;border-bottom:1px solid var(--line)}
 .tall thead th{position:sticky;top:0;background:var(--card)}
+.sort{all:unset;cursor:pointer}.sort:hover{color:var(--ink)}.sort:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+th[aria-sort]{color:var(--ink)}th[aria-sort] .sort::after{content:"\a0\25B2";font-size:.75em}
+th[aria-sort=descending] .sort::after{content:"\a0\25BC"}
+.find{display:block;font-size:.88rem;margin:0 0 8px}
+.find input{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--line);border-radius:5px;padding:3px 8px;
+width:min(24rem,100%);margin:0 8px}
+.printed{display:none}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);font-size:.85rem;padding:2px 0 6px}
 th,td{padding:4px 10px 4px 0;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;
@@ -84,7 +91,8 @@ footer{padding:24px 16px 40px;font-size:.85rem}
 .facts{grid-template-columns:1fr}.facts dd{margin:0 0 6px}.tiles{grid-template-columns:1fr 1fr}.tiles div:last-child:nth-child(odd){grid-column:1/-1}
 .w{min-width:8.5rem}.list{white-space:nowrap}th,td{padding-right:8px}.figs{gap:14px}}
 @media print{body{background:#fff;font-size:10pt}.card{break-inside:avoid;border-color:#bbb}.tall{max-height:none}
-.scroll{overflow:visible}svg *,.meter{-webkit-print-color-adjust:exact;print-color-adjust:exact}a{color:inherit;text-decoration:none}}
+.scroll{overflow:visible}.find{display:none}.tall tbody:not(.found) tr:nth-child(n+61){display:none}.printed{display:block}
+thead{display:table-header-group}tr{break-inside:avoid}svg *,.meter{-webkit-print-color-adjust:exact;print-color-adjust:exact}a{color:inherit;text-decoration:none}}
 )css";
 
 }  // namespace winnow::report

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "../numbers.hpp"
 #include "../text.hpp"
 #include "line_chart.hpp"
 
 namespace winnow::report {
 namespace {
 
-constexpr std::size_t kTallTable = 24;  // rows from which a table scrolls in itself
+constexpr std::size_t kTallTable = 24;    // rows from which a table scrolls in itself
+constexpr std::size_t kPrintedRows = 60;  // of such a table, as style.hpp says
+constexpr std::size_t kSortableRows = 3;  // fewer are seen at a glance
 
 bool breaks(Format format) { return format == Format::prose || format == Format::path; }
 
@@ -97,10 +100,15 @@ std::string html_table(const Table& table, const std::string& caption, const std
     body += "</tr>\n";
   }
   const auto title = for_html(caption);
-  return fmt::format(
-      "<div class=\"scroll{}\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><caption>{}</caption>"
+  auto out = fmt::format(
+      "<div class=\"scroll{}{}\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><caption>{}</caption>"
       "<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table></div>\n",
-      table.rows > kTallTable ? " tall" : "", title, title, head, body);
+      table.rows > kTallTable ? " tall" : "", table.rows >= kSortableRows ? " sortable" : "", title, title, head, body);
+  if (table.rows > kPrintedRows) {
+    out += fmt::format("<p class=\"printed soft\">Printed are the first {} of {} rows, or those that were found.</p>\n",
+                       kPrintedRows, grouped(table.rows));
+  }
+  return out;
 }
 
 }  // namespace winnow::report

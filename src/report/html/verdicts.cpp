@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "../numbers.hpp"
 #include "../tables/tables.hpp"
 #include "../text.hpp"
 #include "table.hpp"
@@ -17,7 +18,7 @@ std::string verdict_tiles(const Report& report) {
     if (report.verdicts.empty() || verdict == Verdict::pass) continue;
     const auto count = count_of(report, verdict);
     out += fmt::format("<div{}><dt>verdict: {}</dt><dd>{}</dd></div>", count != 0 ? " class=\"hot\"" : "",
-                       verdict::name(verdict), count);
+                       verdict::name(verdict), grouped(count));
   }
   return out;
 }
