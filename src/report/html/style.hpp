@@ -64,7 +64,7 @@ th[aria-sort]{color:var(--ink)}th[aria-sort] .sort::after{content:"\a0\25B2";fon
 th[aria-sort=descending] .sort::after{content:"\a0\25BC"}
 .find{display:block;font-size:.88rem;margin:0 0 8px}
 .find input{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--line);border-radius:5px;padding:3px 8px;
-width:min(24rem,100%);margin:0 8px}
+width:min(24rem,60%);margin:0 8px}
 .printed{display:none}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);font-size:.85rem;padding:2px 0 6px}
