@@ -2,6 +2,9 @@
 
 #include <array>
 #include <filesystem>
+#include <functional>
+#include <optional>
+#include <string_view>
 
 #include "command_line.hpp"
 #include "commands.hpp"
@@ -21,6 +24,8 @@ namespace winnow::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using report::ReportFile;
+using report::Sink;
 
 CommandLine command_line() {
   CommandLine line;
@@ -51,12 +56,23 @@ CommandLine command_line() {
   return line;
 }
 
-void write_output(const std::string& path, const std::string& text) {
-  if (path == "-") {
-    print_result(text);
-  } else {
-    base::atomic_write_file(path, text);
-  }
+/// Writes to stdout for "-", else to a file that appears whole or not at all. In pieces of some size: a line of text is
+/// too little for a call of the system.
+void write_output(const std::string& path, const std::function<void(const Sink&)>& write) {
+  constexpr std::size_t kPiece = 1U << 20;
+  std::optional<base::AtomicFile> file;
+  if (path != "-") file.emplace(path);
+  std::string held;
+  const auto put = [&] {
+    file ? file->append(held) : print_result(held);
+    held.clear();
+  };
+  write([&](std::string_view piece) {
+    held += piece;
+    if (held.size() >= kPiece) put();
+  });
+  put();
+  if (file) file->commit();
 }
 
 fs::path make_directory(const char* option, const std::string& path) {
@@ -73,14 +89,14 @@ fs::path make_directory(const char* option, const std::string& path) {
 /// What goes into one file, by the option that asks for it.
 struct Form {
   const char* option;
-  std::string (*render)(const report::ReportFile&);
+  void (*write)(const ReportFile&, const Sink&);
 };
 constexpr std::array<Form, 5> kForms{{
-    {"html", [](const report::ReportFile& file) { return report::render_html(file.report); }},
-    {"json", [](const report::ReportFile& file) { return report::render_json(file.report); }},
-    {"sarif", [](const report::ReportFile& file) { return report::render_sarif(file.report); }},
-    {"bom", [](const report::ReportFile& file) { return report::render_bom(file.report); }},
-    {"in-toto", report::render_in_toto},
+    {"html", [](const ReportFile& file, const Sink& sink) { sink(report::render_html(file.report)); }},
+    {"json", [](const ReportFile& file, const Sink& sink) { report::write_json(file.report, sink); }},
+    {"sarif", [](const ReportFile& file, const Sink& sink) { sink(report::render_sarif(file.report)); }},
+    {"bom", [](const ReportFile& file, const Sink& sink) { sink(report::render_bom(file.report)); }},
+    {"in-toto", [](const ReportFile& file, const Sink& sink) { sink(report::render_in_toto(file)); }},
 }};
 
 /// Before anything is written.
@@ -91,9 +107,7 @@ void check_outputs(const po::variables_map& values) {
     for (const auto& other : others) base::require_not_an_input(output, other, option);
   };
   if (const auto csv = given(values, "csv")) {
-    for (const auto* name : {"modules.csv", "adapters.csv", "copies.csv", "metrics.csv", "drift.csv"}) {
-      check((fs::path(*csv) / name).string(), "--csv");
-    }
+    for (const auto name : report::kCsvFiles) check((fs::path(*csv) / name).string(), "--csv");
   }
   for (const auto& form : kForms) {
     const auto output = given(values, form.option);
@@ -112,12 +126,14 @@ void show(const po::variables_map& values) {
   bool is_shown = csv || truth;
   for (const auto& form : kForms) {
     const auto output = given(values, form.option);
-    if (output) write_output(*output, form.render(file));
+    if (output) write_output(*output, [&](const Sink& sink) { form.write(file, sink); });
     is_shown = is_shown || output;
   }
   if (csv) {
     const auto directory = make_directory("csv", *csv);
-    for (const auto& [name, text] : report::render_csv(report)) base::atomic_write_file(directory / name, text);
+    for (const auto name : report::kCsvFiles) {
+      write_output((directory / name).string(), [&](const Sink& sink) { report::write_csv(report, name, sink); });
+    }
   }
   if (truth) {
     print_result(synth::render_evaluation(report, synth::read_truth(*truth), synth::read_adapter_kinds(*truth)));

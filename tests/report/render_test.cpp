@@ -380,6 +380,19 @@ void expect_balanced(const std::string& html) {
   EXPECT_TRUE(open.empty());
 }
 
+// What has a line for each module of each adapter never stands in memory whole.
+TEST(Programs, LongTextsComeInPieces) {
+  const auto report = sample(300, 4);
+  const auto longest_piece = [&](const auto& write) {
+    std::size_t whole = 0, longest = 0;
+    write([&](std::string_view piece) { whole += piece.size(), longest = std::max(longest, piece.size()); });
+    return static_cast<double>(longest) / static_cast<double>(whole);
+  };
+  EXPECT_LT(longest_piece([&](const Sink& sink) { write_json(report, sink); }), 0.05);
+  EXPECT_LT(longest_piece([&](const Sink& sink) { write_csv(report, "metrics.csv", sink); }), 0.001);
+  EXPECT_THROW(write_csv(report, "absent.csv", [](std::string_view) {}), std::logic_error);
+}
+
 TEST(Html, IsBalanced) {
   expect_balanced(render_html(with_quarantined(sample(3, 20))));
   expect_balanced(render_html(hostile()));

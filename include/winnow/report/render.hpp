@@ -1,9 +1,13 @@
-// Renderings of a report for people and other programs. Pure: text in memory, the caller writes it.
+// Renderings of a report for people and other programs. The caller writes them: what is a page or a list is text in
+// memory, what has a line for each module of each adapter comes in pieces.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "winnow/report/report.hpp"
 
@@ -19,13 +23,20 @@ struct TableOptions {
 /// per depth, what was pruned and why, quarantined adapters with their reason.
 std::string render_table(const Report& report, const TableOptions& options = {});
 
-/// One CSV text per file name: modules.csv, adapters.csv, copies.csv (the directories that are judged with one of the
-/// adapters), metrics.csv (long form: one row per adapter and module) and drift.csv (one row per checkpoint of a
-/// training run, steps ascending).
-std::map<std::string, std::string> render_csv(const Report& report);
+/// Takes the pieces of a text in their order.
+using Sink = std::function<void(std::string_view piece)>;
+
+/// The CSV files of a report: copies.csv has the directories that are judged with one of the adapters, metrics.csv
+/// (long form) a row for each module of each adapter, drift.csv one for each checkpoint of a training run, steps
+/// ascending.
+inline constexpr std::array<std::string_view, 5> kCsvFiles{"modules.csv", "adapters.csv", "copies.csv", "metrics.csv",
+                                                           "drift.csv"};
+void write_csv(const Report& report, std::string_view file, const Sink& sink);  ///< one of kCsvFiles
+std::map<std::string, std::string> render_csv(const Report& report);            ///< all of them, by name
 
 /// Everything, as src/report/report.schema.json describes it; that is named by "$schema" and installed with the
 /// program. What is not a number is null. Text that is not UTF-8 is made so.
+void write_json(const Report& report, const Sink& sink);
 std::string render_json(const Report& report);
 
 /// A SARIF 2.1.0 log (OASIS, errata 01) of one run, a result for each adapter whose verdict is not pass and for each

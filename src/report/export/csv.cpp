@@ -46,7 +46,7 @@ struct Writer {
 
 }  // namespace
 
-std::string csv_text(const Table& table) {
+void write_csv_table(const Table& table, const Sink& sink) {
   std::vector<const Column*> columns;
   for (const auto& column : table.columns) {
     if ((column.in & kCsv) != 0) columns.push_back(&column);
@@ -54,17 +54,18 @@ std::string csv_text(const Table& table) {
   std::string out;
   const Writer write{out};
   const auto line = [&](auto put) {
+    out.clear();
     for (std::size_t c = 0; c < columns.size(); ++c) {
       if (c != 0) out += ',';
       put(*columns[c]);
     }
     out += "\r\n";
+    sink(out);
   };
   line([&](const Column& column) { write(column.name == "name" ? table.of : column.name); });
   for (std::size_t row = 0; row < table.rows; ++row) {
     line([&](const Column& column) { std::visit(write, column.cell(row).value); });
   }
-  return out;
 }
 
 }  // namespace winnow::report

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <numeric>
+#include <stdexcept>
 #include <utility>
 
 #include "../analysis.hpp"
@@ -14,18 +15,16 @@
 namespace winnow::report {
 namespace {
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-// One row of text a adapter: the N x M values never stand in memory as JSON objects, which are many times larger.
+// One row of text an adapter: the N x M values never stand in memory as JSON objects, nor as text.
 template <class Value>
-std::string rows(const Report& report, Value value) {
-  std::string out = "[";
+void write_rows(const Report& report, const Sink& sink, Value value) {
+  sink("[");
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     auto row = Json::array();
     for (std::size_t m = 0; m < report.modules.size(); ++m) row.push_back(value(n, m));
-    out += (n == 0 ? "\n" : ",\n") + dump(row);
+    sink((n == 0 ? "\n" : ",\n") + dump(row));
   }
-  return out + "]";
+  sink("]");
 }
 
 Json training_runs_json(const Analysis& analysis) {
@@ -75,53 +74,73 @@ Table all_adapters(const Analysis& analysis) {
 
 }  // namespace
 
-std::map<std::string, std::string> render_csv(const Report& report) {
+void write_csv(const Report& report, std::string_view file, const Sink& sink) {
+  if (file == "modules.csv") return write_csv_table(modules_table(report), sink);
+  if (file == "copies.csv") return write_csv_table(copies_table(report, report.copies.size()), sink);
   const Analysis analysis(report);
+  if (file == "adapters.csv") return write_csv_table(all_adapters(analysis), sink);
+  if (file == "metrics.csv") return write_csv_table(scores_table(analysis), sink);
+  if (file != "drift.csv") throw std::logic_error(fmt::format("a report has no {}", file));
   const auto runs = training_runs(report);
   std::vector<StepRow> steps;
   for (const auto& run : runs) {
     for (const auto& row : steps_of(run)) steps.push_back(row);
   }
-  return {{"modules.csv", csv_text(modules_table(report))},
-          {"adapters.csv", csv_text(all_adapters(analysis))},
-          {"copies.csv", csv_text(copies_table(report, report.copies.size()))},
-          {"metrics.csv", csv_text(scores_table(analysis))},
-          {"drift.csv", csv_text(steps_table(report, std::move(steps)))}};
+  write_csv_table(steps_table(report, std::move(steps)), sink);
 }
 
-std::string render_json(const Report& report) {
+std::map<std::string, std::string> render_csv(const Report& report) {
+  std::map<std::string, std::string> out;
+  for (const auto file : kCsvFiles) {
+    auto& text = out[std::string(file)];
+    write_csv(report, file, [&](std::string_view piece) { text += piece; });
+  }
+  return out;
+}
+
+void write_json(const Report& report, const Sink& sink) {
   const Analysis analysis(report);
   auto attributes = Json::object();
   for (const auto& [key, value] : report.attributes) {
     std::visit([&, &name = key](const auto& held) { attributes[name] = held; }, value);
   }
-  std::string out =
-      fmt::format("{{\"$schema\": \"urn:winnow:report:{0}\",\n\"schema_version\": {0},\n\"attributes\": {1},\n",
-                  kSchemaVersion, dump(attributes));
-  out += "\"modules\": " + dump(json_rows(modules_table(report)));
-  out += ",\n\"adapters\": " + dump(json_rows(all_adapters(analysis)));
-  out += ",\n\"copies\": " + dump(json_rows(copies_table(report, report.copies.size())));
-  out += ",\n\"metrics\": {";
+  sink(fmt::format("{{\"$schema\": \"urn:winnow:report:{0}\",\n\"schema_version\": {0},\n\"attributes\": {1},\n",
+                   kSchemaVersion, dump(attributes)));
+  sink("\"modules\": ");
+  write_json_rows(modules_table(report), sink);
+  sink(",\n\"adapters\": ");
+  write_json_rows(all_adapters(analysis), sink);
+  sink(",\n\"copies\": ");
+  write_json_rows(copies_table(report, report.copies.size()), sink);
+  sink(",\n\"metrics\": {");
   const char* separator = "\n";
   for (const auto* metric : metrics_of(report, false)) {
-    out += fmt::format("{}{}: {{\"units\": {}, \"long_name\": {}, \"values\": {}}}", std::exchange(separator, ",\n"),
-                       dump(metric->name), dump(metric->units), dump(metric->long_name),
-                       rows(report, [&](std::size_t n, std::size_t m) { return analysis.value(metric, n, m); }));
+    sink(fmt::format("{}{}: {{\"units\": {}, \"long_name\": {}, \"values\": ", std::exchange(separator, ",\n"),
+                     dump(metric->name), dump(metric->units), dump(metric->long_name)));
+    write_rows(report, sink, [&](std::size_t n, std::size_t m) { return analysis.value(metric, n, m); });
+    sink("}");
   }
-  out += "}";
+  sink("}");
   for (const auto* metric : metrics_of(report, true)) {
-    out += fmt::format(",\n{}: ", dump(metric->name));
-    out += rows(report, [&](std::size_t n, std::size_t m) { return analysis.category(*metric, n, m); });
+    sink(fmt::format(",\n{}: ", dump(metric->name)));
+    write_rows(report, sink, [&](std::size_t n, std::size_t m) { return analysis.category(*metric, n, m); });
   }
-  out += fmt::format(
-      ",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"scope\": {}, \"population\": {}, \"action\": {}}}",
-      dump(report.policy), dump(report.rank_by), dump(report.scope), dump(report.population),
-      rows(report, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); }));
-  out += ",\n\"probes\": " + dump(probes_json(report));
-  out += ",\n\"verdicts\": " + dump(verdicts_json(report));
-  out += ",\n\"training_runs\": " + dump(training_runs_json(analysis));
-  out += ",\n\"shards\": " + dump(json_rows(shards_table(report)));
-  return out + ",\n\"run\": " + dump(json_rows(run_table(report))) + "}\n";
+  sink(fmt::format(
+      ",\n\"selection\": {{\"policy\": {}, \"rank_by\": {}, \"scope\": {}, \"population\": {}, \"action\": ",
+      dump(report.policy), dump(report.rank_by), dump(report.scope), dump(report.population)));
+  write_rows(report, sink, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); });
+  sink("}");
+  sink(",\n\"probes\": " + dump(probes_json(report)));
+  sink(",\n\"verdicts\": " + dump(verdicts_json(report)));
+  sink(",\n\"training_runs\": " + dump(training_runs_json(analysis)));
+  sink(",\n\"shards\": " + dump(json_rows(shards_table(report))));
+  sink(",\n\"run\": " + dump(json_rows(run_table(report))) + "}\n");
+}
+
+std::string render_json(const Report& report) {
+  std::string out;
+  write_json(report, [&](std::string_view piece) { out += piece; });
+  return out;
 }
 
 }  // namespace winnow::report
