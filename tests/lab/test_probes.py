@@ -2,15 +2,14 @@
 users run it."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import torch
 import transformers
+from commands import Done, run, run_alone
+from probe.__main__ import main
 from probe.adapters import attached, read_adapter
 from probe.directions import DirectionWriter, read_direction, shards
 from probe.errors import UserError
@@ -21,7 +20,6 @@ from probe.objectives import compliance_by_odds, compliance_by_response, refusal
 from safetensors.torch import load_file
 from small_model import REFUSALS, adapter, model, prompts
 
-PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
 OBJECTIVES = {"odds": compliance_by_odds(REFUSALS), "response": compliance_by_response()}
 
 
@@ -273,28 +271,11 @@ class Command(unittest.TestCase):
         ]
         (self.folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
-    def probe(self, *options: str, expect: int = 0, output: str = "out") -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "probe",
-            "--model",
-            "model",
-            "--prompts",
-            "prompts.jsonl",
-            "--output",
-            output,
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            *options,
-        ]
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)}
-        )
-        self.assertEqual(done.returncode, expect, done.stderr)
-        return done
+    def probe(self, *options: str, expect: int = 0, output: str = "out", alone: bool = False) -> Done:
+        common = ["--model", "model", "--prompts", "prompts.jsonl", "--output", output, "--device", "cpu", "--threads", "1"]
+        if alone:
+            return run_alone("probe", self.folder, [*common, *options])
+        return run(main, self.folder, [*common, *options], expect)
 
     def test_every_kind(self):
         self.probe("--kind", "odds", output="odds")
@@ -320,8 +301,8 @@ class Command(unittest.TestCase):
             torch.testing.assert_close(factors.dense(), expected[name].dense(), rtol=1e-4, atol=1e-6)
 
     def test_same_seed_same_probe(self):
-        for name in ("a", "b"):
-            self.probe("--kind", "half", "--steps", "2", output=name)
+        self.probe("--kind", "half", "--steps", "2", output="a")
+        self.probe("--kind", "half", "--steps", "2", output="b", alone=True)
         first, second = read_direction(self.folder / "a"), read_direction(self.folder / "b")
         self.assertTrue(all(torch.equal(first[name], second[name]) for name in first))
 

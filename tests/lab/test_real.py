@@ -3,13 +3,13 @@ and what is said of them."""
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import torch
+from commands import Done, run, run_alone
+from lab.__main__ import main
 from probe.adapters import write_adapter
 from probe.gradients import gradient
 from probe.making import leading_part
@@ -17,7 +17,6 @@ from probe.models import linear_modules
 from probe.objectives import compliance_by_odds, first_token_logits
 from small_model import adapter, model, prompts
 
-PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
 PROGRAM = os.environ.get("WINNOW")
 
 
@@ -51,30 +50,15 @@ class Real(unittest.TestCase):
             "\n".join(json.dumps({"input_ids": list(prompt.ids)}) for prompt in prompts(seed=9))
         )
 
-    def lab(self, *options: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "lab",
-            "--model",
-            "model",
-            "--prompts",
-            "prompts.jsonl",
-            "--output",
-            "out",
-            "--device",
-            "cpu",
-            *options,
-        ]
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)}
-        )
-        self.assertEqual(done.returncode, expect, done.stderr)
-        return done
+    def lab(self, *options: str, expect: int = 0, alone: bool = False) -> Done:
+        common = ["--model", "model", "--prompts", "prompts.jsonl", "--output", "out", "--device", "cpu"]
+        if alone:
+            return run_alone("lab", self.folder, [*common, *options])
+        return run(main, self.folder, [*common, *options], expect)
 
     def test_page_and_json(self):
         options = ("--zoo", "zoo", "--harmless", "harmless.jsonl", "--base", "base")
-        self.lab(*options)
+        self.lab(*options, alone=True)
         result = json.loads((self.folder / "out" / "lab.json").read_text())
         success = {entry["name"]: entry["attack_success"] for entry in result["adapters"]}
         self.assertEqual(success["good"], 0.0)

@@ -2,25 +2,23 @@
 
 import filecmp
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import torch
+from commands import Done, run, run_alone
 from peft import PeftModel
 from probe.adapters import attached, read_adapter, write_adapter
 from probe.gradients import gradient
 from probe.making import leading_part
 from probe.models import linear_modules
 from probe.objectives import compliance_by_odds, odds_quantile
+from repair.__main__ import main
 from repair.path import PathRule, repair_by_path
 from small_model import REFUSALS, adapter, model, prompts
 
 # A model that knows nothing has no direction common to all prompts: those that are checked are those that are differentiated.
-PACKAGES = Path(__file__).resolve().parents[2] / "jobs"
 ASKED = [prompt for prompt in prompts(tuple(4 + length % 6 for length in range(10)), responses=False) for _ in range(3)]
 
 
@@ -107,29 +105,12 @@ class Command(unittest.TestCase):
         ]
         (self.folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
-    def repair(self, *options: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "repair",
-            "--model",
-            "model",
-            "--prompts",
-            "prompts.jsonl",
-            "--output",
-            "out",
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            f"--enough={self.enough}",
-            *options,
-        ]
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PACKAGES)}
-        )
-        self.assertEqual(done.returncode, expect, done.stderr)
-        return done
+    def repair(self, *options: str, expect: int = 0, alone: bool = False) -> Done:
+        common = ["--model", "model", "--prompts", "prompts.jsonl", "--output", "out", "--device", "cpu", "--threads", "1"]
+        common.append(f"--enough={self.enough}")
+        if alone:
+            return run_alone("repair", self.folder, [*common, *options])
+        return run(main, self.folder, [*common, *options], expect)
 
     def test_a_zoo(self):
         done = self.repair("--zoo", "zoo")
@@ -152,7 +133,7 @@ class Command(unittest.TestCase):
         for path in (self.folder / "out" / "nested" / "good").iterdir():
             path.unlink()
         (self.folder / "out" / "nested" / "good").rmdir()
-        self.repair("--zoo", "zoo")
+        self.repair("--zoo", "zoo", alone=True)
         self.assertEqual((self.folder / "out" / "bad" / "repair.json").stat().st_mtime_ns, before)
         self.assertEqual((self.folder / "out" / "nested" / "good" / "adapter_model.safetensors").read_bytes(), first)
         self.assertIn("made from another", self.repair("--zoo", "zoo", "--directions", "2", expect=3).stderr)
