@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include "export/csv.hpp"
 #include "export/json.hpp"
@@ -51,6 +53,12 @@ Table ships(std::vector<Ship> rows) {
 
 Table two() { return ships({{"Ada", "a/b.c", 1.25, 3, {"tea", "ink"}}, {"<=B>", "=x", std::nan(""), 0, {}}}); }
 
+std::string csv_text(const Table& table) {
+  std::string text;
+  write_csv_table(table, [&](std::string_view piece) { text += piece; });
+  return text;
+}
+
 TEST(Tables, CsvHasWhatIsInCsvUnderTheNameOfTheRows) {
   EXPECT_EQ(csv_text(two()),
             "ship,draught,crew,cargo,port,age\r\n"
@@ -69,6 +77,11 @@ TEST(Tables, JsonHasWhatIsInJsonAndNullForNothing) {
   EXPECT_EQ(json_rows(two()).dump(),
             R"([{"name":"Ada","draught":1.25,"crew":3,"cargo":["tea","ink"],"flag":null,"numbers":{"age":10}},)"
             R"({"name":"<=B>","draught":null,"crew":0,"cargo":[],"flag":null,"numbers":{"age":11}}])");
+  for (const auto& table : {two(), ships({})}) {
+    std::string text;
+    write_json_rows(table, [&](std::string_view piece) { text += piece; });
+    EXPECT_EQ(text, json_rows(table).dump());
+  }
   auto without = two();
   std::erase_if(without.columns, [](const Column& column) { return column.grouped; });
   EXPECT_TRUE(json_rows(without)[0]["numbers"].is_object()) << "the member is there whatever it holds";
