@@ -10,19 +10,11 @@ namespace winnow::report {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::of_pair;
 using testing::sample;
 using testing::with_copies;
 using testing::with_verdicts;
 using Json = nlohmann::json;
-
-/// With the attributes that an audit of a pair has.
-Report of_pair(Report report) {
-  for (const auto* role : {"base", "aligned"}) {
-    report.attributes[std::string(role) + "_fingerprint"] = std::string(64, 'a');
-    report.attributes[std::string(role) + "_sample"] = std::string(64, 'b');
-  }
-  return report;
-}
 
 Json bill_of(const Report& report) { return Json::parse(render_bom(report)); }
 

@@ -15,19 +15,11 @@ namespace winnow::report {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::of_pair;
 using testing::sample;
 using testing::with_copies;
 using testing::with_verdicts;
 using Json = nlohmann::json;
-
-/// With the attributes that an audit of a pair has.
-Report of_pair(Report report) {
-  for (const auto* role : {"base", "aligned"}) {
-    report.attributes[std::string(role) + "_fingerprint"] = std::string(64, 'a');
-    report.attributes[std::string(role) + "_sample"] = std::string(64, 'b');
-  }
-  return report;
-}
 
 /// As if `report` had been read from a file.
 ReportFile file_of(Report report) { return {std::move(report), std::string(64, '1'), std::string(64, '5')}; }

@@ -154,4 +154,13 @@ inline Report with_copies(Report report) {
   return report;
 }
 
+/// With the attributes that an audit of a pair has.
+inline Report of_pair(Report report) {
+  for (const auto* role : {"base", "aligned"}) {
+    report.attributes[std::string(role) + "_fingerprint"] = std::string(64, 'a');
+    report.attributes[std::string(role) + "_sample"] = std::string(64, 'b');
+  }
+  return report;
+}
+
 }  // namespace winnow::report::testing
