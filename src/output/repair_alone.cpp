@@ -19,7 +19,6 @@ class Alone final : public Repairer {
   repair::Factors repaired(const adapter::LoraModule& /*module*/, const repair::Factors& update) override {
     return repair::scaled(update, factor_);
   }
-  void settle(const base::Log& /*log*/) override {}
   adapter::RepairNote note() const override { return {"scale", {{"factor", fmt::format("{}", factor_)}}}; }
 
  private:

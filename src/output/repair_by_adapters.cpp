@@ -97,8 +97,6 @@ class ByAdapters final : public Repairer {
     return repair::merge(update, weights_.front(), added, weights);
   }
 
-  void settle(const base::Log& /*log*/) override {}
-
   adapter::RepairNote note() const override {
     adapter::RepairNote note{"merge", {{"weights", fmt::format("{}", fmt::join(weights_, ","))}}};
     for (std::size_t n = 0; n < others_.size(); ++n) {

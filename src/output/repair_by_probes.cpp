@@ -141,8 +141,6 @@ class ByProbes final : public Repairer {
     return repair::deflect(update, repair::joined(along), repair_.side, repair_.lambda);
   }
 
-  void settle(const base::Log& /*log*/) override {}
-
   adapter::RepairNote note() const override {
     adapter::RepairNote note{std::string(repair::repair_of(repair_.kind).name), {}};
     if (repair_.kind == repair::Kind::deflect) {

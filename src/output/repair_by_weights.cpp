@@ -1,192 +1,302 @@
-// Repairs by the model's weights: project, restore, extrapolate, unablate. Of each module that is repaired the weights
-// are read once, whole.
+#include "winnow/output/repair_by_weights.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <unordered_set>
 #include <utility>
 
+#include "factor_spool.hpp"
 #include "families.hpp"
-#include "winnow/adapter/mapping.hpp"
-#include "winnow/base/error.hpp"
-#include "winnow/base/file.hpp"
-#include "winnow/base/sha256.hpp"
-#include "winnow/input/checkpoints.hpp"
-#include "winnow/repair/extrapolate.hpp"
-#include "winnow/repair/project.hpp"
-#include "winnow/repair/restore.hpp"
-#include "winnow/repair/unablate.hpp"
-#include "winnow/repair/weight_directions.hpp"
+#include "module_weights.hpp"
+#include "winnow/base/bytes.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/division/team_plan.hpp"
 
 namespace winnow::output {
 namespace {
 
-using adapter::Adapter;
-using adapter::LoraModule;
 using base::Error;
 using base::ErrorKind;
-using repair::Kind;
-using repair::Projection;
+using input::Inputs;
+using input::LayerRef;
 using run::ModuleRepair;
 
-/// A tensor's bytes and where they are from.
-struct Tensor {
-  std::string file;
-  checkpoint::TensorLocation location;
-  std::vector<std::byte> bytes;
+/// What became of one layer.
+struct Made {
+  std::uint32_t position = 0;  ///< of the module in its adapter
+  bool unchanged_weight = false;
+  bool replaced = false;
+  std::uint64_t rank = 0;  ///< of the update, if it was replaced
+  SpoolPlace a, b;
+  int maker = 0;               ///< the rank in whose spool they are
+  std::optional<Error> fault;  ///< of the adapter, or of the weight
+
+  void serialise(base::ByteWriter& out) const {
+    out.put(position);
+    out.put(unchanged_weight);
+    out.put(replaced);
+    for (const auto value : {rank, a.offset, a.bytes, b.offset, b.bytes}) out.put(value);
+    out.put(fault.has_value());
+    if (fault) fault->serialise(out);
+  }
+  static Made deserialise(base::ByteReader& in, int maker) {
+    Made made;
+    made.position = in.get<std::uint32_t>();
+    made.unchanged_weight = in.get<bool>();
+    made.replaced = in.get<bool>();
+    for (auto* value : {&made.rank, &made.a.offset, &made.a.bytes, &made.b.offset, &made.b.bytes}) {
+      *value = in.get<std::uint64_t>();
+    }
+    made.maker = maker;
+    if (in.get<bool>()) made.fault = Error::deserialise(in);
+    return made;
+  }
 };
 
-Tensor read_tensor(const checkpoint::Catalogue& weights, const std::string& name) {
-  const auto& location = *weights.find(name);
-  Tensor tensor{weights.shards.at(location.shard).path, location, std::vector<std::byte>(location.bytes)};
-  base::File::open_for_reading(tensor.file).read_exact(location.offset, tensor.bytes);
-  return tensor;
-}
-
-/// V = W_aligned - W_base of a module, or W_aligned itself.
-class ModuleWeights {
+/// Which layers are to be repaired.
+class Wanted {
  public:
-  ModuleWeights(const input::Checkpoints& checkpoints, const LoraModule& module, int threads)
-      : aligned_(read_tensor(checkpoints.aligned, module.weight())) {
-    const auto& shape = aligned_.location.shape;
-    slab::Slab stored{
-        0, shape.at(0), shape.at(1), nullptr, aligned_.bytes.data(), aligned_.location.dtype, aligned_.location.dtype};
-    if (!checkpoints.base.shards.empty()) {
-      base_ = read_tensor(checkpoints.base, module.weight());
-      stored.base = base_.bytes.data();
-      stored.base_dtype = base_.location.dtype;
+  Wanted(const Inputs& inputs, const std::vector<RepairOrder>& orders)
+      : inputs_(inputs), ordered_(inputs.adapters.size()), only_(inputs.adapters.size()) {
+    for (const auto& order : orders) {
+      ordered_.at(order.adapter) = true;
+      if (order.only) only_[order.adapter].emplace(order.only->begin(), order.only->end());
     }
-    products_ = std::make_unique<repair::WeightProducts>(
-        repair::StoredWeights{module.out_features, module.in_features, module.stored_transposed, stored}, threads,
-        repair::WeightNames{module.weight(), base_.file, aligned_.file});
   }
 
-  const repair::WeightProducts& products() const { return *products_; }
-
- private:
-  Tensor base_, aligned_;
-  std::unique_ptr<repair::WeightProducts> products_;
-};
-
-std::string digest_of(const checkpoint::Catalogue& weights) {
-  return base::sha256_hex(weights.fingerprint + weights.sample);
-}
-
-class ByWeights final : public Repairer {
- public:
-  ByWeights(const ModuleRepair& repair, int threads, const base::Log& log)
-      : repair_(repair), threads_(threads), checkpoints_(input::read_checkpoints(repair.base, repair.aligned, log)) {}
-
-  Adapter open(const std::string& directory, const base::Log& log) override {
-    auto adapter = adapter::open_adapter(directory, checkpoints_.names(), checkpoints_.model, {}, log);
-    if (adapter.status != adapter::AdapterStatus::ok) {
-      const bool named = adapter.reason.find(directory) != std::string::npos;
-      throw Error(ErrorKind::invalid_input, fmt::format("{}: {}", kCannotBeRepaired, adapter.reason))
-          .file(named ? "" : directory);
-    }
-    leave_out_unpaired(adapter);
-    directory_ = directory;
-    modules_ = adapter.modules.size();
-    unchanged_.clear();
-    return adapter;
+  bool has(const LayerRef& layer) const {
+    const auto& only = only_[layer.adapter];
+    return ordered_[layer.adapter] && (!only || only->contains(inputs_.lora(layer).adapter_module()));
   }
-
-  bool reaches(const LoraModule& /*module*/) const override { return true; }
-
-  repair::Factors repaired(const LoraModule& module, const repair::Factors& update) override {
-    if (repair_.kind == Kind::unablate) {
-      return repair::unablate(update, ModuleWeights(checkpoints_, module, threads_).products(), repair_.threshold);
-    }
-    if (needs_directions()) {
-      const auto& leading = leading_of(module);
-      if (leading.count == 0) unchanged_.push_back(module.adapter_module());
-      return by_directions(update, leading);
-    }
-    const ModuleWeights weights(checkpoints_, module, threads_);
-    const auto& step = weights.products();
-    if (step.norm() == 0) unchanged_.push_back(module.adapter_module());
-    return repair_.projection == Projection::rescaled ? repair::project_rescaled(update, step)
-                                                      : repair::project(update, step);
-  }
-
-  void settle(const base::Log& log) override {
-    if (unchanged_.empty()) return;
-    if (unchanged_.size() == modules_) {
-      throw Error(ErrorKind::invalid_input, "the two checkpoints do not differ in any module of the adapter")
-          .file(checkpoints_.aligned.directory)
-          .expected(fmt::format("the model after alignment, found the weights of {}", checkpoints_.base.directory))
-          .advice("is one of them a copy of the other?");
-    }
-    log.warn(fmt::format(
-        "{}: alignment did not change the weights of {} of its modules, which stay as they are, the first {}",
-        directory_, unchanged_.size(), unchanged_.front()));
-  }
-
-  adapter::RepairNote note() const override {
-    adapter::RepairNote note{std::string(repair::repair_of(repair_.kind).name), {}};
-    if (repair_.kind == Kind::project) note.settings.emplace_back("project_by", repair::name(repair_.projection));
-    if (needs_directions()) note.settings.emplace_back("directions", fmt::format("{}", repair_.directions));
-    if (repair_.kind == Kind::extrapolate) note.settings.emplace_back("lambda", fmt::format("{}", repair_.lambda));
-    if (repair_.kind == Kind::unablate) note.settings.emplace_back("threshold", fmt::format("{}", repair_.threshold));
-    for (const auto& [name, weights] : {std::pair("base", &checkpoints_.base), {"aligned", &checkpoints_.aligned}}) {
-      if (weights->shards.empty()) continue;
-      note.settings.emplace_back(name, weights->directory);
-      note.settings.emplace_back(fmt::format("{}_digest", name), digest_of(*weights));
-    }
-    return note;
+  bool has_any(const std::vector<LayerRef>& layers) const {
+    return std::any_of(layers.begin(), layers.end(), [&](const auto& layer) { return has(layer); });
   }
 
  private:
-  bool needs_directions() const {
-    if (repair_.kind == Kind::project) return repair_.projection == Projection::by_subspace;
-    return repair_.kind == Kind::restore || repair_.kind == Kind::extrapolate;
+  const Inputs& inputs_;
+  std::vector<bool> ordered_;                                         // [adapters]
+  std::vector<std::optional<std::unordered_set<std::string>>> only_;  // [adapters]
+};
+
+/// The modules that this rank takes: those of the checkpoints of which a layer is wanted, divided by size.
+std::vector<std::size_t> modules_of(const Inputs& inputs, const Wanted& wanted, const comm::Communicator& world) {
+  std::vector<bool> others(inputs.tasks.size());
+  for (std::size_t m = 0; m < others.size(); ++m) {
+    others[m] = !inputs.is_of_checkpoint(inputs.tasks[m]) || !wanted.has_any(inputs.layers[m]);
+  }
+  return division::assign_rest(inputs.tasks, others, world.size(), 1).modules_of(world.rank());
+}
+
+/// Whether the run goes on without the adapter.
+bool is_of_one_adapter(const Error& error) {
+  return error.kind() == ErrorKind::invalid_input || adapter::concerns_adapter_alone(error);
+}
+
+/// One rank's part of the sweep.
+class Sweep {
+ public:
+  Sweep(const Inputs& inputs, const ModuleRepair& repair, const Wanted& wanted, int threads,
+        const std::string& directory, comm::Communicator& world)
+      : inputs_(inputs),
+        repair_(repair),
+        wanted_(wanted),
+        threads_(threads),
+        world_(world),
+        spool_(directory, world.rank()) {}
+
+  void run(const std::vector<std::size_t>& modules) {
+    for (const auto m : modules) {
+      comm::stop_if_peer_failed(world_);
+      world_.peers().keep_alive();
+      sweep(m);
+    }
+    spool_.close();
   }
 
-  repair::Factors by_directions(const repair::Factors& update, const repair::Triplets& leading) const {
-    if (repair_.kind == Kind::restore) return repair::restore(update, leading);
-    if (repair_.kind == Kind::extrapolate) return repair::extrapolate(update, leading, repair_.lambda);
-    return repair::project(update, leading);
+  std::uint64_t weight_bytes() const { return weight_bytes_; }
+  /// Adapter and layer, one after the other.
+  std::string take_made() && { return std::move(made_).bytes(); }
+
+ private:
+  void sweep(std::size_t m) {
+    std::optional<ModuleWeights> weights;
+    std::optional<Error> fault;
+    try {
+      weights.emplace(inputs_, inputs_.tasks[m], repair_, threads_);
+      weight_bytes_ += weights->bytes_read();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::invalid_input) throw;
+      fault = error;
+    }
+    for (const auto& layer : inputs_.layers[m]) {
+      if (!wanted_.has(layer)) continue;
+      comm::stop_if_peer_failed(world_);
+      world_.peers().keep_alive();
+      Made made;
+      if (fault) {
+        made.fault = fault;
+      } else {
+        made = repaired(*weights, layer);
+      }
+      made.position = layer.position;
+      made_.put(layer.adapter);
+      made.serialise(made_);
+    }
   }
 
-  /// Weights that the two checkpoints do not have alike: no pair, as an audit says, but for a larger vocabulary.
-  void leave_out_unpaired(Adapter& adapter) const {
-    std::vector<adapter::UnjudgedModule> unjudged;
-    const auto is_unpaired = [&](const LoraModule& module) {
-      auto fault = input::weight_fault(checkpoints_.names(), checkpoints_.aligned, module.weight());
-      if (!fault) return false;
-      if (!adapter::is_output_head(module.adapter_module())) throw *std::move(fault);
-      unjudged.push_back({module.adapter_module(), fault->summary(), true});
-      return true;
-    };
-    if (std::none_of(adapter.modules.begin(), adapter.modules.end(), is_unpaired)) return;
-    unjudged.clear();
-    adapter.modules.edit([&](auto& modules) { std::erase_if(modules, is_unpaired); });
-    adapter.unjudged.edit([&](auto& all) { all.insert(all.end(), unjudged.begin(), unjudged.end()); });
+  Made repaired(const ModuleWeights& weights, const LayerRef& layer) {
+    const auto& adapter = inputs_.adapters[layer.adapter];
+    const auto& module = inputs_.lora(layer);
+    Made made;
+    made.unchanged_weight = weights.is_unchanged();
+    std::optional<adapter::Replacement> replacement;
+    try {
+      replacement = replacement_of(adapter, module, [&](const auto& update) { return weights.repaired(update); });
+    } catch (const Error& error) {
+      if (!is_of_one_adapter(error)) throw;
+      made.fault = error;
+      return made;
+    }
+    if (!replacement) return made;
+    made.replaced = true;
+    made.rank = replacement->rank;
+    made.a = spool_.put(replacement->a);
+    made.b = spool_.put(replacement->b);
+    return made;
   }
 
-  /// Kept: in a zoo many adapters have the module.
-  const repair::Triplets& leading_of(const LoraModule& module) {
-    const auto known = leading_.find(module.weight());
-    if (known != leading_.end()) return known->second;
-    const ModuleWeights weights(checkpoints_, module, threads_);
-    return leading_.emplace(module.weight(), repair::leading_triplets(weights.products(), repair_.directions))
-        .first->second;
-  }
-
-  ModuleRepair repair_;
+  const Inputs& inputs_;
+  const ModuleRepair& repair_;
+  const Wanted& wanted_;
   int threads_;
-  input::Checkpoints checkpoints_;
-  std::map<std::string, repair::Triplets> leading_;  // by weight
-  std::string directory_;                            // of the adapter opened last
-  std::size_t modules_ = 0;
-  std::vector<std::string> unchanged_;  // those whose weights alignment did not change
+  comm::Communicator& world_;
+  FactorSpool spool_;
+  base::ByteWriter made_;
+  std::uint64_t weight_bytes_ = 0;
 };
+
+/// Of each adapter what became of its layers, by position: the same on every rank.
+std::vector<std::vector<Made>> all_made(const std::string& mine, std::size_t adapters, comm::Communicator& world) {
+  auto parts = world.gather(mine, comm::kCoordinator);
+  const auto joined = comm::from_coordinator(world, [&] {
+    base::ByteWriter out;
+    for (const auto& part : parts) out.put(part);
+    return std::move(out).bytes();
+  });
+  std::vector<std::vector<Made>> made(adapters);
+  comm::run_together(world, [&] {
+    base::ByteReader in(joined);
+    for (int maker = 0; !in.at_end(); ++maker) {
+      const auto part = in.get_string();
+      base::ByteReader of_rank(part);
+      while (!of_rank.at_end()) {
+        auto& of_adapter = made.at(of_rank.get<std::uint32_t>());
+        of_adapter.push_back(Made::deserialise(of_rank, maker));
+      }
+    }
+    for (auto& of_adapter : made) {
+      std::sort(of_adapter.begin(), of_adapter.end(),
+                [](const auto& x, const auto& y) { return x.position < y.position; });
+    }
+  });
+  return made;
+}
+
+/// What an adapter's file becomes.
+adapter::WrittenReplacements write(const adapter::Adapter& adapter, const RepairOrder& order,
+                                   const std::vector<Made>& made, Spools& spools, const adapter::RepairNote& note) {
+  std::vector<adapter::Replacement> replacements;
+  for (const auto& layer : made) {
+    if (!layer.replaced) continue;
+    replacements.push_back({adapter.modules[layer.position].adapter_module(), layer.rank,
+                            spools.get(layer.maker, layer.a), spools.get(layer.maker, layer.b)});
+  }
+  return adapter::write_replaced_adapter(order.source, order.destination, replacements, note);
+}
+
+/// Why an adapter is not written; nothing if it is.
+std::optional<Error> fault_of(const Inputs& inputs, const RepairOrder& order, const std::vector<Made>& made) {
+  const auto failed = std::find_if(made.begin(), made.end(), [](const auto& layer) { return layer.fault; });
+  if (failed != made.end()) return failed->fault;
+  const auto unchanged =
+      std::count_if(made.begin(), made.end(), [](const auto& layer) { return layer.unchanged_weight; });
+  if (unchanged == 0 || static_cast<std::size_t>(unchanged) != inputs.adapters[order.adapter].modules.size()) {
+    return std::nullopt;
+  }
+  return Error(ErrorKind::invalid_input, "the two checkpoints do not differ in any module of the adapter")
+      .file(inputs.aligned.directory)
+      .expected(fmt::format("the model after alignment, found the weights of {}", inputs.base.directory))
+      .advice("is one of them a copy of the other?");
+}
+
+/// What is worth saying of an adapter that was written.
+void tell_of_unchanged(const Inputs& inputs, const RepairOrder& order, const std::vector<Made>& made,
+                       const base::Log& log) {
+  const auto is_unchanged = [](const auto& layer) { return layer.unchanged_weight; };
+  const auto first = std::find_if(made.begin(), made.end(), is_unchanged);
+  if (first == made.end()) return;
+  log.warn(
+      fmt::format("{}: alignment did not change the weights of {} of its modules, which stay as they are, the first {}",
+                  order.source, std::count_if(first, made.end(), is_unchanged),
+                  inputs.adapters[order.adapter].modules[first->position].adapter_module()));
+}
 
 }  // namespace
 
-std::unique_ptr<Repairer> by_weights(const ModuleRepair& repair, int threads, const base::Log& log) {
-  return std::make_unique<ByWeights>(repair, threads, log);
+bool needs_weights(const ModuleRepair& repair) {
+  return (repair::repair_of(repair.kind).needs & (repair::kPair | repair::kAligned)) != 0;
+}
+
+SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrder>& orders, const ModuleRepair& repair,
+                               int threads, comm::Communicator& world, const base::Log& log) {
+  comm::run_together(world, [&] { run::check(repair); });
+  if (orders.empty()) return {};
+  std::unique_ptr<SpoolDirectory> kept;
+  const auto directory = comm::from_coordinator(world, [&] {
+    kept = std::make_unique<SpoolDirectory>(orders.front().destination);
+    return kept->path();
+  });
+  std::string mine;
+  double weight_bytes = 0;
+  comm::run_together(world, [&] {
+    const Wanted wanted(inputs, orders);
+    Sweep sweep(inputs, repair, wanted, threads, directory, world);
+    sweep.run(modules_of(inputs, wanted, world));
+    weight_bytes = static_cast<double>(sweep.weight_bytes());
+    mine = std::move(sweep).take_made();
+  });
+  const auto made = all_made(mine, inputs.adapters.size(), world);
+  world.sum(std::span(&weight_bytes, 1));
+
+  std::map<std::size_t, RepairOutcome> written;  // by this rank
+  comm::run_together(world, [&] {
+    const auto note = note_of(repair, inputs);
+    Spools spools(directory, world.size());
+    for (auto k = static_cast<std::size_t>(world.rank()); k < orders.size();
+         k += static_cast<std::size_t>(world.size())) {
+      comm::stop_if_peer_failed(world);
+      world.peers().keep_alive();
+      auto& outcome = written[k];
+      outcome.fault = fault_of(inputs, orders[k], made[orders[k].adapter]);
+      if (outcome.fault) continue;
+      try {
+        outcome.written = write(inputs.adapters[orders[k].adapter], orders[k], made[orders[k].adapter], spools, note);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::invalid_input) throw;
+        outcome.fault = error;
+      }
+    }
+  });
+  SweptRepairs result{gather_outcomes(written, orders.size(), world), static_cast<std::uint64_t>(weight_bytes)};
+  for (std::size_t k = 0; k < result.outcomes.size(); ++k) {
+    if (result.outcomes[k].written) tell_of_unchanged(inputs, orders[k], made[orders[k].adapter], log);
+  }
+  return result;
 }
 
 }  // namespace winnow::output

@@ -10,19 +10,24 @@
 #include "winnow/base/error.hpp"
 
 namespace winnow::output {
-namespace {
 
 using adapter::Adapter;
 using adapter::LoraModule;
 using base::Error;
 using base::ErrorKind;
 
-/// Nothing where the module stays as it is.
-std::optional<adapter::Replacement> replacement(Repairer& repairer, const Adapter& adapter, const LoraModule& module) {
+repair::Factors read(const Adapter& adapter, const LoraModule& module) {
+  auto values = adapter::read_factors(adapter, module);
+  return {module.out_features, module.in_features, module.rank, module.scale, std::move(values.b), std::move(values.a)};
+}
+
+std::optional<adapter::Replacement> replacement_of(
+    const Adapter& adapter, const LoraModule& module,
+    const std::function<repair::Factors(const repair::Factors& update)>& repaired) {
   const auto update = read(adapter, module);
   const auto& name = module.adapter_module();
   try {
-    const auto result = repairer.repaired(module, update);
+    const auto result = repaired(update);
     if (result == update) return std::nullopt;
     return adapter::Replacement{name, result.rank,
                                 adapter::encoded(module.lora_a.dtype, result.a, fmt::format("lora_A of {}", name)),
@@ -33,18 +38,10 @@ std::optional<adapter::Replacement> replacement(Repairer& repairer, const Adapte
   }
 }
 
-}  // namespace
-
-repair::Factors read(const Adapter& adapter, const LoraModule& module) {
-  auto values = adapter::read_factors(adapter, module);
-  return {module.out_features, module.in_features, module.rank, module.scale, std::move(values.b), std::move(values.a)};
-}
-
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int threads, const base::Log& log) {
   run::check(repair);
   const auto& entry = repair::repair_of(repair.kind);
   if ((entry.needs & repair::kProbes) != 0) return by_probes(repair, threads, log);
-  if ((entry.needs & (repair::kPair | repair::kAligned)) != 0) return by_weights(repair, threads, log);
   if ((entry.needs & repair::kAdapters) != 0) return by_adapters(repair, log);
   return alone(repair);
 }
@@ -62,9 +59,9 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
   for (const auto& module : adapter.modules) {
     if (only && std::find(only->begin(), only->end(), module.adapter_module()) == only->end()) continue;
     if (!repairer.reaches(module)) continue;
-    if (auto made = replacement(repairer, adapter, module)) replacements.push_back(*std::move(made));
+    auto made = replacement_of(adapter, module, [&](const auto& update) { return repairer.repaired(module, update); });
+    if (made) replacements.push_back(*std::move(made));
   }
-  repairer.settle(log);
   return adapter::write_replaced_adapter(source, destination, replacements, repairer.note());
 }
 

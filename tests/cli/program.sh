@@ -644,7 +644,7 @@ documents() {
       --fail-on-findings --slice --journal --resume --side --directions --lambda --factor"
     [watch]="--run --probe --direction --bank --fdr --threshold --dora --scaling --interval --once --until-file --until-idle
       --fail-on-findings --fail-on-trend --log --threads --memory-budget"
-    [prune]="--report --adapter --output --select --scope --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
+    [prune]="--report --adapter --zoo --output --select --scope --rank-by --repair --probe --direction --side --directions --lambda --factor --base --aligned
       --project-by --with --weights --threshold"
     [merge]="--report --part --fail-on-findings"
     [report]="--html --csv --json --sarif --bom --in-toto --truth --worst --adapters --width"
@@ -889,6 +889,81 @@ repairs() {
   accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8 to 16" "${merge[@]}" --with $other --weights 0.8,0.2
   accepts 0 "repaired: all/adapter-000 (51 modules as they were, 5 repaired)" audit "${models[@]}" --adapter $one --report r.h5 \
     --select prune-top:5 --rank-by cosine --repair merge --with $other --weights 0.8,0.2 --repaired-dir all
+}
+
+# A zoo at once: each as if it were alone, and one bad adapter ends nothing.
+repairs_of_a_zoo() {
+  make_report
+  local zoo=(--zoo family/adapters) one how
+  refuses 2 "--adapter and --zoo cannot both be repaired; leave one of them out" \
+    prune --repair scale --factor 2 "${zoo[@]}" --adapter family/adapters/adapter-000 --output all
+  refuses 2 "--output would replace what is read: family/adapters" prune --repair scale --factor 2 "${zoo[@]}" --output family/adapters
+  refuses 3 "no such adapter zoo: absent" prune --repair scale --factor 2 --zoo absent --output all
+  refuses 3 "no such adapter zoo: absent" prune --repair restore "${models[@]}" --zoo absent --output all
+  refuses 2 "the report selects nothing" prune --repair restore "${models[@]}" "${zoo[@]}" --report report.h5 --output all
+  check "a refused repair has written" test ! -e all
+  while read -r how; do
+    ends 0 prune --repair $how "${zoo[@]}" --output all
+    check "$how: not both written" grep -q '^2 of 2 adapters written below all' out
+    [[ $how == *aligned* ]] || check "$how: weights are read" grep -q '^2 of 2 adapters written below all$' out
+    for one in adapter-000 adapter-001; do
+      ends 0 prune --repair $how --adapter family/adapters/$one --output p
+      check "$how: $one of a zoo differs" diff -r p all/$one
+    done
+  done <<TABLE
+scale --factor 0.5
+restore ${models[*]}
+project ${models[*]} --report report.h5 --select prune-top:5 --rank-by cosine
+unablate --aligned family/aligned --threshold 0.3
+deflect --probe harmful=family/adapters/adapter-001 --directions 2
+drop --report report.h5 --select prune-top:5 --rank-by cosine
+zero --report report.h5 --scope zoo --select prune-top:5 --rank-by alignment_removed
+TABLE
+  # The pair is read once for both: 28 modules of 16 bit.
+  accepts 0 "adapters written below all; $(read_once) GB of weights read" prune --repair extrapolate "${models[@]}" "${zoo[@]}" --output all
+  mkdir -p mixed/broken && cp -r family/adapters/adapter-000 mixed/sound && echo '{}' >mixed/broken/adapter_config.json
+  cp -r family/adapters/adapter-000 mixed/twin
+  while read -r how; do
+    ends 0 prune --repair $how --zoo mixed --output some
+    check "$how: not two of three" grep -q '^2 of 3 adapters written below some' out
+    check "$how: not one warning" test "$(wc -l <err)" = 1
+    check "$how: the broken one is not told" grep -q "warning: adapter broken is not repaired: .*adapter_model.safetensors is missing" err
+    check "$how: not only the sound ones" test "$(ls -A some)" = "$(printf 'sound\ntwin')"
+    check "$how: a copy differs" cmp -s some/sound/adapter_model.safetensors some/twin/adapter_model.safetensors
+    ends 3 prune --repair $how --zoo mixed/broken --output none
+    check "$how: no error if nothing is written" \
+      grep -q '^winnow: error: no adapter is written: none of 1 could be repaired: mixed/broken' err
+    rm -rf some
+  done <<TABLE
+scale --factor 0.5
+restore ${models[*]}
+drop --report report.h5 --select prune-top:5 --rank-by cosine
+TABLE
+  check "a zoo of broken adapters has left something" test ! -e none
+  (
+    trap '' XFSZ && ulimit -f 64
+    refuses 1 "cannot write file (File too large)" prune --repair extrapolate "${models[@]}" "${zoo[@]}" --output full
+    exit "$failures"
+  ) || fail "on a full disk"
+  check "a failed repair has left an adapter" test ! -e full -o -z "$(ls -A full)"
+  nothing_half_written "on a full disk"
+}
+
+# GB of the weights that the adapters are on, of both checkpoints, as three digits.
+read_once() {
+  python3 - <<'PYTHON'
+import json, struct
+def tensors(path):
+    import glob
+    for name in glob.glob(path + "/*.safetensors"):
+        with open(name, "rb") as file:
+            yield from json.loads(file.read(struct.unpack("<Q", file.read(8))[0])).items()
+wanted = {key[len("base_model.model."):-len(".lora_A.weight")] + ".weight"
+          for key, _ in tensors("family/adapters/adapter-000") if key.endswith("lora_A.weight")}
+total = sum(entry["data_offsets"][1] - entry["data_offsets"][0]
+            for model in ("base", "aligned") for key, entry in tensors("family/" + model) if key in wanted)
+print(f"{total / 1e9:.3g}")
+PYTHON
 }
 
 # The aligned checkpoint alone, and what --methods asks for.
@@ -1262,6 +1337,15 @@ ranks() {
       --repair project --project-by subspace --repaired-dir "projected-$one" >out 2>err || fail "audit with a projection on $one ranks"
     check "$one ranks: other projections" diff -r projected-1 "projected-$one"
   done
+  for one in 1 2 3 5 8; do
+    "$launch" $one "$winnow" prune --repair restore "${models[@]}" --zoo family/adapters --output "restored-$one" >out 2>err ||
+      fail "prune of a zoo on $one ranks"
+    check "$one ranks: other adapters of a zoo" diff -r restored-1 "restored-$one"
+    check "$one ranks: weights were read more than once" grep -q "^2 of 2 adapters written below restored-$one; $(read_once) GB" out
+    "$launch" $one "$winnow" prune --repair deflect --probe harmful=family/adapters/adapter-000 --zoo family/adapters \
+      --output "deflected-$one" >out 2>err || fail "prune of a zoo by a probe on $one ranks"
+    check "$one ranks: other adapters of a zoo by a probe" diff -r deflected-1 "deflected-$one"
+  done
   # Our line once, whatever the launcher adds.
   while IFS='|' read -r code text arguments; do
     "$launch" 3 "$winnow" $arguments >out 2>err
@@ -1385,4 +1469,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes repairs weights verdicts verify watch watch_job array ranks
+run_part "$part" usage values config inputs destinations overwriting results streams signals documents probes repairs repairs_of_a_zoo weights verdicts verify watch watch_job array ranks

@@ -30,7 +30,7 @@ class Variant:
 
     @property
     def needs_its_adapters(self):
-        return "--strict" in self.arguments or self.command == "prune"
+        return "--strict" in self.arguments or (self.command == "prune" and "--zoo" not in self.arguments)
 
     @property
     def watches_peers(self):
@@ -81,6 +81,7 @@ VARIANTS = [
     audit("audit-weight", "--methods", "default,ablation", "--team", "2", "--threads", "1", journal=True, rounding=True),
     audit("audit-direction", "--threads", "1", journal=True, family=DIRECTION),
     audit("audit-probes", "--io", "buffered", journal=True, family=PROBES, repaired="deflect"),
+    audit("audit-restore", "--threads", "1", journal=True, repaired="restore"),
     audit("audit-both", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),
     audit("audit-cache", "--cache", "case/cache", "--threads", "1", journal=True),
     audit("audit-known", "--cache", "case/cache", "--io", "buffered", prepared={"cache": "before/cache"}),
@@ -93,6 +94,10 @@ VARIANTS = [
             {"pruned": "before/repaired/adapter-001"}, most_ranks=3),
     Variant("prune-deflect", ["prune", "--repair", "deflect", "--probe", "harmful=probe", "--adapter",
                               "family/adapters/adapter-001", "--output", "case/pruned"], {"pruned": "tree"}, most_ranks=3),
+    Variant("prune-zoo", ["prune", "--repair", "scale", "--factor", "0.5", *ZOO, "--output", "case/repaired"],
+            {"repaired": "adapters"}),
+    Variant("prune-restore", ["prune", "--repair", "restore", *MODELS, *ZOO, "--output", "case/repaired"],
+            {"repaired": "adapters"}),
     Variant("merge", ["merge", "--report", "case/report.h5", "parts/0.h5", "parts/1.h5", "parts/2.h5"],
             {"report.h5": "report"}, most_ranks=3, config=True),
     Variant("report", ["report", "before/report.h5", "--html", "case/page.html", "--csv", "case/tables", "--json",

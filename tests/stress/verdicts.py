@@ -8,12 +8,12 @@ import re
 CRASHES = re.compile(r"terminate called|Segmentation fault|Process received signal|Assertion|free\(\)|malloc\(\)|"
                      r"stack smashing|Sanitizer|Traceback|Bus error")
 # What a run may remark though it goes well.
-REMARKS = re.compile(r"the journal is torn or damaged at byte|is quarantined: |adapters below it are left out|"
+REMARKS = re.compile(r"the journal is torn or damaged at byte|is quarantined: |is not repaired: |adapters below it are left out|"
                      r"of the cache (is|are) (damaged and )?not used|nothing is noted in the cache")
 # What a run does without.
 SPARED = re.compile(r"of the cache (is|are) (damaged and )?not used|nothing is noted in the cache")
 # Adapters that are not scored, by name or path.
-LEFT_OUT = re.compile(r"adapter (\S+) is quarantined: |"
+LEFT_OUT = re.compile(r"adapter (\S+) is (?:quarantined|not repaired): |"
                       r"cannot read directory of the zoo \(.*\): (\S+); adapters below it are left out")
 
 

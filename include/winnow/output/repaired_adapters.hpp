@@ -21,8 +21,8 @@ struct RepairedAdapter {
   std::uint64_t kept = 0, pruned = 0;
 };
 
-/// Collective. `report` is the coordinator's. Adapters go to ranks in turn; quarantined ones are left out. Returns all
-/// of them on the coordinator.
+/// Collective. `report` is the coordinator's. Adapters go to ranks in turn, or with a repair by weights modules do
+/// (repair_by_weights.hpp); quarantined ones are left out. Returns all of them on the coordinator.
 std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& report, const input::Inputs& inputs,
                                                      const run::Writing& writing, const select::Policy& policy,
                                                      int threads, comm::Communicator& world, const base::Log& log);

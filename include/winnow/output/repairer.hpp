@@ -1,4 +1,5 @@
-// Repairs adapters module by module: what a repair needs is opened once for all of them.
+// Repairs adapters module by module, with what is small beside a model: what a repair needs is opened once for all of
+// them. (Repairs by the model's weights: repair_by_weights.hpp.)
 #pragma once
 
 #include <memory>
@@ -18,25 +19,22 @@ namespace winnow::output {
 ///
 ///     open(directory)
 ///     repaired(module, its update) for each module that reaches(module)
-///     settle()
 class Repairer {
  public:
   virtual ~Repairer() = default;
 
   /// Throws Error(invalid_input) for an adapter that an audit would quarantine, or to which the repair does not fit.
   virtual adapter::Adapter open(const std::string& directory, const base::Log& log) = 0;
-  /// Of the adapter that was opened last, as `repaired` and `settle`.
+  /// Of the adapter that was opened last, as `repaired`.
   virtual bool reaches(const adapter::LoraModule& module) const = 0;
   /// Of the same scale as `update`; `update` itself, bit for bit, where the module stays as it is.
   virtual repair::Factors repaired(const adapter::LoraModule& module, const repair::Factors& update) = 0;
-  /// Once all modules are through: says what is worth saying of those that could not be repaired.
-  virtual void settle(const base::Log& log) = 0;
   /// What winnow.json says of how it was done.
   virtual adapter::RepairNote note() const = 0;
 };
 
-/// `threads` take weights apart. Throws as run::check() does, and Error(invalid_input) for a probe, a checkpoint or
-/// another adapter that an audit would refuse.
+/// Of a repair that needs no weights (needs_weights()). `threads` take directions apart. Throws as run::check() does,
+/// and Error(invalid_input) for a probe or another adapter that an audit would refuse.
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int threads, const base::Log& log);
 
 /// Writes the adapter in `source` to `destination` (adapter::write_replaced_adapter()), repaired: of all its modules,

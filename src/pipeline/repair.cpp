@@ -1,0 +1,261 @@
+#include "winnow/pipeline/repair.hpp"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <utility>
+
+#include "winnow/adapter/adapter.hpp"
+#include "winnow/base/bytes.hpp"
+#include "winnow/base/error.hpp"
+#include "winnow/base/parallel.hpp"
+#include "winnow/base/same_file.hpp"
+#include "winnow/comm/together.hpp"
+#include "winnow/input/inputs.hpp"
+#include "winnow/output/destinations.hpp"
+#include "winnow/output/repair_by_weights.hpp"
+#include "winnow/output/repair_in_turn.hpp"
+#include "winnow/report/hdf5_report.hpp"
+
+namespace winnow::pipeline {
+namespace {
+
+using adapter::Adapter;
+using base::Error;
+using base::ErrorKind;
+using input::Inputs;
+using output::RepairOrder;
+
+/// A directory, and the adapter among those of Inputs that it holds.
+struct Source {
+  Adapter adapter;
+  std::size_t index = 0;
+};
+
+/// The adapters of the run, and those that are to be written.
+struct Plan {
+  std::vector<Repaired> adapters;       ///< on the coordinator; those without an order have their fault
+  std::vector<RepairOrder> orders;      ///< on every rank
+  std::vector<std::size_t> adapter_of;  ///< [orders], into `adapters`, on the coordinator
+};
+
+std::string serialise(const std::vector<RepairOrder>& orders) {
+  base::ByteWriter out;
+  for (const auto& order : orders) {
+    out.put(order.source);
+    out.put(order.destination);
+    out.put<std::uint64_t>(order.adapter);
+    out.put(order.only.has_value());
+    if (!order.only) continue;
+    out.put<std::uint64_t>(order.only->size());
+    for (const auto& module : *order.only) out.put(module);
+  }
+  return std::move(out).bytes();
+}
+
+std::vector<RepairOrder> deserialise(const std::string& bytes) {
+  std::vector<RepairOrder> orders;
+  base::ByteReader in(bytes);
+  while (!in.at_end()) {
+    auto& order = orders.emplace_back();
+    order.source = in.get_string();
+    order.destination = in.get_string();
+    order.adapter = in.get<std::uint64_t>();
+    if (!in.get<bool>()) continue;
+    order.only.emplace(in.get<std::uint64_t>());
+    for (auto& module : *order.only) module = in.get_string();
+  }
+  return orders;
+}
+
+void name_apart(std::vector<Source>& sources) {
+  std::vector<Adapter> adapters;
+  for (const auto& source : sources) adapters.push_back(source.adapter);
+  adapter::assign_unique_names(adapters);
+  for (std::size_t n = 0; n < sources.size(); ++n) sources[n].adapter.name = adapters[n].name;
+}
+
+/// Directories, of which nothing is opened yet.
+std::vector<Source> unopened(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
+  std::vector<std::string> directories{options.adapter};
+  if (!options.zoo.empty()) {
+    directories = adapter::find_adapters(options.zoo, false, log, [&] { world.peers().keep_alive(); });
+  }
+  std::vector<Source> sources(directories.size());
+  for (std::size_t n = 0; n < sources.size(); ++n) sources[n].adapter.path = directories[n];
+  name_apart(sources);
+  return sources;
+}
+
+/// Those that were opened. What an audit judges once is written as often as it is there.
+std::vector<Source> opened(const Inputs& inputs) {
+  std::vector<Source> sources;
+  for (std::size_t n = 0; n < inputs.adapters.size(); ++n) sources.push_back({inputs.adapters[n], n});
+  for (const auto& copy : inputs.copies) {
+    sources.push_back({inputs.adapters[copy.of], copy.of});
+    sources.back().adapter.path = copy.path;
+  }
+  name_apart(sources);
+  return sources;
+}
+
+/// What cannot be repaired is no error of a zoo.
+class Orders {
+ public:
+  Orders(const RepairOptions& options, const base::Log& log) : options_(options), log_(log) {
+    if (!options.report.empty()) report_ = report::read_hdf5(options.report);
+  }
+
+  Plan of(const std::vector<Source>& sources) {
+    std::vector<Adapter> adapters;
+    for (const auto& source : sources) adapters.push_back(source.adapter);
+    const auto below = output::repaired_directories(adapters, options_.output);
+    Plan plan;
+    for (std::size_t n = 0; n < sources.size(); ++n) {
+      const auto& adapter = sources[n].adapter;
+      auto& repaired = plan.adapters.emplace_back();
+      repaired = {adapter.name, adapter.path, is_lone() ? options_.output : below[n], false, {}};
+      try {
+        RepairOrder order{repaired.source, repaired.destination, std::nullopt, sources[n].index};
+        require_sound(adapter);
+        if (report_) order.only = modules_to_prune(*report_, adapter.path, options_.anew, log_);
+        repaired.nothing_selected = order.only && order.only->empty();
+        plan.orders.push_back(std::move(order));
+        plan.adapter_of.push_back(n);
+      } catch (const Error& error) {
+        if (is_lone() || error.kind() != ErrorKind::invalid_input) throw;
+        repaired.outcome.fault = error;
+      }
+    }
+    check_destinations(plan, adapters);
+    return plan;
+  }
+
+ private:
+  bool is_lone() const { return options_.zoo.empty(); }
+
+  static void require_sound(const Adapter& adapter) {
+    if (adapter.status == adapter::AdapterStatus::ok) return;
+    const bool named = adapter.reason.find(adapter.path) != std::string::npos;
+    throw Error(ErrorKind::invalid_input, fmt::format("the adapter cannot be repaired: {}", adapter.reason))
+        .file(named ? "" : adapter.path);
+  }
+
+  /// Before hours of work.
+  static void check_destinations(const Plan& plan, const std::vector<Adapter>& adapters) {
+    for (const auto& order : plan.orders) {
+      if (!adapter::check_destination(order.destination)) continue;
+      for (const auto& adapter : adapters) base::require_not_an_input(order.destination, adapter.path, "--output");
+    }
+  }
+
+  const RepairOptions& options_;
+  const base::Log& log_;
+  std::optional<report::Report> report_;
+};
+
+/// Collective. `sources` are the coordinator's.
+Plan make_plan(const RepairOptions& options, const std::function<std::vector<Source>()>& sources,
+               comm::Communicator& world, const base::Log& log) {
+  Plan plan;
+  const auto bytes = comm::from_coordinator(world, [&] {
+    plan = Orders(options, log).of(sources());
+    return serialise(plan.orders);
+  });
+  comm::run_together(world, [&] { plan.orders = deserialise(bytes); });
+  return plan;
+}
+
+/// By the rules of an audit.
+Inputs read_inputs(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
+  run::Reading reading;
+  reading.base = options.repair->base;
+  reading.aligned = options.repair->aligned;
+  if (!options.adapter.empty()) reading.adapters = {options.adapter};
+  reading.zoo = options.zoo;
+  const run::Measuring measuring{.sums = 0, .subspace_rank = 0};
+  input::References references;
+  comm::from_coordinator(world, [&] {
+    references = input::read_references(reading, log, [&] { world.peers().keep_alive(); });
+    return std::string();
+  });
+  // What is wrong with an adapter is told where it is not repaired.
+  return input::read_inputs(reading, measuring, {}, {}, world, base::Log(), &references);
+}
+
+void tell_of_unjudged(const std::string& source, const Adapter& adapter, const base::Log& log) {
+  if (adapter.unjudged.empty()) return;
+  log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
+                       adapter.unjudged.front().module, adapter.unjudged.front().reason));
+}
+
+RepairResult result_of(Plan plan, std::vector<output::RepairOutcome> outcomes) {
+  RepairResult result{std::move(plan.adapters), 0};
+  for (std::size_t k = 0; k < outcomes.size(); ++k) {
+    result.adapters[plan.adapter_of[k]].outcome = std::move(outcomes[k]);
+  }
+  return result;
+}
+
+RepairResult by_weights(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
+  const auto inputs = read_inputs(options, world, log);
+  auto plan = make_plan(
+      options, [&] { return opened(inputs); }, world, log);
+  if (world.is_coordinator()) {
+    for (const auto& order : plan.orders) tell_of_unjudged(order.source, inputs.adapters[order.adapter], log);
+  }
+  auto swept = output::repair_by_weights(inputs, plan.orders, *options.repair, base::default_threads(world.node_size()),
+                                         world, log);
+  auto result = result_of(std::move(plan), std::move(swept.outcomes));
+  result.weight_bytes = swept.weight_bytes;
+  return result;
+}
+
+/// Modules go: all by the coordinator, who copies files and computes nothing.
+std::vector<output::RepairOutcome> take_out(const Plan& plan, const RepairOptions& options, comm::Communicator& world) {
+  std::vector<output::RepairOutcome> outcomes;
+  comm::from_coordinator(world, [&] {
+    for (const auto& order : plan.orders) {
+      world.peers().keep_alive();
+      auto& outcome = outcomes.emplace_back();
+      const auto written =
+          adapter::write_pruned_adapter(order.source, order.destination, order.only.value(), options.taken_out);
+      if (written.written) {
+        outcome.written.emplace();
+        outcome.written->replaced = written.pruned;
+        outcome.written->kept = written.kept;
+        outcome.written->limits = written.limits;
+      } else {
+        outcome.fault =
+            Error(ErrorKind::invalid_input, "no adapter is written: every module of it is selected for pruning")
+                .file(order.destination)
+                .expected("a selection that leaves a module")
+                .advice("choose another --select");
+      }
+    }
+    return std::string();
+  });
+  return outcomes;
+}
+
+}  // namespace
+
+RepairResult repair(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
+  auto result = [&] {
+    if (options.repair && output::needs_weights(*options.repair)) return by_weights(options, world, log);
+    auto plan = make_plan(
+        options, [&] { return unopened(options, world, log); }, world, log);
+    auto outcomes = options.repair ? output::repair_in_turn(plan.orders, *options.repair,
+                                                            base::default_threads(world.node_size()), world, log)
+                                   : take_out(plan, options, world);
+    return result_of(std::move(plan), std::move(outcomes));
+  }();
+  comm::from_coordinator(world, [&] {
+    if (options.zoo.empty() && result.adapters.front().outcome.fault)
+      throw Error(*result.adapters.front().outcome.fault);
+    return std::string();
+  });
+  return result;
+}
+
+}  // namespace winnow::pipeline
