@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,16 @@ inline std::vector<compute::Backend> built_backends() {
   std::vector<compute::Backend> backends{compute::Backend::reference, compute::Backend::cpu, compute::Backend::torch};
   std::erase_if(backends, [](compute::Backend backend) { return !is_built(backend); });
   return backends;
+}
+
+/// A module that is worked on in several blocks, and slabs of it. Of the reference backend, which has no blocks and takes
+/// a hundred times as long, a small one.
+struct SeveralBlocks {
+  std::int64_t out = 1300, in = 900;
+  std::vector<std::uint64_t> cuts{500, 700};
+};
+inline SeveralBlocks several_blocks(compute::Backend backend) {
+  return backend == compute::Backend::reference ? SeveralBlocks{130, 90, {50, 70}} : SeveralBlocks{};
 }
 
 class BackendTest : public ::testing::TestWithParam<compute::Backend> {

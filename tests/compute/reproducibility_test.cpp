@@ -53,17 +53,18 @@ TEST_P(ReproducibilityTest, OneRowASlabGivesTheSameStatistics) {
 TEST_P(ReproducibilityTest, ThreadsDoNotChangeABit) {
   std::mt19937_64 random(3);
   for (const bool transposed : {false, true}) {
-    const auto module = DenseModule::random(random, 1300, 900, {DType::bf16, DType::bf16, transposed}, {4, 33, 7}, 8);
+    const auto [out, in, cuts] = test::several_blocks(GetParam());
+    const auto module = DenseModule::random(random, out, in, {DType::bf16, DType::bf16, transposed}, {4, 33, 7}, 8);
     const auto stack = module.stack();
     std::string statistics, elements;
     for (const int threads : {1, 2, 3, 8}) {
       const auto pass = make_alignment_pass(GetParam(), Device::cpu, threads);
-      const auto found = bytes_of(run(*pass, module, stack, {500, 700}));
+      const auto found = bytes_of(run(*pass, module, stack, cuts));
       std::string found_elements;
       if (!transposed) {  // the same code either way, and slow in the reference
-        base::ByteWriter out;
-        for (const auto& summary : pass->element_statistics()) out.put(summary);
-        found_elements = std::move(out).bytes();
+        base::ByteWriter bytes;
+        for (const auto& summary : pass->element_statistics()) bytes.put(summary);
+        found_elements = std::move(bytes).bytes();
       }
       if (threads == 1) {
         statistics = found;

@@ -73,14 +73,15 @@ TEST_P(WeightSums, ThreadsAndWhatWasComputedBeforeDoNotChangeABit) {
   const auto pair = DenseModule::random(random, 400, 300, {DType::f32, DType::bf16, true}, {2, 20}, 8);
   const auto pair_stack = pair.stack();
   for (const bool transposed : {false, true}) {
-    const auto module = DenseModule::direction(random, 1300, 900, {DType::bf16, DType::bf16, transposed}, {4, 33, 7});
+    const auto [out, in, cuts] = test::several_blocks(GetParam());
+    const auto module = DenseModule::direction(random, out, in, {DType::bf16, DType::bf16, transposed}, {4, 33, 7});
     const auto stack = module.stack();
     const auto expected =
-        bytes_of(run_left(*make_alignment_pass(GetParam(), Device::cpu, 1), module, stack, {500, 700}, 1));
+        bytes_of(run_left(*make_alignment_pass(GetParam(), Device::cpu, 1), module, stack, cuts, 1));
     for (const int threads : {1, 2, 3, 5}) {
       const auto pass = make_alignment_pass(GetParam(), Device::cpu, threads);
       for (int round = 0; round < 2; ++round) {
-        EXPECT_TRUE(bytes_of(run_left(*pass, module, stack, {500, 700}, threads)) == expected) << threads;
+        EXPECT_TRUE(bytes_of(run_left(*pass, module, stack, cuts, threads)) == expected) << threads;
         test::run(*pass, pair, pair_stack);
         test::run_along(*pass, module, stack, {700});
       }

@@ -57,7 +57,7 @@ TEST(Threshold, SeparatesWhatPassesFromWhatDoesNot) {
         const auto found = threshold(bank, 2, level);
         ASSERT_TRUE(std::isfinite(found.above));
         EXPECT_EQ(found.blocks, members >= verdict::smallest_bank(1, level)) << members << " at " << level;
-        for (double cosine = 0; cosine < 3; cosine += 0.01) {
+        for (double cosine = 0; cosine < 3; cosine += 0.03) {
           const auto one = judged(bank, 2, cosine, level);
           const auto expected = one.deviation <= found.above ? Verdict::pass
                                 : found.blocks               ? Verdict::block
