@@ -12,7 +12,7 @@ import time
 
 from disturbances import draw
 from runs import Machine
-from variants import MODELS, VARIANTS, ZOO, fill_case, prepare
+from variants import MODELS, VARIANTS, ZOO, fill_case, prepare, prepare_for
 from verdicts import Results, of_run
 
 
@@ -41,6 +41,7 @@ class Stress:
         """What one undisturbed process writes."""
         key = variant.baseline()
         if key not in self.baselines:
+            prepare_for(self.folder, variant, self.once)
             fill_case(self.folder, variant)
             shutil.rmtree(self.folder / "case/journal", ignore_errors=True)
             done = self.once([argument for argument in variant.arguments if argument != "--resume"])

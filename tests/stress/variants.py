@@ -123,8 +123,12 @@ def prepare(folder, once):
     (folder / "parts").mkdir()
     for number in range(3):
         once(["audit", *MODELS, "--adapter", f"family/adapters/adapter-00{number}", "--report", f"parts/{number}.h5"])
-    # What plan predicts with shall not be what this machine is doing just now.
-    once(["plan", *MODELS, *ZOO, "--calibrate", "--constants", "before/constants.json"])
+
+
+def prepare_for(folder, variant, once):
+    """What plan predicts with shall not be what this machine is doing just now. It takes long, and few variants need it."""
+    if "before/constants.json" in variant.arguments and not (folder / "before/constants.json").exists():
+        once(["plan", *MODELS, *ZOO, "--calibrate", "--constants", "before/constants.json"])
 
 
 def fill_case(folder, variant):
