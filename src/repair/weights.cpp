@@ -22,22 +22,29 @@ Eigen::Index extent(std::uint64_t value) { return static_cast<Eigen::Index>(valu
 
 std::uint64_t blocks_of(std::uint64_t length, std::uint64_t step) { return (length + step - 1) / step; }
 
-/// Rows and columns of a tile that begins at (row, column) of a slab.
-Matrix tile_of(const slab::Slab& slab, std::uint64_t row, std::uint64_t column) {
-  const auto rows = std::min(kTileRows, slab.rows - row), columns = std::min(kTileColumns, slab.columns - column);
-  Matrix tile(extent(rows), extent(columns));
-  std::vector<double> base(slab.base == nullptr ? 0 : columns);
-  for (std::uint64_t r = 0; r < rows; ++r) {
-    const auto first = (row + r) * slab.columns + column;
-    auto* const values = tile.data() + r * columns;
-    base::to_double(slab.aligned_dtype, slab.aligned + first * base::element_bytes(slab.aligned_dtype), columns,
-                    values);
-    if (slab.base == nullptr) continue;
-    base::to_double(slab.base_dtype, slab.base + first * base::element_bytes(slab.base_dtype), columns, base.data());
-    for (std::uint64_t c = 0; c < columns; ++c) values[c] -= base[c];
+/// One after the other in the same memory: to get and give back so much for each would take as long as the products.
+class Tile {
+ public:
+  /// Rows and columns that begin at (row, column) of a slab, until the next call.
+  Eigen::Map<const Matrix> read(const slab::Slab& slab, std::uint64_t row, std::uint64_t column) {
+    const auto rows = std::min(kTileRows, slab.rows - row), columns = std::min(kTileColumns, slab.columns - column);
+    values_.resize(rows * columns);
+    base_.resize(slab.base == nullptr ? 0 : columns);
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      const auto first = (row + r) * slab.columns + column;
+      auto* const values = values_.data() + r * columns;
+      base::to_double(slab.aligned_dtype, slab.aligned + first * base::element_bytes(slab.aligned_dtype), columns,
+                      values);
+      if (slab.base == nullptr) continue;
+      base::to_double(slab.base_dtype, slab.base + first * base::element_bytes(slab.base_dtype), columns, base_.data());
+      for (std::uint64_t c = 0; c < columns; ++c) values[c] -= base_[c];
+    }
+    return {values_.data(), extent(rows), extent(columns)};
   }
-  return tile;
-}
+
+ private:
+  std::vector<double> values_, base_;
+};
 
 }  // namespace
 
@@ -46,8 +53,11 @@ WeightProducts::WeightProducts(const StoredWeights& weights, int threads, Weight
   const auto& slab = weights_.stored;
   const auto across = blocks_of(slab.columns, kTileColumns);
   std::vector<double> squares(blocks_of(slab.rows, kTileRows) * across);
-  base::parallel_blocks(squares.size(), threads_, [&](std::size_t block, int) {
-    squares[block] = tile_of(slab, block / across * kTileRows, block % across * kTileColumns).squaredNorm();
+  base::parallel_blocks(blocks_of(slab.rows, kTileRows), threads_, [&](std::size_t block, int) {
+    Tile tile;
+    for (std::uint64_t k = 0; k < across; ++k) {
+      squares[block * across + k] = tile.read(slab, block * kTileRows, k * kTileColumns).squaredNorm();
+    }
   });
   const double sum = std::accumulate(squares.begin(), squares.end(), 0.0);
   check_usable(sum);
@@ -74,8 +84,9 @@ std::vector<double> WeightProducts::times_rows(std::span<const double> x, std::u
   base::parallel_blocks(blocks_of(slab.rows, kTileRows), threads_, [&](std::size_t block, int) {
     const auto row = block * kTileRows;
     Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(extent(std::min(kTileRows, slab.rows - row)), extent(columns));
+    Tile memory;
     for (std::uint64_t column = 0; column < slab.columns; column += kTileColumns) {
-      const auto tile = tile_of(slab, row, column);
+      const auto tile = memory.read(slab, row, column);
       sum.noalias() += tile * right.middleRows(extent(column), tile.cols());
     }
     out.middleRows(extent(row), sum.rows()) = sum;
@@ -91,8 +102,9 @@ std::vector<double> WeightProducts::times_columns(std::span<const double> x, std
   base::parallel_blocks(blocks_of(slab.columns, kTileColumns), threads_, [&](std::size_t block, int) {
     const auto column = block * kTileColumns;
     Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(extent(std::min(kTileColumns, slab.columns - column)), extent(columns));
+    Tile memory;
     for (std::uint64_t row = 0; row < slab.rows; row += kTileRows) {
-      const auto tile = tile_of(slab, row, column);
+      const auto tile = memory.read(slab, row, column);
       sum.noalias() += tile.transpose() * right.middleRows(extent(row), tile.rows());
     }
     out.middleRows(extent(column), sum.rows()) = sum;
