@@ -5,6 +5,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "winnow/comm/communicator.hpp"
@@ -24,12 +26,16 @@ std::optional<adapter::Replacement> replacement_of(
     const adapter::Adapter& adapter, const adapter::LoraModule& module,
     const std::function<repair::Factors(const repair::Factors& update)>& repaired);
 
+/// What winnow.json says of a repair by probes; `probes` are (path, digest).
+adapter::RepairNote note_by_probes(const run::ModuleRepair& repair,
+                                   const std::vector<std::pair<std::string, std::string>>& probes);
+
 /// Collective: on the coordinator the outcomes of all orders, of which each rank has some.
 std::vector<RepairOutcome> gather_outcomes(const std::map<std::size_t, RepairOutcome>& mine, std::size_t orders,
                                            comm::Communicator& world);
 
-/// deflect, subtract
-std::unique_ptr<Repairer> by_probes(const run::ModuleRepair& repair, int threads, const base::Log& log);
+/// deflect, subtract, if all probes are adapters
+std::unique_ptr<Repairer> by_probes(const run::ModuleRepair& repair, const base::Log& log);
 /// merge
 std::unique_ptr<Repairer> by_adapters(const run::ModuleRepair& repair, const base::Log& log);
 /// scale: of the update alone

@@ -12,7 +12,7 @@
 
 #include "factor_spool.hpp"
 #include "families.hpp"
-#include "module_weights.hpp"
+#include "module_repairer.hpp"
 #include "winnow/base/bytes.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/team_plan.hpp"
@@ -83,11 +83,20 @@ class Wanted {
   std::vector<std::optional<std::unordered_set<std::string>>> only_;  // [adapters]
 };
 
-/// The modules that this rank takes: those of the checkpoints of which a layer is wanted, divided by size.
-std::vector<std::size_t> modules_of(const Inputs& inputs, const Wanted& wanted, const comm::Communicator& world) {
-  std::vector<bool> others(inputs.tasks.size());
+bool by_probes(const ModuleRepair& repair) { return (repair::repair_of(repair.kind).needs & repair::kProbes) != 0; }
+
+/// The modules that this rank takes, each by a task of its own: those of which the repair needs something and a layer
+/// is wanted, divided by size.
+std::vector<std::size_t> modules_of(const Inputs& inputs, const ModuleRepair& repair, const Wanted& wanted,
+                                    const comm::Communicator& world) {
+  std::vector<bool> others(inputs.tasks.size(), true);
+  std::optional<std::size_t> last;
   for (std::size_t m = 0; m < others.size(); ++m) {
-    others[m] = !inputs.is_of_checkpoint(inputs.tasks[m]) || !wanted.has_any(inputs.layers[m]);
+    const bool needed =
+        by_probes(repair) ? is_taken_out(inputs, inputs.tasks[m], repair) : inputs.is_of_checkpoint(inputs.tasks[m]);
+    if (!needed || last == inputs.module_of[m] || !wanted.has_any(inputs.layers[m])) continue;
+    others[m] = false;
+    last = inputs.module_of[m];
   }
   return division::assign_rest(inputs.tasks, others, world.size(), 1).modules_of(world.rank());
 }
@@ -124,11 +133,12 @@ class Sweep {
 
  private:
   void sweep(std::size_t m) {
-    std::optional<ModuleWeights> weights;
+    std::unique_ptr<ModuleRepairer> repairer;
     std::optional<Error> fault;
     try {
-      weights.emplace(inputs_, inputs_.tasks[m], repair_, threads_);
-      weight_bytes_ += weights->bytes_read();
+      repairer =
+          by_probes(repair_) ? by_directions(inputs_, m, repair_, threads_) : by_weights(inputs_, m, repair_, threads_);
+      weight_bytes_ += repairer->bytes_read();
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::invalid_input) throw;
       fault = error;
@@ -141,7 +151,7 @@ class Sweep {
       if (fault) {
         made.fault = fault;
       } else {
-        made = repaired(*weights, layer);
+        made = repaired(*repairer, layer);
       }
       made.position = layer.position;
       made_.put(layer.adapter);
@@ -149,14 +159,14 @@ class Sweep {
     }
   }
 
-  Made repaired(const ModuleWeights& weights, const LayerRef& layer) {
+  Made repaired(const ModuleRepairer& repairer, const LayerRef& layer) {
     const auto& adapter = inputs_.adapters[layer.adapter];
     const auto& module = inputs_.lora(layer);
     Made made;
-    made.unchanged_weight = weights.is_unchanged();
+    made.unchanged_weight = repairer.is_unchanged();
     std::optional<adapter::Replacement> replacement;
     try {
-      replacement = replacement_of(adapter, module, [&](const auto& update) { return weights.repaired(update); });
+      replacement = replacement_of(adapter, module, [&](const auto& update) { return repairer.repaired(update); });
     } catch (const Error& error) {
       if (!is_of_one_adapter(error)) throw;
       made.fault = error;
@@ -249,7 +259,9 @@ void tell_of_unchanged(const Inputs& inputs, const RepairOrder& order, const std
 }  // namespace
 
 bool needs_weights(const ModuleRepair& repair) {
-  return (repair::repair_of(repair.kind).needs & (repair::kPair | repair::kAligned)) != 0;
+  const bool of_model = (repair::repair_of(repair.kind).needs & (repair::kPair | repair::kAligned)) != 0;
+  return of_model || std::any_of(repair.probes.begin(), repair.probes.end(),
+                                 [](const auto& probe) { return probe.form == probes::Form::direction; });
 }
 
 SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrder>& orders, const ModuleRepair& repair,
@@ -266,7 +278,7 @@ SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrd
   comm::run_together(world, [&] {
     const Wanted wanted(inputs, orders);
     Sweep sweep(inputs, repair, wanted, threads, directory, world);
-    sweep.run(modules_of(inputs, wanted, world));
+    sweep.run(modules_of(inputs, repair, wanted, world));
     weight_bytes = static_cast<double>(sweep.weight_bytes());
     mine = std::move(sweep).take_made();
   });
@@ -275,7 +287,7 @@ SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrd
 
   std::map<std::size_t, RepairOutcome> written;  // by this rank
   comm::run_together(world, [&] {
-    const auto note = note_of(repair, inputs);
+    const auto note = by_probes(repair) ? note_by_directions(repair, inputs) : note_by_weights(repair, inputs);
     Spools spools(directory, world.size());
     for (auto k = static_cast<std::size_t>(world.rank()); k < orders.size();
          k += static_cast<std::size_t>(world.size())) {

@@ -63,10 +63,10 @@ std::vector<RepairOutcome> gather_outcomes(const std::map<std::size_t, RepairOut
 }
 
 std::vector<RepairOutcome> repair_in_turn(const std::vector<RepairOrder>& orders, const run::ModuleRepair& repair,
-                                          int threads, comm::Communicator& world, const base::Log& log) {
+                                          comm::Communicator& world, const base::Log& log) {
   std::map<std::size_t, RepairOutcome> written;  // by this rank
   comm::run_together(world, [&] {
-    const auto repairer = make_repairer(repair, threads, log);
+    const auto repairer = make_repairer(repair, log);
     const auto ranks = static_cast<std::size_t>(world.size());
     for (auto k = static_cast<std::size_t>(world.rank()); k < orders.size(); k += ranks) {
       comm::stop_if_peer_failed(world);

@@ -73,7 +73,7 @@ std::vector<RepairedAdapter> with_new_factors(const std::vector<Selected>& selec
     if (of_selection(repair, policy)) orders.back().only = modules;
   }
   const auto outcomes = needs_weights(repair) ? repair_by_weights(inputs, orders, repair, threads, world, log).outcomes
-                                              : repair_in_turn(orders, repair, threads, world, log);
+                                              : repair_in_turn(orders, repair, world, log);
   std::vector<RepairedAdapter> all;
   for (std::size_t k = 0; k < outcomes.size(); ++k) {
     const auto& [written, fault] = outcomes[k];

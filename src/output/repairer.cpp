@@ -38,10 +38,10 @@ std::optional<adapter::Replacement> replacement_of(
   }
 }
 
-std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int threads, const base::Log& log) {
+std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log) {
   run::check(repair);
   const auto& entry = repair::repair_of(repair.kind);
-  if ((entry.needs & repair::kProbes) != 0) return by_probes(repair, threads, log);
+  if ((entry.needs & repair::kProbes) != 0) return by_probes(repair, log);
   if ((entry.needs & repair::kAdapters) != 0) return by_adapters(repair, log);
   return alone(repair);
 }

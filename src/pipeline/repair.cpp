@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -134,11 +135,19 @@ class Orders {
  private:
   bool is_lone() const { return options_.zoo.empty(); }
 
-  static void require_sound(const Adapter& adapter) {
+  void require_sound(const Adapter& adapter) const {
     if (adapter.status == adapter::AdapterStatus::ok) return;
     const bool named = adapter.reason.find(adapter.path) != std::string::npos;
-    throw Error(ErrorKind::invalid_input, fmt::format("the adapter cannot be repaired: {}", adapter.reason))
+    throw Error(ErrorKind::invalid_input, fmt::format("the adapter cannot be repaired{}: {}", along(), adapter.reason))
         .file(named ? "" : adapter.path);
+  }
+
+  /// What the adapter was held against, if that is no checkpoint.
+  std::string along() const {
+    std::string text;
+    if (!options_.repair) return text;
+    for (const auto& probe : options_.repair->probes) text += (text.empty() ? " along " : ", ") + probe.path;
+    return text;
   }
 
   /// Before hours of work.
@@ -171,6 +180,7 @@ Inputs read_inputs(const RepairOptions& options, comm::Communicator& world, cons
   run::Reading reading;
   reading.base = options.repair->base;
   reading.aligned = options.repair->aligned;
+  reading.probes = options.repair->probes;
   if (!options.adapter.empty()) reading.adapters = {options.adapter};
   reading.zoo = options.zoo;
   const run::Measuring measuring{.sums = 0, .subspace_rank = 0};
@@ -183,10 +193,13 @@ Inputs read_inputs(const RepairOptions& options, comm::Communicator& world, cons
   return input::read_inputs(reading, measuring, {}, {}, world, base::Log(), &references);
 }
 
-void tell_of_unjudged(const std::string& source, const Adapter& adapter, const base::Log& log) {
-  if (adapter.unjudged.empty()) return;
-  log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
-                       adapter.unjudged.front().module, adapter.unjudged.front().reason));
+/// A direction need not have every module; the model should.
+void tell_of_unjudged(const std::string& source, const Adapter& adapter, bool of_model, const base::Log& log) {
+  const auto is_told = [&](const auto& module) { return of_model || !module.mismatch; };
+  const auto first = std::find_if(adapter.unjudged.begin(), adapter.unjudged.end(), is_told);
+  if (first == adapter.unjudged.end()) return;
+  log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source,
+                       std::count_if(first, adapter.unjudged.end(), is_told), first->module, first->reason));
 }
 
 RepairResult result_of(Plan plan, std::vector<output::RepairOutcome> outcomes) {
@@ -202,7 +215,9 @@ RepairResult by_weights(const RepairOptions& options, comm::Communicator& world,
   auto plan = make_plan(
       options, [&] { return opened(inputs); }, world, log);
   if (world.is_coordinator()) {
-    for (const auto& order : plan.orders) tell_of_unjudged(order.source, inputs.adapters[order.adapter], log);
+    for (const auto& order : plan.orders) {
+      tell_of_unjudged(order.source, inputs.adapters[order.adapter], inputs.has_checkpoint(), log);
+    }
   }
   auto swept = output::repair_by_weights(inputs, plan.orders, *options.repair, base::default_threads(world.node_size()),
                                          world, log);
@@ -245,8 +260,7 @@ RepairResult repair(const RepairOptions& options, comm::Communicator& world, con
     if (options.repair && output::needs_weights(*options.repair)) return by_weights(options, world, log);
     auto plan = make_plan(
         options, [&] { return unopened(options, world, log); }, world, log);
-    auto outcomes = options.repair ? output::repair_in_turn(plan.orders, *options.repair,
-                                                            base::default_threads(world.node_size()), world, log)
+    auto outcomes = options.repair ? output::repair_in_turn(plan.orders, *options.repair, world, log)
                                    : take_out(plan, options, world);
     return result_of(std::move(plan), std::move(outcomes));
   }();

@@ -920,6 +920,7 @@ restore ${models[*]}
 project ${models[*]} --report report.h5 --select prune-top:5 --rank-by cosine
 unablate --aligned family/aligned --threshold 0.3
 deflect --probe harmful=family/adapters/adapter-001 --directions 2
+deflect --direction harmful=family/aligned --probe harmful=family/adapters/adapter-001 --directions 2
 drop --report report.h5 --select prune-top:5 --rank-by cosine
 zero --report report.h5 --scope zoo --select prune-top:5 --rank-by alignment_removed
 TABLE
@@ -1318,7 +1319,7 @@ TABLE
 }
 
 ranks() {
-  local launch=$here/../mpi/launch.sh one
+  local launch=$here/../mpi/launch.sh one how
   local kinds=(synth --layers 2 --rank 4 --kinds all --each 2 --seed 1)
   "$winnow" "${kinds[@]}" --output kinds >out 2>err || fail "synth --kinds"
   "$launch" 3 "$winnow" "${kinds[@]}" --output kinds-together >out 2>err || fail "synth --kinds on 3"
@@ -1346,9 +1347,11 @@ ranks() {
       fail "prune of a zoo on $one ranks"
     check "$one ranks: other adapters of a zoo" diff -r restored-1 "restored-$one"
     check "$one ranks: weights were read more than once" grep -q "^2 of 2 adapters written below restored-$one; $(read_once) GB" out
-    "$launch" $one "$winnow" prune --repair deflect --probe harmful=family/adapters/adapter-000 --zoo family/adapters \
-      --output "deflected-$one" >out 2>err || fail "prune of a zoo by a probe on $one ranks"
-    check "$one ranks: other adapters of a zoo by a probe" diff -r deflected-1 "deflected-$one"
+    for how in --probe=harmful=family/adapters/adapter-000 --direction=harmful=family/aligned; do
+      "$launch" $one "$winnow" prune --repair deflect $how --zoo family/adapters --output "deflected$how/$one" >out 2>err ||
+        fail "prune of a zoo by $how on $one ranks"
+      check "$one ranks: other adapters of a zoo by $how" diff -r "deflected$how/1" "deflected$how/$one"
+    done
   done
   # Our line once, whatever the launcher adds.
   while IFS='|' read -r code text arguments; do

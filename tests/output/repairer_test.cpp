@@ -12,6 +12,7 @@
 #include "base/temporary_directory.hpp"
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
+#include "winnow/pipeline/repair.hpp"
 
 namespace winnow::output {
 namespace {
@@ -107,7 +108,14 @@ class RepairerByProbes : public testing::Test {
     return Matrix::NullaryExpr(rows, columns, [&] { return normal(random_); });
   }
   adapter::WrittenReplacements repair(const std::string& source, const ModuleRepair& how) {
-    return write_repaired_adapter(*make_repairer(how, 2, base::Log()), source, output(), std::nullopt, base::Log());
+    return write_repaired_adapter(*make_repairer(how, base::Log()), source, output(), std::nullopt, base::Log());
+  }
+  /// Of probes of which one is a direction, as winnow prune does it.
+  adapter::WrittenReplacements repair_along(const std::string& source, const ModuleRepair& how) {
+    const auto world = comm::make_self();
+    const auto result = pipeline::repair({.adapter = source, .output = output(), .repair = how}, *world, base::Log());
+    EXPECT_GT(result.weight_bytes, 0U);
+    return result.adapters.front().outcome.written.value();
   }
   std::string output() const { return directory_ / "repaired"; }
   static std::string bytes(const std::string& path) {
@@ -206,7 +214,7 @@ TEST_F(RepairerByProbes, DeflectsFromADirectionAsFromItsSingularVectors) {
   const std::map<std::string, Matrix> matrices{{kQ, dense(12, 10)}, {kV, dense(6, 10)}, {"model.norm", dense(1, 10)}};
   for (const auto dtype : {DType::f32, DType::bf16}) {
     const auto direction = make_direction("direction", matrices, dtype);
-    const auto written = repair(source, {.probes = {harmful_direction(direction)}, .directions = 2});
+    const auto written = repair_along(source, {.probes = {harmful_direction(direction)}, .directions = 2});
     EXPECT_EQ(written.replaced, 2U);
     EXPECT_EQ(written.kept, 1U);
     const auto after = updates(output());
@@ -227,10 +235,10 @@ TEST_F(RepairerByProbes, ADirectionOfAnAdaptersRankIsThatAdapter) {
   const auto direction = make_direction("direction", {{kQ, updates(probe).at(kQ)}});
   repair(source, {.probes = {harmful(probe)}, .directions = 4});
   const auto by_adapter = updates(output()).at(kQ);
-  repair(source, {.probes = {harmful_direction(direction)}, .directions = 4});
+  repair_along(source, {.probes = {harmful_direction(direction)}, .directions = 4});
   EXPECT_LT((updates(output()).at(kQ) - by_adapter).norm(), 1e-5 * before.norm());
   // What lies in both of them is taken out once.
-  repair(source, {.probes = {harmful(probe), harmful_direction(direction)}, .directions = 4});
+  repair_along(source, {.probes = {harmful(probe), harmful_direction(direction)}, .directions = 4});
   EXPECT_LT((updates(output()).at(kQ) - by_adapter).norm(), 1e-4 * before.norm());
 }
 
@@ -238,7 +246,7 @@ TEST_F(RepairerByProbes, DirectionsThatCannotBeUsedAreRefused) {
   const auto source = make("source", {{kQ, 12, 10, 3}});
   const auto refused = [&](const std::string& direction, const std::string& text) {
     winnow::test::expect_error(ErrorKind::invalid_input, HasSubstr(text),
-                               [&] { repair(source, {.probes = {harmful_direction(direction)}}); });
+                               [&] { repair_along(source, {.probes = {harmful_direction(direction)}}); });
     EXPECT_FALSE(fs::exists(output()));
   };
   refused(directory_ / "absent", "absent");

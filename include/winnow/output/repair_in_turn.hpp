@@ -14,6 +14,6 @@ namespace winnow::output {
 /// repaired is one, and the others go on. Throws Agreed as make_repairer() does, and Error(runtime) for storage that
 /// fails.
 std::vector<RepairOutcome> repair_in_turn(const std::vector<RepairOrder>& orders, const run::ModuleRepair& repair,
-                                          int threads, comm::Communicator& world, const base::Log& log);
+                                          comm::Communicator& world, const base::Log& log);
 
 }  // namespace winnow::output

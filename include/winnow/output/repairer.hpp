@@ -33,9 +33,9 @@ class Repairer {
   virtual adapter::RepairNote note() const = 0;
 };
 
-/// Of a repair that needs no weights (needs_weights()). `threads` take directions apart. Throws as run::check() does,
+/// Of a repair that needs no weights (needs_weights()). Throws as run::check() does,
 /// and Error(invalid_input) for a probe or another adapter that an audit would refuse.
-std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, int threads, const base::Log& log);
+std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log);
 
 /// Writes the adapter in `source` to `destination` (adapter::write_replaced_adapter()), repaired: of all its modules,
 /// or of those in `only`, as the adapter names them. All others stay bit for bit, and so do modules that the repair

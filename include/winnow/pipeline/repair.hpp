@@ -18,12 +18,12 @@
 namespace winnow::pipeline {
 
 struct RepairOptions {
-  std::string adapter, zoo;                           ///< a directory, or what find_adapters() searches: one of the two
-  std::string output;                                 ///< the adapter's new directory, or that of the zoo's
-  std::optional<run::ModuleRepair> repair;            ///< new factors
+  std::string adapter = {}, zoo = {};                 ///< a directory, or what find_adapters() searches: one of the two
+  std::string output = {};                            ///< the adapter's new directory, or that of the zoo's
+  std::optional<run::ModuleRepair> repair = {};       ///< new factors
   adapter::Repair taken_out = adapter::Repair::drop;  ///< or without it modules go
-  std::string report;                                 ///< selects modules; empty for all of them
-  Anew anew;                                          ///< otherwise than in the report
+  std::string report = {};                            ///< selects modules; empty for all of them
+  Anew anew = {};                                     ///< otherwise than in the report
 };
 
 struct Repaired {
