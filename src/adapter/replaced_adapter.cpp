@@ -148,13 +148,23 @@ void write_weights(Plan& plan, const std::string& destination) {
   out.commit();
 }
 
-std::string marker_text(const std::string& source, const Plan& plan, const RepairNote& note) {
+/// Of another file old factors and new ones would be mixed.
+std::string source_sha256(const Plan& plan, const std::string& expected) {
+  auto found = base::sha256_file(plan.weights_file);
+  if (found == expected) return found;
+  throw Error(ErrorKind::invalid_input, "the adapter has changed while it was repaired")
+      .file(plan.weights_file)
+      .expected(fmt::format("SHA-256 {}, found {}", expected, found))
+      .advice("repair it again once nothing writes to it");
+}
+
+std::string marker_text(const std::string& source, const std::string& sha256, const Plan& plan,
+                        const RepairNote& note) {
   auto replaced = nlohmann::ordered_json::array();
   for (const auto& [name, module] : plan.modules) {
     if (module.replacement != nullptr) replaced.push_back(name);
   }
-  nlohmann::ordered_json facts = {
-      {"source", source}, {"source_sha256", base::sha256_file(plan.weights_file)}, {"repair", note.repair}};
+  nlohmann::ordered_json facts = {{"source", source}, {"source_sha256", sha256}, {"repair", note.repair}};
   for (const auto& [setting, value] : note.settings) facts[setting] = value;
   facts["kept"] = plan.modules.size() - replaced.size();
   facts["replaced"] = std::move(replaced);
@@ -178,7 +188,8 @@ std::vector<std::byte> encoded(base::DType dtype, std::span<const double> values
 }
 
 WrittenReplacements write_replaced_adapter(const std::string& source, const std::string& destination,
-                                           const std::vector<Replacement>& replacements, const RepairNote& note) {
+                                           const std::vector<Replacement>& replacements, const RepairNote& note,
+                                           const std::string& sha256) {
   const auto config_file = existing_file(source, kConfigFile);
   const auto config_text = base::read_text_file(config_file, kMaxConfigBytes);
   const auto config = parse_peft_config(config_text, config_file, base::Log());  // what is odd was said on opening
@@ -201,7 +212,7 @@ WrittenReplacements write_replaced_adapter(const std::string& source, const std:
   StagedDirectory staged(destination);
   write_weights(plan, staged.file(kWeightsFile));
   write_text(staged.file(kConfigFile), new_config);
-  write_text(staged.file(kMarkerFile), marker_text(source, plan, note));
+  write_text(staged.file(kMarkerFile), marker_text(source, source_sha256(plan, sha256), plan, note));
   copy_companions(source, staged);
   staged.commit(replace);
   result.limits = limits_of(parse_peft_config(new_config, config_file, base::Log()));

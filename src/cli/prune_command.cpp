@@ -144,7 +144,7 @@ void print(const pipeline::RepairResult& result, const pipeline::RepairOptions& 
            const base::Log& log) {
   std::size_t count = 0;
   for (const auto& repaired : result.adapters) {
-    const auto& [written, fault] = repaired.outcome;
+    const auto& [written, fault, remark] = repaired.outcome;
     if (fault) {
       log.warn(fmt::format("adapter {} is not repaired: {}", repaired.name, fault->what()));
       continue;

@@ -33,15 +33,15 @@ struct Made {
   bool replaced = false;
   std::uint64_t rank = 0;  ///< of the update, if it was replaced
   SpoolPlace a, b;
-  int maker = 0;               ///< the rank in whose spool they are
-  std::optional<Error> fault;  ///< of the adapter, or of the weight
+  int maker = 0;                       ///< the rank in whose spool they are
+  std::shared_ptr<const Error> fault;  ///< of the adapter, or of the weight; few have one, and an Error is large
 
   void serialise(base::ByteWriter& out) const {
     out.put(position);
     out.put(unchanged_weight);
     out.put(replaced);
     for (const auto value : {rank, a.offset, a.bytes, b.offset, b.bytes}) out.put(value);
-    out.put(fault.has_value());
+    out.put(fault != nullptr);
     if (fault) fault->serialise(out);
   }
   static Made deserialise(base::ByteReader& in, int maker) {
@@ -53,7 +53,7 @@ struct Made {
       *value = in.get<std::uint64_t>();
     }
     made.maker = maker;
-    if (in.get<bool>()) made.fault = Error::deserialise(in);
+    if (in.get<bool>()) made.fault = std::make_shared<const Error>(Error::deserialise(in));
     return made;
   }
 };
@@ -134,14 +134,14 @@ class Sweep {
  private:
   void sweep(std::size_t m) {
     std::unique_ptr<ModuleRepairer> repairer;
-    std::optional<Error> fault;
+    std::shared_ptr<const Error> fault;
     try {
       repairer =
           by_probes(repair_) ? by_directions(inputs_, m, repair_, threads_) : by_weights(inputs_, m, repair_, threads_);
       weight_bytes_ += repairer->bytes_read();
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::invalid_input) throw;
-      fault = error;
+      fault = std::make_shared<const Error>(error);
     }
     for (const auto& layer : inputs_.layers[m]) {
       if (!wanted_.has(layer)) continue;
@@ -169,7 +169,7 @@ class Sweep {
       replacement = replacement_of(adapter, module, [&](const auto& update) { return repairer.repaired(update); });
     } catch (const Error& error) {
       if (!is_of_one_adapter(error)) throw;
-      made.fault = error;
+      made.fault = std::make_shared<const Error>(error);
       return made;
     }
     if (!replacement) return made;
@@ -190,31 +190,34 @@ class Sweep {
   std::uint64_t weight_bytes_ = 0;
 };
 
-/// Of each adapter what became of its layers, by position: the same on every rank.
-std::vector<std::vector<Made>> all_made(const std::string& mine, std::size_t adapters, comm::Communicator& world) {
-  auto parts = world.gather(mine, comm::kCoordinator);
+/// What all ranks made of their modules, and of each adapter that this rank writes what became of its layers, by
+/// position.
+std::vector<std::vector<Made>> made_for(const std::vector<bool>& mine, const std::string& made,
+                                        comm::Communicator& world) {
+  auto parts = world.gather(made, comm::kCoordinator);
   const auto joined = comm::from_coordinator(world, [&] {
     base::ByteWriter out;
     for (const auto& part : parts) out.put(part);
     return std::move(out).bytes();
   });
-  std::vector<std::vector<Made>> made(adapters);
+  std::vector<std::vector<Made>> all(mine.size());
   comm::run_together(world, [&] {
     base::ByteReader in(joined);
     for (int maker = 0; !in.at_end(); ++maker) {
       const auto part = in.get_string();
       base::ByteReader of_rank(part);
       while (!of_rank.at_end()) {
-        auto& of_adapter = made.at(of_rank.get<std::uint32_t>());
-        of_adapter.push_back(Made::deserialise(of_rank, maker));
+        const auto adapter = of_rank.get<std::uint32_t>();
+        auto layer = Made::deserialise(of_rank, maker);
+        if (mine.at(adapter)) all[adapter].push_back(std::move(layer));
       }
     }
-    for (auto& of_adapter : made) {
+    for (auto& of_adapter : all) {
       std::sort(of_adapter.begin(), of_adapter.end(),
                 [](const auto& x, const auto& y) { return x.position < y.position; });
     }
   });
-  return made;
+  return all;
 }
 
 /// What an adapter's file becomes.
@@ -226,13 +229,13 @@ adapter::WrittenReplacements write(const adapter::Adapter& adapter, const Repair
     replacements.push_back({adapter.modules[layer.position].adapter_module(), layer.rank,
                             spools.get(layer.maker, layer.a), spools.get(layer.maker, layer.b)});
   }
-  return adapter::write_replaced_adapter(order.source, order.destination, replacements, note);
+  return adapter::write_replaced_adapter(order.source, order.destination, replacements, note, adapter.sha256);
 }
 
 /// Why an adapter is not written; nothing if it is.
 std::optional<Error> fault_of(const Inputs& inputs, const RepairOrder& order, const std::vector<Made>& made) {
-  const auto failed = std::find_if(made.begin(), made.end(), [](const auto& layer) { return layer.fault; });
-  if (failed != made.end()) return failed->fault;
+  const auto failed = std::find_if(made.begin(), made.end(), [](const auto& layer) { return layer.fault != nullptr; });
+  if (failed != made.end()) return *failed->fault;
   const auto unchanged =
       std::count_if(made.begin(), made.end(), [](const auto& layer) { return layer.unchanged_weight; });
   if (unchanged == 0 || static_cast<std::size_t>(unchanged) != inputs.adapters[order.adapter].modules.size()) {
@@ -244,16 +247,15 @@ std::optional<Error> fault_of(const Inputs& inputs, const RepairOrder& order, co
       .advice("is one of them a copy of the other?");
 }
 
-/// What is worth saying of an adapter that was written.
-void tell_of_unchanged(const Inputs& inputs, const RepairOrder& order, const std::vector<Made>& made,
-                       const base::Log& log) {
+/// Of an adapter that was written.
+std::string remark_on(const Inputs& inputs, const RepairOrder& order, const std::vector<Made>& made) {
   const auto is_unchanged = [](const auto& layer) { return layer.unchanged_weight; };
   const auto first = std::find_if(made.begin(), made.end(), is_unchanged);
-  if (first == made.end()) return;
-  log.warn(
-      fmt::format("{}: alignment did not change the weights of {} of its modules, which stay as they are, the first {}",
-                  order.source, std::count_if(first, made.end(), is_unchanged),
-                  inputs.adapters[order.adapter].modules[first->position].adapter_module()));
+  if (first == made.end()) return {};
+  return fmt::format(
+      "{}: alignment did not change the weights of {} of its modules, which stay as they are, the first {}",
+      order.source, std::count_if(first, made.end(), is_unchanged),
+      inputs.adapters[order.adapter].modules[first->position].adapter_module());
 }
 
 }  // namespace
@@ -273,31 +275,36 @@ SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrd
     kept = std::make_unique<SpoolDirectory>(orders.front().destination);
     return kept->path();
   });
-  std::string mine;
+  std::string made_here;
+  std::vector<bool> mine(inputs.adapters.size());  // those that this rank writes
   double weight_bytes = 0;
+  const auto ranks = static_cast<std::size_t>(world.size()), rank = static_cast<std::size_t>(world.rank());
   comm::run_together(world, [&] {
+    for (auto k = rank; k < orders.size(); k += ranks) mine.at(orders[k].adapter) = true;
     const Wanted wanted(inputs, orders);
     Sweep sweep(inputs, repair, wanted, threads, directory, world);
     sweep.run(modules_of(inputs, repair, wanted, world));
     weight_bytes = static_cast<double>(sweep.weight_bytes());
-    mine = std::move(sweep).take_made();
+    made_here = std::move(sweep).take_made();
   });
-  const auto made = all_made(mine, inputs.adapters.size(), world);
+  const auto made = made_for(mine, made_here, world);
   world.sum(std::span(&weight_bytes, 1));
 
   std::map<std::size_t, RepairOutcome> written;  // by this rank
   comm::run_together(world, [&] {
     const auto note = by_probes(repair) ? note_by_directions(repair, inputs) : note_by_weights(repair, inputs);
     Spools spools(directory, world.size());
-    for (auto k = static_cast<std::size_t>(world.rank()); k < orders.size();
-         k += static_cast<std::size_t>(world.size())) {
+    for (auto k = rank; k < orders.size(); k += ranks) {
       comm::stop_if_peer_failed(world);
       world.peers().keep_alive();
+      const auto& order = orders[k];
+      const auto& layers = made[order.adapter];
       auto& outcome = written[k];
-      outcome.fault = fault_of(inputs, orders[k], made[orders[k].adapter]);
+      outcome.fault = fault_of(inputs, order, layers);
       if (outcome.fault) continue;
       try {
-        outcome.written = write(inputs.adapters[orders[k].adapter], orders[k], made[orders[k].adapter], spools, note);
+        outcome.written = write(inputs.adapters[order.adapter], order, layers, spools, note);
+        outcome.remark = remark_on(inputs, order, layers);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::invalid_input) throw;
         outcome.fault = error;
@@ -305,8 +312,8 @@ SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrd
     }
   });
   SweptRepairs result{gather_outcomes(written, orders.size(), world), static_cast<std::uint64_t>(weight_bytes)};
-  for (std::size_t k = 0; k < result.outcomes.size(); ++k) {
-    if (result.outcomes[k].written) tell_of_unchanged(inputs, orders[k], made[orders[k].adapter], log);
+  for (const auto& outcome : result.outcomes) {
+    if (!outcome.remark.empty()) log.warn(outcome.remark);
   }
   return result;
 }

@@ -25,6 +25,7 @@ void serialise(const RepairOutcome& outcome, base::ByteWriter& out) {
     out.put(value);
   }
   out.put(written.limits);
+  out.put(outcome.remark);
 }
 
 RepairOutcome deserialise(base::ByteReader& in) {
@@ -39,6 +40,7 @@ RepairOutcome deserialise(base::ByteReader& in) {
   written.rank_before = in.get<std::uint64_t>();
   written.rank_after = in.get<std::uint64_t>();
   written.limits = in.get_string();
+  outcome.remark = in.get_string();
   return outcome;
 }
 

@@ -76,7 +76,7 @@ std::vector<RepairedAdapter> with_new_factors(const std::vector<Selected>& selec
                                               : repair_in_turn(orders, repair, world, log);
   std::vector<RepairedAdapter> all;
   for (std::size_t k = 0; k < outcomes.size(); ++k) {
-    const auto& [written, fault] = outcomes[k];
+    const auto& [written, fault, remark] = outcomes[k];
     const auto& name = inputs.adapters[orders[k].adapter].name;
     all.push_back({name, orders[k].destination, written.has_value(), written ? written->kept : 0,
                    written ? written->replaced : 0});

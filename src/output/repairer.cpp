@@ -62,7 +62,7 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
     auto made = replacement_of(adapter, module, [&](const auto& update) { return repairer.repaired(module, update); });
     if (made) replacements.push_back(*std::move(made));
   }
-  return adapter::write_replaced_adapter(source, destination, replacements, repairer.note());
+  return adapter::write_replaced_adapter(source, destination, replacements, repairer.note(), adapter.sha256);
 }
 
 }  // namespace winnow::output

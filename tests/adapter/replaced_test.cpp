@@ -51,7 +51,10 @@ class Replaced : public testing::Test {
   }
   WrittenReplacements write(const std::vector<Replacement>& replacements) {
     return write_replaced_adapter(source().string(), output().string(), replacements,
-                                  {"deflect", {{"side", "block"}, {"lambda", "1"}}});
+                                  {"deflect", {{"side", "block"}, {"lambda", "1"}}}, sha256(source()));
+  }
+  static std::string sha256(const fs::path& directory) {
+    return base::sha256_file((directory / "adapter_model.safetensors").string());
   }
   base::Error refusal(const std::vector<Replacement>& replacements) {
     return test::error_of([&] { write(replacements); });
@@ -245,7 +248,7 @@ TEST_F(Replaced, AFailureLeavesNothingBehind) {
   EXPECT_FALSE(fs::exists(output().parent_path()));
   test::write_file(directory_ / "file", "x");
   EXPECT_EQ(test::error_of([&] {
-              write_replaced_adapter(source().string(), (directory_ / "file/out").string(), {}, {});
+              write_replaced_adapter(source().string(), (directory_ / "file/out").string(), {}, {}, sha256(source()));
             }).kind(),
             base::ErrorKind::runtime);
   EXPECT_THAT(names_in(directory_.path()), testing::UnorderedElementsAre("source", "file"));
@@ -309,6 +312,16 @@ TEST_F(Replaced, TheMarkerSaysWhatWasDone) {
   EXPECT_TRUE(check_destination(output().string()));
 }
 
+TEST_F(Replaced, AnAdapterThatHasChangedMeanwhileIsNotWritten) {
+  const auto error = test::error_of([&] {
+    write_replaced_adapter(source().string(), output().string(), {replacement(kQ1, 3)}, {}, std::string(64, '0'));
+  });
+  EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+  EXPECT_THAT(error.what(), HasSubstr("the adapter has changed while it was repaired"));
+  EXPECT_FALSE(fs::exists(output()));
+  EXPECT_THAT(names_in(output().parent_path()), testing::IsEmpty());
+}
+
 TEST_F(Replaced, ItsOutputOpensAndCanBeReplacedAgain) {
   write({replacement(kQ1, 4)});
   const auto weights =
@@ -318,7 +331,8 @@ TEST_F(Replaced, ItsOutputOpensAndCanBeReplacedAgain) {
   EXPECT_THAT(adapter.warnings, Not(HasSubstr("another rank")));
   for (const auto& module : adapter.modules) EXPECT_EQ(module.scale, 8) << module.module();
   const auto next = (directory_ / "next").string();
-  EXPECT_EQ(write_replaced_adapter(output().string(), next, {replacement(kQ1, 6)}, {}).rank_after, 6U);
+  EXPECT_EQ(write_replaced_adapter(output().string(), next, {replacement(kQ1, 6)}, {}, sha256(output())).rank_after,
+            6U);
 }
 
 }  // namespace

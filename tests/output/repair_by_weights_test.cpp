@@ -230,6 +230,17 @@ TEST_F(RepairByWeights, AnAdapterThatCannotBeReadOrRepairedIsAnOutcome) {
   EXPECT_THAT(left_over(), testing::IsEmpty());
 }
 
+TEST_F(RepairByWeights, AnAdapterThatIsWrittenOverMeanwhileIsAnOutcome) {
+  const auto repair = how(Kind::restore);
+  const auto opened = inputs(repair);
+  write_adapter("two", 0.2);
+  const auto swept = run(repair, opened);
+  EXPECT_TRUE(swept.outcomes[0].written);
+  ASSERT_TRUE(swept.outcomes[1].fault);
+  EXPECT_THAT(swept.outcomes[1].fault->what(), HasSubstr("the adapter has changed while it was repaired"));
+  EXPECT_FALSE(fs::exists(orders_[1].destination));
+}
+
 TEST_F(RepairByWeights, AWeightThatCannotBeUsedIsThatOfTheAdaptersThatNeedIt) {
   aligned_[1][7] = std::numeric_limits<float>::infinity();
   write_checkpoint("aligned", aligned_);

@@ -49,10 +49,12 @@ struct WrittenReplacements {
 ///     rank_pattern, alpha_pattern    an entry with the full name of every module that would get another rank or scale
 ///                      otherwise, before those there were: PEFT takes the first that matches
 ///
-/// Throws Error(invalid_input) for a module that the adapter does not have, that has more than lora_A, lora_B and a
+/// `sha256` is that of the weights that the factors were made of: hours may lie between. Throws Error(invalid_input) if
+/// the source has another one now, for a module that the adapter does not have, that has more than lora_A, lora_B and a
 /// bias, or whose rank would rise although PEFT targets it as a parameter; Error(usage) for the destination;
 /// Error(runtime) for an I/O error and for factors of the wrong size.
 WrittenReplacements write_replaced_adapter(const std::string& source, const std::string& destination,
-                                           const std::vector<Replacement>& replacements, const RepairNote& note);
+                                           const std::vector<Replacement>& replacements, const RepairNote& note,
+                                           const std::string& sha256);
 
 }  // namespace winnow::adapter

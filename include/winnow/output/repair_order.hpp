@@ -17,10 +17,11 @@ struct RepairOrder {
   std::size_t adapter = 0;                       ///< index into Inputs::adapters, for repairs that have inputs
 };
 
-/// One of the two.
+/// One of the first two.
 struct RepairOutcome {
-  std::optional<adapter::WrittenReplacements> written;
-  std::optional<base::Error> fault;  ///< why nothing was written: the adapter's own, or a weight's that it needs
+  std::optional<adapter::WrittenReplacements> written = {};
+  std::optional<base::Error> fault = {};  ///< why nothing was written: the adapter's own, or a weight's that it needs
+  std::string remark = {};                ///< what is worth saying though it was written
 };
 
 }  // namespace winnow::output
