@@ -83,7 +83,7 @@ TEST_P(WeightSums, ThreadsAndWhatWasComputedBeforeDoNotChangeABit) {
       for (int round = 0; round < 2; ++round) {
         EXPECT_TRUE(bytes_of(run_left(*pass, module, stack, cuts, threads)) == expected) << threads;
         test::run(*pass, pair, pair_stack);
-        test::run_along(*pass, module, stack, {700});
+        test::run_along(*pass, module, stack, {cuts.back()});
       }
     }
   }
