@@ -29,8 +29,8 @@ inline std::vector<compute::Backend> built_backends() {
   return backends;
 }
 
-/// A module that is worked on in several blocks, and slabs of it. Of the reference backend, which has no blocks and takes
-/// a hundred times as long, a small one.
+/// A module that is worked on in several blocks, and slabs of it. Of the reference backend, which has no blocks and
+/// takes a hundred times as long, a small one.
 struct SeveralBlocks {
   std::int64_t out = 1300, in = 900;
   std::vector<std::uint64_t> cuts{500, 700};

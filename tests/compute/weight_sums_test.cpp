@@ -76,8 +76,7 @@ TEST_P(WeightSums, ThreadsAndWhatWasComputedBeforeDoNotChangeABit) {
     const auto [out, in, cuts] = test::several_blocks(GetParam());
     const auto module = DenseModule::direction(random, out, in, {DType::bf16, DType::bf16, transposed}, {4, 33, 7});
     const auto stack = module.stack();
-    const auto expected =
-        bytes_of(run_left(*make_alignment_pass(GetParam(), Device::cpu, 1), module, stack, cuts, 1));
+    const auto expected = bytes_of(run_left(*make_alignment_pass(GetParam(), Device::cpu, 1), module, stack, cuts, 1));
     for (const int threads : {1, 2, 3, 5}) {
       const auto pass = make_alignment_pass(GetParam(), Device::cpu, threads);
       for (int round = 0; round < 2; ++round) {
