@@ -1347,6 +1347,8 @@ ranks() {
       fail "prune of a zoo on $one ranks"
     check "$one ranks: other adapters of a zoo" diff -r restored-1 "restored-$one"
     check "$one ranks: weights were read more than once" grep -q "^2 of 2 adapters written below restored-$one; $(read_once) GB" out
+  done
+  for one in 1 3; do
     for how in --probe=harmful=family/adapters/adapter-000 --direction=harmful=family/aligned; do
       "$launch" $one "$winnow" prune --repair deflect $how --zoo family/adapters --output "deflected$how/$one" >out 2>err ||
         fail "prune of a zoo by $how on $one ranks"
