@@ -62,7 +62,7 @@ int audit_command(const Arguments& arguments, comm::Communicator& world) {
                                  options.write.module_repair ? "repaired" : "pruned"));
       } else {
         print_result(fmt::format("repaired: {}: {}, no adapter written\n", base::printable(adapter.name),
-                                 options.write.module_repair ? "it cannot be" : "every module is pruned"));
+                                 adapter.nothing_left ? "every module is pruned" : "it cannot be"));
       }
     }
     print_result(fmt::format("report: {}\n", options.write.report));

@@ -144,12 +144,12 @@ void print(const pipeline::RepairResult& result, const pipeline::RepairOptions& 
            const base::Log& log) {
   std::size_t count = 0;
   for (const auto& repaired : result.adapters) {
-    const auto& [written, fault, remark] = repaired.outcome;
-    if (fault) {
+    if (const auto& fault = repaired.outcome.fault) {
       log.warn(fmt::format("adapter {} is not repaired: {}", repaired.name, fault->what()));
       continue;
     }
     ++count;
+    const auto& written = repaired.outcome.written;
     if (!written->limits.empty()) log.warn(fmt::format("{}: {}", repaired.destination, written->limits));
     print_result(fmt::format("wrote {}: {}{}\n", base::printable(repaired.destination), counts(*written, options),
                              why_a_copy(repaired, how, options)));

@@ -83,7 +83,9 @@ class Wanted {
   std::vector<std::optional<std::unordered_set<std::string>>> only_;  // [adapters]
 };
 
-bool by_probes(const ModuleRepair& repair) { return (repair::repair_of(repair.kind).needs & repair::kProbes) != 0; }
+bool goes_by_probes(const ModuleRepair& repair) {
+  return (repair::repair_of(repair.kind).needs & repair::kProbes) != 0;
+}
 
 /// The modules that this rank takes, each by a task of its own: those of which the repair needs something and a layer
 /// is wanted, divided by size.
@@ -92,8 +94,8 @@ std::vector<std::size_t> modules_of(const Inputs& inputs, const ModuleRepair& re
   std::vector<bool> others(inputs.tasks.size(), true);
   std::optional<std::size_t> last;
   for (std::size_t m = 0; m < others.size(); ++m) {
-    const bool needed =
-        by_probes(repair) ? is_taken_out(inputs, inputs.tasks[m], repair) : inputs.is_of_checkpoint(inputs.tasks[m]);
+    const bool needed = goes_by_probes(repair) ? is_taken_out(inputs, inputs.tasks[m], repair)
+                                               : inputs.is_of_checkpoint(inputs.tasks[m]);
     if (!needed || last == inputs.module_of[m] || !wanted.has_any(inputs.layers[m])) continue;
     others[m] = false;
     last = inputs.module_of[m];
@@ -136,8 +138,8 @@ class Sweep {
     std::unique_ptr<ModuleRepairer> repairer;
     std::shared_ptr<const Error> fault;
     try {
-      repairer =
-          by_probes(repair_) ? by_directions(inputs_, m, repair_, threads_) : by_weights(inputs_, m, repair_, threads_);
+      repairer = goes_by_probes(repair_) ? by_directions(inputs_, m, repair_, threads_)
+                                         : by_weights(inputs_, m, repair_, threads_);
       weight_bytes_ += repairer->bytes_read();
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::invalid_input) throw;
@@ -292,7 +294,7 @@ SweptRepairs repair_by_weights(const Inputs& inputs, const std::vector<RepairOrd
 
   std::map<std::size_t, RepairOutcome> written;  // by this rank
   comm::run_together(world, [&] {
-    const auto note = by_probes(repair) ? note_by_directions(repair, inputs) : note_by_weights(repair, inputs);
+    const auto note = goes_by_probes(repair) ? note_by_directions(repair, inputs) : note_by_weights(repair, inputs);
     Spools spools(directory, world.size());
     for (auto k = rank; k < orders.size(); k += ranks) {
       comm::stop_if_peer_failed(world);

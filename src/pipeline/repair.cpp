@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <utility>
 
 #include "winnow/adapter/adapter.hpp"
-#include "winnow/base/bytes.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
 #include "winnow/base/same_file.hpp"
@@ -27,10 +27,10 @@ using base::ErrorKind;
 using input::Inputs;
 using output::RepairOrder;
 
-/// A directory, and the adapter among those of Inputs that it holds.
-struct Source {
-  Adapter adapter;
-  std::size_t index = 0;
+/// Directories, with what is known of the adapters in them.
+struct Sources {
+  std::vector<Adapter> adapters;
+  std::vector<std::size_t> place;  ///< [adapters]: among Inputs::adapters
 };
 
 /// The adapters of the run, and those that are to be written.
@@ -40,63 +40,29 @@ struct Plan {
   std::vector<std::size_t> adapter_of;  ///< [orders], into `adapters`, on the coordinator
 };
 
-std::string serialise(const std::vector<RepairOrder>& orders) {
-  base::ByteWriter out;
-  for (const auto& order : orders) {
-    out.put(order.source);
-    out.put(order.destination);
-    out.put<std::uint64_t>(order.adapter);
-    out.put(order.only.has_value());
-    if (!order.only) continue;
-    out.put<std::uint64_t>(order.only->size());
-    for (const auto& module : *order.only) out.put(module);
-  }
-  return std::move(out).bytes();
-}
-
-std::vector<RepairOrder> deserialise(const std::string& bytes) {
-  std::vector<RepairOrder> orders;
-  base::ByteReader in(bytes);
-  while (!in.at_end()) {
-    auto& order = orders.emplace_back();
-    order.source = in.get_string();
-    order.destination = in.get_string();
-    order.adapter = in.get<std::uint64_t>();
-    if (!in.get<bool>()) continue;
-    order.only.emplace(in.get<std::uint64_t>());
-    for (auto& module : *order.only) module = in.get_string();
-  }
-  return orders;
-}
-
-void name_apart(std::vector<Source>& sources) {
-  std::vector<Adapter> adapters;
-  for (const auto& source : sources) adapters.push_back(source.adapter);
-  adapter::assign_unique_names(adapters);
-  for (std::size_t n = 0; n < sources.size(); ++n) sources[n].adapter.name = adapters[n].name;
-}
-
-/// Directories, of which nothing is opened yet.
-std::vector<Source> unopened(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
+/// Nothing is opened yet.
+Sources unopened(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
   std::vector<std::string> directories{options.adapter};
   if (!options.zoo.empty()) {
     directories = adapter::find_adapters(options.zoo, false, log, [&] { world.peers().keep_alive(); });
   }
-  std::vector<Source> sources(directories.size());
-  for (std::size_t n = 0; n < sources.size(); ++n) sources[n].adapter.path = directories[n];
-  name_apart(sources);
+  Sources sources{std::vector<Adapter>(directories.size()), std::vector<std::size_t>(directories.size())};
+  for (std::size_t n = 0; n < directories.size(); ++n) sources.adapters[n].path = directories[n];
+  adapter::assign_unique_names(sources.adapters);
   return sources;
 }
 
-/// Those that were opened. What an audit judges once is written as often as it is there.
-std::vector<Source> opened(const Inputs& inputs) {
-  std::vector<Source> sources;
-  for (std::size_t n = 0; n < inputs.adapters.size(); ++n) sources.push_back({inputs.adapters[n], n});
+/// What an audit judges once is written as often as it is there.
+Sources opened(const Inputs& inputs) {
+  Sources sources{inputs.adapters, {}};
+  sources.place.resize(inputs.adapters.size());
+  std::iota(sources.place.begin(), sources.place.end(), std::size_t{0});
   for (const auto& copy : inputs.copies) {
-    sources.push_back({inputs.adapters[copy.of], copy.of});
-    sources.back().adapter.path = copy.path;
+    sources.adapters.push_back(inputs.adapters[copy.of]);
+    sources.adapters.back().path = copy.path;
+    sources.place.push_back(copy.of);
   }
-  name_apart(sources);
+  adapter::assign_unique_names(sources.adapters);
   return sources;
 }
 
@@ -107,17 +73,15 @@ class Orders {
     if (!options.report.empty()) report_ = report::read_hdf5(options.report);
   }
 
-  Plan of(const std::vector<Source>& sources) {
-    std::vector<Adapter> adapters;
-    for (const auto& source : sources) adapters.push_back(source.adapter);
-    const auto below = output::repaired_directories(adapters, options_.output);
+  Plan of(const Sources& sources) {
+    const auto below = output::repaired_directories(sources.adapters, options_.output);
     Plan plan;
-    for (std::size_t n = 0; n < sources.size(); ++n) {
-      const auto& adapter = sources[n].adapter;
+    for (std::size_t n = 0; n < sources.adapters.size(); ++n) {
+      const auto& adapter = sources.adapters[n];
       auto& repaired = plan.adapters.emplace_back();
       repaired = {adapter.name, adapter.path, is_lone() ? options_.output : below[n], false, {}};
       try {
-        RepairOrder order{repaired.source, repaired.destination, std::nullopt, sources[n].index};
+        RepairOrder order{repaired.source, repaired.destination, std::nullopt, sources.place[n]};
         require_sound(adapter);
         if (report_) order.only = modules_to_prune(*report_, adapter.path, options_.anew, log_);
         repaired.nothing_selected = order.only && order.only->empty();
@@ -128,7 +92,7 @@ class Orders {
         repaired.outcome.fault = error;
       }
     }
-    check_destinations(plan, adapters);
+    check_destinations(plan, sources.adapters);
     return plan;
   }
 
@@ -164,14 +128,14 @@ class Orders {
 };
 
 /// Collective. `sources` are the coordinator's.
-Plan make_plan(const RepairOptions& options, const std::function<std::vector<Source>()>& sources,
-               comm::Communicator& world, const base::Log& log) {
+Plan make_plan(const RepairOptions& options, const std::function<Sources()>& sources, comm::Communicator& world,
+               const base::Log& log) {
   Plan plan;
   const auto bytes = comm::from_coordinator(world, [&] {
     plan = Orders(options, log).of(sources());
-    return serialise(plan.orders);
+    return output::serialise(plan.orders);
   });
-  comm::run_together(world, [&] { plan.orders = deserialise(bytes); });
+  comm::run_together(world, [&] { plan.orders = output::deserialise_orders(bytes); });
   return plan;
 }
 
@@ -226,33 +190,6 @@ RepairResult by_weights(const RepairOptions& options, comm::Communicator& world,
   return result;
 }
 
-/// Modules go: all by the coordinator, who copies files and computes nothing.
-std::vector<output::RepairOutcome> take_out(const Plan& plan, const RepairOptions& options, comm::Communicator& world) {
-  std::vector<output::RepairOutcome> outcomes;
-  comm::from_coordinator(world, [&] {
-    for (const auto& order : plan.orders) {
-      world.peers().keep_alive();
-      auto& outcome = outcomes.emplace_back();
-      const auto written =
-          adapter::write_pruned_adapter(order.source, order.destination, order.only.value(), options.taken_out);
-      if (written.written) {
-        outcome.written.emplace();
-        outcome.written->replaced = written.pruned;
-        outcome.written->kept = written.kept;
-        outcome.written->limits = written.limits;
-      } else {
-        outcome.fault =
-            Error(ErrorKind::invalid_input, "no adapter is written: every module of it is selected for pruning")
-                .file(order.destination)
-                .expected("a selection that leaves a module")
-                .advice("choose another --select");
-      }
-    }
-    return std::string();
-  });
-  return outcomes;
-}
-
 }  // namespace
 
 RepairResult repair(const RepairOptions& options, comm::Communicator& world, const base::Log& log) {
@@ -261,7 +198,7 @@ RepairResult repair(const RepairOptions& options, comm::Communicator& world, con
     auto plan = make_plan(
         options, [&] { return unopened(options, world, log); }, world, log);
     auto outcomes = options.repair ? output::repair_in_turn(plan.orders, *options.repair, world, log)
-                                   : take_out(plan, options, world);
+                                   : output::take_out_in_turn(plan.orders, options.taken_out, world);
     return result_of(std::move(plan), std::move(outcomes));
   }();
   comm::from_coordinator(world, [&] {

@@ -1,8 +1,7 @@
 // Repairs by the model's weights, or by directions of them, of any number of adapters in one sweep:
 //
-//     weights of a module, factors of all adapters there -> new factors -> spool of this rank    each weight by one
-//     rank spools of all ranks -> adapter                                                            each adapter by
-//     one rank
+//     weights of a module, factors of all adapters there -> new factors -> spool    each module by one rank
+//     spools of all ranks -> adapter                                                each adapter by one rank
 //
 // So a zoo reads the weights once, whatever the number of adapters and ranks.
 #pragma once

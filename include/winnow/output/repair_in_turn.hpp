@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "winnow/adapter/adapter_writer.hpp"
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/output/repair_order.hpp"
@@ -15,5 +16,9 @@ namespace winnow::output {
 /// fails.
 std::vector<RepairOutcome> repair_in_turn(const std::vector<RepairOrder>& orders, const run::ModuleRepair& repair,
                                           comm::Communicator& world, const base::Log& log);
+
+/// Likewise without the modules that each order names.
+std::vector<RepairOutcome> take_out_in_turn(const std::vector<RepairOrder>& orders, adapter::Repair repair,
+                                            comm::Communicator& world);
 
 }  // namespace winnow::output

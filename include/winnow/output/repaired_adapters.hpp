@@ -18,6 +18,7 @@ namespace winnow::output {
 struct RepairedAdapter {
   std::string name, path;
   bool written = false;
+  bool nothing_left = false;  ///< if not, because all of its modules were selected
   std::uint64_t kept = 0, pruned = 0;
 };
 
