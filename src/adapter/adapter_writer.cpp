@@ -112,16 +112,16 @@ bool is_our_output(const fs::path& directory) {
   if (base::type_of(marker) != fs::file_type::regular) return false;
   const auto text = base::read_text_file(marker.string(), kMaxConfigBytes);
   const auto json = nlohmann::json::parse(text, nullptr, false);
-  return json.is_object() && json.contains("pruned_adapter");
+  return json.is_object() && json.contains(kMarkerKey);
 }
 
 std::string marker_text(const std::string& source, const std::string& weights_file, const Plan& plan, Repair repair) {
   nlohmann::ordered_json marker;
-  marker["pruned_adapter"] = {{"source", source},
-                              {"source_sha256", base::sha256_file(weights_file)},
-                              {"repair", repair == Repair::drop ? "drop" : "zero"},
-                              {"kept", plan.kept.size()},
-                              {"pruned", plan.pruned}};
+  marker[kMarkerKey] = {{"source", source},
+                        {"source_sha256", base::sha256_file(weights_file)},
+                        {"repair", repair == Repair::drop ? "drop" : "zero"},
+                        {"kept", plan.kept.size()},
+                        {"pruned", plan.pruned}};
   return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -103,17 +103,6 @@ void choose_ranks(Plan& plan, const PeftConfig& config, bool parameters) {
   for (auto& [name, module] : plan.modules) module.after = largest;
 }
 
-/// Rows of `from` elements with zeros behind them, up to `to`.
-std::vector<std::byte> with_zero_columns(const std::vector<std::byte>& rows, std::uint64_t count, std::uint64_t from,
-                                         std::uint64_t to) {
-  std::vector<std::byte> wide(count * to);
-  for (std::uint64_t row = 0; row < count; ++row) {
-    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(row * from), from,
-                wide.begin() + static_cast<std::ptrdiff_t>(row * to));
-  }
-  return wide;
-}
-
 std::vector<std::byte> factor_bytes(const PlannedModule& module, KeyKind kind, base::DType dtype) {
   const auto size = base::element_bytes(dtype);
   if (kind == KeyKind::lora_a) {
@@ -169,7 +158,7 @@ std::string marker_text(const std::string& source, const std::string& sha256, co
   facts["kept"] = plan.modules.size() - replaced.size();
   facts["replaced"] = std::move(replaced);
   nlohmann::ordered_json marker;
-  marker["pruned_adapter"] = std::move(facts);  // what check_destination() knows an output by
+  marker[kMarkerKey] = std::move(facts);
   return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

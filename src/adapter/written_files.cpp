@@ -63,6 +63,16 @@ void copy_bytes(const base::File& in, std::uint64_t offset, std::uint64_t bytes,
   }
 }
 
+std::vector<std::byte> with_zero_columns(const std::vector<std::byte>& rows, std::uint64_t count, std::uint64_t from,
+                                         std::uint64_t to) {
+  std::vector<std::byte> wide(count * to);
+  for (std::uint64_t row = 0; row < count; ++row) {
+    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(row * from), from,
+                wide.begin() + static_cast<std::ptrdiff_t>(row * to));
+  }
+  return wide;
+}
+
 void copy_companions(const std::string& source, const StagedDirectory& staged) {
   std::error_code error;
   const auto entries = base::entries_of(source, error);
