@@ -42,6 +42,7 @@ class Stored {
   Stored(const Stored&) = delete;
   Stored& operator=(const Stored&) = delete;
 
+  const StoredWeights& weights() const { return stored_; }
   WeightProducts products(int threads = 2) const { return {stored_, threads, {"q_proj.weight", "base", "aligned"}}; }
 
  private:
