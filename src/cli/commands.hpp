@@ -12,6 +12,7 @@ namespace winnow::cli {
 using Arguments = std::vector<std::string>;  ///< those after the subcommand
 
 int audit_command(const Arguments& arguments, comm::Communicator& world);
+int extract_command(const Arguments& arguments, comm::Communicator& world);
 int merge_command(const Arguments& arguments, comm::Communicator& world);
 int methods_command(const Arguments& arguments, comm::Communicator& world);
 int plan_command(const Arguments& arguments, comm::Communicator& world);

@@ -27,10 +27,11 @@ struct Command {
   int (*run)(const cli::Arguments&, comm::Communicator&);
 };
 
-constexpr std::array<Command, 9> kCommands{{
+constexpr std::array<Command, 10> kCommands{{
     {"audit", "score every LoRA layer of adapters against the alignment step of a model", cli::audit_command},
     {"watch", "judge the checkpoints of an adapter while it is trained", cli::watch_command},
     {"prune", "write a pruned copy of an adapter, as a report says, or one repaired by probes", cli::prune_command},
+    {"extract", "make an adapter of what was merged into a checkpoint", cli::extract_command},
     {"merge", "make one report of those of several audits", cli::merge_command},
     {"report", "show a report as a table; write it as HTML, CSV, JSON, SARIF or a BOM", cli::report_command},
     {"verify", "compare what a report was computed from with what is there now", cli::verify_command},
@@ -145,7 +146,7 @@ int main(int argc, char** argv) {
   }
   cli::print_error(
       base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))
-          .expected("audit, watch, prune, merge, report, verify, plan, methods or synth")
+          .expected("audit, watch, prune, extract, merge, report, verify, plan, methods or synth")
           .advice("see winnow --help"));
   return 2;
 }

@@ -1,4 +1,4 @@
-#include "factor_spool.hpp"
+#include "winnow/output/factor_spool.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

@@ -10,12 +10,12 @@
 #include <unordered_set>
 #include <utility>
 
-#include "factor_spool.hpp"
 #include "families.hpp"
 #include "module_repairer.hpp"
 #include "winnow/base/bytes.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/team_plan.hpp"
+#include "winnow/output/factor_spool.hpp"
 
 namespace winnow::output {
 namespace {

@@ -53,7 +53,7 @@ make_report() {
 
 usage() {
   make_family
-  refuses 2 "no command given; expected audit, watch, prune, merge, report, verify, plan, methods or synth; see winnow --help"
+  refuses 2 "no command given; expected audit, watch, prune, extract, merge, report, verify, plan, methods or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
   refuses 2 "unknown command audi;" audi
   refuses 2 "nothing to compare the adapters with; expected --direction harmful=DIR" audit
@@ -654,6 +654,7 @@ documents() {
     [report]="--html --csv --json --sarif --bom --in-toto --truth --worst --adapters --width"
     [verify]="--zoo --adapter --base --aligned --in-toto --names"
     [methods]="--json"
+    [extract]="--from --merged --output --rank --max-rank --dtype --names"
     [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"
   )
   promised[plan]="${promised[audit]} --ranks --modules --every-rank --ranks-per-node --storage-bandwidth --warm --calibrate --constants
@@ -663,7 +664,7 @@ documents() {
   local command option
   PATH=$(dirname "$winnow"):$PATH
   source "$completion"
-  for command in audit watch prune merge report verify plan methods synth; do
+  for command in audit watch prune extract merge report verify plan methods synth; do
     accepts 0 "usage: winnow $command " $command --help
     check "$command --help is wider than 100 columns" test "$(wc -L <out)" -le 100
     options_of $command >options
@@ -683,7 +684,33 @@ documents() {
   done
   COMP_WORDS=(winnow "") COMP_CWORD=1 COMPREPLY=()
   _winnow
-  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit watch prune merge report verify plan methods synth --help --version"
+  check "completion of subcommands" test "${COMPREPLY[*]}" = "audit watch prune extract merge report verify plan methods synth --help --version"
+}
+
+# An adapter out of a merged checkpoint. What comes of it in numbers is for conformance/test_extract.py.
+extracts() {
+  make_family
+  local pair=(extract --from family/base --merged family/aligned)
+  refuses 2 "--from is missing" extract
+  refuses 2 "--merged is missing" extract --from family/base
+  refuses 2 "--output is missing" "${pair[@]}"
+  refuses 2 "--rank some is no rank; expected auto, or a number from 1" "${pair[@]}" --output e --rank some
+  refuses 2 "--rank 0 is no rank" "${pair[@]}" --output e --rank 0
+  refuses 2 "--max-rank is at least 1" "${pair[@]}" --output e --max-rank 0
+  refuses 2 "unknown --dtype int8; expected float32, float16 or bfloat16" "${pair[@]}" --output e --dtype int8
+  refuses 2 "--output would replace what is read: family/base" "${pair[@]}" --output family/base
+  refuses 2 "refusing to overwrite what is not a pruned adapter: family/adapters" "${pair[@]}" --output family/adapters
+  refuses 2 "--from and --merged are the same checkpoint: family/base" extract --from family/base --merged family/base --output e
+  refuses 3 "directory holds no checkpoint: family/adapters" extract --from family/base --merged family/adapters --output e
+  cp -r family/base copy
+  refuses 3 "no weight of a linear layer differs, so no adapter is written: copy" extract --from family/base --merged copy --output e
+  check "what was refused is there" test ! -e e
+  accepts 0 "wrote four: rank 4 from 56 weights that differ; 18 tensors are equal, bit for bit" "${pair[@]}" --output four --rank 4
+  accepts 0 "of no low rank are 56 weights, a share of whose change is left out:" "${pair[@]}" --output two --max-rank 2 --names 3
+  check "--names names others" grep -qF "and 53 more (--names 0 names all)" out
+  accepts 0 "wrote four: rank 4" "${pair[@]}" --output four --rank 4 # its own output
+  accepts 0 "four: rank 4, scaling 1.00; 56 of 56 modules scored" audit "${models[@]}" --adapter four --report four.h5
+  check "something is left beside the adapters" test -z "$(find . -maxdepth 1 -name '.*' ! -name .)"
 }
 
 # Repairs by probe: no report and no checkpoint. What comes of them in numbers is for conformance/test_repair.py.
@@ -1455,6 +1482,7 @@ one_rank_differs() {
 audit ${models[*]} --zoo family/adapters --report ranks.h5
 plan ${models[*]} --zoo family/adapters
 synth --output another
+extract --from family/base --merged family/aligned --output another --rank 2
 report report.h5
 verify report.h5
 methods
@@ -1478,4 +1506,4 @@ TABLE
   done
 }
 
-run_part "$part" usage values config inputs destinations overwriting results calibration streams signals documents probes repairs repairs_of_a_zoo weights verdicts verify watch watch_job array ranks
+run_part "$part" usage values config inputs destinations overwriting results calibration streams signals documents probes repairs repairs_of_a_zoo weights extracts verdicts verify watch watch_job array ranks

@@ -2,7 +2,7 @@
 
 _winnow() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local subcommands="audit watch prune merge report verify plan methods synth"
+  local subcommands="audit watch prune extract merge report verify plan methods synth"
   COMPREPLY=()
 
   if ((COMP_CWORD == 1)); then
@@ -29,7 +29,8 @@ _winnow() {
     --log-level) choices="error warning info debug" ;;
     --methods) choices="default all $("${COMP_WORDS[0]}" methods 2>/dev/null | awk -F: '/^[a-z]/ { print $1 }')" ;;
     --rank-by) choices=$("${COMP_WORDS[0]}" methods 2>/dev/null | awk '/ worse: (high|low) / { print $1 }') ;;
-    --base | --aligned | --adapter | --run | --output | --with | --repaired-dir | --journal | --cache | --csv)
+    --dtype) choices="float32 float16 bfloat16" ;;
+    --base | --aligned | --from | --merged | --adapter | --run | --output | --with | --repaired-dir | --journal | --cache | --csv)
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;

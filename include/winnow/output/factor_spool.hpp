@@ -1,5 +1,5 @@
 // New factors on their way from the rank that has a module's weights to the one that writes the adapter: a file for
-// each rank that makes some, in a hidden directory that all ranks share. Private to src/output.
+// each rank that makes some, in a hidden directory that all ranks share.
 #pragma once
 
 #include <cstddef>
