@@ -98,6 +98,8 @@ VARIANTS = [
             {"repaired": "adapters"}),
     Variant("prune-restore", ["prune", "--repair", "restore", *MODELS, *ZOO, "--output", "case/repaired"],
             {"repaired": "adapters"}),
+    Variant("extract", ["extract", "--from", "family/base", "--merged", "family/aligned", "--rank", "3", "--output",
+                        "case/adapter"], {"adapter": "tree"}, config=True),
     Variant("merge", ["merge", "--report", "case/report.h5", "parts/0.h5", "parts/1.h5", "parts/2.h5"],
             {"report.h5": "report"}, most_ranks=3, config=True),
     Variant("report", ["report", "before/report.h5", "--html", "case/page.html", "--csv", "case/tables", "--json",
