@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "winnow/base/philox.hpp"
+
 namespace winnow::repair {
 namespace {
 
@@ -31,6 +33,12 @@ Parts parts_of(const Matrix& y) {
 }
 
 }  // namespace
+
+Eigen::MatrixXd random_start(std::uint64_t rows, std::uint64_t columns, const std::string& name) {
+  Eigen::MatrixXd start(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns));
+  base::NormalStream(0, name).fill(0, static_cast<std::size_t>(start.size()), start.data());
+  return start;
+}
 
 Eigen::Index LeadingParts::above(double share) const {
   Eigen::Index count = 0;

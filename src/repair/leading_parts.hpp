@@ -2,7 +2,9 @@
 // Private to src/repair.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <string>
 
 #include "matrices.hpp"
 
@@ -20,6 +22,9 @@ struct IterationLimits {
   int iterations = 30;
   double converged = 1e-10;  ///< growth of the energy that k directions hold, relative to it
 };
+
+/// Gaussian columns, drawn by the weight's name: the same for any number of ranks and threads.
+Eigen::MatrixXd random_start(std::uint64_t rows, std::uint64_t columns, const std::string& name);
 
 /// The k leading ones at most, from c columns of `start` (o x c): B <- an orthonormal basis of D*D^T*B, until the
 /// energy that the k leading ones hold grows no more (Halko, Martinsson and Tropp, arXiv 0909.4061, section 4.5).

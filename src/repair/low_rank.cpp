@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "leading_parts.hpp"
 #include "matrices.hpp"
+#include "rounding.hpp"
 #include "winnow/base/parallel.hpp"
-#include "winnow/base/philox.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -33,90 +31,6 @@ constexpr double kComputed = 1e-12;
 constexpr int kRefinements = 4;
 constexpr double kWorthwhile = 0.95;
 constexpr IterationLimits kRefinementLimits{.iterations = 3, .converged = 1e-10};
-constexpr std::uint64_t kBlockRows = 32;
-
-std::uint64_t blocks_of(std::uint64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
-
-Eigen::MatrixXd random_start(std::uint64_t rows, std::uint64_t columns, const std::string& name) {
-  Eigen::MatrixXd start(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns));
-  base::NormalStream(0, name).fill(0, static_cast<std::size_t>(start.size()), start.data());
-  return start;
-}
-
-/// 2^(1 - p) for p digits of a significand.
-double relative_unit(base::DType dtype) {
-  switch (dtype) {
-    case base::DType::bf16:
-      return 0x1p-7;
-    case base::DType::f16:
-      return 0x1p-10;
-    case base::DType::f32:
-      return 0x1p-23;
-    default:
-      return 0x1p-52;
-  }
-}
-
-/// A unit of the last place of `value`.
-double unit(double value, double relative) {
-  constexpr std::uint64_t kExponent = 0x7FF0000000000000;
-  return std::bit_cast<double>(std::bit_cast<std::uint64_t>(value) & kExponent) * relative;
-}
-
-/// Of a matrix of energies, sums over its rows and columns.
-struct Profile {
-  double total = 0, largest_row = 0, largest_column = 0;
-
-  double edge() const { return std::sqrt(largest_row) + std::sqrt(largest_column); }
-};
-
-/// One row of a pair, in float64.
-struct Row {
-  std::vector<double> base, merged;
-
-  void read(const slab::Slab& pair, std::uint64_t row) {
-    base.resize(pair.columns);
-    merged.resize(pair.columns);
-    const auto first = row * pair.columns;
-    base::to_double(pair.base_dtype, pair.base + first * base::element_bytes(pair.base_dtype), pair.columns,
-                    base.data());
-    base::to_double(pair.aligned_dtype, pair.aligned + first * base::element_bytes(pair.aligned_dtype), pair.columns,
-                    merged.data());
-  }
-};
-
-/// energy(w, w_merged) of every element.
-template <class Energy>
-Profile profile(const slab::Slab& pair, int threads, const Energy& energy) {
-  const auto blocks = blocks_of(pair.rows);
-  std::vector<double> rows(pair.rows);
-  std::vector<std::vector<double>> columns(blocks, std::vector<double>(pair.columns));
-  base::parallel_blocks(blocks, threads, [&](std::size_t block, int) {
-    Row row;
-    for (auto r = block * kBlockRows; r < std::min((block + 1) * kBlockRows, pair.rows); ++r) {
-      row.read(pair, r);
-      for (std::uint64_t c = 0; c < pair.columns; ++c) {
-        const double value = energy(row.base[c], row.merged[c]);
-        rows[r] += value;
-        columns[block][c] += value;
-      }
-    }
-  });
-  for (std::size_t block = 1; block < blocks; ++block) {
-    std::transform(columns[0].begin(), columns[0].end(), columns[block].begin(), columns[0].begin(), std::plus<>());
-  }
-  return {std::accumulate(rows.begin(), rows.end(), 0.0), *std::max_element(rows.begin(), rows.end()),
-          *std::max_element(columns[0].begin(), columns[0].end())};
-}
-
-/// The variance of rounding, of the sum and of what was added: mergers turn an update to the weight's type first.
-Profile rounding_of(const slab::Slab& pair, int threads) {
-  const double relative = relative_unit(pair.aligned_dtype);
-  return profile(pair, threads, [relative](double base, double merged) {
-    const double of_sum = unit(merged, relative), of_update = unit(merged - base, relative);
-    return (of_sum * of_sum + of_update * of_update) / 12;
-  });
-}
 
 class Extraction {
  public:
@@ -298,11 +212,11 @@ class Extraction {
     const auto& by_column = weights_.stored_transposed ? left : right;
     const auto size = base::element_bytes(stored.aligned_dtype);
     std::vector<std::byte> bytes(stored.rows * stored.columns * size);
-    base::parallel_blocks(blocks_of(stored.rows), threads_, [&](std::size_t block, int) {
+    base::parallel_blocks(blocks_of_rows(stored.rows), threads_, [&](std::size_t block, int) {
       const auto first = block * kBlockRows, rows = std::min(kBlockRows, stored.rows - first);
       Matrix sum =
           by_row.middleRows(static_cast<Eigen::Index>(first), static_cast<Eigen::Index>(rows)) * by_column.transpose();
-      Row row;
+      PairRow row;
       for (std::uint64_t r = 0; r < rows; ++r) {
         row.read(stored, first + r);
         auto* const values = sum.row(static_cast<Eigen::Index>(r)).data();

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "leading_parts.hpp"
-#include "winnow/base/philox.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -12,12 +11,6 @@ namespace {
 constexpr IterationLimits kLimits{.iterations = 60, .converged = 1e-14};
 /// Of singular values, whose squares are energies.
 constexpr double kLeastValue = 1e-3;
-
-Eigen::MatrixXd random_start(std::uint64_t rows, std::uint64_t columns, const std::string& name) {
-  Eigen::MatrixXd start(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns));
-  base::NormalStream(0, name).fill(0, static_cast<std::size_t>(start.size()), start.data());
-  return start;
-}
 
 }  // namespace
 
