@@ -45,6 +45,7 @@ CommandLine command_line() {
       ("rank", text_value("auto|N", "auto"), "rank of each module; auto: what each weight's change has")  //
       ("max-rank", count_value(256), "largest rank that auto tries")                                      //
       ("dtype", text_value("TYPE", "float32"), "of the factors: float32, float16 or bfloat16")            //
+      ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none")                               //
       ("names", count_value(10), "tensors named in a line; 0 names all");
   add_common_options(line.options);
   return line;
@@ -162,8 +163,15 @@ void print(const extract::Result& result, const extract::Request& request, std::
 int extract_command(const Arguments& arguments, comm::Communicator& world) {
   const auto values = parse(command_line(), arguments, world);
   const auto log = console_log(log_level(values), world.rank());
-  const auto request = comm::result_together(world, [&] { return request_of(values); });
+  auto style = ProgressMeter::Style::none;
+  auto request = comm::result_together(world, [&] {
+    style = ProgressMeter::parse_style(values["progress"].as<std::string>());
+    return request_of(values);
+  });
+  ProgressMeter meter(style, world.size());
+  if (world.is_coordinator()) request.progress = [&](const run::Progress& progress) { meter.update(progress); };
   const auto result = extract::extract(request, world, base::default_threads(world.node_size()), log);
+  meter.finish();
   comm::from_coordinator(world, [&] {
     print(result, request, count(values, "names"));
     return std::string();

@@ -107,14 +107,18 @@ class Worker {
   /// What became of `mine`, one after the other.
   std::string run(const std::vector<std::size_t>& mine) {
     base::ByteWriter out;
-    std::size_t done = 0;
+    run::Progress progress{0, mine.size(), 0, 0};
+    for (const auto n : mine) progress.bytes += pairs_[n].task.bytes();
     for (const auto n : mine) {
       comm::stop_if_peer_failed(world_);
       world_.peers().keep_alive();
       auto made = pairs_[n].why_not.empty() ? extracted(pairs_[n].task) : compared(pairs_[n].task);
       made.pair = n;
       made.maker = world_.rank();
-      log_.info(fmt::format("{} of {}: {} {}", ++done, mine.size(), pairs_[n].task.weight, told(made)));
+      log_.info(fmt::format("{} {}", pairs_[n].task.weight, told(made)));
+      ++progress.modules_done;
+      progress.bytes_done += pairs_[n].task.bytes();
+      if (request_.progress) request_.progress(progress);
       put(out, made);
     }
     spool_.close();

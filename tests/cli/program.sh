@@ -654,7 +654,7 @@ documents() {
     [report]="--html --csv --json --sarif --bom --in-toto --truth --worst --adapters --width"
     [verify]="--zoo --adapter --base --aligned --in-toto --names"
     [methods]="--json"
-    [extract]="--from --merged --output --rank --max-rank --dtype --names"
+    [extract]="--from --merged --output --rank --max-rank --dtype --progress --names"
     [synth]="--preset --layers --adapters --rank --misaligned --kinds --each --seed --headers-only --output"
   )
   promised[plan]="${promised[audit]} --ranks --modules --every-rank --ranks-per-node --storage-bandwidth --warm --calibrate --constants
@@ -698,6 +698,7 @@ extracts() {
   refuses 2 "--rank 0 is no rank" "${pair[@]}" --output e --rank 0
   refuses 2 "--max-rank is at least 1" "${pair[@]}" --output e --max-rank 0
   refuses 2 "unknown --dtype int8; expected float32, float16 or bfloat16" "${pair[@]}" --output e --dtype int8
+  refuses 2 "unknown --progress some; expected auto, bar, lines or none" "${pair[@]}" --output e --progress some
   refuses 2 "--output would replace what is read: family/base" "${pair[@]}" --output family/base
   refuses 2 "refusing to overwrite what is not a pruned adapter: family/adapters" "${pair[@]}" --output family/adapters
   refuses 2 "--from and --merged are the same checkpoint: family/base" extract --from family/base --merged family/base --output e

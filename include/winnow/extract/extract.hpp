@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "winnow/base/log.hpp"
 #include "winnow/comm/communicator.hpp"
 #include "winnow/repair/low_rank.hpp"
+#include "winnow/run/progress.hpp"
 
 namespace winnow::extract {
 
@@ -24,6 +26,7 @@ struct Request {
   std::string output;        ///< of the adapter
   repair::RankRule rule;     ///< for each weight
   base::DType dtype = base::DType::f32;
+  std::function<void(const run::Progress&)> progress = {};  ///< called after each tensor; may be empty
 };
 
 /// A weight that differs.
