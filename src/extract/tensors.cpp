@@ -33,6 +33,12 @@ bool is_stored_transposed(std::string_view module, const checkpoint::ModelConfig
   return of_gpt && std::find(names.begin(), names.end(), last_part(module)) != names.end();
 }
 
+/// As transformers names it, and PEFT finds it: GPT-2's own checkpoint lacks the name of the inner model.
+std::string module_in_model(std::string_view module, const checkpoint::ModelConfig& model) {
+  const bool bare = model.architecture == "GPT2LMHeadModel" && module.starts_with("h.");
+  return (bare ? "transformer." : "") + std::string(module);
+}
+
 std::string why_not(std::string_view name, const TensorLocation& from, const TensorLocation& merged) {
   if (!name.ends_with(kSuffix) || from.shape.size() != 2) return "no weight of a linear layer";
   if (is_embedding(name.substr(0, name.size() - kSuffix.size()))) return "an embedding";
@@ -50,7 +56,8 @@ Pair pair_of(const std::string& name, const TensorLocation& from, const TensorLo
   task.weight = name;
   task.base = from;
   task.aligned = merged;
-  task.name = name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
+  const std::string_view stem(name.data(), name.size() - (name.ends_with(kSuffix) ? kSuffix.size() : 0));
+  task.name = module_in_model(stem, model);
   if (!pair.why_not.empty()) return pair;
   task.stored_transposed = is_stored_transposed(task.name, model);
   task.out_features = from.shape[task.stored_transposed ? 1 : 0];

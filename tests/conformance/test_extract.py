@@ -106,6 +106,17 @@ class Extract(TemporaryDirectoryCase):
                      "model.layers.0.input_layernorm.weight (not in the merged checkpoint)"):
             self.assertIn(text, said)
 
+    def test_finds_modules_of_a_checkpoint_without_the_inner_models_name(self):
+        where, updates = self.merge("gpt2", 2, torch.bfloat16)
+        for part in ("from", "merged"):
+            tensors = load_file(where / part / "model.safetensors")
+            bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+            save_file(bare, where / part / "model.safetensors", {"format": "pt"})
+        run(["extract", "--from", where / "from", "--merged", where / "merged", "--output", where / "adapter"])
+        merged = reference.Merged(where / "from", where / "adapter", torch.float64)
+        self.assertEqual(merged.messages, [], "PEFT has something to say")
+        self.assertEqual(set(merged.lora), set(updates))
+
     def test_says_that_nothing_was_merged(self):
         where, _ = self.merge("phi3", 1, torch.bfloat16)
         shutil.copytree(where / "from", where / "copy")
