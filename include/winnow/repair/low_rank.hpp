@@ -11,10 +11,10 @@
 //
 //     L = W_merged - round(W + X)
 //
-// is what rounding makes of the error of X alone. X becomes the k leading triplets of X + L, a few times. In a prototype
-// (bf16, 512 to 1024 columns, ranks 1 to 32) that left a quarter to a twelfth of the error of D's own triplets (ranks 1
-// and 2); off the directions of X the largest singular value of L was 0.5 to 0.8 of edge(L) with k the rank or more, and
-// 1.6 and more with a direction too few, unless that one is no larger than what rounding leaves.
+// is what rounding makes of the error of X alone. X becomes the k leading triplets of X + L, a few times. In a
+// prototype (bf16, 512 to 1024 columns, ranks 1 to 32) that left a quarter to a twelfth of the error of D's own
+// triplets (ranks 1 and 2); off the directions of X the largest singular value of L was 0.5 to 0.8 of edge(L) with k
+// the rank or more, and 1.6 and more with a direction too few, unless that one is no larger than what rounding leaves.
 #pragma once
 
 #include <cstdint>
