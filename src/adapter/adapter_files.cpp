@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
 
-/// What `path` is, links followed. Throws where that cannot be found out: what cannot be looked at is not missing.
+/// What `path` is, links followed. Throws if that cannot be found out: what cannot be looked at is not missing.
 fs::file_type type_of(const fs::path& path) {
   std::error_code error;
   const auto type = fs::status(path, error).type();

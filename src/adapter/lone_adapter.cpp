@@ -19,7 +19,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// What open_adapter() looks for in a checkpoint. Empty where the file cannot be read: opening the adapter tells why.
+/// What open_adapter() looks for in a checkpoint. Empty if the file cannot be read: opening the adapter tells why.
 checkpoint::Catalogue own_modules(const std::string& directory) try {
   return modules_in(existing_file(directory, kWeightsFile), false);
 } catch (const Error&) {

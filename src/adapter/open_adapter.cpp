@@ -34,7 +34,7 @@ std::string counted(std::size_t count, std::string_view one, std::string_view ma
   return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
-/// Whether the weight is stored [in, out]; nothing where its shape does not tell.
+/// Whether the weight is stored [in, out]; nothing if its shape does not tell.
 std::optional<bool> stored_transposed(const LoraModule& module, const std::vector<std::uint64_t>& shape) {
   const bool straight = shape[0] == module.out_features && shape[1] == module.in_features;
   const bool transposed = shape[0] == module.in_features && shape[1] == module.out_features;
@@ -278,7 +278,7 @@ class Opening {
   }
 
   /// A square weight does not show how it is stored. All layers of a model are stored alike, so the adapter's other
-  /// layers tell where they agree; otherwise fan_in_fan_out does, which PEFT saves as what the layers really were.
+  /// layers tell, if they agree; otherwise fan_in_fan_out does, which PEFT saves as what the layers really were.
   void settle_square_weights() {
     const auto count = [&](bool value) {
       return std::count(transposed_.begin(), transposed_.end(), std::optional(value));

@@ -77,7 +77,7 @@ constexpr std::array<std::string_view, 50> kKnownKeys = {
 };
 static_assert(std::is_sorted(kKnownKeys.begin(), kKnownKeys.end()));
 
-// Variants with other shapes or extra factors; a switch is on where it is true or an object.
+// Variants with other shapes or extra factors; a switch is on if it is true or an object.
 constexpr std::array<std::string_view, 5> kVariantKeys = {"use_qalora", "use_bdlora", "monteclora_config",
                                                           "kasa_config", "arrow_config"};
 

@@ -89,7 +89,7 @@ void assign(Plan& plan, const std::vector<Replacement>& replacements) {
   }
 }
 
-/// No rank falls; and where all modules change they end alike if they began alike, so that r says all there is to say.
+/// No rank falls; and when all modules change they end alike if they began alike, so that r says all there is to say.
 void choose_ranks(Plan& plan, const PeftConfig& config, bool parameters) {
   std::uint64_t largest = 0;
   bool alike = !parameters && config.rank_pattern.empty() && config.alpha_pattern.empty();

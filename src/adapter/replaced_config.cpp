@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 
 double divisor(const PeftConfig& config, double rank) { return config.use_rslora ? std::sqrt(rank) : rank; }
 
-/// The alpha that PEFT makes `scale` of at this rank, to the last bit where there is one.
+/// The alpha that PEFT makes `scale` of at this rank, to the last bit if there is one.
 double alpha_for(double scale, double divisor) {
   const double alpha = scale * divisor;
   for (const double candidate :

@@ -17,7 +17,7 @@ struct ModuleRank {
 };
 
 /// `text` with the scale of every module in `modules` (all of the adapter) as it was and the ranks as they are now;
-/// the same text where no rank has changed. `config` is what `text` says. Throws Error(invalid_input) for a module that
+/// the same text if no rank has changed. `config` is what `text` says. Throws Error(invalid_input) for a module that
 /// PEFT targets as a parameter and whose rank has changed.
 std::string replaced_config(std::string_view text, const PeftConfig& config, const std::vector<ModuleRank>& modules);
 

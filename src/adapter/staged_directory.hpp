@@ -7,7 +7,7 @@
 namespace winnow::adapter {
 
 /// Made as a hidden sibling of `target`, so that the last step is a rename within one file system. Removed by the
-/// destructor where it was not committed. Failures throw Error(runtime) naming the path.
+/// destructor if it was not committed. Failures throw Error(runtime) naming the path.
 class StagedDirectory {
  public:
   explicit StagedDirectory(std::filesystem::path target);

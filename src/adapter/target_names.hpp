@@ -22,7 +22,7 @@ bool ends_in_one_of(const Entries& entries, std::string_view module) {
 /// `name` as a regular expression that matches it alone.
 std::string escaped(std::string_view name);
 
-/// The entries of target_parameters; none where there is no such list.
+/// The entries of target_parameters; none if there is no such list.
 std::vector<std::string> target_parameters(const nlohmann::ordered_json& config);
 
 /// Whether an entry of target_parameters targets `parameter`: it is its full name or ends it.

@@ -19,7 +19,7 @@ inline constexpr const char* kWeightsFile = "adapter_model.safetensors";
 /// Of winnow.json: what check_destination() knows an output by.
 inline constexpr const char* kMarkerKey = "pruned_adapter";
 
-/// The path of a plain file in an adapter's directory. Throws Error(invalid_input) where there is none.
+/// The path of a plain file in an adapter's directory. Throws Error(invalid_input) if there is none.
 std::string existing_file(const std::string& directory, const char* name);
 
 /// A new file, flushed to the device.
@@ -35,7 +35,7 @@ std::vector<std::byte> with_zero_columns(const std::vector<std::byte>& rows, std
 /// Model card, licence and tokenizer of `source`; never a second copy of its weights.
 void copy_companions(const std::string& source, const StagedDirectory& staged);
 
-/// What llama.cpp does not make of an adapter with this configuration; empty where it makes all of it.
+/// What llama.cpp does not make of an adapter with this configuration; empty if it makes all of it.
 std::string limits_of(const PeftConfig& config);
 
 }  // namespace winnow::adapter

@@ -20,7 +20,7 @@ Error io_error(std::string what, std::string_view path, int error_number) {
 
 std::atomic<std::uint64_t> finished_calls{0};
 
-// Retried where a signal came between.
+// Retried if a signal came between.
 template <class Call>
 auto restarted(Call call) {
   decltype(call()) result;
@@ -168,7 +168,7 @@ void check_replaceable(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   const auto status = fs::status(path, ignored);
-  // /dev/stdout is a link that leads to a plain file where stdout was redirected to one.
+  // /dev/stdout is a link that leads to a plain file if stdout was redirected to one.
   const auto directory = fs::weakly_canonical(fs::absolute(path, ignored).parent_path(), ignored).string();
   const bool special = directory == "/dev" || directory == "/proc" || directory.starts_with("/proc/");
   if (!special && (!fs::exists(status) || fs::is_regular_file(status))) return;

@@ -1,4 +1,4 @@
-// Where the library chooses an instruction set by itself, its header for that is put before this file (CMakeLists.txt).
+// If the library chooses an instruction set by itself, its header for that is put before this file (CMakeLists.txt).
 #include "winnow/base/xxh3.hpp"
 
 #include <xxhash.h>

@@ -12,7 +12,7 @@ namespace winnow::checkpoint {
 
 inline constexpr std::uint64_t kLengthBytes = 8;  ///< of the length N that a file begins with
 
-/// N, from the first 8 bytes of a file of `file_size` bytes. Throws Error(invalid_input) where no such file can be.
+/// N, from the first 8 bytes of a file of `file_size` bytes. Throws Error(invalid_input) if no such file can be.
 std::uint64_t header_bytes(std::string_view first_bytes, std::uint64_t file_size, std::string_view file);
 
 struct HeaderFile {
@@ -22,7 +22,7 @@ struct HeaderFile {
   base::FileState state;  ///< from before its first byte was read
 };
 
-/// Reads the header of `path` and nothing else of it. Throws Error(runtime) where the file changes meanwhile.
+/// Reads the header of `path` and nothing else of it. Throws Error(runtime) if the file changes meanwhile.
 HeaderFile read_header_file(const std::string& path);
 
 }  // namespace winnow::checkpoint

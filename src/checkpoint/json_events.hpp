@@ -1,4 +1,4 @@
-// Reads JSON as a stream of events: in constant memory, without recursion, and seeing every key, where a tree of values
+// Reads JSON as a stream of events: in constant memory, without recursion, and seeing every key, while a tree of values
 // keeps one of two equal keys and overflows the stack or the memory for a file made to do so.
 #pragma once
 

@@ -197,7 +197,7 @@ po::variables_map parse(const CommandLine& line, const std::vector<std::string>&
       return po::variables_map{};
     }
   });
-  // A rank may hang already where it reads --config.
+  // A rank may hang already when it reads --config.
   watch_peers(world, help.empty() ? std::chrono::seconds(peer_timeout(values)) : kPeerTimeout);
   comm::run_together(world, [&] {
     if (help.empty()) complete(line, values);

@@ -16,7 +16,7 @@ namespace winnow::cli {
 
 namespace po = boost::program_options;
 
-/// A whole number from 0: "-1" is refused, where an unsigned type would take it for 18446744073709551615.
+/// A whole number from 0: "-1" is refused, which an unsigned type would take for 18446744073709551615.
 struct Count {
   std::uint64_t value = 0;
 };
@@ -32,7 +32,7 @@ po::typed_value<Count>* count_value(std::uint64_t fallback);
 /// Columns of help texts.
 inline constexpr unsigned kHelpColumns = 100;
 
-/// Thrown where `--help` was asked for; `text` goes to stdout.
+/// Thrown if `--help` was asked for; `text` goes to stdout.
 struct HelpRequested {
   std::string text;
 };
@@ -65,7 +65,7 @@ std::uint64_t peer_timeout(const po::variables_map& values);  ///< seconds; thro
 std::uint64_t count(const po::variables_map& values, const char* option);
 std::optional<std::string> given(const po::variables_map& values, const char* option);
 
-/// The value of a mandatory option. Throws Error(usage) where it is missing.
+/// The value of a mandatory option. Throws Error(usage) if it is missing.
 std::string required(const po::variables_map& values, const std::string& command, const std::string& option);
 
 }  // namespace winnow::cli

@@ -26,7 +26,7 @@ std::string_view label(base::LogLevel level) {
   }
 }
 
-/// One call a line, so that lines of different ranks do not mix. Where stderr is gone there is nobody left to tell.
+/// One call a line, so that lines of different ranks do not mix. If stderr is gone, there is nobody left to tell.
 void put(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);

@@ -11,21 +11,21 @@
 
 namespace winnow::cli {
 
-/// A log that prints messages of `level` and worse, with the rank where it is not the coordinator.
+/// A log that prints messages of `level` and worse, with the rank if it is not the coordinator.
 base::Log console_log(base::LogLevel level, int rank);
 
 void print_error(const base::Error& error);
 
 void print_result(const std::string& text);  ///< to stdout. Throws Error(runtime), as flush_results() does
 
-/// Throws Error(runtime) where results printed to stdout did not arrive: a full disk must not pass for success.
+/// Throws Error(runtime) if results printed to stdout did not arrive: a full disk must not pass for success.
 void flush_results();
 
 /// Progress of this rank's share of an audit: a bar on a terminal, else a line every 30 s without control characters.
 class ProgressMeter {
  public:
   enum class Style { none, lines, bar };
-  /// "auto" is a bar where stderr is a terminal. Throws Error(usage).
+  /// "auto" is a bar if stderr is a terminal. Throws Error(usage).
   static Style parse_style(std::string_view text);
 
   ProgressMeter(Style style, int ranks) : style_(style), ranks_(ranks) {}

@@ -10,7 +10,7 @@ namespace winnow::cli {
 /// policy that does not count.
 bool has_findings(const report::Report& report);
 
-/// Throws Error(usage) where nothing could be found whatever the scores are: a report without verdicts whose policy
+/// Throws Error(usage) if nothing could be found whatever the scores are: a report without verdicts whose policy
 /// selects by count.
 void require_findings_possible(const report::Report& report);
 

@@ -73,7 +73,7 @@ forecast::Site site(const po::variables_map& values, int threads) {
   return site;
 }
 
-/// Measures them first where that is asked for.
+/// Measures them first if that is asked for.
 void calibrate(const po::variables_map& values, const forecast::AuditPlan& plan, const run::AuditOptions& options,
                double start_up_seconds, comm::Communicator& world) {
   const auto file = comm::from_coordinator(world, [&] {

@@ -16,7 +16,7 @@ void add_repair_options(po::options_description& options);
 /// The help text of --repair of an audit.
 std::string repairs_help();
 
-/// Throws Error(usage) for an option among `options` that is given and says nothing with this repair; of none, where it
+/// Throws Error(usage) for an option among `options` that is given and says nothing with this repair; of none, if it
 /// is null.
 void refuse_untaken(const po::variables_map& values, const repair::Repair* repair,
                     const std::vector<std::string_view>& options);

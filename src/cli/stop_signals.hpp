@@ -1,4 +1,4 @@
-// SIGTERM and SIGUSR1, which batch systems send before they end a job; and SIGINT, where that is an end like another.
+// SIGTERM and SIGUSR1, which batch systems send before they end a job; and SIGINT, if that is an end like another.
 #pragma once
 
 #include <chrono>

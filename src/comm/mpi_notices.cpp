@@ -81,7 +81,7 @@ void MpiNotices::take(int expected, int tag, std::vector<MPI_Request>& sent) {
   sent.clear();
 }
 
-/// From every rank to one and from there to all: as many messages as ranks, even where all are asked at once.
+/// From every rank to one and from there to all: as many messages as ranks, even if all are asked at once.
 void MpiNotices::relay_stop() {
   relayed_ = true;
   notify_others(kTagStop, stop_notices_);

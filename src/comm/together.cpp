@@ -14,7 +14,7 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// Runs `work` and returns what it threw as an Error; std::nullopt where it returned or only followed a failed peer.
+/// Runs `work` and returns what it threw as an Error; std::nullopt if it returned or only followed a failed peer.
 std::optional<Error> error_of(const std::function<void()>& work) {
   try {
     work();
@@ -32,10 +32,10 @@ std::optional<Error> error_of(const std::function<void()>& work) {
   return std::nullopt;
 }
 
-/// Thrown where a team has agreed already that one of it has failed.
+/// Thrown if a team has agreed already that one of it has failed.
 struct MemberFailed : PeerFailed {};
 
-/// What a member says where its team meets; the largest counts.
+/// What a member says when its team meets; the largest counts.
 enum Vote : std::int64_t { kNo, kYes, kFailed };
 
 }  // namespace

@@ -24,7 +24,7 @@ constexpr milliseconds kLongestInterval{1000}, kShortestInterval{20};
 constexpr int kSignsPerTimeout = 10;
 /// How long the coordinator may take to speak for one that complains; then that speaks itself.
 constexpr std::chrono::seconds kPatience{5};
-constexpr milliseconds kRetry{5};  // where the other thread is within MPI
+constexpr milliseconds kRetry{5};  // if the other thread is within MPI
 /// Collectives of ranks that are in step take microseconds: sleeping would only make them late.
 constexpr milliseconds kSpin{1};
 constexpr std::chrono::microseconds kShortestPause{50}, kLongestPause{1000};

@@ -23,7 +23,7 @@ namespace winnow::comm {
 ///     rank r   --complaint-->   coordinator    of a silent predecessor, or that its own work stands still
 ///
 /// Both are the business of a thread of its own, so that a rank which is busy for hours tells that it lives. Calls of
-/// MPI are made by one thread at a time (MPI_THREAD_SERIALIZED). Where MPI does not allow that, or there is no thread
+/// MPI are made by one thread at a time (MPI_THREAD_SERIALIZED). If MPI does not allow that, or there is no thread
 /// to be had, ranks tell and listen only while they wait.
 class Vigil final : public PeerWatch {
  public:

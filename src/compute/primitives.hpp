@@ -51,7 +51,7 @@ class Primitives {
 
   /// Slabs are not empty. The sum of squares of S, if it is known already; else squared_norm() has it later.
   virtual std::optional<double> multiply(const slab::Slab& slab, const Product& product) = 0;
-  /// Of all slabs of the first sweep so far, where multiply() did not say. Waits for it.
+  /// Of all slabs of the first sweep so far, if multiply() did not say. Waits for it.
   virtual double squared_norm() { return 0; }
 
   /// All-reduce over the team. Throws only what `team` throws.
@@ -61,7 +61,7 @@ class Primitives {
   virtual void divide_p(double f) = 0;
   /// Adds all of stats::ModuleStatistics but f^2 and what cannot be used, over the rows of the share.
   virtual void gram_sums(stats::ModuleStatistics& statistics) = 0;
-  /// Makes these sums the whole team's on every member, where the device can; else false on all.
+  /// Makes these sums the whole team's on every member, if the device can; else false on all.
   virtual bool add_up_gram_sums(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 
   /// Of adapter j, rows x r, row-major.

@@ -74,7 +74,7 @@ class SweepPass final : public AlignmentPass {
   }
 
   bool reduce_statistics(TeamSums& team, stats::ModuleStatistics& mine) override {
-    // Where a weight may be unusable, who found it has to be told as well. The sum is the team's: all of it agree.
+    // If a weight may be unusable, who found it has to be told as well. The sum is the team's: all of it agree.
     return !may_be_unusable(mine.squared_norm) && primitives_->add_up_gram_sums(team, mine);
   }
 
@@ -98,7 +98,7 @@ class SweepPass final : public AlignmentPass {
     if (may_be_unusable(squares)) statistics_.unusable.merge(find_unusable(slab));
   }
 
-  /// Waits where a device computes.
+  /// Waits if a device computes.
   void require_norm() {
     if (!late_ || std::exchange(fetched_, true)) return;
     squared_norm_ = primitives_->squared_norm();

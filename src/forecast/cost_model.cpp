@@ -16,7 +16,7 @@ using input::Inputs;
 constexpr std::uint64_t kMostAdapters = 1'000'000;
 
 /// Seconds one thread takes for a weight in one pass: piecewise linear in R between the measured points, as a cost of
-/// conversion plus one per column would be; of the last point's flop/s beyond it. Never falls where R rises, whatever
+/// conversion plus one per column would be; of the last point's flop/s beyond it. Never falls as R rises, whatever
 /// noise the measurement had.
 double weight_seconds(const std::vector<ArithmeticRate>& rates, double ArithmeticRate::*pass, double columns) {
   double previous_columns = 0, previous = 0, seconds = 0;

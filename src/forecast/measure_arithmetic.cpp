@@ -18,13 +18,13 @@ using run::Means;
 /// One adapter's columns, the default run's, and up to what many adapters stack.
 constexpr std::array<std::uint64_t, 5> kColumns{8, kDefaultColumns, 64, 256, 1600};
 
-/// More than the caches hold, where a few columns leave the rate to memory.
+/// More than the caches hold: with few columns memory sets the rate.
 constexpr std::uint64_t kSlabs = 4;
 constexpr std::size_t kLeastSamples = 4;
 constexpr int kRounds = 3;
 /// Four blocks of the kernel.
 constexpr std::uint64_t kRowsOfThread = 256;
-/// What one sample should take: a part of a slab where a slab takes longer, so that there are many to choose from.
+/// What one sample should take: a part of a slab if a slab takes longer, so that there are many to choose from.
 constexpr double kLongestSample = 0.01;
 /// What all samples of a rate may take, for slow backends.
 constexpr double kLongestRate = 2.0;

@@ -99,7 +99,7 @@ double pass1_seconds(const CostConstants& constants, std::uint64_t columns) {
   throw base::Error(base::ErrorKind::runtime, "internal: no rate for the columns of the default run");
 }
 
-/// Past the page cache where the file system lets us.
+/// Past the page cache if the file system lets us.
 IoMode cold_mode(const Inputs& inputs) {
   try {
     read_all(inputs, first_slabs(inputs, 1, 1), IoMode::direct, 1.0);
@@ -135,7 +135,7 @@ void measure_storage(const Inputs& inputs, const CalibrationEffort& effort, Cost
     ranks.push_back(one.seconds / bytes(one));
     nodes.push_back(many.seconds / bytes(many));
   }
-  // Nothing but the work of one core, which all of them share where all compute.
+  // Nothing but the work of one core, which all of them share if all compute.
   constants.warm = {"mmap", 1 / undisturbed(ranks), 1 / undisturbed(nodes), 1 - 1.0 / constants.cores};
 }
 

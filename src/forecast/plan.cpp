@@ -93,7 +93,7 @@ void render_modules(std::string& text, const AuditPlan& plan) {
                         streamed ? base::name(task.has_base() ? task.base.dtype : task.aligned.dtype) : "-",
                         task.stacked_columns, plan.owner[m], base::printable(file),
                         task.stored_transposed ? " (stored transposed)" : "");
-    // Where an adapter's own name differs, the mapping is worth seeing.
+    // If an adapter's own name differs, the mapping is worth seeing.
     std::set<std::string> names;
     for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module());
     for (const auto& name : names) {

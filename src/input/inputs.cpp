@@ -140,7 +140,7 @@ std::string settle_adapters(std::vector<adapter::Adapter> adapters, bool strict,
 
 /// The weights that cannot be compared, and why. One that every adapter needs is a fault of the checkpoints, and
 /// thrown: they are no pair. Otherwise the adapters that need it lose that module, and the others nothing. Nor is it
-/// the pair's fault where the aligned model has a larger vocabulary, which many have.
+/// the pair's fault if the aligned model has a larger vocabulary, which many have.
 std::map<std::string, Error> unpaired_weights(const Inputs& inputs) {
   std::map<const void*, std::pair<const LoraList*, std::size_t>> lists;  // and of how many adapters each is
   std::size_t scored = 0;
@@ -200,7 +200,7 @@ void leave_out_unpaired(Inputs& inputs) {
   }
 }
 
-/// A square weight shows its orientation only by an adapter's fan_in_fan_out. Where adapters contradict each other, the
+/// A square weight shows its orientation only by an adapter's fan_in_fan_out. If adapters contradict each other, the
 /// later ones are set aside: scored against the transposed weight they would get plausible, wrong numbers.
 void quarantine_contradicting_orientation(Inputs& inputs) {
   std::map<std::string_view, std::pair<bool, std::string_view>> seen;  // module -> stored_transposed, first adapter

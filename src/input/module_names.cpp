@@ -20,7 +20,7 @@ std::vector<std::string_view> components(std::string_view name) {
   }
 }
 
-/// A component as a number; -1 where it is none.
+/// A component as a number; -1 if it is none.
 std::int64_t number(std::string_view part) {
   std::int64_t value = -1;
   const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);

@@ -39,7 +39,7 @@ std::optional<int> number_of(const std::string& name) {
   return number;
 }
 
-/// Names in a directory; none where it is not there.
+/// Names in a directory; none if it is not there.
 std::vector<std::string> names_in(const std::string& directory) {
   std::vector<std::string> names;
   std::error_code error;

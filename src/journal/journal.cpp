@@ -165,7 +165,7 @@ std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, 
 }
 
 /// Two incarnations may have finished the same module, with the same bits: the first counts. What is wanted of a module
-/// may be less than then, where scores have become known otherwise since; where it is more the module is scored again.
+/// may be less than then, if scores have become known otherwise since, or more: then the module is scored again.
 void Journal::recover_file(const std::string& path, std::size_t incarnation, const Inputs& inputs, Earlier& earlier,
                            const base::Log& log) {
   const auto content = read_journal(path, digest_);

@@ -45,7 +45,7 @@ json names_of(const std::vector<const methods::Method*>& methods) {
   return names;
 }
 
-/// The memory budget decides which layers are stacked, where they are not all stacked at once.
+/// The memory budget decides which layers are stacked, if they are not all stacked at once.
 std::string stacking(const Inputs& inputs, const MemoryBudget& budget) {
   for (std::size_t m = 0; m < inputs.tasks.size(); ++m) {
     if (division::batch_size(inputs, m, 0, budget) < inputs.layers[m].size()) {

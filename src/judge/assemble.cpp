@@ -67,7 +67,7 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
   }
 }
 
-/// A direction says nothing where it holds what cannot be computed with.
+/// A direction says nothing if it holds what cannot be computed with.
 void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, const base::Log& log) {
   const auto& task = inputs.tasks[score.module];
   if (!score.unusable.found) {
@@ -308,7 +308,7 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
       for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
       continue;
     }
-    // Where the pair could not be used a probe tells of the update.
+    // If the pair could not be used, a probe tells of the update.
     for (std::size_t k = 0; k < of_updates.size(); ++k) {
       if (auto& value = (*of_updates[k])[cell]; std::isnan(value)) value = layer.values.at(k);
     }

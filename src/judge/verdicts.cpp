@@ -108,7 +108,7 @@ bool compares_in(const report::Report& report, std::size_t m) {
   return false;
 }
 
-/// What of adapter `n` was not judged by the probes, or has no score where it was asked for one. `cosines` are those of
+/// What of adapter `n` was not judged by the probes, or has no score though one was asked for. `cosines` are those of
 /// report::probe_cosines().
 std::vector<std::string> unjudged(const report::Report& report, std::size_t n, const std::vector<double>& cosines) {
   const auto& row = report.adapters[n];

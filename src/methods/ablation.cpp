@@ -25,7 +25,7 @@ namespace {
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// Energy of dW that may be missing from the roots, where factors cancel: the rest of it is unknown.
+/// Energy of dW that may be missing from the roots, if factors cancel: the rest of it is unknown.
 constexpr double kLeastKnown = 1 - 1e-3;
 /// ||dW||^2 beside the square of sum_c |b_c|*|a_c|: below that it is rounding.
 constexpr double kCancelled = 1e-13;

@@ -20,7 +20,7 @@ inline constexpr const char* kCannotBeRepaired = "the adapter cannot be repaired
 /// A module's factors, whole.
 repair::Factors read(const adapter::Adapter& adapter, const adapter::LoraModule& module);
 
-/// What `repaired` makes of a module, in the dtypes of its tensors; nothing where it stays as it is, bit for bit.
+/// What `repaired` makes of a module, in the dtypes of its tensors; nothing if it stays as it is, bit for bit.
 /// Errors that name no file say which module of which adapter they are about.
 std::optional<adapter::Replacement> replacement_of(
     const adapter::Adapter& adapter, const adapter::LoraModule& module,

@@ -1,4 +1,4 @@
-// deflect, where a probe is a direction of the weights
+// deflect, if a probe is a direction of the weights
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -123,7 +123,7 @@ void require_blocks(const Bank& bank, const Judging& judging) {
       .advice("audit more of them, or give a larger --fdr");
 }
 
-/// Runs `work`, which stops early where that is requested. Returns, the same on all ranks, whether it was.
+/// Runs `work`, which stops early if that is requested. Returns, the same on all ranks, whether it was.
 bool stopping_when_asked(const Stopping& asked, comm::Communicator& world,
                          const std::function<void(StopRequest&)>& work) {
   StopRequest stop(asked, world);
@@ -246,7 +246,7 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     return std::string();
   });
 
-  // report, then repaired adapters: what was found is kept even where repairing fails
+  // report, then repaired adapters: what was found is kept even if repairing fails
   auto stages = gather_stages(clock, world);
   const auto place_attributes = run::place_facts(where, world);
   comm::from_coordinator(world, [&] {

@@ -153,7 +153,7 @@ Inputs read_inputs(const RepairOptions& options, comm::Communicator& world, cons
     references = input::read_references(reading, log, [&] { world.peers().keep_alive(); });
     return std::string();
   });
-  // What is wrong with an adapter is told where it is not repaired.
+  // What is wrong with an adapter is told later, if it is not repaired.
   return input::read_inputs(reading, measuring, {}, {}, world, base::Log(), &references);
 }
 

@@ -27,7 +27,7 @@ constexpr IterationLimits kTestLimits{.iterations = 12, .converged = 1e-3};
 constexpr double kMostLeft = 4;
 /// Of ||D||, squared: what is computed here is no better than that.
 constexpr double kComputed = 1e-12;
-/// Where a refinement leaves more than this of what there was, another one gains nothing.
+/// If a refinement leaves more than this of what there was, another one gains nothing.
 constexpr int kRefinements = 4;
 constexpr double kWorthwhile = 0.95;
 constexpr IterationLimits kRefinementLimits{.iterations = 3, .converged = 1e-10};

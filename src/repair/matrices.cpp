@@ -110,7 +110,7 @@ struct Core {
   Eigen::VectorXd values;
 };
 
-/// Divide and conquer of Eigen 3.4 is off by 1e-7 where columns differ by more than 1e-30 in size, and says nothing.
+/// Divide and conquer of Eigen 3.4 is off by 1e-7 if columns differ by more than 1e-30 in size, and says nothing.
 /// One-sided rotations are not, and take twenty times as long at rank 256.
 Core decomposed(const Eigen::MatrixXd& core) {
   constexpr auto kThin = Eigen::ComputeThinU | Eigen::ComputeThinV;

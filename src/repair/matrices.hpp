@@ -42,7 +42,7 @@ Decomposition decompose(const Factors& factors);
 /// Throws Error(invalid_input) for weights of another shape.
 void require_same_shape(const Factors& update, const WeightProducts& step);
 
-/// ||B*A|| (Frobenius, without the scale) = value * 2^exponent; 0 where it is rounding alone.
+/// ||B*A|| (Frobenius, without the scale) = value * 2^exponent; 0 if it is rounding alone.
 struct Norm {
   double value = 0;
   int exponent = 0;
@@ -60,11 +60,11 @@ Factors with_columns(const Factors& factors, const Matrix& b, const Matrix& a);
 Factors with_update(const Factors& factors, const Factors& other, double ratio);
 
 /// `factors` with further columns sum over j of values_j * u_j v_j^T, sqrt(|values_j|) to each factor; those of value 0
-/// add none. The smallest rank that holds the result (of_smallest_rank); `factors` as they are where all values are 0.
+/// add none. The smallest rank that holds the result (of_smallest_rank); `factors` as they are if all values are 0.
 /// Throws as check_result().
 Factors with_triplets(const Factors& factors, const View& u, const Eigen::VectorXd& values, const View& v);
 
-/// Throws Error(invalid_input) where an element of a result is not finite.
+/// Throws Error(invalid_input) if an element of a result is not finite.
 void check_result(const Factors& factors);
 
 }  // namespace winnow::repair

@@ -19,7 +19,7 @@ struct Opposed {
   Eigen::MatrixXd along, written;  ///< V^T*W^T*U, U^T*W*W^T*U
 };
 
-/// The most opposed direction, in the basis U; empty where none is above the threshold. Singular values up to
+/// The most opposed direction, in the basis U; empty if none is above the threshold. Singular values up to
 /// `rounding` are none.
 Eigen::VectorXd most_opposed(const Opposed& opposed, double threshold, double rounding) {
   const Eigen::JacobiSVD<Eigen::MatrixXd> svd(opposed.core, Eigen::ComputeThinU | Eigen::ComputeThinV);

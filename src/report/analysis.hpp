@@ -43,7 +43,7 @@ struct AdapterView {
   bool ablates = false;                                   ///< some module's ablation is methods::kAblated at least
   double cut = std::numeric_limits<double>::quiet_NaN();  ///< score of the least misaligned pruned module; NaN: none
 
-  /// Of the scored modules; NaN where there is none.
+  /// Of the scored modules; NaN if there is none.
   double share_pruned() const {
     if (ranking.empty()) return std::numeric_limits<double>::quiet_NaN();
     return static_cast<double>(pruned) / static_cast<double>(ranking.size());
@@ -65,12 +65,12 @@ class Analysis {
   explicit Analysis(const Report& report);
 
   const Report& report() const { return report_; }
-  const std::string& rank_by() const { return rank_by_; }  ///< the metric that orders; ediem where none is named
+  const std::string& rank_by() const { return rank_by_; }  ///< the metric that orders; ediem if none is named
   bool low_is_worse() const { return low_is_worse_; }
   bool worse(double a, double b) const { return low_is_worse_ ? a < b : a > b; }
 
   double score(std::size_t n, std::size_t m) const { return value(score_, n, m); }
-  double value(const Metric* metric, std::size_t n, std::size_t m) const;  ///< NaN where there is no such metric
+  double value(const Metric* metric, std::size_t n, std::size_t m) const;  ///< NaN if there is no such metric
   double value(std::string_view metric, std::size_t n, std::size_t m) const;
   Action action(std::size_t n, std::size_t m) const;
 

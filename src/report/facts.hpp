@@ -8,10 +8,10 @@
 
 namespace winnow::report {
 
-/// Empty where there is none of that name, or one that is no text.
+/// Empty if there is none of that name, or one that is no text.
 std::string text_attribute(const Report& report, const char* name);
 
-/// When the report was made, as RFC 3339 writes it; empty where that is not known.
+/// When the report was made, as RFC 3339 writes it; empty if that is not known.
 std::string creation_time(const Report& report);
 
 /// 64 hexadecimal digits, as other formats want it.

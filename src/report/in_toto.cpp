@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Attributes of a report that are options, or what the program chose where an option left it open, and on which bits
+/// Attributes of a report that are options, or what the program chose if an option left it open, and on which bits
 /// of the result depend.
 constexpr std::array<const char*, 9> kDecisive{"scaling", "dora",   "seed",      "subspace_rank", "repair",
                                                "backend", "device", "precision", "team"};
@@ -49,7 +49,7 @@ void add_input(Json& inputs, std::string_view name, const std::vector<std::pair<
   inputs.push_back({{"name", name}, {"digest", std::move(digest)}, {"annotations", std::move(annotations)}});
 }
 
-/// Of the tensors of one checkpoint; empty where the report has no digest of any.
+/// Of the tensors of one checkpoint; empty if the report has no digest of any.
 std::string tensors_digest(const Report& report, std::string ModuleRow::*digest) {
   constexpr std::string_view kNul("\0", 1);
   base::Sha256 hash;

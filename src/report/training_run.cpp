@@ -65,7 +65,7 @@ std::vector<ModuleRise> rises(const Analysis& analysis, const TrainingRun& run) 
   return out;
 }
 
-/// The last component of each path, or all of it where another run has the same.
+/// The last component of each path, or all of it if another run has the same.
 void name_apart(std::vector<TrainingRun>& runs) {
   const auto last = [](const TrainingRun& run) {
     const auto name = fs::path(run.path).filename().string();

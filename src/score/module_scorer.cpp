@@ -306,7 +306,7 @@ void ModuleScorer::load_factors(Batch& batch) {
 }
 
 /// Meanwhile a device is given what has been read of the next module: before each slab, so that a module of one slab
-/// overlaps with the next as well, and after it, for more has been read where the device was waited for.
+/// overlaps with the next as well, and after it, for more has been read while the device was waited for.
 void ModuleScorer::pass2(Batch& batch) {
   const bool last_sweep = batch.first + batch.count == inputs_.layers[batch.module].size();
   const bool ahead = pass_.device() != nullptr && last_sweep && !inputs_.tasks[batch.module].weight_sweep;

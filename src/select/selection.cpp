@@ -23,7 +23,7 @@ struct Spelling {
   Policy::Kind kind;
   double lowest, highest;
   bool whole;                   // a count
-  std::optional<double> usual;  // the value where none is given
+  std::optional<double> usual;  // the value if none is given
 };
 
 constexpr std::array<Spelling, 6> kSpellings{{

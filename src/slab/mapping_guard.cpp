@@ -43,7 +43,7 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     const int saved_errno = errno;
     const std::size_t bytes = page_bytes();
     auto* const page = static_cast<std::byte*>(info->si_addr) - address % bytes;
-    // A bare system call on Linux, so it may be called here. Where it fails the signal takes its usual course.
+    // A bare system call on Linux, so it may be called here. If it fails, the signal takes its usual course.
     void* const zeros = ::mmap(page, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = saved_errno;
     if (zeros == MAP_FAILED) break;

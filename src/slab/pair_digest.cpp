@@ -10,7 +10,7 @@ namespace {
 using checkpoint::kPieceBytes;
 using checkpoint::TensorDigest;
 
-/// Rows that a thread hashes at once where it has none of them in its cache.
+/// Rows that a thread hashes at once if it has none of them in its cache.
 constexpr std::uint64_t kRowsAtOnce = 64;
 
 TensorDigest pieces_that_end(const std::byte* data, base::DType dtype, const Slab& slab, std::uint64_t row,

@@ -32,7 +32,7 @@ struct SlabRead {
 /// Room for one slab; memory is touched only where bytes are copied into it.
 class Slot {
  public:
-  /// Throws Error(runtime) where a mapped file was cut short meanwhile: what was computed from the slab is void.
+  /// Throws Error(runtime) if a mapped file was cut short meanwhile: what was computed from the slab is void.
   void require_intact(const Source& source) const;
   Slab slab() const;
 

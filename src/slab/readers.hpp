@@ -29,7 +29,7 @@ class DirectReader final : public BufferedReader {
   Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
               std::string_view tensor) override;
 
-  /// The same, but false and nothing read where the file's system refuses direct reads.
+  /// The same, but false and nothing read if the file's system refuses direct reads.
   bool try_load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
                 std::string_view tensor, Loaded& loaded);
 

@@ -30,7 +30,7 @@ struct CacheStat {
   std::uint64_t cached, dirty, writeback, evicted, recently_evicted;
 };
 
-/// Counted by the cache's own units, which may be large, where mincore looks up each page: that took 4 % of the CPU
+/// Counted by the cache's own units, which may be large, while mincore looks up each page: that took 4 % of the CPU
 /// time of an audit. Nothing on older kernels and file systems without a page cache.
 std::optional<double> counted_share(const base::File& file, std::uint64_t offset, std::uint64_t bytes) {
   const CacheStatRange range{offset, bytes};

@@ -13,15 +13,15 @@
 
 namespace winnow::verify {
 
-/// The text attribute of a report; empty where it has none of that name.
+/// The text attribute of a report; empty if it has none of that name.
 std::string text_of(const report::Report& report, const std::string& attribute);
 
 /// What is expected of one checkpoint, and which jobs find out.
 class CheckpointCheck {
  public:
   /// `role`: base or aligned. `given` is a directory that the user named, or empty for the report's. Adds to `jobs` the
-  /// tensors that were scored. Throws Error(usage) where `given` is one that the audit did not have,
-  /// Error(invalid_input) where it is not there, Error(runtime) for an I/O error.
+  /// tensors that were scored. Throws Error(usage) if `given` is one that the audit did not have,
+  /// Error(invalid_input) if it is not there, Error(runtime) for an I/O error.
   CheckpointCheck(const report::Report& report, const std::string& role, const std::string& given, Jobs& jobs,
                   const base::Log& log);
 

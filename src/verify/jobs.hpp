@@ -33,7 +33,7 @@ struct Jobs {
 /// What there is now in an adapter's directory.
 struct FoundAdapter {
   bool is_there = false, is_unreadable = false;
-  std::string sha256, digest;  ///< as in adapter::Adapter; empty where that could not be formed
+  std::string sha256, digest;  ///< as in adapter::Adapter; empty if that could not be formed
   std::string reason;          ///< why not
 };
 

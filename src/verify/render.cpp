@@ -28,7 +28,7 @@ constexpr std::array kWordings{
     Wording{State::not_audited, "not audited"},
 };
 
-/// "1 changed: NAME (weights)"; the names of differences alone. Empty where there is none.
+/// "1 changed: NAME (weights)"; the names of differences alone. Empty if there is none.
 std::string part_of(const Kind& kind, const Wording& wording, std::size_t names) {
   std::vector<std::string> named;
   std::size_t count = 0;

@@ -111,7 +111,7 @@ class Comparison {
     }
   }
 
-  /// The text member of an entry; empty where it has none.
+  /// The text member of an entry; empty if it has none.
   static std::string text(const Json& entry, const char* member) {
     if (!entry.is_object()) return {};
     const auto found = entry.find(member);
@@ -127,7 +127,7 @@ class Comparison {
     return below(role, text(entry, "name")) + (path.empty() ? "" : fmt::format(" ({})", path));
   }
 
-  /// By names, in order where there are several of one: one entry more must not make all after it differ.
+  /// By names, in order if there are several of one: one entry more must not make all after it differ.
   void compare_arrays(const std::string& where, const Json& statement, const Json& report) {
     const auto before = items_.size();
     std::map<std::string, std::vector<const Json*>> by_name;

@@ -157,7 +157,7 @@ class Watch {
 
   std::string path_of(const Place& place) const { return (fs::path(options_.run) / place.name).string(); }
 
-  /// SHA-256 of both files. Nothing where they are not there.
+  /// SHA-256 of both files. Nothing if they are not there.
   std::optional<std::string> content_of(const Place& place, const std::string& weights_digest = {}) const try {
     const auto directory = fs::path(path_of(place));
     const auto weights =
@@ -273,7 +273,7 @@ class Watch {
   std::set<std::pair<Place, std::string>> told_;
   Tracker tracker_;
   Outcome outcome_;
-  bool may_settle_ = true;  // a last look is followed by one more where that may tell
+  bool may_settle_ = true;  // a last look is followed by one more if that may tell
   std::error_code ignored_;
 };
 

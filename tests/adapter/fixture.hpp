@@ -117,7 +117,7 @@ base::Error error_of(Call call) {
   return {base::ErrorKind::runtime, "none"};
 }
 
-/// Without root's right to read everything, while it lives. Skips nothing where the tests are not run by root.
+/// Without root's right to read everything, while it lives. Skips nothing if the tests are not run by root.
 class AsNobody {
  public:
   AsNobody() : was_(::geteuid()) {

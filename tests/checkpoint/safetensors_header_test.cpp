@@ -38,7 +38,7 @@ struct Refusal {
   std::string message;  // the whole line; <reason> stands for the words of the JSON library
 };
 
-// Shown where a test fails.
+// Shown if a test fails.
 void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
 
 testing::Matcher<const std::string&> is_line(const std::string& line) {
@@ -56,7 +56,7 @@ TEST_P(SafetensorsRefusal, has_its_own_message) {
   expect_error(ErrorKind::invalid_input, is_line(GetParam().message), [] { parse(GetParam().file); });
 }
 
-// The same through the file system, where the header is read in two steps.
+// The same from a file, whose header is read in two steps.
 TEST_P(SafetensorsRefusal, is_the_same_from_a_file) {
   const test::TemporaryDirectory directory;
   const auto path = directory.write("m.safetensors", GetParam().file);

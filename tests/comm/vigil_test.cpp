@@ -192,7 +192,7 @@ TEST(Progress, IsProcessorTimeThatCounts) {
   auto now = Clock::now();
   compute(2 * Progress::kLeastTime);
   EXPECT_TRUE(progress.made(now += 1s));
-  // What a thread takes that waits and looks after other things meanwhile is no progress. Again where pages were read
+  // What a thread takes that waits and looks after other things meanwhile is no progress. Again if pages were read
   // in.
   do {
     compute(2 * Progress::kLeastTime);

@@ -1,4 +1,4 @@
-// Which backend computes on what, and what is said where that cannot be.
+// Which backend computes on what, and what is said if that cannot be.
 #include "winnow/compute/device.hpp"
 
 #include <gmock/gmock.h>

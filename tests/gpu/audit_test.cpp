@@ -1,4 +1,4 @@
-// A whole audit on GPUs against the reference backend, alone and in a team, whose sums go through NCCL where its ranks
+// A whole audit on GPUs against the reference backend, alone and in a team, whose sums go through NCCL if its ranks
 // have a GPU each (or pass for that: NCCL_HOSTID), else through MPI.
 #include <cstdio>
 #include <string>

@@ -2,8 +2,8 @@
 //
 //     winnow_gpu_benchmark [--quick]
 //
-// Every figure is the median of several rounds after one to warm up. Exit code 0 where all was measured, whatever the
-// ratios; 1 where something failed.
+// Every figure is the median of several rounds after one to warm up. Exit code 0 if all was measured, whatever the
+// ratios; 1 if something failed.
 #include <ATen/Context.h>
 #include <c10/core/InferenceMode.h>
 #include <cuda_runtime_api.h>

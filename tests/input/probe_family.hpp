@@ -13,7 +13,7 @@
 
 namespace winnow::test {
 
-/// A dense matrix of a module in double, row by row; empty where there is none.
+/// A dense matrix of a module in double, row by row; empty if there is none.
 using Dense = std::vector<double>;
 
 inline double inner(const Dense& x, const Dense& y) {

@@ -113,7 +113,7 @@ TEST(Ablation, CannotBeHiddenInTheSizesOfFactors) {
   }
 }
 
-/// What cancels between factors is found or, where rounding has eaten it, unknown: never taken for harmless.
+/// What cancels between factors is found or, if rounding has eaten it, unknown: never taken for harmless.
 TEST(Ablation, CannotBeHiddenInFactorsThatCancel) {
   std::mt19937_64 random(10);
   for (const double size : {1e2, 1e4, 1e6, 1e7, 1e9}) {

@@ -73,7 +73,7 @@ double dense_energy(const Matrix& v, Eigen::Index k, const Matrix& a, const Matr
 }
 
 // The energy is what is scored, and it is close long before the last singular value is: that one leans on what little
-// oversampling c = k + 2 gives, and may come out tens of percent low where the noise is a tenth of it.
+// oversampling c = k + 2 gives, and may come out tens of percent low if the noise is a tenth of it.
 TEST(SafetySubspace, FindsTheLeadingDirectionsOfLowRankPlusNoise) {
   std::mt19937_64 random(1);
   for (const double noise : {0.01, 0.001}) {  // of singular values from 2 to 1.2

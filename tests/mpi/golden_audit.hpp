@@ -25,7 +25,7 @@ inline run::AuditOptions golden_options(compute::Backend backend = compute::Back
   return options;
 }
 
-/// What audit() throws on this rank; fails the test where it does not.
+/// What audit() throws on this rank; fails the test if it does not.
 inline base::Error error_of(const run::AuditOptions& options, const base::Log& log = {}) {
   try {
     pipeline::audit(options, world(), log);

@@ -233,7 +233,7 @@ TEST(Probes, OneThatOneRankCannotReadEndsTheRunOnAll) {
         auto options = shared.options(true);
         options.means.team = team;
         if (world().rank() == broken) options.seams.make_reader = [=] { return std::make_unique<Failing>(name); };
-        std::optional<Error> error;  // none where that rank has nothing to do with the probe
+        std::optional<Error> error;  // none if that rank has nothing to do with the probe
         try {
           pipeline::audit(options, world(), {});
         } catch (const Error& thrown) {

@@ -31,7 +31,7 @@ using test::golden_options;
 using test::SharedDirectory;
 using test::world;
 
-/// Calls work(communicator) on the first team of `ranks`, which is of all where it would be the only one; others wait.
+/// Calls work(communicator) on the first team of `ranks`, which is of all if it would be the only one; others wait.
 template <class Work>
 void on_ranks(int ranks, Work work) {
   {

@@ -1,4 +1,4 @@
-// What an audit does where something is undefined, missing or odd, on one rank. Values are held by tests/mpi/golden.
+// What an audit does if something is undefined, missing or odd, on one rank. Values are held by tests/mpi/golden.
 #include "winnow/pipeline/audit.hpp"
 
 #include <gmock/gmock.h>

@@ -727,7 +727,7 @@ TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
   EXPECT_THAT(taking.verdicts.at(0).reason,
               HasSubstr("with what takes the alignment step back, median of the bank -0.89"));
   EXPECT_EQ(report.bank_numbers.at(0).values, bank.of_adapters.front().values);
-  // Where alignment changed nothing a cosine of 0 says nothing: what is there was not compared.
+  // If alignment changed nothing, a cosine of 0 says nothing: what is there was not compared.
   family.aligned[test::TinyFamily::weight(3)] = family.base[test::TinyFamily::weight(3)];
   auto untouched = family.probe_options(true, 0, 0);
   untouched.judge.bank = family.directory / "untouched.h5";

@@ -26,7 +26,7 @@ inline Matrix rounded(const Matrix& matrix, base::DType dtype) {
   return test::matrix(values, static_cast<std::uint64_t>(matrix.rows()), static_cast<std::uint64_t>(matrix.cols()));
 }
 
-/// W, or V = W_aligned - W_base where there is a base; and the products with it.
+/// W, or V = W_aligned - W_base if there is a base; and the products with it.
 class Stored {
  public:
   explicit Stored(const Matrix& weight, base::DType dtype = base::DType::f64, bool transposed = false)

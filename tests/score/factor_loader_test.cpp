@@ -112,7 +112,7 @@ TEST_F(FactorLoading, PutsEveryFactorInItsPlaceWhateverTheFilesOrder) {
   add(40, Layout::a_first, base::DType::bf16);
   std::vector<std::string> faults;
   const auto stack = load(1, faults);
-  EXPECT_EQ(reads_, 5);  // one for each adapter, two where the factors lie apart
+  EXPECT_EQ(reads_, 5);  // one for each adapter, two if the factors lie apart
   std::uint64_t bytes = 0;
   for (std::size_t j = 0; j < batch_.size(); ++j) {
     const auto& lora = inputs_.lora(batch_[j]);

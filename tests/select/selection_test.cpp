@@ -159,7 +159,7 @@ TEST(Select, TakesAnEmptyAdapterAndRefusesUnequalLengths) {
   EXPECT_THROW(select(std::vector<double>{1}, {}, names, {}, Sense::high_is_worse), base::Error);
 }
 
-// What each policy means, said once more without sorting: module m is pruned where enough others are more aligned.
+// What each policy means, said once more without sorting: module m is pruned if enough others are more aligned.
 bool should_prune(std::size_t m, const std::vector<double>& scores, const std::vector<bool>& scored,
                   const std::vector<std::string>& names, const Policy& policy, Sense sense) {
   const double sign = sense == Sense::high_is_worse ? 1 : -1;

@@ -91,7 +91,7 @@ class Disturbance {
     return verdict;
   }
 
-  /// Empty where the file is not below the root.
+  /// Empty if the file is not below the root.
   std::string inside(const std::string& path) const {
     if (root_.empty() || !path.starts_with(root_) || path.size() <= root_.size()) return {};
     return path.substr(root_.size());

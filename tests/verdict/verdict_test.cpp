@@ -162,7 +162,7 @@ TEST(Verdict, TheSmallestBankIsTheFirstThatBlocksOne) {
   }
 }
 
-/// All ways in which `tested` adapters and `members` of a bank can be ordered, which are equally likely where all are
+/// All ways in which `tested` adapters and `members` of a bank can be ordered, which are equally likely if all are
 /// harmless: in how many of them is one blocked? Every finding is false then, so that share is the false discovery
 /// rate. Counted exactly, by the place of each adapter among the bank.
 double share_of_orders_with_a_block(std::size_t members, std::size_t tested, double level) {

@@ -85,7 +85,7 @@ struct UnjudgedModule {
 enum class AdapterStatus : std::uint8_t { ok, quarantined };
 
 struct Adapter {
-  std::string name;  ///< unique within a run: the directory's last component, or more of the path where that repeats
+  std::string name;  ///< unique within a run: the directory's last component, or more of the path if that repeats
   std::string path;  ///< the directory
   AdapterStatus status = AdapterStatus::ok;
   std::string reason;           ///< why it is quarantined; empty for ok
@@ -146,7 +146,7 @@ struct AdapterOptions {
 /// Opens the adapter in `directory` and maps it onto the checkpoint `weights` (the base model's).
 /// Whatever is wrong with it (src/adapter/README.md) gives status quarantined and the reason, not an exception: a file
 /// that cannot be read as well, for it must not end the run of all the others. Modules that match nothing in the
-/// checkpoint are unjudged as long as others match. Throws where concerns_adapter_alone() is false.
+/// checkpoint are unjudged as long as others match. Throws if concerns_adapter_alone() is false.
 Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& weights,
                      const checkpoint::ModelConfig& model, const AdapterOptions& options, const base::Log& log);
 
@@ -156,12 +156,12 @@ bool concerns_adapter_alone(const base::Error& error);
 
 /// Every directory below `root` (or in the manifest file `root`, one a line, relative to the manifest's directory) that
 /// holds an adapter_config.json, sorted. A directory that cannot be read is left out with a warning, or with `strict`
-/// throws Error(runtime). Throws Error(invalid_input) where there is no adapter, or for a manifest that is no text.
+/// throws Error(runtime). Throws Error(invalid_input) if there is no adapter, or for a manifest that is no text.
 /// `between` is called with each directory.
 std::vector<std::string> find_adapters(const std::string& root, bool strict, const base::Log& log,
                                        const std::function<void()>& between = {});
 
-/// Sets unique names: the last path component, widened to the left until all differ. Where there are checkpoints of
+/// Sets unique names: the last path component, widened to the left until all differ. If there are checkpoints of
 /// more than one training run (directories checkpoint-N of different parents), each is called RUN/checkpoint-N.
 void assign_unique_names(std::vector<Adapter>& adapters);
 

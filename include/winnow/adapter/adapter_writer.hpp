@@ -15,7 +15,7 @@ enum class Repair : std::uint8_t {
 };
 
 struct WrittenAdapter {
-  bool written = false;  ///< false where every module was pruned: no adapter is written then
+  bool written = false;  ///< false if every module was pruned: no adapter is written then
   std::size_t kept = 0, pruned = 0;
   std::string limits;  ///< what other programs do not make of it; an audit has said so when it opened the adapter
 };
@@ -23,7 +23,7 @@ struct WrittenAdapter {
 /// In a directory written here: what was pruned, from which file. Tells an output from an adapter of the user's.
 inline constexpr const char* kMarkerFile = "winnow.json";
 
-/// Whether there is an earlier output to replace. Throws Error(usage) where there is something else: an audit asks
+/// Whether there is an earlier output to replace. Throws Error(usage) if there is something else: an audit asks
 /// before its hours of work.
 bool check_destination(const std::string& directory);
 
@@ -42,7 +42,7 @@ bool check_destination(const std::string& directory);
 ///
 /// The directory appears whole or not at all: written to a temporary sibling, flushed, then renamed. An existing
 /// `destination` is refused (Error(usage)) unless it is empty or an adapter this function wrote, which is replaced, or
-/// removed where there is no adapter to write. Missing parents are made.
+/// removed if there is no adapter to write. Missing parents are made.
 /// Throws Error(invalid_input) for a module the adapter does not have, a source that is no adapter, and `zero` on a
 /// DoRA module (whose magnitude would stay); Error(runtime) for an I/O error.
 WrittenAdapter write_pruned_adapter(const std::string& source, const std::string& destination,

@@ -27,7 +27,7 @@ enum class KeyKind : std::uint8_t {
 struct AdapterKey {
   KeyKind kind = KeyKind::full_weight;
   std::string module;        ///< without prefix and without what follows the module's name
-  std::string adapter_name;  ///< "default" in lora_A.default.weight; empty where the key has none, as PEFT writes it
+  std::string adapter_name;  ///< "default" in lora_A.default.weight; empty if the key has none, as PEFT writes it
   std::string factor;        ///< the part that gave the kind away, e.g. lora_A
   bool prefixed = false;     ///< began with base_model.model.; PEFT loads no other, some trainers write them
 };

@@ -20,7 +20,7 @@ checkpoint::Catalogue modules_in(const std::string& weights_file, bool transpose
 Adapter open_lone_adapter(const std::string& directory, const std::string& what, const base::Log& log);
 
 /// The module of `adapter` that `module`, a module of another adapter of the same model, stands for: the one of its
-/// name, or under one of its aliases (module_aliases). nullptr where there is none.
+/// name, or under one of its aliases (module_aliases). nullptr if there is none.
 const LoraModule* find_counterpart(const Adapter& adapter, const std::string& module);
 
 /// Both factors of a module in float64, row-major.
@@ -28,7 +28,7 @@ struct FactorValues {
   std::vector<double> b, a;  ///< out x rank, rank x in
 };
 
-/// Reads them. Throws Error(invalid_input) where an element is not finite, Error(runtime) for an I/O error.
+/// Reads them. Throws Error(invalid_input) if an element is not finite, Error(runtime) for an I/O error.
 FactorValues read_factors(const Adapter& adapter, const LoraModule& module);
 
 }  // namespace winnow::adapter

@@ -32,11 +32,11 @@ bool lies_beyond_last_layer(std::string_view module, const checkpoint::Catalogue
 
 /// The one tensor that belongs to `module`, if any. An output head that the checkpoint does not store falls back to the
 /// embedding it is tied to, unless the model's config says that they are not tied.
-/// Throws Error(invalid_input) where several match.
+/// Throws Error(invalid_input) if several match.
 std::optional<MappedWeight> find_module(std::string_view module, const checkpoint::Catalogue& weights,
                                         const checkpoint::ModelConfig& model);
 
-/// The same, but throws Error(invalid_input) where none matches, naming the nearest tensors there are.
+/// The same, but throws Error(invalid_input) if none matches, naming the nearest tensors there are.
 MappedWeight map_module(std::string_view module, const checkpoint::Catalogue& weights,
                         const checkpoint::ModelConfig& model);
 

@@ -20,13 +20,13 @@ using PatternTable = std::vector<std::pair<std::string, double>>;
 /// (huggingface/peft, utils/other.py, get_pattern_key). Python's syntax, lookaheads included, by PCRE2.
 class Pattern {
  public:
-  /// Throws Error(invalid_input) where `key` is not a regular expression of Python's.
+  /// Throws Error(invalid_input) if `key` is not a regular expression of Python's.
   explicit Pattern(std::string_view key);
   ~Pattern();
   Pattern(Pattern&&) noexcept;
   Pattern& operator=(Pattern&&) noexcept;
 
-  /// Throws Error(invalid_input) where the pattern takes more than a bounded number of steps on this name.
+  /// Throws Error(invalid_input) if the pattern takes more than a bounded number of steps on this name.
   bool matches(std::string_view module) const;
 
  private:

@@ -17,7 +17,7 @@ inline constexpr std::size_t kMaxConfigKeys = 20'000;  ///< of one JSON object
 
 struct PeftConfig {
   std::string peft_type;  ///< mandatory; LORA is the only one scored
-  double r = 8;           ///< PEFT's own defaults where absent or null
+  double r = 8;           ///< PEFT's own defaults if absent or null
   double lora_alpha = 8;
   bool use_rslora = false;
   bool use_dora = false;

@@ -39,13 +39,13 @@ struct WrittenReplacements {
 /// tensors and the order of all of them stay, bit for bit. The directory is written as write_pruned_adapter() does it:
 /// whole or not at all, with the same companions, and what is in its place is refused alike.
 ///
-/// A rank never falls: what is missing is filled with zeros, which keeps shapes and configuration. Where all modules of
-/// an adapter without patterns are replaced, all get the largest rank among them. The configuration changes only where
+/// A rank never falls: what is missing is filled with zeros, which keeps shapes and configuration. If all modules of
+/// an adapter without patterns are replaced, all get the largest rank among them. The configuration changes only if
 /// a rank has risen:
 ///
 ///     r, lora_alpha    r is the largest rank, lora_alpha / r (or / sqrt r) what it was: vLLM takes this scale for
 ///     every
-///                      module. Both stay where target_parameters is used, which patterns do not reach
+///                      module. Both stay if target_parameters is used, which patterns do not reach
 ///     rank_pattern, alpha_pattern    an entry with the full name of every module that would get another rank or scale
 ///                      otherwise, before those there were: PEFT takes the first that matches
 ///

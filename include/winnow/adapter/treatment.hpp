@@ -1,4 +1,4 @@
-// Which adapters are scored, and why the others are not: where s*B*A is not the update, a score would be a lie.
+// Which adapters are scored, and why the others are not: if s*B*A is not the update, a score would be a lie.
 #pragma once
 
 #include <string>
@@ -7,11 +7,11 @@
 
 namespace winnow::adapter {
 
-/// Why an adapter of this configuration is quarantined; empty where its update is the ordinary s*B*A.
+/// Why an adapter of this configuration is quarantined; empty if its update is the ordinary s*B*A.
 /// `allow_dora` lets DoRA pass (its s*B*A part is scored then, and flagged).
 std::string quarantine_reason(const PeftConfig& config, bool allow_dora);
 
-/// The reason DoRA is quarantined for, also where only the keys tell (lora_magnitude_vector).
+/// The reason DoRA is quarantined for, also if only the keys tell (lora_magnitude_vector).
 std::string dora_reason();
 
 }  // namespace winnow::adapter

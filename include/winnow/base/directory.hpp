@@ -14,7 +14,7 @@ namespace winnow::base {
 std::vector<std::filesystem::directory_entry> entries_of(const std::filesystem::path& directory,
                                                          std::error_code& error);
 
-/// For what is made if it is not there. Throws Error(usage), naming `option`, where `path` or the nearest there is
+/// For what is made if it is not there. Throws Error(usage), naming `option`, if `path` or the nearest there is
 /// above it is no directory. Returns that nearest one. Writes nothing.
 std::filesystem::path require_directory_or_nothing(const std::string& path, std::string_view option);
 

@@ -51,7 +51,7 @@ void to_float(DType dtype, const std::byte* source, std::size_t count, float* de
 void to_double(DType dtype, const std::byte* source, std::size_t count, double* destination);
 
 /// The way back: rounds to nearest, by way of float for the 16-bit dtypes. Returns the first element that the dtype
-/// cannot hold (it becomes infinite), or that is not finite itself; `count` where there is none.
+/// cannot hold (it becomes infinite), or that is not finite itself; `count` if there is none.
 std::size_t from_double(DType dtype, const double* source, std::size_t count, std::byte* destination);
 
 }  // namespace winnow::base

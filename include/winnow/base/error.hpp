@@ -40,8 +40,8 @@ class Error : public std::exception {
   const std::string& summary() const noexcept { return summary_; }  ///< the bare "what", without the context
   const std::string& file() const noexcept { return file_; }
   const std::string& tensor() const noexcept { return tensor_; }
-  int os_error() const noexcept { return os_error_; }  ///< an errno, 0 where none was given
-  int rank() const noexcept { return rank_; }          ///< -1 where no rank was named
+  int os_error() const noexcept { return os_error_; }  ///< an errno, 0 if none was given
+  int rank() const noexcept { return rank_; }          ///< -1 if no rank was named
   const char* what() const noexcept override { return line_.c_str(); }
 
   /// To hand an error from the rank that saw it to its peers.

@@ -17,9 +17,9 @@ namespace winnow::base {
 class File {
  public:
   static File open_for_reading(const std::string& path);  ///< plain files only, links followed
-  static File create_new(const std::string& path);        ///< for writing; fails where something is there already
+  static File create_new(const std::string& path);        ///< for writing; fails if something is there already
   /// Past the page cache (O_DIRECT): offsets, lengths and memory of reads must be aligned, to 4096 bytes for any
-  /// device. std::nullopt where the file system refuses that.
+  /// device. std::nullopt if the file system refuses that.
   static std::optional<File> open_for_direct_reading(const std::string& path);
 
   ~File();
@@ -28,18 +28,18 @@ class File {
 
   std::uint64_t size() const;
   FileState state() const;
-  /// Fills `out` with the bytes at `offset`. Throws also where the file ends before.
+  /// Fills `out` with the bytes at `offset`. Throws also if the file ends before.
   void read_exact(std::uint64_t offset, std::span<std::byte> out) const;
   /// One read: up to out.size() bytes, 0 at the end of the file.
   std::size_t read_some(std::uint64_t offset, std::span<std::byte> out) const;
-  /// What read_exact() throws where `wanted` bytes at `offset` are more than the `found` there are.
+  /// What read_exact() throws if `wanted` bytes at `offset` are more than the `found` there are.
   Error ends_too_early(std::uint64_t offset, std::uint64_t wanted, std::uint64_t found) const;
   void append(std::span<const std::byte> data);
   void append(std::string_view text);
-  void append_zeros(std::uint64_t bytes);  ///< as a hole, which takes no room where the file system knows holes
+  void append_zeros(std::uint64_t bytes);  ///< as a hole, which takes no room if the file system knows holes
   void sync();                             ///< flushes to the device
   void sync_data();                        ///< likewise, but of the file's metadata only what reading needs
-  void close();  ///< reports what only close() tells (a full network file system); nothing where closed already
+  void close();  ///< reports what only close() tells (a full network file system); nothing if closed already
 
   bool is_open() const noexcept { return descriptor_ >= 0; }
   int descriptor() const noexcept { return descriptor_; }
@@ -86,8 +86,8 @@ class AtomicFile {
   bool committed_ = false;
 };
 
-/// The whole of a text file of at most `max_bytes`, for configurations and indexes. std::nullopt where there is no such
-/// file; Error(invalid_input) where it is larger.
+/// The whole of a text file of at most `max_bytes`, for configurations and indexes. std::nullopt if there is no such
+/// file; Error(invalid_input) if it is larger.
 std::optional<std::string> read_text_file_if_exists(const std::string& path, std::uint64_t max_bytes);
 /// Likewise, but an absent file throws Error(runtime).
 std::string read_text_file(const std::string& path, std::uint64_t max_bytes);

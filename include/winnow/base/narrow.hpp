@@ -10,7 +10,7 @@
 
 namespace winnow::base {
 
-/// `value` as a To. Throws Error(runtime) naming `what` where it does not fit.
+/// `value` as a To. Throws Error(runtime) naming `what` if it does not fit.
 template <class To, class From>
 To narrow(From value, std::string_view what) {
   if (!std::in_range<To>(value)) {

@@ -9,7 +9,7 @@
 
 namespace winnow::base {
 
-/// Hashes data that comes in pieces. Throws Error(runtime) where OpenSSL fails (it has no memory, or no SHA-256).
+/// Hashes data that comes in pieces. Throws Error(runtime) if OpenSSL fails (it has no memory, or no SHA-256).
 class Sha256 {
  public:
   Sha256();

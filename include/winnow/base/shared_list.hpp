@@ -53,7 +53,7 @@ class SharedList {
     return empty;
   }
 
-  std::shared_ptr<const std::vector<T>> items_;  // null where empty
+  std::shared_ptr<const std::vector<T>> items_;  // null if empty
 };
 
 /// One of each list. T has hash(), and is_same(other), bit for bit.

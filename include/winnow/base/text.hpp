@@ -7,7 +7,7 @@
 
 namespace winnow::base {
 
-/// `text`, cut before a UTF-8 character and ended with "..." where it is longer than `longest` bytes: names in a broken
+/// `text`, cut before a UTF-8 character and ended with "..." if it is longer than `longest` bytes: names in a broken
 /// file can be megabytes long.
 inline std::string abbreviated(std::string_view text, std::size_t longest) {
   if (text.size() <= longest) return std::string(text);

@@ -26,7 +26,7 @@
 
 namespace winnow::cache {
 
-/// Throws Error(usage) where `directory` is no directory and none can be made there. Writes nothing.
+/// Throws Error(usage) if `directory` is no directory and none can be made there. Writes nothing.
 void check_cache(const std::string& directory);
 
 /// For one run:
@@ -40,7 +40,7 @@ void check_cache(const std::string& directory);
 class ScoreCache {
  public:
   /// Collective. Weights whose files look other than they did are read again, if anything depends on them. Throws
-  /// Error(runtime) where the directory cannot be read or made, Error(stopped) where that is asked for meanwhile.
+  /// Error(runtime) if the directory cannot be read or made, Error(stopped) if that is asked for meanwhile.
   ScoreCache(const input::Inputs& inputs, const run::AuditOptions& options, const run::ComputePlace& where, int team,
              comm::Communicator& world, const base::Log& log);
 
@@ -50,10 +50,10 @@ class ScoreCache {
   /// On every rank: takes the known layers from `inputs`. A task may be left without any.
   void leave_out_known(input::Inputs& inputs);
   /// On every rank: `inputs` as they were. On the coordinator adds to `scores`, those of all ranks, what was known.
-  /// Throws Error(runtime) where a weight that was scored now is not what it was although its file looks the same.
+  /// Throws Error(runtime) if a weight that was scored now is not what it was although its file looks the same.
   void complete(input::Inputs& inputs, score::Scores& scores);
   /// On the coordinator, once the run's inputs are known not to have changed meanwhile: adapters that are quarantined
-  /// by then are not noted. Throws Error(runtime) where the disk is full: the run has lost nothing.
+  /// by then are not noted. Throws Error(runtime) if the disk is full: the run has lost nothing.
   void keep(const input::Inputs& inputs, const score::Scores& scores) const;
 
  private:

@@ -43,19 +43,19 @@ struct ScorePack {
   std::vector<PackedAdapter> adapters;
 };
 
-/// Whole or not at all, under a name in `directory` that its content gives. Throws Error(runtime) where the disk is
+/// Whole or not at all, under a name in `directory` that its content gives. Throws Error(runtime) if the disk is
 /// full.
 void write_pack(const ScorePack& pack, const std::string& directory);
 
 /// A pack whose index is read.
 class PackReader {
  public:
-  /// std::nullopt for a file that is damaged or of other settings. Throws Error(runtime) where it cannot be read.
+  /// std::nullopt for a file that is damaged or of other settings. Throws Error(runtime) if it cannot be read.
   static std::optional<PackReader> open(const std::string& path, std::string_view settings);
 
   const std::map<std::string, base::FileState>& weight_files() const noexcept { return weight_files_; }
   const std::vector<PackedTask>& tasks() const noexcept { return tasks_; }
-  /// Scores of an adapter; none where the pack has none of it, or they are damaged. Throws as open().
+  /// Scores of an adapter; none if the pack has none of it, or they are damaged. Throws as open().
   std::vector<score::LayerScore> layers_of(const std::string& key) const;
   bool knows(const std::string& key) const { return places_.count(key) != 0; }
   const std::string& path() const noexcept { return file_.path(); }
@@ -76,7 +76,7 @@ class PackReader {
   std::map<std::string, Place> places_;  // by key; offsets from scores_begin_
 };
 
-/// The packs in a directory, sorted; none where it is not there. Throws Error(runtime) where it cannot be read.
+/// The packs in a directory, sorted; none if it is not there. Throws Error(runtime) if it cannot be read.
 std::vector<std::string> find_packs(const std::string& directory);
 
 }  // namespace winnow::cache

@@ -39,7 +39,7 @@ struct Catalogue {
   /// apart.
   std::string sample;
 
-  const TensorLocation* find(std::string_view name) const;  ///< nullptr where absent
+  const TensorLocation* find(std::string_view name) const;  ///< nullptr if absent
   std::uint64_t total_bytes() const;                        ///< of all tensors' data
 
   void serialise(base::ByteWriter& out) const;

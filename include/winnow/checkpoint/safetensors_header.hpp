@@ -31,7 +31,7 @@ struct SafetensorsHeader {
 /// The format's own limit on N (huggingface/safetensors, MAX_HEADER_SIZE).
 inline constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
 
-/// Parses the first bytes of a file. `first_bytes` must hold the 8 bytes of N and, where the file has them, the N
+/// Parses the first bytes of a file. `first_bytes` must hold the 8 bytes of N and, if the file has them, the N
 /// bytes after it; `file_size` is that of the whole file. `file` only names it in errors.
 /// Throws Error(invalid_input) for everything the format refuses, each with its own message.
 SafetensorsHeader parse_safetensors_header(std::string_view first_bytes, std::uint64_t file_size,

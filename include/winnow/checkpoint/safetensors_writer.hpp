@@ -26,7 +26,7 @@ class SafetensorsWriter {
 
   /// Appends data of the current tensor; moves on to the next when it is complete. Calls may split tensors anywhere.
   void append(std::span<const std::byte> data);
-  void append_zeros();  ///< all data that has not come is zero; takes no room where the file system knows holes
+  void append_zeros();  ///< all data that has not come is zero; takes no room if the file system knows holes
   void commit();        ///< checks that all data came, flushes to the device (fsync), renames
 
  private:

@@ -74,8 +74,8 @@ std::unique_ptr<Communicator> make_self();
 /// MPI_COMM_WORLD. Initialises MPI; the destructor finalises it. At most one at a time.
 std::unique_ptr<Communicator> make_mpi(int& argc, char**& argv);
 
-/// mpi where a launcher (mpirun, srun --mpi=pmix, Hydra) started this process, self otherwise. Throws Error(usage)
-/// where Slurm started several tasks but MPI sees one: that would be as many silent copies of the same work.
+/// mpi if a launcher (mpirun, srun --mpi=pmix, Hydra) started this process, self otherwise. Throws Error(usage)
+/// if Slurm started several tasks but MPI sees one: that would be as many silent copies of the same work.
 std::unique_ptr<Communicator> make_world(int& argc, char**& argv);
 
 }  // namespace winnow::comm

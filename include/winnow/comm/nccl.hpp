@@ -29,7 +29,7 @@ struct NcclApi {
   std::function<std::string(void* comm)> last_error;  ///< in NCCL's own words; comm may be null
 };
 
-/// libnccl.so.2, for the rest of the process. Throws Error(runtime) where it cannot be loaded, and Error(usage) in a
+/// libnccl.so.2, for the rest of the process. Throws Error(runtime) if it cannot be loaded, and Error(usage) in a
 /// program built without CUDA.
 const NcclApi& nccl_library();
 
@@ -53,13 +53,13 @@ class NcclGroup {
     std::function<void()> between;  ///< called while waiting; may throw to stop
   };
 
-  /// Collective over `team`, whose ranks have chosen their devices. Throws on all ranks where any fails.
+  /// Collective over `team`, whose ranks have chosen their devices. Throws on all ranks if any fails.
   NcclGroup(const NcclApi& api, Communicator& team, Options options);
   ~NcclGroup();
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
 
-  /// All-reduce in place, in the order of `stream`; returns once `finished` says so. Where NCCL reports an error, time
+  /// All-reduce in place, in the order of `stream`; returns once `finished` says so. If NCCL reports an error, time
   /// runs out or `between` throws, the group is aborted, which frees the peers, and Error(runtime) is thrown.
   void sum(void* values, std::uint64_t count, bool is_double, void* stream, const std::function<bool()>& finished);
 

@@ -1,4 +1,4 @@
-// What one rank tells the others between two collectives, where it cannot wait for them to listen.
+// What one rank tells the others between two collectives, if it cannot wait for them to listen.
 #pragma once
 
 namespace winnow::comm {

@@ -17,7 +17,7 @@ class PeerWatch {
 
   /// Collective over the world. From now on `lost` is called, on one rank, once a rank is found that has not answered
   /// for `timeout`, or whose work has made no progress for that long: it waits for neither another rank nor the
-  /// processor, and moves no data. 0: never; nor where there is one rank. `lost` comes on a thread of the library's own
+  /// processor, and moves no data. 0: never; nor if there is one rank. `lost` comes on a thread of the library's own
   /// and should abort(), for the ranks that hang cannot be brought to an end otherwise.
   virtual void begin(std::chrono::milliseconds timeout, Lost lost) = 0;
 

@@ -19,14 +19,14 @@ class Agreed : public base::Error {
 };
 
 /// Leaves the work of run_together() without an error of one's own: thrown by stop_if_peer_failed(), and then
-/// run_together() throws the peer's error; thrown where all ranks stop, and then it returns.
+/// run_together() throws the peer's error; thrown if all ranks stop, and then it returns.
 struct PeerFailed {};
 
-/// To be called often inside run_together(): leaves the work where a peer has failed already.
+/// To be called often inside run_together(): leaves the work if a peer has failed already.
 void stop_if_peer_failed(Communicator& world);
 
-/// Runs `work` on this rank, then agrees with all others. Where any rank threw, every rank throws the same Agreed: what
-/// the lowest failing rank threw. That rank is named where there are several, unless all refuse the command line.
+/// Runs `work` on this rank, then agrees with all others. If any rank threw, every rank throws the same Agreed: what
+/// the lowest failing rank threw. That rank is named if there are several, unless all refuse the command line.
 /// `work` must not call collectives.
 void run_together(Communicator& world, const std::function<void()>& work);
 
@@ -42,7 +42,7 @@ auto result_together(Communicator& world, const Work& work) {
 [[noreturn]] void throw_alike(base::Error error);
 
 /// For ranks that meet several times within run_together(world): runs `work`, then agrees with the team whether all
-/// came through. Where one did not, its own error goes on there, and PeerFailed is thrown on the others, whom
+/// came through. If one did not, its own error goes on there, and PeerFailed is thrown on the others, whom
 /// run_together() then tells why. So no rank of a team waits in a collective that another never enters. Between two
 /// collectives of a team there must be nothing that can throw outside of this.
 void step_together(Communicator& team, const std::function<void()>& work);

@@ -50,7 +50,7 @@ class AlignmentPass {
   /// `stack` must outlive finish() and y(), and have no sketch if operand.along.
   virtual void begin(const FactorStack& stack, const Operand& operand, const Share& share) = 0;
   /// From now on, until it is told otherwise: a backend that has the stored rows in a cache in one of the two passes
-  /// adds them to `digest` on its way, where that costs little. Those it leaves out are the caller's to add. Null:
+  /// adds them to `digest` on its way, if that costs little. Those it leaves out are the caller's to add. Null:
   /// none.
   void digest_into(slab::PairDigest* digest) { digest_ = digest; }
   void begin(const FactorStack& stack, const Operand& operand) { begin(stack, operand, Share::whole(stack)); }
@@ -58,7 +58,7 @@ class AlignmentPass {
   /// Makes Y and f^2 those of the whole module: every member has seen its rows only. Throws only what `team` throws.
   virtual void reduce_pass1(TeamSums& team) = 0;
   virtual void pass2(const slab::Slab& slab) = 0;
-  /// Likewise P, where every member has seen a part of each of its sums (weights stored transposed).
+  /// Likewise P, if every member has seen a part of each of its sums (weights stored transposed).
   virtual void reduce_pass2(TeamSums& team) = 0;
   /// Once all slabs of this module were given to pass1(): announces the first slabs of the next module, in row order,
   /// to be copied behind the computation's back. Returns at once, with whether the slab was taken; one that was not may
@@ -71,7 +71,7 @@ class AlignmentPass {
   virtual void complete() {}
   /// Sums over the rows of this share; f^2 is that of the whole module.
   virtual stats::ModuleStatistics finish() = 0;
-  /// After finish(): makes `mine` those of the whole module on every member, where the device can; else false on all.
+  /// After finish(): makes `mine` those of the whole module on every member, if the device can; else false on all.
   virtual bool reduce_statistics(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 
   /// Of adapter j, after finish(): Y = V^T*B (i x r) and P = V*Y/f (o x r), row-major. Rows beyond this share are those
@@ -85,7 +85,7 @@ class AlignmentPass {
   std::vector<ElementStatistics> element_statistics() { return element_statistics({}); }
 
   virtual std::string description() const = 0;      ///< backend, device, library version: for the report
-  virtual PassDevice* device() { return nullptr; }  ///< where it computes elsewhere than on the processor
+  virtual PassDevice* device() { return nullptr; }  ///< the one it computes on, if not the processor
 
  protected:
   slab::PairDigest* digest() const noexcept { return digest_; }
@@ -103,7 +103,7 @@ struct PassOptions {
   std::uint64_t device_memory = 0;  ///< bytes; 0: 80 % of what is free
 };
 
-/// Nothing in the options may be automatic. Throws Error(runtime) where the backend cannot run here.
+/// Nothing in the options may be automatic. Throws Error(runtime) if the backend cannot run here.
 std::unique_ptr<AlignmentPass> make_alignment_pass(const PassOptions& options);
 /// The same with defaults.
 std::unique_ptr<AlignmentPass> make_alignment_pass(Backend backend, Device device, int threads);

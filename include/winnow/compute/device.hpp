@@ -34,7 +34,7 @@ std::string_view name(Precision precision);
 struct CudaStatus {
   bool built = false;       ///< this program was built with it
   int devices = 0;          ///< visible to this process
-  std::string driver_says;  ///< why there are none; empty where there are
+  std::string driver_says;  ///< why there are none; empty if there are any
 };
 CudaStatus cuda_status();  ///< asks the driver, without libtorch
 
@@ -44,10 +44,10 @@ struct Target {
 };
 
 /// The table above; nothing in the result is automatic. Throws Error(usage) for what contradicts itself or is not
-/// built, Error(runtime) where no device is visible.
+/// built, Error(runtime) if no device is visible.
 Target choose_target(Backend backend, Device device, const CudaStatus& cuda);
 
-/// The device that a pass computes on, where it is another than the processor.
+/// The device that a pass computes on, if it is another than the processor.
 class PassDevice {
  public:
   virtual ~PassDevice() = default;

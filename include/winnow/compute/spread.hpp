@@ -15,7 +15,7 @@ namespace winnow::compute {
 /// Rows or columns whose share is summed up.
 inline constexpr std::size_t kLargestLines = 8;
 
-/// Of the rows, or of the columns. NaN where it means nothing: no update, or factors that cancel until rounding is
+/// Of the rows, or of the columns. NaN if it means nothing: no update, or factors that cancel until rounding is
 /// left of it.
 struct LineEnergies {
   double largest = 0;   ///< share of ||dW||^2 in the kLargestLines largest; NaN of no more lines than these

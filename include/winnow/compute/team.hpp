@@ -35,7 +35,7 @@ class TeamSums {
   virtual ~TeamSums() = default;
   virtual void sum(std::span<float> values) = 0;
   virtual void sum(std::span<double> values) = 0;
-  /// In the device's own memory, done on return. False, and nothing done, where this team sums in host memory only:
+  /// In the device's own memory, done on return. False, and nothing done, if this team sums in host memory only:
   /// the same for all its members, always.
   virtual bool sum_on_device(const DeviceArray& /*array*/) { return false; }
 };

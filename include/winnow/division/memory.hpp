@@ -43,11 +43,11 @@ slab::StreamedModule streamed(const input::Inputs& inputs, std::size_t module, c
                               const TeamPlace& place);
 
 /// Divides the budget for a rank that holds these modules (indices into Inputs::tasks), or its part of them. Throws
-/// Error(usage) where it is too small for one of them, saying what is needed.
+/// Error(usage) if it is too small for one of them, saying what is needed.
 MemoryShare share_memory(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
                          const MemoryBudget& budget, const TeamPlace& place);
 
-/// What of the budget such a rank will use: less where all its slabs fit a part of it.
+/// What of the budget such a rank will use: less if all its slabs fit a part of it.
 std::uint64_t expected_memory(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
                               const MemoryBudget& budget, const TeamPlace& place);
 

@@ -40,7 +40,7 @@ Assignment assign_rest(const std::vector<slab::ModuleTask>& tasks, const std::ve
                        int members);
 
 /// The slabs of a module that this member reads: all of split() for a rank alone; in a team neighbouring ones, and more
-/// and smaller ones where there would be too few.
+/// and smaller ones if there would be too few.
 std::vector<slab::SlabRange> member_slabs(const slab::ModuleTask& task, const TeamPlace& place);
 
 /// The rows that count towards this member's statistics: those of its slabs, and an even part of the other dimension.

@@ -26,7 +26,7 @@ double process_age_seconds();
 
 /// Collective; the result is the coordinator's. Arithmetic, statistics: on synthetic weights in memory. Storage: reads
 /// a part of the weights of `inputs` past the page cache, then a smaller part from it, which stays in it. Factors: from
-/// the adapters of `inputs`. `sums` are those of the run, bits of methods::Sum. Throws Error(usage) where two ranks
+/// the adapters of `inputs`. `sums` are those of the run, bits of methods::Sum. Throws Error(usage) if two ranks
 /// share a node: they would disturb each other.
 CostConstants calibrate(const input::Inputs& inputs, std::uint32_t sums, const run::Means& means,
                         const run::Seams& seams, double start_up_seconds, comm::Communicator& world,

@@ -20,7 +20,7 @@ struct StorageRate {
   std::string way;  ///< how they were read: direct, buffered, mmap
   double rank = 0;  ///< bytes/s of one rank that reads alone
   double node = 0;  ///< bytes/s of all ranks of a node, CostConstants::streams of them
-  /// Share of reading that costs arithmetic nothing where all cores compute: reading takes cores as well, and those of
+  /// Share of reading that costs arithmetic nothing if all cores compute: reading takes cores as well, and those of
   /// the host under a virtual machine. In [0, 1].
   double overlap = 1;
   bool operator==(const StorageRate&) const = default;
@@ -28,7 +28,7 @@ struct StorageRate {
 
 struct CostConstants {
   std::string machine;          ///< processor model
-  std::string created_utc;      ///< empty where these are not measured
+  std::string created_utc;      ///< empty if these are not measured
   std::string backend;          ///< that was measured
   int cores = 1;                ///< of a node, that a process may use
   double start_up_seconds = 0;  ///< from the start of the process to its first work: libraries, MPI; not in /run
@@ -51,7 +51,7 @@ struct CostConstants {
 /// For a machine nobody has measured: slower than most, so that a job planned with them does not run out of time.
 CostConstants default_constants(int cores);
 
-/// Throws Error(invalid_input) for a file that holds no constants or impossible ones, Error(runtime) where there is
+/// Throws Error(invalid_input) for a file that holds no constants or impossible ones, Error(runtime) if there is
 /// none.
 CostConstants read_constants(const std::string& path);
 

@@ -6,8 +6,8 @@
 //     S = bytes / BW(P)      A = flops / (threads * F(R))      W = factors + A + statistics
 //     T = max over ranks T(rank) + messages to the coordinator
 //
-// What of this is not W shows as the stage `read`, waiting. Reading takes cores as well: `overlap` is 1 where it has
-// some to itself, and what was measured where all of them compute. Nothing is communicated before the gather at the
+// What of this is not W shows as the stage `read`, waiting. Reading takes cores as well: `overlap` is 1 if it has
+// some to itself, and what was measured if all of them compute. Nothing is communicated before the gather at the
 // end; a rank that is done early waits there.
 #pragma once
 
@@ -35,7 +35,7 @@ struct BatchWork {
 struct RankWork {
   std::vector<BatchWork> batches;
   std::uint64_t weight_bytes = 0;   ///< of both checkpoints, each once
-  std::uint64_t read_bytes = 0;     ///< more where a module does not fit the memory budget
+  std::uint64_t read_bytes = 0;     ///< more if a module does not fit the memory budget
   std::uint64_t factor_bytes = 0;   ///< of adapters
   std::uint64_t sketch_values = 0;  ///< deviates drawn
   double gram_units = 0;            ///< multiply-adds of the r x r sums: o * r * (4 * r + c) + i * r * r a layer
@@ -76,7 +76,7 @@ struct Prediction {
 Prediction predict(const AuditWork& work, const CostConstants& constants, const Site& site);
 
 /// The number of adapters like those planned for from which on arithmetic takes longer than reading the weights; at
-/// least 1. std::nullopt where there are none to go by or it would be more than a million.
+/// least 1. std::nullopt if there are none to go by or it would be more than a million.
 std::optional<std::uint64_t> crossover(const AuditWork& work, const CostConstants& constants, const Site& site);
 
 }  // namespace winnow::forecast

@@ -25,7 +25,7 @@ struct RankLoad {
 struct AuditPlan {
   input::Inputs inputs;
   int team = 1;                 ///< ranks that share a module
-  std::vector<int> owner;       ///< [tasks]: the team, which is the rank where teams are of one
+  std::vector<int> owner;       ///< [tasks]: the team, which is the rank if teams are of one
   std::vector<RankLoad> ranks;  ///< [ranks]
   double imbalance = 1;
   AuditWork work;  ///< for the scaling model

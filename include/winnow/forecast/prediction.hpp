@@ -17,7 +17,7 @@ struct KnownConstants {
   std::string file;
 };
 
-/// Of `file`; where that is empty, of default_constants_path() or, where nothing is there, default_constants().
+/// Of `file`; if that is empty, of default_constants_path() or, if nothing is there, default_constants().
 KnownConstants known_constants(const std::string& file);
 
 /// Seconds per stage, total, GB/s, bottleneck and where arithmetic takes over.
@@ -28,7 +28,7 @@ std::string prediction_json(const AuditPlan& plan, const KnownConstants& known, 
 
 /// Predicts the run that wrote `report` for the number of ranks it had and sets that beside the seconds it recorded:
 /// means over its ranks, residuals in percent of what was recorded. Threads, ranks per node and page cache are those of
-/// `site`: reports do not tell. Throws Error(invalid_input) where the report is of other checkpoints, adapters or
+/// `site`: reports do not tell. Throws Error(invalid_input) if the report is of other checkpoints, adapters or
 /// options that change the work. `path` names it in errors.
 std::string render_check(const AuditPlan& plan, const report::Report& report, const std::string& path,
                          const KnownConstants& known, const run::Means& means, const run::Measuring& measuring,

@@ -12,7 +12,7 @@
 namespace winnow::input {
 
 struct Checkpoints {
-  checkpoint::Catalogue base, aligned;  ///< without a shard where there is no such checkpoint
+  checkpoint::Catalogue base, aligned;  ///< without a shard if there is no such checkpoint
   checkpoint::ModelConfig model;        ///< of the base, or of the aligned one alone
 
   const checkpoint::Catalogue& names() const { return base.shards.empty() ? aligned : base; }
@@ -22,7 +22,7 @@ struct Checkpoints {
 /// Error(invalid_input) for a checkpoint that cannot be used and for two of different models.
 Checkpoints read_checkpoints(const std::string& base, const std::string& aligned, const base::Log& log);
 
-/// Why the checkpoints have nothing under this name to be computed on; nothing where they have. `names` are those on
+/// Why the checkpoints have nothing under this name to be computed on; nothing if they have. `names` are those on
 /// which adapters are mapped, of the base or of the aligned checkpoint alone, and have the weight.
 std::optional<base::Error> weight_fault(const checkpoint::Catalogue& names,
                                         const checkpoint::Catalogue& aligned_weights, const std::string& weight);

@@ -8,10 +8,10 @@
 
 namespace winnow::input {
 
-/// The first number among the name's components: 3 for model.layers.3.mlp.up_proj. -1 where there is none.
+/// The first number among the name's components: 3 for model.layers.3.mlp.up_proj. -1 if there is none.
 std::int64_t layer_of(std::string_view module);
 
-/// Roles of all modules of a model, in the same order: the last component (q_proj), or, where two kinds of module share
+/// Roles of all modules of a model, in the same order: the last component (q_proj), or, if two kinds of module share
 /// it, what follows the layer number without further numbers (attn.c_proj and mlp.c_proj of GPT-2).
 std::vector<std::string> roles_of(const std::vector<std::string>& modules);
 

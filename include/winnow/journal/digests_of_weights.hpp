@@ -24,7 +24,7 @@ base::Error error_of_weight(base::ErrorKind kind, const std::string& what, const
                             const input::Inputs& inputs);
 
 /// Collective, with the same `weights` on all ranks, which share the reading. Returns the digest of each on the
-/// coordinator, nothing elsewhere. Throws Error(stopped) where that is asked for meanwhile.
+/// coordinator, nothing elsewhere. Throws Error(stopped) if that is asked for meanwhile.
 std::vector<checkpoint::TensorDigest> digests_of_weights(const std::vector<WeightRef>& weights,
                                                          const input::Inputs& inputs, int threads,
                                                          const run::Seams& seams, const run::Stopping& stopping,

@@ -23,16 +23,16 @@ struct Incarnation {
   std::string rank_file(int rank) const;  ///< where this rank journals
 };
 
-/// Those there are, by number; none where there is no such directory. Throws Error(runtime) where it cannot be read.
+/// Those there are, by number; none if there is no such directory. Throws Error(runtime) if it cannot be read.
 std::vector<Incarnation> find_incarnations(const std::string& journal);
 
 /// Makes the next incarnation and writes its description and weights.json, all flushed to the device with the names of
-/// the directories that lead there. `journal` is made where it is not there. Throws Error(runtime); without `resume`
-/// Error(usage) where there is an incarnation already.
+/// the directories that lead there. `journal` is made if it is not there. Throws Error(runtime); without `resume`
+/// Error(usage) if there is an incarnation already.
 Incarnation begin_incarnation(const std::string& journal, bool resume, std::string_view description,
                               std::string_view weights = "{}");
 
-/// std::nullopt where there is none: a run that ended before it had written it has journalled nothing either.
+/// std::nullopt if there is none: a run that ended before it had written it has journalled nothing either.
 std::optional<std::string> read_description(const Incarnation& incarnation);
 
 std::optional<std::string> read_weights_note(const Incarnation& incarnation);  ///< likewise
@@ -40,10 +40,10 @@ std::optional<std::string> read_weights_note(const Incarnation& incarnation);  /
 /// The journals of all its ranks, sorted.
 std::vector<std::string> rank_files(const Incarnation& incarnation);
 
-/// Throws Error(runtime) where there is an incarnation after this one: the run has been taken over.
+/// Throws Error(runtime) if there is an incarnation after this one: the run has been taken over.
 void require_latest(const std::string& journal, const Incarnation& incarnation);
 
-/// Throws Error(usage) where --journal and --resume do not suit what is at `journal`. Writes nothing.
+/// Throws Error(usage) if --journal and --resume do not suit what is at `journal`. Writes nothing.
 void check_journal(const std::string& journal, bool resume);
 
 }  // namespace winnow::journal

@@ -23,21 +23,21 @@ namespace winnow::journal {
 class Journal {
  public:
   /// Collective. With `resume` reads what earlier incarnations have finished; then begins a new one. `team`: ranks that
-  /// share a module. Throws Error(usage) where the journal is of other inputs or options, saying what differs, and
-  /// Error(invalid_input) where a weight that has been scored is not what it was, naming it: weights are read again for
-  /// that where size, time or number of their file differ from what the journal notes.
+  /// share a module. Throws Error(usage) if the journal is of other inputs or options, saying what differs, and
+  /// Error(invalid_input) if a weight that has been scored is not what it was, naming it: weights are read again for
+  /// that if size, time or number of their file differ from what the journal notes.
   Journal(const input::Inputs& inputs, const run::AuditOptions& options, const run::ComputePlace& where, int team,
           comm::Communicator& world, const base::Log& log);
 
   /// Per task whether it is finished; the same on every rank.
   const std::vector<bool>& finished() const noexcept { return finished_; }
   std::uint64_t finished_count() const;
-  /// Ranks that share a module: as given, or as the journal was begun with where that was left open (`--team auto`).
+  /// Ranks that share a module: as given, or as the journal was begun with if that was left open (`--team auto`).
   int team() const noexcept { return team_; }
   /// Scores of what is finished; on the coordinator, empty elsewhere.
   const score::Scores& scores() const noexcept { return scores_; }
 
-  // By the ranks that add scores, one at a time each. Throw Error(runtime) where the disk is full.
+  // By the ranks that add scores, one at a time each. Throw Error(runtime) if the disk is full.
   void open(int rank);
   /// All scores of one module. Not noted is one of which an adapter could not be read: what storage denies today, and
   /// quarantines, a later run asks for again.
@@ -46,7 +46,7 @@ class Journal {
   void keep();
   void finish();  ///< flushes everything
 
-  /// Throws Error(runtime) where a later incarnation has taken over: nothing may be written then.
+  /// Throws Error(runtime) if a later incarnation has taken over: nothing may be written then.
   void require_latest() const;
 
  private:

@@ -22,13 +22,13 @@ namespace winnow::journal {
 /// Appends records to a file of its own.
 class JournalWriter {
  public:
-  /// Makes the file; `digest`: 64 hexadecimal digits. Throws Error(runtime), also where something is there already.
+  /// Makes the file; `digest`: 64 hexadecimal digits. Throws Error(runtime), also if something is there already.
   JournalWriter(const std::string& path, std::string digest);
 
-  /// In one write: where it throws Error(runtime) (a full disk), at most the start of this record is in the file, which
+  /// In one write: if it throws Error(runtime) (a full disk), at most the start of this record is in the file, which
   /// reading drops. Nothing may be appended after that.
   void append(std::string_view payload);
-  void sync();  ///< to the device; nothing where that has been done since the last record
+  void sync();  ///< to the device; nothing if that has been done since the last record
 
  private:
   base::File file_;
@@ -42,8 +42,8 @@ struct JournalContent {
   std::optional<std::uint64_t> damaged_at;  ///< offset of the first byte that is not used: a record torn or changed
 };
 
-/// What can be trusted: the records up to the first that is torn or changed. None where the file is of another run.
-/// Throws Error(runtime) where the file cannot be read.
+/// What can be trusted: the records up to the first that is torn or changed. None if the file is of another run.
+/// Throws Error(runtime) if the file cannot be read.
 JournalContent read_journal(const std::string& path, std::string_view digest);
 
 }  // namespace winnow::journal

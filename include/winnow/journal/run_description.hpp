@@ -25,10 +25,10 @@ std::string describe_run(const input::Inputs& inputs, const run::Reading& readin
 /// SHA-256, hex, of what the adapter's configuration and keys make of it beyond the bytes of its weights.
 std::string layers_digest(const adapter::Adapter& adapter);
 
-/// Ranks that share a module, of a description. Throws Error(invalid_input) where that is damaged; `path` names it.
+/// Ranks that share a module, of a description. Throws Error(invalid_input) if that is damaged; `path` names it.
 int described_team(std::string_view description, const std::string& path);
 
-/// How two descriptions differ, in words: "seed: 0 then, 1 now". Empty where they do not.
+/// How two descriptions differ, in words: "seed: 0 then, 1 now". Empty if they do not.
 std::vector<std::string> differences(std::string_view then, std::string_view now, const std::string& path);
 
 }  // namespace winnow::journal

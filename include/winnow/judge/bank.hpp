@@ -39,7 +39,7 @@ struct Threshold {
   double above = std::numeric_limits<double>::quiet_NaN();  ///< any larger deviation is; this one is not
   bool blocks = false;  ///< it gets `block`; with a bank too small for the rate `review`
 };
-/// Of a bank that was read for `probes` probes, at an error rate `level`. NaN where nothing is known of any member.
+/// Of a bank that was read for `probes` probes, at an error rate `level`. NaN if nothing is known of any member.
 Threshold threshold(const Bank& bank, std::size_t probes, double level);
 
 /// Throws Error(invalid_input) if the bank was compared with other weights than the report, or has none of its modules.

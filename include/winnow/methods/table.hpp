@@ -17,7 +17,7 @@ namespace winnow::methods {
 inline constexpr std::uint32_t kDefaultSums = kPairSums | kSubspaceSums;
 inline constexpr std::uint32_t kAllSums = kDefaultSums | kEntrySums | kWeightSums | kSpreadSums;
 
-/// The metrics that rank if none is named: the second where there are probes, the third of one checkpoint alone.
+/// The metrics that rank if none is named: the second if there are probes, the third of one checkpoint alone.
 inline constexpr std::string_view kDefaultRanking = "ediem", kProbeRanking = "probe_dot", kWeightRanking = "ablation";
 std::string_view default_ranking(std::uint32_t sums);
 

@@ -15,13 +15,13 @@ namespace winnow::methods {
 /// What is known of one probe: an update, or a direction of the weights, of which the effect is known.
 struct ProbeProducts {
   double sign = 1;            ///< 1 if an update along it is worse, -1 if better
-  std::vector<double> norms;  ///< [modules]: ||D||, NaN where the probe has nothing
-  std::vector<double> dots;   ///< [cells]: <D, dW>, NaN where it is not known
+  std::vector<double> norms;  ///< [modules]: ||D||, NaN if the probe has nothing
+  std::vector<double> dots;   ///< [cells]: <D, dW>, NaN if it is not known
   std::vector<double>
       blocks;  ///< [cells]: ||U_k^T*dW*V_k||, U_k and V_k of D; NaN likewise, and of a direction; or empty
 };
 
-/// N adapters x M modules; every dataset is adapter-major, NaN where an adapter has no LoRA or a value is undefined.
+/// N adapters x M modules; every dataset is adapter-major, NaN if an adapter has no LoRA or a value is undefined.
 struct Zoo {
   metrics::Layout layout;
   metrics::Population population = metrics::Population::role;

@@ -18,7 +18,7 @@ struct Alongside {
   double coefficient() const;
 };
 
-/// `dots`, `sizes` and `others` of one length, NaN where not known.
+/// `dots`, `sizes` and `others` of one length, NaN if not known.
 Alongside alongside(std::span<const double> dots, std::span<const double> sizes, std::span<const double> others);
 
 /// Of the norms of the modules of one update, those that are known: the logarithm of that of all of them. NaN if the

@@ -36,7 +36,7 @@ struct Deviation {
 /// `values` [statistics] of one thing, compared with the members that are not `id`.
 Deviation largest_deviation(const std::vector<double>& values, const std::string& id, const Bank& bank);
 
-/// [members]: of each the largest deviation from the others; NaN where nothing is known of it.
+/// [members]: of each the largest deviation from the others; NaN if nothing is known of it.
 std::vector<double> member_deviations(const Bank& bank);
 
 struct Calibrated {

@@ -24,7 +24,7 @@ class Opposition {
   Opposition(std::span<const double> along, std::span<const double> written, std::span<const double> sigma);
 
   struct Found {
-    double value = 0;       ///< -cos of the most opposed direction u; 0 where W writes so little that rounding decides
+    double value = 0;       ///< -cos of the most opposed direction u; 0 if W writes so little that rounding decides
     std::vector<double> x;  ///< n: u is U*Sigma^-1*x, up to its length
   };
 

@@ -22,19 +22,19 @@ enum class Side : std::uint8_t { output, input };
 class SafetySubspace {
  public:
   /// `ztz` and `mtm` are c x c. `k` directions at most; those with w_j < 1e-6 * w_1 are dropped, so directions() may be
-  /// less: 0 where V = 0, without a sketch (c = 0) and where a sum is not finite. Where rounding has made K indefinite
+  /// less: 0 if V = 0, if c = 0 (no sketch) or if a sum is not finite. If rounding has made K indefinite
   /// beyond eps, eps is raised tenfold until the factorisation exists.
   SafetySubspace(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns, std::uint64_t k);
 
   std::uint64_t columns() const noexcept { return columns_; }
   std::uint64_t directions() const noexcept { return directions_; }
   /// ~ sigma_j(V), falling, never above it. The last ones lean on an oversampling of c - k columns and come out tens of
-  /// percent low where V has no clear gap after k; the energy stays within a few 1e-2 all the same.
+  /// percent low if V has no clear gap after k; the energy stays within a few 1e-2 all the same.
   const std::vector<double>& singular_values() const noexcept { return singular_values_; }
 
   /// Share of an update inside the subspace: sqrt(<gram, X^T X>) / update_norm in [0, 1], with X = U^T B or V^T A^T.
-  /// `sketched` is M^T B or Z^T A^T (c x r), `gram` that of the other factor (r x r): s^2 A A^T or s^2 B^T B. NaN where
-  /// there is no subspace; 0 where update_norm is 0.
+  /// `sketched` is M^T B or Z^T A^T (c x r), `gram` that of the other factor (r x r): s^2 A A^T or s^2 B^T B. NaN if
+  /// there is no subspace; 0 if update_norm is 0.
   double energy(Side side, std::span<const double> sketched, std::span<const double> gram, std::uint64_t rank,
                 double update_norm) const;
 
@@ -43,10 +43,10 @@ class SafetySubspace {
 
   /// What the sketch may have a number off by: the larger difference between `value` of this subspace and of either
   /// half of its columns, which are two independent sketches. `value` is given a subspace and the columns of this one
-  /// that it is made of. Where V's singular values fall behind the k-th, as they do where alignment has leading
-  /// directions, it is above the true error of energy() for nine updates of ten, and some four times as large. Where
+  /// that it is made of. If V's singular values fall behind the k-th, as they do when alignment has leading
+  /// directions, it is above the true error of energy() for nine updates of ten, and some four times as large. If
   /// they hardly do, no k directions lead: it is then of the size of the error, 0.1 and more, and says that the energy
-  /// means little. NaN where a half has fewer columns than k, or where a value is NaN.
+  /// means little. NaN if a half has fewer columns than k, or if a value is NaN.
   struct ColumnRange {
     std::uint64_t first = 0, count = 0;
     /// These rows of a c x r matrix.

@@ -27,7 +27,7 @@ class Repairer {
   virtual adapter::Adapter open(const std::string& directory, const base::Log& log) = 0;
   /// Of the adapter that was opened last, as `repaired`.
   virtual bool reaches(const adapter::LoraModule& module) const = 0;
-  /// Of the same scale as `update`; `update` itself, bit for bit, where the module stays as it is.
+  /// Of the same scale as `update`; `update` itself, bit for bit, if the module stays as it is.
   virtual repair::Factors repaired(const adapter::LoraModule& module, const repair::Factors& update) = 0;
   /// What winnow.json says of how it was done.
   virtual adapter::RepairNote note() const = 0;

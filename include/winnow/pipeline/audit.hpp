@@ -21,14 +21,14 @@ struct AuditResult {
 /// What adapters are compared with, opened and checked once for many audits that differ in their adapters alone.
 struct Prepared {
   input::References references;
-  judge::Bank bank;          ///< without members where options.judge.bank is empty
+  judge::Bank bank;          ///< without members if options.judge.bank is empty
   judge::Threshold unusual;  ///< of the deviation of one adapter that is audited by itself; NaN without a bank
 };
 
 /// For a single process. Throws Error as audit() does for options, checkpoints, probes and a bank.
 Prepared prepare(const run::AuditOptions& options, const base::Log& log);
 
-/// Collective over `world`. Where any rank fails, every rank throws the same Error and no rank hangs. With `prepared`,
+/// Collective over `world`. If any rank fails, every rank throws the same Error and no rank hangs. With `prepared`,
 /// of the same options but for the adapters, nothing of that is opened again; the result is the same.
 AuditResult audit(const run::AuditOptions& options, comm::Communicator& world, const base::Log& log,
                   const Prepared* prepared = nullptr);

@@ -20,8 +20,8 @@ struct ReportPart {
 /// as its single layers are (a stack of other adapters moves their seventh digit, as teams do). /run names the part.
 ///
 /// An adapter that is in several of them, by the checksum of its weights and its scales, counts once, with a warning;
-/// where it was called otherwise it is among the copies.
-/// Throws Error(invalid_input), naming the file and what differs, where the parts are not of the same checkpoints and
+/// if it was called otherwise, it is among the copies.
+/// Throws Error(invalid_input), naming the file and what differs, if the parts are not of the same checkpoints and
 /// options: by the digests of weights that they share, and by the samples of those that they do not. Reports of earlier
 /// versions have neither: merged among each other with a warning, never with newer ones.
 report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log);

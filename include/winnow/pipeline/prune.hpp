@@ -17,7 +17,7 @@ struct Anew {
 
 /// The modules to prune, as the adapter in `directory` names them. What of `anew` is there replaces the report's
 /// own; if nothing is, the report's selection stands. The adapter is recognised by the checksum of its weights.
-/// Throws Error(invalid_input) where the report does not know it or quarantined it, Error(usage) for an unknown metric
+/// Throws Error(invalid_input) if the report does not know it or quarantined it, Error(usage) for an unknown metric
 /// and for one that the scope is too wide for.
 std::vector<std::string> modules_to_prune(const report::Report& report, const std::string& directory, const Anew& anew,
                                           const base::Log& log);

@@ -15,9 +15,9 @@
 
 namespace winnow::pipeline {
 
-/// Adds the scores of these modules (indices into Inputs::tasks), with the rest of the team where it has several ranks:
+/// Adds the scores of these modules (indices into Inputs::tasks), with the rest of the team if it has several ranks:
 /// all of them must be given the same modules, and the first of them gets the scores and journals each module when it
-/// is finished. To be called inside run_together(world). Stops early where a peer has failed and where that is
+/// is finished. To be called inside run_together(world). Stops early if a peer has failed or a stop is
 /// requested: what is in `scores` then is finished.
 void score_modules(const input::Inputs& inputs, const std::vector<std::size_t>& modules,
                    const run::AuditOptions& options, run::ComputePlace& where, comm::Communicator& team,

@@ -24,9 +24,9 @@ std::string_view name(Side side);
 inline constexpr double kMostStrength = 100;          ///< of lambda
 inline constexpr std::uint64_t kMostDirections = 64;  ///< of k, for each probe
 
-/// Of the scale of `update`. What is not touched, as the columns there were where `block` only adds some, stays bit for
-/// bit; the update as a whole where it has nothing along `along`. Otherwise the rank with block is the smallest that
-/// holds the result (of_smallest_rank): at most r + k, out_features and in_features, and 0 where all is taken out.
+/// Of the scale of `update`. What is not touched, as the columns there were if `block` only adds some, stays bit for
+/// bit; all of the update if it has nothing along `along`. Otherwise the rank with block is the smallest that
+/// holds the result (of_smallest_rank): at most r + k, out_features and in_features, and 0 if all is taken out.
 /// Throws Error(usage) for a lambda outside (0, 100]; Error(invalid_input) for a subspace of another shape, factors
 /// that check() refuses, and a result that float64 cannot hold.
 Factors deflect(const Factors& update, const Subspace& along, Side side, double lambda);

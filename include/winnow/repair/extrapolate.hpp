@@ -11,7 +11,7 @@
 namespace winnow::repair {
 
 /// `leading` are those of V. Of the scale of `update`: the columns that it has unchanged and one more for each triplet,
-/// or the smallest rank that holds the result where that is less (of_smallest_rank). The update as it is where there is
+/// or the smallest rank that holds the result, if less (of_smallest_rank). The update stays as it is if there is
 /// none. Throws Error(usage) for a lambda outside (0, 100]; Error(invalid_input) for triplets of another shape, factors
 /// that check() refuses, a result that float64 cannot hold, and an update of scale 0.
 Factors extrapolate(const Factors& update, const Triplets& leading, double lambda);

@@ -14,15 +14,15 @@ struct Factors {
   bool operator==(const Factors&) const = default;
 };
 
-/// Throws Error(invalid_input) where a factor has the wrong number of elements, or one that is not finite, or where the
+/// Throws Error(invalid_input) if a factor has the wrong number of elements, or one that is not finite, or if the
 /// scale is not finite.
 void check(const Factors& factors);
 
 /// The same update with as few columns as it takes. Factors that have no column too many come back as they are, bit for
 /// bit; others are made anew from the singular value decomposition of the r x r core (methods: B = Q_B R_B,
-/// A^T = Q_A R_A, R_B R_A^T = X S Y^T), S shared evenly between B and A. Rank 0 where the update is zero.
+/// A^T = Q_A R_A, R_B R_A^T = X S Y^T), S shared evenly between B and A. Rank 0 if the update is zero.
 ///
-/// A direction is taken for rounding where its singular value is at most kRounding * sum_j |b_j| |a_j|, over the
+/// A direction is taken for rounding if its singular value is at most kRounding * sum_j |b_j| |a_j|, over the
 /// columns of B and the rows of A: factors that cancel count as zero, whatever the size of what they cancel.
 Factors of_smallest_rank(const Factors& factors);
 

@@ -22,14 +22,14 @@ enum class Projection : std::uint8_t { by_operator, by_subspace, rescaled };
 std::optional<Projection> parse_projection(std::string_view text);  ///< operator, subspace or rescaled
 std::string_view name(Projection projection);
 
-/// C*dW. Where V = 0 there is nothing to project on: the update comes back as it is. Throws Error(invalid_input) for
+/// C*dW. If V = 0 there is nothing to project on: the update comes back as it is. Throws Error(invalid_input) for
 /// weights of another shape, factors that check() refuses, and a result that float64 cannot hold.
 Factors project(const Factors& update, const WeightProducts& step);
 
-/// U_k*U_k^T*dW with the left vectors of `leading`; the update as it is where there are none. Throws as above.
+/// U_k*U_k^T*dW with the left vectors of `leading`; the update as it is if there are none. Throws as above.
 Factors project(const Factors& update, const Triplets& leading);
 
-/// C*dW of the norm that dW has. Throws as above, and Error(invalid_input) where C*dW = 0 but for rounding and dW is
+/// C*dW of the norm that dW has. Throws as above, and Error(invalid_input) if C*dW = 0 but for rounding and dW is
 /// not.
 Factors project_rescaled(const Factors& update, const WeightProducts& step);
 

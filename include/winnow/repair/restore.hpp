@@ -12,7 +12,7 @@
 namespace winnow::repair {
 
 /// `leading` are those of V. Of the scale of `update`, the columns that it has unchanged and as many more as p_j are
-/// below 0, or the smallest rank that holds the result where that is less (of_smallest_rank). The update as it is where
+/// below 0, or the smallest rank that holds the result, if less (of_smallest_rank). The update stays as it is if
 /// none is: down to 1e-7 of ||dW|| a p_j is rounding of stored factors. Throws Error(invalid_input) for triplets of
 /// another shape, factors that check() refuses, and a result that float64 cannot hold.
 Factors restore(const Factors& update, const Triplets& leading);

@@ -15,7 +15,7 @@ struct Triplets {
   std::vector<double> left, right;  ///< out x count, in x count, row-major, orthonormal columns
 };
 
-/// At most `k` of them, fewer where the update's rank is lower (Factors says what counts as zero): none for dW = 0.
+/// At most `k` of them, fewer if the update's rank is lower (Factors says what counts as zero): none for dW = 0.
 /// O((o + i) r^2 + r^3). Throws Error(invalid_input) as check() does.
 Triplets leading_triplets(const Factors& update, std::uint64_t k);
 
@@ -31,7 +31,7 @@ Subspace leading_directions(const Factors& probe, std::uint64_t k);
 
 /// The span of several subspaces of one module, orthonormalised by a QR with column pivoting. A direction that lies in
 /// the others but for 1e-6 is dropped: probes are stored in float32 at best. The columns of `parts` need not be
-/// orthogonal to each other; they should be of length 1. Throws Error(invalid_input) where they are not of one shape or
+/// orthogonal to each other; they should be of length 1. Throws Error(invalid_input) if they are not of one shape or
 /// not finite.
 Subspace joined(std::span<const Subspace> parts);
 

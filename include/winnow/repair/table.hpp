@@ -42,7 +42,7 @@ struct Repair {
   std::string_view what = {};    ///< one line: what becomes of a module's update dW
   std::string_view source = {};  ///< paper, or "ours"
   std::uint32_t needs = kNothing;
-  bool of_selection = false;                       ///< of the selected modules alone where there is a selection
+  bool of_selection = false;                       ///< of the selected modules alone if there is a selection
   std::span<const std::string_view> options = {};  ///< of its own, without "--"
   std::uint64_t directions = 0;                    ///< default of --directions, if that is one of them
 };

@@ -15,7 +15,7 @@
 namespace winnow::repair {
 
 /// B' = (I - Q*Q^T)*B, Q the directions taken out, at most r; rank, shapes and A stay, and so does an update with none.
-/// Zeros where nothing is left of it but rounding. `weight` is W, of which one product with the left singular vectors
+/// Zeros if nothing is left of it but rounding. `weight` is W, of which one product with the left singular vectors
 /// is formed. Throws Error(usage) for a threshold outside (0, 1); Error(invalid_input) for weights of another shape and
 /// factors that check() refuses.
 Factors unablate(const Factors& update, const WeightProducts& weight, double threshold);

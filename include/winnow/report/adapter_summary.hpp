@@ -17,10 +17,10 @@ inline constexpr std::size_t kWorstModulesListed = 3;
 struct AdapterSummary {
   std::uint64_t modules_scored = 0;  ///< with a score; the others of its modules have a NaN weight or no score
   std::uint64_t modules_pruned = 0;  ///< selected for pruning, all of them scored
-  double share_pruned = std::numeric_limits<double>::quiet_NaN();  ///< of the scored modules; NaN where there is none
+  double share_pruned = std::numeric_limits<double>::quiet_NaN();  ///< of the scored modules; NaN if there is none
   std::uint64_t zoo_rank = 0;                                      ///< by worst_score: 1 is the worst adapter, equal
-                                                                   ///< scores share a rank; 0 where nothing is scored
-  double worst_score = std::numeric_limits<double>::quiet_NaN();   ///< of its worst module; NaN where nothing is scored
+                                                                   ///< scores share a rank; 0 if nothing is scored
+  double worst_score = std::numeric_limits<double>::quiet_NaN();   ///< of its worst module; NaN if nothing is scored
   std::vector<std::size_t>
       worst_modules;  ///< at most kWorstModulesListed of Report::modules, worst first, ties by name
 };

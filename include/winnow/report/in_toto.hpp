@@ -4,7 +4,7 @@
 //     subject      the report, by the SHA-256 of its file
 //     predicate    urn:winnow:audit:1
 //       program      name, version and revision of what audited
-//       command      as it was given;  finished: when (RFC 3339), where that is known
+//       command      as it was given;  finished: when (RFC 3339), if that is known
 //       options      those that decide on the result
 //       inputs       ResourceDescriptors with digests: checkpoints, adapters, probes, the bank
 //       result       the seal of the report; how many adapters, how many of each verdict

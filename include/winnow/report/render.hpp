@@ -46,7 +46,7 @@ std::string render_json(const Report& report);
 std::string render_sarif(const Report& report);
 
 /// A CycloneDX 1.6 bill of materials (JSON): checkpoints and adapters as machine-learning models, with their SHA-256
-/// where the report has that of a file, what they came from (pedigree), what was measured, verdicts. Same report, same
+/// if the report has that of a file, what they came from (pedigree), what was measured, verdicts. Same report, same
 /// text.
 std::string render_bom(const Report& report);
 

@@ -17,7 +17,7 @@ namespace winnow::report {
 struct ModuleRow {
   std::string name;         ///< e.g. model.layers.0.self_attn.q_proj
   std::string role;         ///< last component, e.g. q_proj
-  std::int64_t layer = -1;  ///< first number in the name; -1 where there is none
+  std::int64_t layer = -1;  ///< first number in the name; -1 if there is none
   std::uint64_t out_features = 0, in_features = 0;
   double alignment_norm = 0;  ///< ||W_aligned - W_base||_F
   std::uint32_t flags = 0;    ///< ModuleFlag bits
@@ -82,7 +82,7 @@ struct BankRow {
   bool operator==(const BankRow&) const = default;
 };
 
-/// A dataset of /metrics: values[n * M + m], NaN where adapter n has no LoRA on module m.
+/// A dataset of /metrics: values[n * M + m], NaN if adapter n has no LoRA on module m.
 struct Metric {
   std::string name, units, long_name;
   std::vector<double> values;
@@ -113,12 +113,12 @@ struct Report {
   std::vector<ShardRow> shards;  ///< empty in reports of earlier versions
   std::vector<Metric> metrics;
   std::vector<ProbeRow> probes;        ///< K of them, mostly none
-  std::vector<double> probe_norms;     ///< K x M: ||D||, NaN where a probe has nothing
-  std::vector<double> probe_dots;      ///< K x N x M: <D, dW>, NaN where not known
-  std::vector<double> probe_blocks;    ///< K x N x M: ||U_k^T*dW*V_k||, NaN where not known; empty of earlier versions
+  std::vector<double> probe_norms;     ///< K x M: ||D||, NaN if a probe has nothing
+  std::vector<double> probe_dots;      ///< K x N x M: <D, dW>, NaN if not known
+  std::vector<double> probe_blocks;    ///< K x N x M: ||U_k^T*dW*V_k||, NaN if not known; empty of earlier versions
   std::vector<BankRow> bank;           ///< mostly none
-  std::vector<double> bank_cosines;    ///< K x bank: with each probe, NaN where not known
-  std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN where not known
+  std::vector<double> bank_cosines;    ///< K x bank: with each probe, NaN if not known
+  std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN if not known
   std::vector<Metric> bank_numbers;    ///< bank values each: those of of_adapters that are compared as well
   std::vector<Metric> of_adapters;     ///< N values each, high is worse. Derived
   std::vector<std::uint8_t> present;   ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
@@ -139,7 +139,7 @@ struct Report {
   bool operator==(const Report&) const = default;  ///< NaN differs from NaN, as everywhere
 };
 
-/// K x N cosines between whole adapters and probes, over the modules that both have; NaN where there is none.
+/// K x N cosines between whole adapters and probes, over the modules that both have; NaN if there is none.
 std::vector<double> probe_cosines(const Report& report);
 
 }  // namespace winnow::report

@@ -12,7 +12,7 @@
 
 namespace winnow::report {
 
-/// One checkpoint of a run. Where it is not scored (quarantined, or no module has a score) its values are NaN and 0.
+/// One checkpoint of a run. If it is not scored (quarantined, or no module has a score) its values are NaN and 0.
 struct TrainingStep {
   std::uint64_t step = 0;   ///< N of checkpoint-N
   std::size_t adapter = 0;  ///< in Report::adapters
@@ -22,7 +22,7 @@ struct TrainingStep {
   /// Largest alignment_removed, a share of the alignment step: unlike the two scores above it is not relative to peers,
   /// so it compares between steps whatever the population.
   double most_removed = std::numeric_limits<double>::quiet_NaN();
-  std::size_t worst_module = 0;  ///< by E-DIEM, in Report::modules; only where worst_ediem is a number
+  std::size_t worst_module = 0;  ///< by E-DIEM, in Report::modules; only if worst_ediem is a number
   std::uint64_t undoing = 0;     ///< modules that take back more than a tenth of the alignment step
   std::uint64_t pruned = 0;
 };
@@ -35,10 +35,10 @@ struct ModuleRise {
 };
 
 struct TrainingRun {
-  std::string name;                 ///< of the parent directory; its whole path where two runs share the name
+  std::string name;                 ///< of the parent directory; its whole path if two runs share the name
   std::string path;                 ///< the parent directory
   std::vector<TrainingStep> steps;  ///< by number: checkpoint-1000 after checkpoint-200; each number once
-  std::vector<ModuleRise> risen;    ///< the largest rise first, ties by name; empty where fewer than two are scored
+  std::vector<ModuleRise> risen;    ///< the largest rise first, ties by name; empty if fewer than two are scored
 
   const TrainingStep* first_scored() const;  ///< nullptr for none
   const TrainingStep* last_scored() const;

@@ -37,7 +37,7 @@ struct ComputePlace {
   std::string nccl_version;
 };
 
-/// Backend, device and threads; collective over `world`, like all here. A GPU is used on all ranks or on none: where
+/// Backend, device and threads; collective over `world`, like all here. A GPU is used on all ranks or on none: if
 /// `--device auto` finds one on some ranks only, none is. Throws the same Error on all ranks.
 ComputeChoice choose_compute_place(const Means& means, comm::Communicator& world, const base::Log& log);
 
@@ -45,10 +45,10 @@ ComputeChoice choose_compute_place(const Means& means, comm::Communicator& world
 ComputePlace open_compute_place(const ComputeChoice& choice, const Means& means, const Seams& seams,
                                 comm::Communicator& world);
 
-/// Whether the ranks of this team sum by NCCL; where some share a GPU they go through MPI, which the log is told once.
+/// Whether the ranks of this team sum by NCCL; if some share a GPU they go through MPI, which the log is told once.
 void choose_sums(ComputePlace& where, comm::Communicator& team, comm::Communicator& world, const base::Log& log);
 
-/// To be called inside run_together(world), collective over `team`: makes the NCCL communicator where it was chosen.
+/// To be called inside run_together(world), collective over `team`: makes the NCCL communicator if it was chosen.
 void connect(ComputePlace& where, const Seams& seams, comm::Communicator& team, comm::Communicator& world);
 
 /// The sums of a team, as the pass knows them: within step_together(), so that a member which fails between two of them

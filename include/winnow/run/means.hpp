@@ -16,7 +16,7 @@ struct Means {
   compute::Precision precision = compute::Precision::float32;
   std::uint64_t device_memory = 0;  ///< bytes of a GPU; 0: 80 % of what is free, shared with the ranks beside it
   int threads = 0;                  ///< 0: this rank's share of the node's cores
-  int team = 0;  ///< ranks that share a module by row slabs; 0: one, or more where ranks outnumber modules
+  int team = 0;  ///< ranks that share a module by row slabs; 0: one, or more if ranks outnumber modules
   std::uint64_t memory_budget = kDefaultMemoryBudget;  ///< bytes a rank, libraries aside
 };
 

@@ -15,7 +15,7 @@ struct Seams {
   std::function<std::unique_ptr<slab::Reader>()> make_reader = [] {
     return slab::make_reader(slab::IoMode::automatic);
   };
-  /// The same where slabs go on to a GPU, which copies from memory of our own: nothing is mapped.
+  /// The same if slabs go on to a GPU, which copies from memory of our own: nothing is mapped.
   std::function<std::unique_ptr<slab::Reader>()> make_copying_reader = [] {
     return slab::make_reader(slab::IoMode::automatic, false);
   };

@@ -19,7 +19,7 @@ class StopRequest {
 
   bool made();  ///< to be asked often
 
-  /// Leaves the work of run_together() where the module in hand has been given its time since the request was made.
+  /// Leaves the work of run_together() if the module in hand has been given its time since the request was made.
   void leave_if_overdue();
 
   /// Collective, once at the end: whether one was made on any rank.

@@ -1,6 +1,6 @@
 // From adapter files to the stacked factors of one module.
 //
-//     adapter 0  [ lora_A | lora_B ]  one read where the two lie side by side, as PEFT writes them
+//     adapter 0  [ lora_A | lora_B ]  one read if the two lie side by side, as PEFT writes them
 //     adapter 1  [ lora_A | lora_B ]        |
 //     ...                                   v  float, checked
 //                                     FactorStack: b (o x R), a[j] (r_j x i)
@@ -28,7 +28,7 @@ class FactorLoader {
 
   /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
   /// that is not finite, or why the adapter's file cannot be read, which is not tried again then: its columns are zero,
-  /// as they must not spoil their neighbours'. Throws where the error is the machine's, not one adapter's.
+  /// as they must not spoil their neighbours'. Throws if the error is the machine's, not one adapter's.
   void load(const std::vector<input::LayerRef>& batch, compute::FactorStack& stack, std::vector<std::string>& faults);
 
   /// Reads the factors of each layer of `batch`, all on one module, into a stack of their own, and calls use(position,

@@ -73,7 +73,7 @@ class ModuleScorer {
   division::TeamPlace place_;
   division::MemoryBudget budget_;
   int threads_;
-  compute::AlignmentPass& pass_;  // of the where
+  compute::AlignmentPass& pass_;  // of the ComputePlace
   run::PlaceSums sums_;
   FactorLoader factors_;
   std::vector<adapter::Adapter> probes_;  // those that are adapters

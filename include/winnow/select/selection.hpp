@@ -20,9 +20,9 @@ struct Policy {
     none,       ///< none         prune nothing: judge and report
     keep_top,   ///< keep-top:K   keep the K most aligned, prune the rest (SPLoRA's rule); K >= n prunes nothing
     prune_top,  ///< prune-top:K  prune the K most misaligned; K >= n prunes all
-    threshold,  ///< threshold:X  prune where the score is strictly beyond X
+    threshold,  ///< threshold:X  prune if the score is strictly beyond X
     quantile,   ///< quantile:Q   prune the worst share Q in [0, 1]: Q*n rounded to the nearest count, halves up
-    outliers,   ///< outliers[:C] prune where the score is strictly beyond Q75 + C * IQR (C >= 0, default 1.5)
+    outliers,   ///< outliers[:C] prune if the score is strictly beyond Q75 + C * IQR (C >= 0, default 1.5)
   };
   Kind kind = Kind::keep_top;
   double value = 10;  ///< K, X, Q or C
@@ -51,9 +51,9 @@ std::string_view name(Scope scope);
 enum class Action : std::uint8_t { none = 0, keep = 1, prune = 2 };
 
 struct Selection {
-  std::vector<Action> action;  ///< one a module; none where it is absent or its score is NaN
+  std::vector<Action> action;  ///< one a module; none if it is absent or its score is NaN
   /// The score at which pruning starts: the threshold or fence itself, and for the policies that count, the score of
-  /// the least misaligned pruned module. NaN where nothing is pruned.
+  /// the least misaligned pruned module. NaN if nothing is pruned.
   double cut = 0;
   std::vector<std::uint64_t> unscored;  ///< modules with `present` but a NaN score: never pruned silently
 };

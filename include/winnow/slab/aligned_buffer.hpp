@@ -12,7 +12,7 @@
 
 namespace winnow::slab {
 
-/// From 2 MiB on in huge pages where the system has them: a tile's rows lie on pages of their own, and looking up
+/// From 2 MiB on in huge pages if the system has them: a tile's rows lie on pages of their own, and looking up
 /// hundreds of small ones costs more than reading them.
 class AlignedBuffer {
  public:
@@ -29,7 +29,7 @@ class AlignedBuffer {
     return (bytes + step - 1) / step * step;
   }
 
-  /// Makes room for `bytes`; what was there is lost where the buffer grows. `host`, if any, prepares a new block and
+  /// Makes room for `bytes`; what was there is lost if the buffer grows. `host`, if any, prepares a new block and
   /// must outlive it. Throws std::bad_alloc, and what `host` throws.
   void reserve(std::size_t bytes, HostMemory* host = nullptr) {
     if (bytes <= capacity_) return;

@@ -10,7 +10,7 @@ class HostMemory {
  public:
   virtual ~HostMemory() = default;
 
-  /// Once for each block, before it is first read into. Throws Error(runtime) where it cannot be page-locked.
+  /// Once for each block, before it is first read into. Throws Error(runtime) if it cannot be page-locked.
   virtual void prepare(std::byte* memory, std::size_t bytes) = 0;
   /// Before a prepared block is freed.
   virtual void forget(std::byte* memory) noexcept = 0;

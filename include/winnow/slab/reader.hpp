@@ -1,11 +1,11 @@
 // Reads byte ranges of checkpoint shards and adapter files, behind one small interface.
 //
-//     buffered    through the page cache: copies, fast where the bytes are in memory already
+//     buffered    through the page cache: copies, fast if the bytes are in memory already
 //     direct      past the page cache (O_DIRECT): several times faster from a disk, and evicts nothing
-//     mmap        no copy where the bytes are in memory; slow from a disk
-//     auto        for each range: mmap where it is in memory, else direct, else (a file system without it) buffered
+//     mmap        no copy if the bytes are in memory; slow from a disk
+//     auto        for each range: mmap if it is in memory, else direct, else (a file system without it) buffered
 //
-// Where slabs must lie in memory of our own (a GPU copies from page-locked memory), auto copies what it would map.
+// If slabs must lie in memory of our own (a GPU copies from page-locked memory), auto copies what it would map.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,7 @@ constexpr std::uint64_t room_for(std::uint64_t bytes) { return bytes + 2 * kDire
 /// A range of a file in memory: in the room that was given, or mapped.
 struct Loaded {
   const std::byte* data = nullptr;
-  Mapping mapping;  ///< empty where `data` lies in the room
+  Mapping mapping;  ///< empty if `data` lies in the room
 };
 
 /// How many bytes came which way.
@@ -39,7 +39,7 @@ struct ReadCounts {
 };
 
 /// For one thread. Keeps a bounded number of files open. Both functions throw Error(runtime) for an I/O error, and
-/// where the file ends too early: the catalogue has checked its size, so it was changed since. `tensor` only names what
+/// if the file ends too early: the catalogue has checked its size, so it was changed since. `tensor` only names what
 /// is read, in errors.
 class Reader {
  public:

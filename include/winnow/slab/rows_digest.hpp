@@ -24,7 +24,7 @@ class RowsDigest {
  public:
   explicit RowsDigest(std::unique_ptr<Reader> reader) : reader_(std::move(reader)) {}
 
-  /// Throws Error(runtime), naming file and tensor, where the file cannot be read.
+  /// Throws Error(runtime), naming file and tensor, if the file cannot be read.
   checkpoint::TensorDigest of(const std::string& file, const std::string& tensor, const StoredRows& rows);
 
  private:

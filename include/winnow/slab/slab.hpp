@@ -9,7 +9,7 @@
 //      |                             |
 //      +-----------------------------+
 //
-// Rows are those of the stored tensor: output features as a rule, input features where the weight is stored
+// Rows are those of the stored tensor: output features as a rule, input features if the weight is stored
 // transposed (GPT-2's Conv1D). Never columns: they would be strided reads of hundreds of bytes.
 #pragma once
 

@@ -55,7 +55,7 @@ std::uint64_t bytes_to_read(const std::vector<StreamedModule>& modules, std::uin
 /// arithmetic is the slower of the two.
 class SlabStream {
  public:
-  /// The catalogues and the tasks must outlive the stream. Throws Error(usage) where memory is too small.
+  /// The catalogues and the tasks must outlive the stream. Throws Error(usage) if memory is too small.
   SlabStream(const std::vector<Source>& sources, std::vector<StreamedModule> modules, const StreamOptions& options);
   /// Of pairs alone.
   SlabStream(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned,

@@ -45,8 +45,8 @@ class QuantileSearch {
   bool done() const noexcept { return done_; }
   void add(std::span<const float> values);
   void add(std::span<const double> values);
-  void merge(const QuantileSearch& other);  ///< adds the counts of the current sweep; throws where sweeps differ
-  /// Ends a sweep; done once the bracket is no wider than `tolerance` (0: exact). Throws Error(runtime) where the
+  void merge(const QuantileSearch& other);  ///< adds the counts of the current sweep; throws if sweeps differ
+  /// Ends a sweep; done once the bracket is no wider than `tolerance` (0: exact). Throws Error(runtime) if the
   /// entries fed are not those of the range.
   void advance(double tolerance);
 
@@ -82,7 +82,7 @@ class QuantileSearch {
   bool done_ = false;
 };
 
-/// Both quartiles of the same entries, each to within 1e-3 of the inter-quartile range (exact where that is 0).
+/// Both quartiles of the same entries, each to within 1e-3 of the inter-quartile range (exact if that is 0).
 class QuartileSearch {
  public:
   explicit QuartileSearch(const ElementRange& range);

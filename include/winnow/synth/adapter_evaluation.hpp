@@ -17,7 +17,7 @@ namespace winnow::synth {
 
 struct StatisticEvaluation {
   std::string name;
-  std::array<double, kAdapterKinds> auroc{};  ///< against ordinary adapters; NaN where either is missing
+  std::array<double, kAdapterKinds> auroc{};  ///< against ordinary adapters; NaN if either is missing
 };
 
 struct AdapterEvaluation {

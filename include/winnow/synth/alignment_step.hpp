@@ -19,7 +19,7 @@ double base_std(const Module& module);  ///< 1/√in
 /// smallest leading σ is 0.22·‖V‖; the largest singular value of T is 0.13·‖V‖ for the smallest module of `tiny` and
 /// 0.02·‖V‖ for a 4096 × 4096 one. Rounding to bf16 adds noise of about 0.16 % of ‖W_base‖, a sixth of T.
 struct AlignmentStep {
-  std::size_t k = 0;          ///< 6, or min(out, in) where that is less
+  std::size_t k = 0;          ///< 6, or min(out, in) if that is less
   std::vector<double> left;   ///< U, out × k, row-major, orthonormal columns
   std::vector<double> sigma;  ///< k, descending
   std::vector<double> right;  ///< Qᵀ, k × in, row-major, orthonormal rows

@@ -33,7 +33,7 @@ std::vector<Module> linear_modules(const ModelShape& shape);
 /// The files of one checkpoint: each inner vector is a shard, tensors in model order, all bf16.
 using ShardPlan = std::vector<std::vector<checkpoint::TensorSpec>>;
 
-/// Shards of at most `limit_bytes` of data where a tensor fits in that; a larger one has a shard to itself.
+/// Shards of at most `limit_bytes` of data if a tensor fits in that; a larger one has a shard to itself.
 ShardPlan plan_shards(const ModelShape& shape, std::uint64_t limit_bytes);
 std::uint64_t checkpoint_bytes(const ModelShape& shape);  ///< data of all tensors
 

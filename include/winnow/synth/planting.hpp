@@ -30,7 +30,7 @@ struct Planted {
 
 /// Chooses `count` of the modules for `adapter`: kinds in turn, roles in turn (in a random order), a random layer each,
 /// so that every role keeps as many ordinary peers as can be and two of one role are of different kinds.
-/// Sorted as `modules` is. Throws Error(usage) where count > modules.size().
+/// Sorted as `modules` is. Throws Error(usage) if count > modules.size().
 std::vector<Planted> choose_planted(std::uint64_t seed, const std::string& adapter, const std::vector<Module>& modules,
                                     std::uint64_t count);
 

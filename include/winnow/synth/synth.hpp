@@ -14,7 +14,7 @@
 namespace winnow::synth {
 
 struct SynthOptions {
-  ModelShape shape;  ///< `layers` already replaced by --layers where given
+  ModelShape shape;  ///< `layers` already replaced by --layers if given
   std::uint64_t adapters = 1;
   std::uint64_t rank = 16;
   std::uint64_t misaligned = 0;    ///< planted modules per adapter, kinds in turn

@@ -39,7 +39,7 @@ class TensorRows {
   std::uint64_t rows_ = 1, columns_ = 1;
   CheapNormals base_;
   std::optional<CheapNormals> tail_;
-  std::vector<float> scaled_left_, right_;  ///< U·diag(σ) and Qᵀ; empty where nothing is added
+  std::vector<float> scaled_left_, right_;  ///< U·diag(σ) and Qᵀ; empty if nothing is added
   std::size_t k_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// Which of many p-values are findings, where a given share of false ones among the findings is accepted.
+// Which of many p-values are findings, if a given share of false ones among the findings is accepted.
 #pragma once
 
 #include <cstddef>

@@ -32,7 +32,7 @@ inline constexpr double kDefaultRate = 0.05;
 /// What is known of one adapter.
 struct Evidence {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-  double p = kUnknown;           ///< conformal, against the bank; NaN where it could not be compared
+  double p = kUnknown;           ///< conformal, against the bank; NaN if it could not be compared
   double smallest_p = kUnknown;  ///< that comparing with its bank can give: 1/(1 + members)
   double deviation = kUnknown;   ///< bank_deviation
   std::string finding = {};      ///< where it deviates most, in words

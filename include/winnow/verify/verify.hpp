@@ -6,7 +6,7 @@
 //     checkpoints      fingerprint and samples (checkpoint/catalogue.hpp); the digest of every tensor that was scored
 //                      (checkpoint/tensor_digest.hpp)
 //     probes           their digests: of an adapter all of it, of a direction its headers and samples
-//     a statement      every member of it (report/in_toto.hpp), where one is given
+//     a statement      every member of it (report/in_toto.hpp), if one is given
 //
 // Digests in a report tell accidents, and who trusts the report can trust what is compared with it. They are no
 // signature: whoever can write the report can seal another.

@@ -39,7 +39,7 @@ struct Seen {
 
   bool operator==(const Seen&) const = default;
   bool is_complete() const { return weights.whole && config.whole; }
-  /// What the Trainer writes last is there, and is not older than the adapter, as it is where a restarted run writes
+  /// What the Trainer writes last is there, and is not older than the adapter, as it is if a restarted run writes
   /// over a checkpoint.
   bool is_finished() const;
   std::string lack() const;  ///< what keeps it from being complete, in words
@@ -52,7 +52,7 @@ class Directory {
  public:
   explicit Directory(std::string path) : path_(std::move(path)) {}
 
-  /// Nothing where there is no such directory, or where it cannot be read just now, which is told once. A checkpoint
+  /// Nothing if there is no such directory, or if it cannot be read just now, which is told once. A checkpoint
   /// that is removed meanwhile is left out. Throws Error(usage) for what is no directory.
   std::optional<Listing> look(const base::Log& log);
   const std::string& path() const { return path_; }

@@ -46,7 +46,7 @@ struct Outcome {
 bool is_finding(const Record& record, bool has_threshold);
 
 /// Throws Error as an audit does for options, probes and a bank that cannot be used; for a first
-/// checkpoint that cannot be scored, when the probes may be of another model; and with `once` where nothing is
+/// checkpoint that cannot be scored, when the probes may be of another model; and with `once` if nothing is
 /// complete. Later checkpoints that cannot be scored are `incomplete`. Warnings go to `log`. `world` has one rank.
 Outcome watch(const WatchOptions& options, comm::Communicator& world, const base::Log& log,
               const Surroundings& surroundings);

@@ -6,7 +6,7 @@
 namespace winnow::cli {
 
 // What this program was built from and with, for `--version` and for the report's provenance attributes.
-// Every string is plain ASCII without line breaks; "none" where a part was not found or not compiled in.
+// Every string is plain ASCII without line breaks; "none" if a part was not found or not compiled in.
 struct BuildVersion {
   std::string_view number;      // e.g. "0.1.0"
   std::string_view git_sha;     // 12 hex digits, followed by "-modified" for a changed work tree; "unknown" outside git

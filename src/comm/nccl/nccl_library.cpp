@@ -31,7 +31,7 @@ Function* find(void* library, const char* name) {
 }
 
 NcclApi load() {
-  // The one that libtorch brought, where it did: the loader knows it by this name.
+  // The one that libtorch brought, if it did: the loader knows it by this name.
   void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
     const char* message = dlerror();

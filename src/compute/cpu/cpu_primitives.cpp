@@ -94,7 +94,7 @@ class CpuPrimitives final : public Primitives {
   }
 
  private:
-  /// out[slab's rows] = S * x. Returns the sum of squares of S where wanted.
+  /// out[slab's rows] = S * x. Returns the sum of squares of S if wanted.
   double multiply_rows(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares,
                        slab::PairDigest* digest) {
     // Low tiles end a slab evenly on many threads; x is read anew for each, which costs little while it is narrow.
@@ -117,7 +117,7 @@ class CpuPrimitives final : public Primitives {
         });
   }
 
-  /// out += S^T * x[slab's rows]. Returns the sum of squares of S where wanted.
+  /// out += S^T * x[slab's rows]. Returns the sum of squares of S if wanted.
   double multiply_transposed(const slab::Slab& slab, const ColumnGroups& x, ColumnGroups& out, bool wants_squares) {
     const Tiles tiles(slab, Tiles::Blocks::of_columns, kTileRows, kTransposedColumns);
     return for_each_tile(

@@ -21,7 +21,7 @@
 namespace winnow::compute {
 
 /// The largest tile: packed, it takes an eighth of a core's second cache (Zen 4; a quarter on Zen 3). The rows are a
-/// multiple of every kernel's step, as a tile's must be where another follows below: then it never touches that one's.
+/// multiple of every kernel's step, as a tile's must be if another follows below: then it never touches that one's.
 inline constexpr std::size_t kTileRows = 120;
 inline constexpr std::size_t kTileColumns = 256;
 inline constexpr std::size_t kPanelColumns = 16;
@@ -61,7 +61,7 @@ inline constexpr std::size_t kTileFloats = padded_rows(kTileRows) * kTileColumns
 struct Kernel {
   const char* name;
   std::size_t group_columns;  ///< of a full group; the last one may have any smaller multiple of kLane
-  /// Forms V of the tile in float32 and packs it; returns the sum of its squares, or 0 where that is not wanted.
+  /// Forms V of the tile in float32 and packs it; returns the sum of its squares, or 0 if that is not wanted.
   double (*pack)(const TileSource& source, bool squares, float* panels);
   /// y[padded columns x width] += tile^T * b[rows x width]; up to three rows of b beyond are multiplied with zeros.
   void (*transposed)(const float* panels, std::size_t rows, std::size_t columns, std::size_t width, const float* b,
@@ -74,8 +74,8 @@ struct Kernel {
 };
 
 Kernel portable_kernel();
-Kernel avx2_kernel();                            ///< only where the processor has AVX2, FMA and F16C
-Kernel avx512_kernel();                          ///< only where it has AVX-512 F, BW, DQ and VL as well
+Kernel avx2_kernel();                            ///< only if the processor has AVX2, FMA and F16C
+Kernel avx512_kernel();                          ///< only if it has AVX-512 F, BW, DQ and VL as well
 const std::vector<Kernel>& supported_kernels();  ///< by this processor, the fastest last
 const Kernel& best_kernel();
 

@@ -1,4 +1,4 @@
-// Compiled with AVX2, FMA and F16C (CMakeLists.txt); called only where the processor has them.
+// Compiled with AVX2, FMA and F16C (CMakeLists.txt); called only if the processor has them.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif

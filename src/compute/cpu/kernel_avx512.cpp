@@ -1,4 +1,4 @@
-// Compiled with AVX-512 F, BW, DQ and VL (CMakeLists.txt); called only where the processor has them.
+// Compiled with AVX-512 F, BW, DQ and VL (CMakeLists.txt); called only if the processor has them.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif

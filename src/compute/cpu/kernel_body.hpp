@@ -96,7 +96,7 @@ inline double squares_in_double(const float* panels, std::size_t floats) {
   return total;
 }
 
-/// Below this the squares of a tile, each of them off by up to 2^-150 where it is small, do not add up to 40 bits.
+/// Below this the squares of a tile, each of them off by up to 2^-150 if it is small, do not add up to 40 bits.
 inline constexpr double kSquaresInDouble = 0x1p-90;
 
 template <class Base, class Aligned, bool Squares>

@@ -34,7 +34,7 @@ DeviceFloat device_float(base::DType dtype) {
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
-/// The driver's own version, e.g. 580.159.04; empty where the kernel does not tell.
+/// The driver's own version, e.g. 580.159.04; empty if the kernel does not tell.
 std::string driver_version() {
   std::string version;
   std::ifstream("/sys/module/nvidia/version") >> version;

@@ -17,7 +17,7 @@ __device__ double to_double(__half x) { return static_cast<double>(__half2float(
 __device__ double to_double(float x) { return static_cast<double>(x); }
 __device__ double to_double(double x) { return x; }
 
-/// In double where one of the two is: not rounded yet.
+/// In double if one of the two is: not rounded yet.
 template <class A, class B>
 __device__ auto difference(A aligned, B base) {
   if constexpr (sizeof(A) == sizeof(double) || sizeof(B) == sizeof(double)) {

@@ -10,7 +10,7 @@ namespace winnow::compute {
 
 /// A seam for tests: functions as in cuda.h, results as numbers, 0 for success.
 struct CudaDriver {
-  std::string missing;  ///< what the loader says where there is no driver; else empty
+  std::string missing;  ///< what the loader says if there is no driver; else empty
   std::function<int()> initialise;
   std::function<int(int* count)> device_count;
   std::function<std::string(int result)> explain;

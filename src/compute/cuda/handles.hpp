@@ -32,11 +32,11 @@ class CudaEvent {
   CudaEvent& operator=(CudaEvent&&) = delete;
 
   void record(cudaStream_t stream) { check_cuda(cudaEventRecord(event_, stream), "cudaEventRecord", device_); }
-  /// What `stream` is given from now on waits for what was recorded last; for nothing where nothing was.
+  /// What `stream` is given from now on waits for what was recorded last; for nothing if nothing was.
   void hold_back(cudaStream_t stream) const {
     check_cuda(cudaStreamWaitEvent(stream, event_, 0), "cudaStreamWaitEvent", device_);
   }
-  /// Until what was recorded last has happened; not at all where nothing was.
+  /// Until what was recorded last has happened; not at all if nothing was.
   void wait() const { check_cuda(cudaEventSynchronize(event_), "cudaEventSynchronize", device_); }
 
  private:

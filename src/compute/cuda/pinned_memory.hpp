@@ -18,7 +18,7 @@ class PinnedMemory final : public slab::HostMemory {
     check_cuda(cudaHostRegister(memory, bytes, cudaHostRegisterPortable), "page-locking (cudaHostRegister)", device_);
   }
   void forget(std::byte* memory) noexcept override {
-    // Fails where the device itself has failed, which was reported then.
+    // Fails if the device itself has failed, which was reported then.
     if (cudaHostUnregister(memory) != cudaSuccess) cudaGetLastError();
   }
 

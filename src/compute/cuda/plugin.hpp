@@ -10,7 +10,7 @@ namespace winnow::compute {
 /// The plugin's one symbol. The caller owns what it makes; throws base::Error.
 using CudaFactory = Primitives*(const PassOptions& options);
 
-/// Products on the CUDA device of this rank. Throws Error(usage) in a program built without CUDA, Error(runtime) where
+/// Products on the CUDA device of this rank. Throws Error(usage) in a program built without CUDA, Error(runtime) if
 /// the plugin cannot be loaded or the device not be used.
 std::unique_ptr<Primitives> make_cuda_primitives(const PassOptions& options);
 

@@ -32,7 +32,7 @@ struct MemoryDivision {
 /// Beside slots of `slot_bytes`.
 MemoryDivision divide_memory(std::uint64_t memory, const ModuleOnDevice& module, std::uint64_t slot_bytes);
 
-/// Throws Error(usage), naming what is needed, where that leaves fewer than SlabSlots::kLeast slots of `slot_bytes`.
+/// Throws Error(usage), naming what is needed, if that leaves fewer than SlabSlots::kLeast slots of `slot_bytes`.
 void require_slots(const MemoryDivision& division, std::uint64_t memory, std::uint64_t slot_bytes);
 
 }  // namespace winnow::compute

@@ -2,7 +2,7 @@
 // care, V is DeviceProducts'.
 //
 // All computation is begun in the order of the calls and runs in that order behind the host's back. The host waits for
-// it in complete() and where it wants numbers: f^2, the statistics, what a team sums by way of it. Else it waits for a
+// it in complete() and when it wants numbers: f^2, the statistics, what a team sums by way of it. Else it waits for a
 // slab's copies only, whose memory it is about to reuse: that slab's own when it is given to multiply().
 #include "device_primitives.hpp"
 

@@ -15,7 +15,7 @@
 
 namespace winnow::compute {
 
-/// With S the stored difference of a slab: out[the slab's rows] = S * x where `by_rows`, else out += S^T * x, where x
+/// With S the stored difference of a slab: out[the slab's rows] = S * x if `by_rows`, else out += S^T * x, where x
 /// are the slab's rows of the factor.
 struct SlabProduct {
   bool by_rows = false;

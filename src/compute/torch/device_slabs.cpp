@@ -72,7 +72,7 @@ void DeviceSlabs::pass2(const slab::Slab& slab, const Use& use) {
 
 bool DeviceSlabs::preload(const slab::Slab& slab) {
   const auto bytes = slot_bytes(slab);
-  // Copies are done in their order: where slabs of this module are still to be copied, they go first.
+  // Copies are done in their order: if slabs of this module are still to be copied, they go first.
   if (passing_ > 0 || bytes > bytes_of_slot_) return false;
   const auto slot = slots_.take_ahead(
       [&](std::size_t k) { return k < rooms_.size() && rooms_[k].defined() && rooms_[k].numel() >= extent(bytes); });
@@ -90,7 +90,7 @@ bool DeviceSlabs::preload(const slab::Slab& slab) {
 void DeviceSlabs::drop_preloaded() noexcept {
   try {
     give_up_ahead(0);
-  } catch (...) {  // of a device that has failed, which was or will be reported where its results are wanted
+  } catch (...) {  // of a device that has failed, which was or will be reported when its results are wanted
     ahead_.clear();
   }
 }
@@ -107,7 +107,7 @@ SlabSlots::Taken DeviceSlabs::take_first(const slab::Slab& slab) {
   return slots_.take(slab.row_begin);
 }
 
-/// Brings a slab to the device, where it is not there yet, and begins `use` there.
+/// Brings a slab to the device, if it is not there yet, and begins `use` there.
 void DeviceSlabs::use_in(const SlabSlots::Taken& taken, const slab::Slab& slab, const Use& use) {
   const Layout layout(slab);
   try {

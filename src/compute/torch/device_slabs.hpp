@@ -5,7 +5,7 @@
 //                   computation on a slot waits for its copies (hold_back()). Nothing is being copied to memory that
 //                   goes back to the allocator.
 //   host memory     may change once pass1() or pass2() returns; of a preloaded slab not before pass1() of that slab or
-//                   drop_preloaded(). Where pass1(), pass2() or preload() throws, all copies have been waited for.
+//                   drop_preloaded(). If pass1(), pass2() or preload() throws, all copies have been waited for.
 //   order           Copies are done in the order they are begun: none is begun for the next module while slabs of this
 //                   one are still to be copied.
 #pragma once
@@ -38,10 +38,10 @@ class DeviceSlabs {
   /// A new module, whose matrices leave so much memory: what the one before kept goes, and slots that do not fit. Until
   /// divide(), nothing is preloaded.
   void begin(std::uint64_t memory);
-  /// Before the module's first slab: slots of so many bytes, or larger ones where the modules before left these and
+  /// Before the module's first slab: slots of so many bytes, or larger ones if the modules before left these and
   /// there is room for them. `memory` is enough for SlabSlots::kLeast at least.
   void divide(std::uint64_t memory, std::uint64_t bytes_of_slot);
-  std::uint64_t largest_slot() const;  ///< in bytes; 0 where there is none
+  std::uint64_t largest_slot() const;  ///< in bytes; 0 if there is none
 
   void pass1(const slab::Slab& slab, const Use& use);
   void pass2(const slab::Slab& slab, const Use& use);

@@ -18,7 +18,7 @@ struct RankGroup {
   std::uint64_t rank = 0;
 };
 
-/// Groups whose float64 copies stay below `scratch_bytes` where a single adapter's do.
+/// Groups whose float64 copies stay below `scratch_bytes` if a single adapter's do.
 std::vector<RankGroup> rank_groups(const FactorStack& stack, std::uint64_t scratch_bytes);
 
 /// Memory that pack_statistics() takes, with what it returns.

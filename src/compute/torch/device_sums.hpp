@@ -11,7 +11,7 @@ namespace winnow::compute {
 /// `tensor` (float32 or float64, contiguous) as a team takes it; valid as long as both.
 DeviceArray array_of(const DeviceQueue& queue, const at::Tensor& tensor);
 
-/// All-reduce in place: in the device's memory where the team can, else by way of the host.
+/// All-reduce in place: in the device's memory if the team can, else by way of the host.
 void add_up(const DeviceQueue& queue, TeamSums& team, const at::Tensor& tensor);
 
 }  // namespace winnow::compute

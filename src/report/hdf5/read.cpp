@@ -294,7 +294,7 @@ Error damaged(const std::string& path, std::string_view expectation) {
   return Error(ErrorKind::invalid_input, "report is damaged").file(path).expected(expectation).advice("copy it again");
 }
 
-/// The digits of the seal that `bytes` end with; empty where they end with none.
+/// The digits of the seal that `bytes` end with; empty if they end with none.
 std::string_view sealed_with(std::span<const std::byte> bytes) {
   if (bytes.size() < schema::kSealBytes) return {};
   const auto seal = bytes.last(schema::kSealBytes);
@@ -304,7 +304,7 @@ std::string_view sealed_with(std::span<const std::byte> bytes) {
   return text.substr(0, text.size() - 1);
 }
 
-/// The HDF5 part of the file: what the seal at its end vouches for, or all of it where there is no seal.
+/// The HDF5 part of the file: what the seal at its end vouches for, or all of it if there is no seal.
 std::span<std::byte> unsealed(std::span<std::byte> bytes, const std::string& path) {
   const auto seal = sealed_with(bytes);
   if (seal.empty()) return bytes;

@@ -64,7 +64,7 @@ class Hdf5Session {
   Hdf5Session(const Hdf5Session&) = delete;
   Hdf5Session& operator=(const Hdf5Session&) = delete;
 
-  Handle own(hid_t id, Handle::Closer closer, std::string_view doing) const;  ///< throws where `id` is an error
+  Handle own(hid_t id, Handle::Closer closer, std::string_view doing) const;  ///< throws if `id` is an error
   void check(herr_t status, std::string_view doing) const;
   base::Error error(std::string_view what) const;  ///< without HDF5's reason: for what we find out ourselves
 

@@ -15,8 +15,8 @@ using base::ErrorKind;
 
 constexpr const char* kOpening = "open the report";
 
-/// Makes HDF5 use `image` itself where it would copy it, three times over. The image stays the caller's and must
-/// outlive the file. (H5LTopen_file_image does the same, but leaks where the file does not open.)
+/// Makes HDF5 use `image` itself, which it would copy three times over. The image stays the caller's and must
+/// outlive the file. (H5LTopen_file_image does the same, but leaks if the file does not open.)
 H5FD_file_image_callbacks_t in_place(void* image) {
   H5FD_file_image_callbacks_t callbacks{};
   callbacks.image_malloc = [](std::size_t, H5FD_file_image_op_t, void* data) { return data; };

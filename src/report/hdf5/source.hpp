@@ -27,7 +27,7 @@ struct Shape {
   std::size_t count() const;  ///< elements
 };
 
-/// Everything throws Error(invalid_input) about the file where it is not as expected.
+/// Everything throws Error(invalid_input) about the file if it is not as expected.
 class Source {
  public:
   /// Opens `image`, the bytes of the HDF5 file `path`, in place: they stay the caller's and must outlive this.
@@ -56,13 +56,13 @@ class Source {
   /// The scalar text, integer and real attributes of an object; others' (arrays, references) are not ours.
   std::map<std::string, Attribute> attributes(hid_t object) const;
 
-  /// Of a dataset; empty where it has none.
+  /// Of a dataset; empty if it has none.
   std::string text_attribute(const Handle& group, const std::string& dataset, const char* name) const;
 
-  /// Of a dataset; NaN where it has none.
+  /// Of a dataset; NaN if it has none.
   double real_attribute(const Handle& group, const std::string& dataset, const char* name) const;
 
-  /// Names of the members of a group, in the order they were made where the file knows it.
+  /// Names of the members of a group, in the order they were made if the file knows it.
   std::vector<std::string> members(const Handle& group, const char* group_name) const;
 
  private:

@@ -9,7 +9,7 @@
 namespace winnow::report {
 
 /// Charts over the steps, the modules that drifted most and every step in a table, for the worst runs; one row with a
-/// sparkline for each where there are several. Empty where there is no run. Of the adapters those among `anchors` have
+/// sparkline for each if there are several. Empty if there is no run. Of the adapters those among `anchors` have
 /// an article to link to.
 std::string drift_section(const Analysis& analysis, const std::set<std::string>& anchors);
 

@@ -38,8 +38,8 @@ bool is_robust(const Analysis& analysis) {
   return column != nullptr && column->form == methods::Form::robust;
 }
 
-/// The metric that orders, as it is where it compares with peers; any other is brought to that scale: within the
-/// adapter median 0 and inter-quartile range 1, and positive where misaligned.
+/// The metric that orders, unchanged if it compares with peers; any other is brought to that scale: within the
+/// adapter median 0 and inter-quartile range 1, and positive if misaligned.
 class Shade {
  public:
   Shade(const Analysis& analysis, const AdapterView& adapter) : analysis_(analysis), as_it_is_(is_robust(analysis)) {

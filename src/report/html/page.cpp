@@ -24,7 +24,7 @@ namespace winnow::report {
 namespace {
 
 constexpr std::size_t kDetailed = 20;         // adapters shown in full,
-constexpr std::size_t kDetailedCells = 8000;  // or fewer, where their heat maps would make the page too large
+constexpr std::size_t kDetailedCells = 8000;  // or fewer, if their heat maps would make the page too large
 constexpr std::size_t kWorstModules = 10, kUndoingListed = 6;
 
 std::string attribute(const Report& report, const char* name) {

@@ -85,7 +85,7 @@ Json invocation(const Report& report) {
   return invocation;
 }
 
-/// Of the weights; the directory itself where no weights could be read, which may have none.
+/// Of the weights; the directory itself if no weights could be read, which may have none.
 Json location_of(const Places& places, const std::string& path, const AdapterRow& row) {
   return places.location(path, row.sha256.empty() ? std::string_view() : kWeightsFile);
 }
@@ -134,7 +134,7 @@ Json properties(const Report& report, std::size_t n, const Known& known) {
     properties["verdictReason"] = report.verdicts[n].reason;
     properties["falseDiscoveryRate"] = report.false_discovery_rate;
   }
-  properties["score"] = known.scores.values[n];  // null where there is none
+  properties["score"] = known.scores.values[n];  // null if there is none
   properties["scoreMetric"] = known.scores.name;
   const auto* p = report.find_of_adapters("bank_p");
   properties["pValue"] = p == nullptr ? Json() : Json(p->values[n]);

@@ -95,7 +95,7 @@ Table worst_modules_table(const Analysis& analysis, std::size_t n, const std::ve
   t.add({"action", "action", "", Format::tag}, [&, n](std::size_t m) { return action_cell(analysis.action(n, m)); });
   int priority = 0;
   for (const auto& shown : shown_metrics(analysis)) {
-    // What ranks and what it is usually compared with stay longest where the width does not suffice.
+    // What ranks and what it is usually compared with stay longest if the width does not suffice.
     t.add({shown.metric->name, shown.title, shown.narrow, shown.format, priority++},
           [&, n, shown](std::size_t m) { return shown_cell(analysis, shown, n, m); });
   }

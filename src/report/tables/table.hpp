@@ -35,7 +35,7 @@ enum class Format : std::uint8_t {
 };
 inline constexpr bool is_number(Format format) { return format <= Format::place; }
 
-/// One value a step, NaN where there is none.
+/// One value a step, NaN if there is none.
 struct Curve {
   std::vector<std::uint64_t> steps;  ///< ascending
   std::vector<double> values;
@@ -101,7 +101,7 @@ Table select(const Table& table, std::initializer_list<std::string_view> names);
 /// Puts one of its columns after all others.
 void move_last(Table& table, std::string_view name);
 
-/// What people read: "-" where there is nothing.
+/// What people read: "-" if there is nothing.
 std::string shown_text(const Cell& cell, Format format);
 
 /// Makes a table of rows of one type: each column says how its cell follows from a row, and from the row's number if it

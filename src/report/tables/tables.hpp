@@ -33,7 +33,7 @@ struct ShownMetric {
 /// has them.
 std::vector<ShownMetric> shown_metrics(const Analysis& analysis);
 
-/// The value of a dataset for module m of adapter n: nothing where it is not defined, or a category that says so.
+/// The value of a dataset for module m of adapter n: nothing if it is not defined, or a category that says so.
 Cell shown_cell(const Analysis& analysis, const ShownMetric& shown, std::size_t n, std::size_t m);
 
 /// For people: `modules` of adapter n in this order, with what is shown of them.

@@ -8,7 +8,7 @@
 
 namespace winnow::report {
 
-/// The scores of each training run over its steps, and the modules whose E-DIEM rose most; empty where there is no run.
+/// The scores of each training run over its steps, and the modules whose E-DIEM rose most; empty if there is no run.
 std::string drift_text(const Analysis& analysis, const TableOptions& options);
 
 }  // namespace winnow::report

@@ -9,7 +9,7 @@
 
 namespace winnow::report {
 
-/// Columns as wide as their content, numbers to the right. Where `width` does not suffice, columns go by their
+/// Columns as wide as their content, numbers to the right. If `width` does not suffice, columns go by their
 /// priority, and the first that holds text gives way.
 std::string grid(const Table& table, std::size_t width);
 

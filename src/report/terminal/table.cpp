@@ -18,7 +18,7 @@
 namespace winnow::report {
 namespace {
 
-constexpr std::size_t kDetailed = 3;  // adapters shown in full where there are many
+constexpr std::size_t kDetailed = 3;  // adapters shown in full if there are many
 constexpr std::size_t kUnscoredListed = 10;
 constexpr std::size_t kNotJudgedShown = 600;  // bytes; the report has all
 
