@@ -31,6 +31,8 @@ void put(ByteWriter& out, const FactorLocation& factor) {
   out.put(factor.offset);
   out.put(factor.bytes);
   out.put(factor.dtype);
+  out.put(factor.first);
+  out.put(factor.step);
 }
 
 FactorLocation get_factor(ByteReader& in) {
@@ -38,6 +40,8 @@ FactorLocation get_factor(ByteReader& in) {
   factor.offset = in.get<std::uint64_t>();
   factor.bytes = in.get<std::uint64_t>();
   factor.dtype = in.get<base::DType>();
+  factor.first = in.get<std::uint16_t>();
+  factor.step = in.get<std::uint16_t>();
   return factor;
 }
 
@@ -86,6 +90,7 @@ class Writer {
     out_.put(module.scale);
     adapter::put(out_, module.lora_a);
     adapter::put(out_, module.lora_b);
+    out_.put(module.shares_a);
   }
   void put_item(const SkippedTensor& tensor) {
     out_.put(tensor.key);
@@ -157,6 +162,7 @@ class Reader {
     module.scale = in_.get<double>();
     module.lora_a = get_factor(in_);
     module.lora_b = get_factor(in_);
+    module.shares_a = in_.get<bool>();
   }
   void get_item(SkippedTensor& tensor) {
     tensor.key = in_.get_string();

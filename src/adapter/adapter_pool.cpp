@@ -33,7 +33,8 @@ bool LoraModule::is_same(const LoraModule& other) const noexcept {
   if (names != other.names && (!names || !other.names || *names != *other.names)) return false;
   return rank == other.rank && out_features == other.out_features && in_features == other.in_features &&
          stored_transposed == other.stored_transposed && bits(alpha) == bits(other.alpha) &&
-         bits(scale) == bits(other.scale) && lora_a == other.lora_a && lora_b == other.lora_b;
+         bits(scale) == bits(other.scale) && lora_a == other.lora_a && lora_b == other.lora_b &&
+         shares_a == other.shares_a;
 }
 
 std::uint64_t SkippedTensor::hash() const noexcept { return mixed(hash_of(key), hash_of(reason)); }

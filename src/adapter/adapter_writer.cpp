@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "expert_blocks.hpp"
 #include "pruned_config.hpp"
 #include "staged_directory.hpp"
 #include "winnow/adapter/keys.hpp"
@@ -35,12 +36,15 @@ enum class Fate { copied, zeroed, dropped };
 struct PlannedTensor {
   checkpoint::TensorEntry entry;
   Fate fate = Fate::copied;
+  std::vector<FactorLocation> zeroed;  ///< of a block of experts that is copied: its lora_B, of these experts
 };
 
 struct Plan {
   std::uint64_t data_offset = 0;
   std::vector<PlannedTensor> tensors;     ///< in the order of the file
-  std::vector<std::string> kept, pruned;  ///< LoRA modules, in the order of the file
+  std::vector<std::string> kept, pruned;  ///< LoRA modules, in the order of the file, without blocks of experts
+  std::size_t experts_kept = 0;           ///< modules within blocks
+  std::vector<std::string> experts_pruned;
 };
 
 Fate fate_of(const AdapterKey& key, Repair repair) {
@@ -61,17 +65,46 @@ Fate fate_of(const AdapterKey& key, Repair repair) {
   }
 }
 
-Plan make_plan(const std::string& weights_file, const std::vector<std::string>& pruned, Repair repair) {
+/// Takes the experts among `wanted` out of it. A block stays, whatever is pruned of it: its lora_B is zero there.
+void plan_experts(Plan& plan, std::set<std::string>& wanted, const ExpertBlocks& experts) {
+  for (const auto& block : experts.blocks) {
+    std::size_t parts = 1;
+    std::vector<FactorLocation> zeroed;
+    for (auto name = wanted.begin(); name != wanted.end();) {
+      ExpertPart part;
+      if (find_part({&block, 1}, *name, part) == nullptr) {
+        ++name;
+        continue;
+      }
+      parts = parts_of(block, *name);
+      zeroed.push_back(lora_b_of(block, part));
+      plan.experts_pruned.push_back(*name);
+      name = wanted.erase(name);
+    }
+    plan.experts_kept += block.experts * parts - zeroed.size();
+    const auto tensor = std::find_if(plan.tensors.begin(), plan.tensors.end(),
+                                     [&](const auto& planned) { return planned.entry.name == block.factors.b_key; });
+    tensor->zeroed = std::move(zeroed);
+  }
+}
+
+Plan make_plan(const std::string& weights_file, const PeftConfig& config, const std::vector<std::string>& pruned,
+               Repair repair) {
   const auto header = checkpoint::read_safetensors_header(weights_file);
-  const std::set<std::string> wanted(pruned.begin(), pruned.end());
+  std::set<std::string> wanted(pruned.begin(), pruned.end());
   Plan plan;
   plan.data_offset = header.data_offset;
+  for (const auto& entry : header.tensors) plan.tensors.push_back({entry, Fate::copied, {}});
+  const auto modules = read_modules(weights_file, config);
   std::set<std::string> seen;
-  for (const auto& entry : header.tensors) {
-    const auto key = parse_adapter_key(entry.name);
+  std::set<std::string_view> blocks;
+  for (const auto& block : modules.experts.blocks) blocks.insert(block.wrapper);
+  plan_experts(plan, wanted, modules.experts);
+  for (auto& tensor : plan.tensors) {
+    const auto key = parse_adapter_key(tensor.entry.name);
     const bool is_pruned = wanted.contains(key.module);
-    plan.tensors.push_back({entry, is_pruned ? fate_of(key, repair) : Fate::copied});
-    if (is_lora_factor(key.kind) && seen.insert(key.module).second) {
+    if (is_pruned) tensor.fate = fate_of(key, repair);
+    if (is_lora_factor(key.kind) && !blocks.contains(key.module) && seen.insert(key.module).second) {
       (is_pruned ? plan.pruned : plan.kept).push_back(key.module);
     }
   }
@@ -85,6 +118,18 @@ Plan make_plan(const std::string& weights_file, const std::vector<std::string>& 
   return plan;
 }
 
+/// A lora_B of a block without what some experts have of it.
+std::vector<std::byte> without_experts(const base::File& in, std::uint64_t offset, std::uint64_t bytes,
+                                       const std::vector<FactorLocation>& zeroed) {
+  std::vector<std::byte> all(bytes);
+  in.read_exact(offset, all);
+  for (const auto& part : zeroed) {
+    const std::vector<std::byte> zeros(part.own_bytes());
+    scatter(part, zeros, std::span(all).subspan(part.offset - offset, part.bytes));
+  }
+  return all;
+}
+
 void write_weights(const Plan& plan, const std::string& source, const std::string& destination) {
   std::vector<checkpoint::TensorSpec> specs;
   for (const auto& tensor : plan.tensors) {
@@ -92,9 +137,13 @@ void write_weights(const Plan& plan, const std::string& source, const std::strin
   }
   const auto in = base::File::open_for_reading(source);
   checkpoint::SafetensorsWriter out(destination, specs);
-  for (const auto& [entry, fate] : plan.tensors) {
+  for (const auto& [entry, fate, zeroed] : plan.tensors) {
     if (fate == Fate::dropped) continue;
     const auto bytes = entry.end - entry.begin;
+    if (!zeroed.empty()) {
+      out.append(without_experts(in, plan.data_offset + entry.begin, bytes, zeroed));
+      continue;
+    }
     if (fate == Fate::copied) {
       copy_bytes(in, plan.data_offset + entry.begin, bytes, out);
       continue;
@@ -116,12 +165,14 @@ bool is_our_output(const fs::path& directory) {
 }
 
 std::string marker_text(const std::string& source, const std::string& weights_file, const Plan& plan, Repair repair) {
+  auto pruned = plan.pruned;
+  pruned.insert(pruned.end(), plan.experts_pruned.begin(), plan.experts_pruned.end());
   nlohmann::ordered_json marker;
   marker[kMarkerKey] = {{"source", source},
                         {"source_sha256", base::sha256_file(weights_file)},
                         {"repair", repair == Repair::drop ? "drop" : "zero"},
-                        {"kept", plan.kept.size()},
-                        {"pruned", plan.pruned}};
+                        {"kept", plan.kept.size() + plan.experts_kept},
+                        {"pruned", pruned}};
   return marker.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -156,11 +207,12 @@ WrittenAdapter write_pruned_adapter(const std::string& source, const std::string
   const auto weights_file = existing_file(source, kWeightsFile);
   const auto config_text = base::read_text_file(config_file, kMaxConfigBytes);
   const auto config = parse_peft_config(config_text, config_file, base::Log());  // what is odd was said on opening
-  const auto plan = make_plan(weights_file, pruned, repair);
+  const auto plan = make_plan(weights_file, config, pruned, repair);
   const bool replace = check_destination(destination);
 
-  WrittenAdapter result{false, plan.kept.size(), plan.pruned.size(), {}};
-  if (plan.kept.empty()) {
+  WrittenAdapter result{
+      false, plan.kept.size() + plan.experts_kept, plan.pruned.size() + plan.experts_pruned.size(), {}};
+  if (result.kept == 0) {
     // An earlier output would pass for the result of this run.
     std::error_code error;
     if (replace && fs::remove_all(destination, error) == static_cast<std::uintmax_t>(-1)) {

@@ -111,6 +111,16 @@ bool is_lora_factor(KeyKind kind) {
   }
 }
 
+std::string whole_expert(std::string_view module) {
+  const auto parts = split(module);
+  if (parts.size() < 3 || parts[parts.size() - 3] != "experts") return std::string(module);
+  for (const auto* part : {"gate_proj", "up_proj", "w1", "w3"}) {
+    if (parts.back() == part)
+      return std::string(module.substr(0, module.size() - parts.back().size())) + "gate_up_proj";
+  }
+  return std::string(module);
+}
+
 bool is_fused_experts(std::string_view module) {
   const auto parts = split(module);
   return parts.back() == "experts" || parts.back() == "base_layer";

@@ -6,10 +6,12 @@
 #include <cmath>
 #include <map>
 
+#include "expert_blocks.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
+#include "winnow/checkpoint/expert_slices.hpp"
 #include "written_files.hpp"
 
 namespace winnow::adapter {
@@ -19,18 +21,16 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// What open_adapter() looks for in a checkpoint. Empty if the file cannot be read: opening the adapter tells why.
-checkpoint::Catalogue own_modules(const std::string& directory) try {
-  return modules_in(existing_file(directory, kWeightsFile), false);
-} catch (const Error&) {
-  return {};
-}
-
 std::vector<double> read_factor(const base::File& file, const FactorLocation& tensor, const char* factor,
                                 const LoraModule& module) {
   std::vector<std::byte> bytes(tensor.bytes);
   file.read_exact(tensor.offset, bytes);
-  std::vector<double> values(tensor.bytes / base::element_bytes(tensor.dtype));
+  if (tensor.step > 1) {
+    std::vector<std::byte> own(tensor.own_bytes());
+    gather(tensor, bytes, own);
+    bytes = std::move(own);
+  }
+  std::vector<double> values(bytes.size() / base::element_bytes(tensor.dtype));
   base::to_double(tensor.dtype, bytes.data(), values.size(), values.data());
   const auto bad = std::find_if_not(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
   if (bad == values.end()) return values;
@@ -43,29 +43,39 @@ std::vector<double> read_factor(const base::File& file, const FactorLocation& te
 
 }  // namespace
 
-checkpoint::Catalogue modules_in(const std::string& weights_file, bool transposed) {
-  const auto file = checkpoint::read_safetensors_file(weights_file);
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> shapes;  // outputs, inputs
-  for (const auto& [name, location] : file.tensors) {
-    if (location.shape.size() != 2) continue;  // opening the adapter tells why such a module is not judged
-    const auto key = parse_adapter_key(name);
-    if (key.kind == KeyKind::lora_b) shapes[key.module].first = location.shape[0];
-    if (key.kind == KeyKind::lora_a) shapes[key.module].second = location.shape[1];
-  }
+checkpoint::Catalogue modules_in(const std::string& weights_file, const PeftConfig& config) {
+  const auto modules = read_modules(weights_file, config);
   checkpoint::Catalogue catalogue;
   catalogue.shards.push_back({weights_file, 0, {}});
-  for (const auto& [module, shape] : shapes) {
-    const auto [out, in] = shape;
-    if (out == 0 || in == 0) continue;
+  const auto add = [&](const std::string& module, std::vector<std::uint64_t> shape) {
     checkpoint::TensorLocation location;
-    location.shape = transposed ? std::vector{in, out} : std::vector{out, in};
+    location.shape = std::move(shape);
     catalogue.tensors.emplace(module + ".weight", std::move(location));
+  };
+  for (const auto& [module, own] : modules.factors) {
+    if (own.a == nullptr || own.b == nullptr) continue;
+    const auto out = own.b->shape[0], in = own.a->shape[1];
+    if (out == 0 || in == 0) continue;
+    add(module, config.fan_in_fan_out ? std::vector{in, out} : std::vector{out, in});
+  }
+  for (const auto& block : modules.experts.blocks) {
+    for (std::uint64_t expert = 0; expert < block.experts; ++expert) {
+      add(checkpoint::expert_name(block.parameter, expert), {block.out_features(), block.in_features()});
+    }
   }
   return catalogue;
 }
 
+checkpoint::Catalogue modules_of(const std::string& directory) try {
+  const auto config_file = existing_file(directory, kConfigFile);
+  const auto text = base::read_text_file(config_file, kMaxConfigBytes);
+  return modules_in(existing_file(directory, kWeightsFile), parse_peft_config(text, config_file, base::Log()));
+} catch (const Error&) {
+  return {};
+}
+
 Adapter open_lone_adapter(const std::string& directory, const std::string& what, const base::Log& log) {
-  auto adapter = open_adapter(directory, own_modules(directory), {}, {.whole_model = false}, log);
+  auto adapter = open_adapter(directory, modules_of(directory), {}, {.whole_model = false}, log);
   if (adapter.status == AdapterStatus::ok) return adapter;
   const bool named = adapter.reason.find(directory) != std::string::npos;
   const auto kind = adapter.is_unreadable ? ErrorKind::runtime : ErrorKind::invalid_input;

@@ -35,8 +35,8 @@ const std::vector<Names>& alias_groups() {
   return groups;
 }
 
-/// Ends of names likewise: what transformers 5 calls mlp is block_sparse_moe in Mixtral's files.
-constexpr std::pair<std::string_view, std::string_view> kRouters{".mlp.gate", ".block_sparse_moe.gate"};
+/// What transformers 5 calls mlp is block_sparse_moe in Mixtral's files: its router, and its experts.
+constexpr std::pair<std::string_view, std::string_view> kMlps{".mlp.", ".block_sparse_moe."};
 
 constexpr std::array<std::string_view, 7> kHeads = {
     "lm_head",  "language_model.lm_head",  "model.lm_head",  "embed_out",
@@ -126,9 +126,12 @@ std::vector<std::string> module_aliases(std::string_view module) {
   };
   if (!add_aliases(alias_groups())) add_aliases(embedding_groups());
   for (std::size_t n = 0, known = names.size(); n < known; ++n) {
-    for (const auto& [from, to] : {kRouters, std::pair(kRouters.second, kRouters.first)}) {
-      if (!names[n].ends_with(from)) continue;
-      names.push_back(names[n].substr(0, names[n].size() - from.size()) + std::string(to));
+    for (const auto& [from, to] : {kMlps, std::pair(kMlps.second, kMlps.first)}) {
+      const auto at = names[n].find(from);
+      if (at == std::string::npos) continue;
+      const auto rest = std::string_view(names[n]).substr(at + from.size());
+      if (rest != "gate" && !rest.starts_with("experts.")) continue;
+      names.push_back(fmt::format("{}{}{}", names[n].substr(0, at), to, rest));
       break;
     }
   }

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "adapter_files.hpp"
+#include "expert_blocks.hpp"
 #include "file_factors.hpp"
 #include "refusal.hpp"
 #include "winnow/adapter/adapter.hpp"
@@ -72,7 +73,9 @@ class Opening {
     adapter_.sha256 = base::sha256_file(adapter_.weights_file);
     read_config(files.config, log);
     collect_factors(file);
+    take_experts();
     for (const auto& [module, factors] : factors_) add_module(module, factors);
+    for (const auto& block : blocks_) add_experts(block);
     if (modules_.empty()) throw nothing_to_score(file);
     settle_square_weights();
     finish();
@@ -89,6 +92,10 @@ class Opening {
                             config_.fan_in_fan_out ? " fan_in_fan_out" : "");
     for (const auto& [module, factors] : factors_) {
       text += fmt::format("{} {:a}\n", module, scaling_of(module, factors.a->shape[0]).scale);
+    }
+    for (const auto& block : blocks_) {
+      text +=
+          fmt::format("{} {} {:a}\n", block.parameter, block.wrapper, scaling_of(block.parameter, block.rank).scale);
     }
     return base::sha256_hex(text);
   }
@@ -126,9 +133,7 @@ class Opening {
       switch (key.kind) {
         case KeyKind::lora_a:
         case KeyKind::lora_b:
-          if (is_fused_experts(key.module)) {
-            skip("LoRA on a fused block of experts");
-          } else if (location.shape.size() > 2) {
+          if (location.shape.size() > 2) {
             skip("LoRA on a convolution");
           } else {
             add_factor(key, name, location);
@@ -190,11 +195,35 @@ class Opening {
     (is_a ? factors.a_key : factors.b_key) = name;
   }
 
+  void take_experts() {
+    auto experts = take_expert_blocks(factors_, config_, *rules_, adapter_.weights_file);
+    blocks_ = std::move(experts.blocks);
+    for (const auto& [wrapper, factors] : experts.refused) {
+      const std::string reason = "LoRA on fused experts, and target_parameters does not tell on which parameter";
+      unjudged_.insert_or_assign(wrapper, UnjudgedModule{wrapper, reason, false});
+      for (const auto& key : {factors.a_key, factors.b_key}) {
+        if (!key.empty()) skipped_.push_back({key, reason});
+      }
+    }
+  }
+
   void add_module(const std::string& name, const FileFactors& factors) {
     check_factors(name, factors, adapter_.weights_file);
+    unless_mismatched(name, [&] { map_factors(name, factors); });
+  }
+
+  void add_experts(const ExpertBlock& block) {
+    unless_mismatched(block.parameter, [&] { map_experts(block); });
+  }
+
+  template <class Map>
+  void unless_mismatched(const std::string& name, Map map) {
+    const auto known = modules_.size();
     try {
-      map_factors(name, factors);
+      map();
     } catch (const Mismatch& mismatch) {
+      modules_.resize(known);  // no block of experts is judged by halves
+      orientations_.resize(known);
       if (!first_mismatch_) first_mismatch_ = mismatch.error;
       unjudged_.insert_or_assign(name, UnjudgedModule{name, mismatch.reason, true});
     }
@@ -225,6 +254,82 @@ class Opening {
     module.lora_b = location_of(*factors.b);
 
     auto mapped = find_weight(name);
+    const bool tied = mapped.tied;
+    const auto transposed = map_to(module, std::move(mapped), name);
+    if (tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight()));
+    const auto scaling = scaling_of(name, module.rank);
+    module.alpha = scaling.alpha;
+    module.scale = scaling.scale;
+    if (static_cast<double>(module.rank) != rules_->configured_rank(name)) ++wrong_ranks_;
+    add(std::move(module), transposed, false);
+  }
+
+  /// Each expert of a block is a module, or several if the checkpoint stores its parts by themselves.
+  void map_experts(const ExpertBlock& block) {
+    const auto [forms, names] = find_experts(block);
+    const auto scaling = scaling_of(block.parameter, block.rank);
+    const auto rows = block.out_features() / forms.size();
+    if (rows * forms.size() != block.out_features()) throw other_shape(block, forms.size());
+    for (std::uint64_t expert = 0; expert < block.experts; ++expert) {
+      for (std::size_t k = 0; k < forms.size(); ++k) {
+        const ExpertPart part{expert, k * rows, rows};
+        LoraModule module;
+        module.rank = block.rank;
+        module.in_features = block.in_features();
+        module.out_features = rows;
+        module.lora_a = lora_a_of(block, part);
+        module.lora_b = lora_b_of(block, part);
+        module.shares_a = k != 0;
+        module.alpha = scaling.alpha;
+        module.scale = scaling.scale;
+        MappedWeight mapped;
+        mapped.module = with_expert(names[k], expert);
+        mapped.weight = mapped.module + ".weight";
+        mapped.location = weights_.find(mapped.weight);
+        if (mapped.location == nullptr) throw other_number(block, names.front());
+        auto transposed = map_to(module, std::move(mapped), with_expert(forms[k], expert));
+        if (!transposed && forms.size() > 1) transposed = false;  // transposed they would not lie one below the other
+        add(std::move(module), transposed, true);
+      }
+    }
+    if (weights_.find(with_expert(names.front(), block.experts) + ".weight") != nullptr) {
+      throw other_number(block, names.front());
+    }
+  }
+
+  /// The parts of the block's first expert, as the adapter and as the checkpoint name them.
+  std::pair<std::vector<std::string>, std::vector<std::string>> find_experts(const ExpertBlock& block) const {
+    for (auto& form : expert_forms(block)) {
+      std::vector<std::string> names;
+      for (const auto& part : form) {
+        auto found = find_module(part, weights_, model_);
+        if (!found) break;
+        names.push_back(std::move(found->module));
+      }
+      if (names.size() != form.size()) continue;
+      // Stored as one they are called as the adapter has them, whatever the checkpoint calls them.
+      if (form.size() == 1) form = expert_forms(block).front();
+      return {std::move(form), std::move(names)};
+    }
+    find_weight(expert_forms(block).front().front());  // for its error
+    throw other_number(block, block.parameter);
+  }
+
+  Mismatch other_number(const ExpertBlock& block, const std::string& tensor) const {
+    return {"the checkpoint has another number of experts",
+            bad_adapter(fmt::format("parameter {} does not fit the checkpoint", block.parameter))
+                .tensor(tensor)
+                .expected(fmt::format("{} experts, as lora_A and the rank of {} say", block.experts, block.rank))};
+  }
+
+  static Mismatch other_shape(const ExpertBlock& block, std::size_t parts) {
+    return {"its outputs are no whole number for each part of an expert",
+            bad_adapter(fmt::format("parameter {} does not fit the checkpoint", block.parameter))
+                .expected(fmt::format("outputs of {} parts of equal size, found {}", parts, block.out_features()))};
+  }
+
+  /// Names `module` and checks it against its weight. Whether that is stored transposed; nothing if it is square.
+  std::optional<bool> map_to(LoraModule& module, MappedWeight mapped, const std::string& name) const {
     module.names =
         std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
     if (mapped.location->shape.size() != 2) {
@@ -239,20 +344,17 @@ class Opening {
                          .tensor(module.weight())
                          .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(mapped.location->dtype)))};
     }
-    const auto transposed = fit(module, mapped.location->shape);
-    module.stored_transposed = transposed.value_or(false);
-    if (mapped.tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight()));
+    return fit(module, mapped.location->shape);
+  }
 
-    const auto scaling = scaling_of(name, module.rank);
-    module.alpha = scaling.alpha;
-    module.scale = scaling.scale;
-    if (static_cast<double>(module.rank) != rules_->configured_rank(name)) ++wrong_ranks_;
+  void add(LoraModule module, std::optional<bool> transposed, bool is_expert) {
+    module.stored_transposed = transposed.value_or(false);
     const bool patterns = !config_.rank_pattern.empty() || !config_.alpha_pattern.empty();
-    if (patterns && scaling.alpha / static_cast<double>(module.rank) != config_.lora_alpha / config_.r) {
+    if (patterns && module.alpha / static_cast<double>(module.rank) != config_.lora_alpha / config_.r) {
       relies_on_patterns_ = true;
     }
     modules_.push_back(std::move(module));
-    transposed_.push_back(transposed);
+    orientations_.push_back({transposed, is_expert});
   }
 
   /// A vocabulary grows with the tokens that an adapter adds. Any other layer of another shape is of another model.
@@ -277,18 +379,29 @@ class Opening {
         .expected(fmt::format("lora_A and lora_B of linear layers, found {}", skipped_.front().reason));
   }
 
-  /// A square weight does not show how it is stored. All layers of a model are stored alike, so the adapter's other
-  /// layers tell, if they agree; otherwise fan_in_fan_out does, which PEFT saves as what the layers really were.
+  /// A square weight does not show how it is stored. All layers of a model are stored alike, and so are all blocks of
+  /// experts, so the adapter's others of its kind tell if they agree. Otherwise fan_in_fan_out does, which PEFT saves
+  /// as what the layers really were; of experts the kind of model does.
   void settle_square_weights() {
-    const auto count = [&](bool value) {
-      return std::count(transposed_.begin(), transposed_.end(), std::optional(value));
-    };
-    const bool all_transposed = count(true) > 0 && count(false) == 0;
-    const bool all_straight = count(false) > 0 && count(true) == 0;
-    const bool square = all_transposed || (config_.fan_in_fan_out && !all_straight);
-    for (std::size_t i = 0; i < transposed_.size(); ++i) {
-      if (!transposed_[i]) modules_[i].stored_transposed = square;
+    for (const bool expert : {false, true}) {
+      const auto has = [&](bool value) {
+        return std::any_of(orientations_.begin(), orientations_.end(),
+                           [&](const auto& o) { return o.is_expert == expert && o.transposed == value; });
+      };
+      const bool straight = has(false), transposed = has(true);
+      const bool square =
+          straight == transposed ? (expert ? stores_experts_transposed() : config_.fan_in_fan_out) : transposed;
+      for (std::size_t i = 0; i < orientations_.size(); ++i) {
+        if (orientations_[i].is_expert == expert && !orientations_[i].transposed)
+          modules_[i].stored_transposed = square;
+      }
     }
+  }
+
+  /// The models of transformers 5 whose experts say is_transposed, which PEFT follows.
+  bool stores_experts_transposed() const {
+    return model_.model_type == "gpt_oss" || model_.model_type == "aria" || model_.model_type == "aria_text" ||
+           model_.model_type == "openai_privacy_filter";
   }
 
   void finish() {
@@ -358,7 +471,12 @@ class Opening {
   std::map<std::string, FileFactors> factors_;
   std::vector<LoraModule> modules_;
   std::vector<SkippedTensor> skipped_;
-  std::vector<std::optional<bool>> transposed_;  // of modules_, until they are sorted
+  struct Orientation {
+    std::optional<bool> transposed;
+    bool is_expert = false;
+  };
+  std::vector<ExpertBlock> blocks_;
+  std::vector<Orientation> orientations_;  // of modules_, until they are sorted
   std::map<std::string, UnjudgedModule> unjudged_;
   std::optional<Error> first_mismatch_;
   std::optional<std::string> adapter_name_;

@@ -248,6 +248,7 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view file, const
   config.base_model = fields.string("base_model_name_or_path", "");
   config.revision = fields.string("revision", "");
   config.modules_to_save = fields.strings("modules_to_save");
+  config.target_parameters = fields.strings("target_parameters");
   config.layer_replication = is_on(fields.find("layer_replication"));
   config.activated_lora = is_on(fields.find("alora_invocation_tokens"));
   for (const auto key : kVariantKeys) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "expert_blocks.hpp"
 #include "replaced_config.hpp"
 #include "staged_directory.hpp"
 #include "target_names.hpp"
@@ -31,10 +32,19 @@ struct PlannedModule {
   const Replacement* replacement = nullptr;
 };
 
+/// New factors of an expert within a block.
+struct PlannedExpert {
+  FactorLocation a, b;
+  std::vector<std::byte> new_a, new_b;
+};
+
 struct Plan {
   std::string weights_file;
   checkpoint::SafetensorsHeader header;
-  std::map<std::string, PlannedModule> modules;
+  std::map<std::string, PlannedModule> modules;  ///< without blocks of experts
+  std::vector<PlannedExpert> experts;
+  std::vector<std::string> experts_replaced;
+  std::size_t experts_kept = 0;
 
   PlannedModule* find(const AdapterKey& key) {
     const auto found = modules.find(key.module);
@@ -56,8 +66,75 @@ void read_shapes(Plan& plan) {
   }
 }
 
-void assign(Plan& plan, const std::vector<Replacement>& replacements) {
-  for (const auto& replacement : replacements) {
+/// A new factor, with zeros in place of what it lacks of the block's rank.
+std::vector<std::byte> padded(const Replacement& replacement, const ExpertBlock& block, std::uint64_t rows, bool is_a) {
+  if (!is_a) {
+    const auto size = base::element_bytes(block.factors.b->dtype);
+    return with_zero_columns(replacement.b, rows, replacement.rank * size, block.rank * size);
+  }
+  auto bytes = replacement.a;
+  bytes.resize(block.rank * block.in_features() * base::element_bytes(block.factors.a->dtype));
+  return bytes;
+}
+
+/// New factors of an expert go where its old ones are: a block has one rank for all of them.
+PlannedExpert plan_expert(const Plan& plan, const ExpertBlock& block, const ExpertPart& part,
+                          const Replacement& replacement) {
+  const auto refused = [&](std::string what, std::string expected) {
+    return Error(ErrorKind::invalid_input, fmt::format("cannot write module {}: {}", replacement.module, what))
+        .file(plan.weights_file)
+        .expected(std::move(expected));
+  };
+  if (replacement.rank > block.rank) {
+    throw refused("all experts of a block have one rank",
+                  fmt::format("at most {}, found {}", block.rank, replacement.rank))
+        .advice("choose a repair that does not raise the rank");
+  }
+  const auto size_a = base::element_bytes(block.factors.a->dtype), size_b = base::element_bytes(block.factors.b->dtype);
+  if (replacement.a.size() != replacement.rank * block.in_features() * size_a ||
+      replacement.b.size() != replacement.rank * part.rows * size_b) {
+    throw Error(ErrorKind::runtime, "a new factor has the wrong size").tensor(replacement.module);
+  }
+  PlannedExpert planned{lora_a_of(block, part), lora_b_of(block, part), padded(replacement, block, part.rows, true),
+                        padded(replacement, block, part.rows, false)};
+  if (part.rows == block.out_features()) return planned;
+  std::vector<std::byte> a(planned.a.bytes);
+  base::File::open_for_reading(plan.weights_file).read_exact(planned.a.offset, a);
+  if (a != planned.new_a) {
+    throw refused("gate and up of an expert have one lora_A in this file", "one for both, found another for this one")
+        .advice("repair the adapter by winnow prune without checkpoints, which takes them as one");
+  }
+  return planned;
+}
+
+/// Takes the blocks of experts out of the plan's modules.
+void assign_experts(Plan& plan, const PeftConfig& config, std::vector<const Replacement*>& replacements) {
+  const auto modules = read_modules(plan.weights_file, config);
+  const auto& blocks = modules.experts.blocks;
+  std::map<const ExpertBlock*, std::size_t> parts;
+  std::vector<const Replacement*> rest;
+  for (const auto* replacement : replacements) {
+    ExpertPart part;
+    const auto* block = find_part(blocks, replacement->module, part);
+    if (block == nullptr) {
+      rest.push_back(replacement);
+      continue;
+    }
+    parts[block] = parts_of(*block, replacement->module);
+    plan.experts.push_back(plan_expert(plan, *block, part, *replacement));
+    plan.experts_replaced.push_back(replacement->module);
+  }
+  for (const auto& block : blocks) {
+    plan.modules.erase(block.wrapper);
+    plan.experts_kept += block.experts * (parts.contains(&block) ? parts[&block] : 1);
+  }
+  plan.experts_kept -= plan.experts.size();
+  replacements = std::move(rest);
+}
+
+void assign(Plan& plan, const std::vector<const Replacement*>& replacements) {
+  for (const auto* const each : replacements) {
+    const auto& replacement = *each;
     const auto found = plan.modules.find(replacement.module);
     if (found == plan.modules.end()) {
       throw Error(ErrorKind::invalid_input, fmt::format("the adapter has no LoRA module {}", replacement.module))
@@ -114,6 +191,30 @@ std::vector<std::byte> factor_bytes(const PlannedModule& module, KeyKind kind, b
                            module.after * size);
 }
 
+/// A tensor as it is, but for the experts in it that have new factors.
+void append_with_experts(const base::File& in, const Plan& plan, std::uint64_t offset, std::uint64_t bytes,
+                         checkpoint::SafetensorsWriter& out) {
+  const auto within = [&](const FactorLocation& factor) {
+    return factor.offset >= offset && factor.offset + factor.bytes <= offset + bytes;
+  };
+  std::vector<std::byte> all;
+  for (const auto& expert : plan.experts) {
+    for (const auto& [factor, values] : {std::pair(&expert.a, &expert.new_a), std::pair(&expert.b, &expert.new_b)}) {
+      if (!within(*factor)) continue;
+      if (all.empty()) {
+        all.resize(bytes);
+        in.read_exact(offset, all);
+      }
+      scatter(*factor, *values, std::span(all).subspan(factor->offset - offset, factor->bytes));
+    }
+  }
+  if (all.empty()) {
+    copy_bytes(in, offset, bytes, out);
+  } else {
+    out.append(all);
+  }
+}
+
 void write_weights(Plan& plan, const std::string& destination) {
   std::vector<checkpoint::TensorSpec> specs;
   for (const auto& entry : plan.header.tensors) {
@@ -129,7 +230,7 @@ void write_weights(Plan& plan, const std::string& destination) {
     const auto key = parse_adapter_key(entry.name);
     const auto* module = plan.find(key);
     if (module == nullptr || module->replacement == nullptr || !is_factor(key.kind)) {
-      copy_bytes(in, plan.header.data_offset + entry.begin, entry.end - entry.begin, out);
+      append_with_experts(in, plan, plan.header.data_offset + entry.begin, entry.end - entry.begin, out);
     } else {
       out.append(factor_bytes(*module, key.kind, entry.dtype));
     }
@@ -155,7 +256,8 @@ std::string marker_text(const std::string& source, const std::string& sha256, co
   }
   nlohmann::ordered_json facts = {{"source", source}, {"source_sha256", sha256}, {"repair", note.repair}};
   for (const auto& [setting, value] : note.settings) facts[setting] = value;
-  facts["kept"] = plan.modules.size() - replaced.size();
+  facts["kept"] = plan.modules.size() - replaced.size() + plan.experts_kept;
+  for (const auto& name : plan.experts_replaced) replaced.push_back(name);
   facts["replaced"] = std::move(replaced);
   nlohmann::ordered_json marker;
   marker[kMarkerKey] = std::move(facts);
@@ -182,10 +284,14 @@ WrittenReplacements write_replaced_adapter(const std::string& source, const std:
   const auto config_file = existing_file(source, kConfigFile);
   const auto config_text = base::read_text_file(config_file, kMaxConfigBytes);
   const auto config = parse_peft_config(config_text, config_file, base::Log());  // what is odd was said on opening
-  Plan plan{existing_file(source, kWeightsFile), {}, {}};
+  Plan plan;
+  plan.weights_file = existing_file(source, kWeightsFile);
   plan.header = checkpoint::read_safetensors_header(plan.weights_file);
   read_shapes(plan);
-  assign(plan, replacements);
+  std::vector<const Replacement*> plain;
+  for (const auto& replacement : replacements) plain.push_back(&replacement);
+  assign_experts(plan, config, plain);
+  assign(plan, plain);
   choose_ranks(plan, config, !target_parameters(nlohmann::ordered_json::parse(config_text)).empty());
   const bool replace = check_destination(destination);
 
@@ -197,6 +303,8 @@ WrittenReplacements write_replaced_adapter(const std::string& source, const std:
     result.rank_before = std::max(result.rank_before, module.before);
     result.rank_after = std::max(result.rank_after, module.after);
   }
+  result.replaced += plan.experts.size();
+  result.kept += plan.experts_kept;
   const auto new_config = replaced_config(config_text, config, ranks);
   StagedDirectory staged(destination);
   write_weights(plan, staged.file(kWeightsFile));

@@ -13,6 +13,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/narrow.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/checkpoint/expert_slices.hpp"
 
 namespace winnow::checkpoint {
 namespace {
@@ -157,11 +158,42 @@ Catalogue read_headers(const std::string& directory, const base::Log& log) {
   return builder.finish();
 }
 
+using Tensors = std::map<std::string, TensorLocation, std::less<>>;
+
+void serialise_tensors(const Tensors& tensors, base::ByteWriter& out) {
+  out.put<std::uint64_t>(tensors.size());
+  for (const auto& [name, location] : tensors) {
+    out.put(name);
+    out.put(location.shard);
+    out.put(location.offset);
+    out.put(location.bytes);
+    out.put(location.dtype);
+    out.put(location.shape);
+  }
+}
+
+Tensors deserialise_tensors(base::ByteReader& in) {
+  Tensors tensors;
+  for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
+    auto name = in.get_string();
+    TensorLocation location;
+    location.shard = in.get<std::uint32_t>();
+    location.offset = in.get<std::uint64_t>();
+    location.bytes = in.get<std::uint64_t>();
+    location.dtype = in.get<base::DType>();
+    location.shape = in.get_vector<std::uint64_t>();
+    tensors.emplace_hint(tensors.end(), std::move(name), std::move(location));
+  }
+  return tensors;
+}
+
 }  // namespace
 
 const TensorLocation* Catalogue::find(std::string_view name) const {
-  const auto found = tensors.find(name);
-  return found == tensors.end() ? nullptr : &found->second;
+  for (const auto* table : {&tensors, &experts}) {
+    if (const auto found = table->find(name); found != table->end()) return &found->second;
+  }
+  return nullptr;
 }
 
 std::uint64_t Catalogue::total_bytes() const {
@@ -178,15 +210,8 @@ void Catalogue::serialise(base::ByteWriter& out) const {
     out.put(shard.bytes);
     out.put(shard.state);
   }
-  out.put<std::uint64_t>(tensors.size());
-  for (const auto& [name, location] : tensors) {
-    out.put(name);
-    out.put(location.shard);
-    out.put(location.offset);
-    out.put(location.bytes);
-    out.put(location.dtype);
-    out.put(location.shape);
-  }
+  serialise_tensors(tensors, out);
+  serialise_tensors(experts, out);
   out.put(fingerprint);
   out.put(sample);
 }
@@ -199,16 +224,8 @@ Catalogue Catalogue::deserialise(base::ByteReader& in) {
     const auto bytes = in.get<std::uint64_t>();
     catalogue.shards.push_back({std::move(path), bytes, in.get<base::FileState>()});
   }
-  for (auto count = in.get<std::uint64_t>(); count > 0; --count) {
-    auto name = in.get_string();
-    TensorLocation location;
-    location.shard = in.get<std::uint32_t>();
-    location.offset = in.get<std::uint64_t>();
-    location.bytes = in.get<std::uint64_t>();
-    location.dtype = in.get<base::DType>();
-    location.shape = in.get_vector<std::uint64_t>();
-    catalogue.tensors.emplace_hint(catalogue.tensors.end(), std::move(name), std::move(location));
-  }
+  catalogue.tensors = deserialise_tensors(in);
+  catalogue.experts = deserialise_tensors(in);
   catalogue.fingerprint = in.get_string();
   catalogue.sample = in.get_string();
   return catalogue;
@@ -217,6 +234,7 @@ Catalogue Catalogue::deserialise(base::ByteReader& in) {
 Catalogue read_checkpoint(const std::string& directory, const base::Log& log) {
   auto catalogue = read_headers(directory, log);
   catalogue.sample = sample_of(catalogue);
+  add_expert_slices(catalogue);
   return catalogue;
 }
 

@@ -53,6 +53,24 @@ std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t
   return (as_read + 2 * out + in) * sizeof(float) + probes * (sizeof(float) + sizeof(double));
 }
 
+/// What it takes to read each block of experts once: those of a layer, of every adapter. Two parts of a gate_up_proj
+/// and a down_proj may be asked for in turn. And room to take one apart.
+std::uint64_t expert_blocks(const Inputs& inputs, const MemoryBudget& budget) {
+  constexpr std::uint64_t kOfLayer = 3;
+  std::uint64_t all = 0, largest = 0;
+  const auto add = [&](const adapter::Adapter& adapter) {
+    std::uint64_t block = 0;
+    for (const auto& lora : adapter.modules) {
+      if (lora.lora_b.step > 1) block = std::max(block, lora.lora_b.bytes);
+    }
+    all += kOfLayer * block;
+    largest = std::max(largest, block);
+  };
+  for (const auto& adapter : inputs.adapters) add(adapter);
+  for (const auto& probe : inputs.probes) add(probe.adapter);
+  return std::max(std::min(all, budget.host / 8), largest) + largest;
+}
+
 }  // namespace
 
 std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget) {
@@ -86,12 +104,13 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
   for (const auto module : modules) {
     if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
   }
-  const auto needed = share.stacks + kLittle + slab::least_stream_memory(stream);
+  share.blocks = expert_blocks(inputs, budget);
+  const auto needed = share.stacks + share.blocks + kLittle + slab::least_stream_memory(stream);
   if (budget.host < needed) {
     throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
         .expected(fmt::format("at least {}MiB", (needed + (1ULL << 20) - 1) >> 20U));
   }
-  share.slabs = budget.host - share.stacks - kLittle;
+  share.slabs = budget.host - share.stacks - share.blocks - kLittle;
   return share;
 }
 
@@ -103,7 +122,7 @@ std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_
   for (const auto module : modules) {
     if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
   }
-  return share.stacks + kLittle + slab::stream_memory(stream, share.slabs);
+  return share.stacks + share.blocks + kLittle + slab::stream_memory(stream, share.slabs);
 }
 
 }  // namespace winnow::division

@@ -67,7 +67,7 @@ double measure_factors(const Inputs& inputs, const Seams& seams) {
     };
     load();  // into the page cache
     seconds += seconds_of(load);
-    bytes += lora.lora_a.bytes + lora.lora_b.bytes;
+    bytes += lora.lora_a.own_bytes() + lora.lora_b.own_bytes();
   }
   return static_cast<double>(bytes) / seconds;
 }

@@ -157,7 +157,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
         const auto& lora = inputs.lora(layers[k]);
         const auto r = static_cast<double>(lora.rank);
         batch.columns += lora.rank;
-        rank.factor_bytes += lora.lora_a.bytes + lora.lora_b.bytes;
+        rank.factor_bytes += lora.lora_a.own_bytes() + lora.lora_b.own_bytes();
         rank.gram_units +=
             share * (out * r * (4 * r + static_cast<double>(sketch)) + in * r * (r + static_cast<double>(sketch)));
         if (place.member == 0) rank.metric_units += in * r * r;

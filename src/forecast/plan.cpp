@@ -27,7 +27,7 @@ using run::Measuring;
 std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
   std::uint64_t bytes = 0;
   for (const auto& layer : inputs.layers[module]) {
-    bytes += inputs.lora(layer).lora_a.bytes + inputs.lora(layer).lora_b.bytes;
+    bytes += inputs.lora(layer).lora_a.own_bytes() + inputs.lora(layer).lora_b.own_bytes();
   }
   return bytes;
 }

@@ -250,7 +250,10 @@ std::vector<std::pair<std::string, std::vector<LayerRef>>> layers_by_module(cons
 std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
   std::uint64_t columns = 0;
   for (const auto& probe : inputs.probes) {
-    for (const auto& lora : probe.adapter.modules) columns += lora.module() == module ? lora.rank : 0;
+    const auto& modules = probe.adapter.modules;  // sorted by name
+    const auto found = std::lower_bound(modules.begin(), modules.end(), module,
+                                        [](const auto& lora, const auto& name) { return lora.module() < name; });
+    if (found != modules.end() && found->module() == module) columns += found->rank;
   }
   return columns;
 }

@@ -31,7 +31,7 @@ Catalogue modules_of(const std::string& directory) {
   const auto weights_file = (fs::path(directory) / "adapter_model.safetensors").string();
   const auto config =
       adapter::parse_peft_config(base::read_text_file(config_file, adapter::kMaxConfigBytes), config_file, base::Log());
-  return adapter::modules_in(weights_file, config.fan_in_fan_out);
+  return adapter::modules_in(weights_file, config);
 }
 
 Error refused(const ProbeInput& probe, std::string_view reason, ErrorKind kind = ErrorKind::invalid_input) {
@@ -55,6 +55,17 @@ ProbeInput open(const probes::Source& source, const base::Log& log) {
     throw refused(probe, error.what());
   }
   return probe;
+}
+
+/// Whether one of two probes is an adapter on fused experts that the other, a direction, stores [in, out].
+bool is_transposed_block(const ProbeInput& one, const ProbeInput& other, const std::string& name) {
+  if (one.is_direction() == other.is_direction()) return false;
+  const auto& direction = one.is_direction() ? one : other;
+  const auto& adapter = one.is_direction() ? other : one;
+  if (!direction.weights.experts.contains(name)) return false;
+  const auto* of_direction = direction.weights.find(name);
+  const auto* of_adapter = adapter.weights.find(name);
+  return of_direction->shape[0] == of_adapter->shape[1] && of_direction->shape[1] == of_adapter->shape[0];
 }
 
 }  // namespace
@@ -103,11 +114,15 @@ Catalogue names_of(const std::vector<ProbeInput>& probes) {
   Catalogue names;
   std::map<std::string, std::size_t> first;  // probe that has the module
   for (std::size_t k = 0; k < probes.size(); ++k) {
-    for (const auto& [name, location] : probes[k].weights.tensors) {
+    const auto add = [&](const std::string& name, const TensorLocation& location) {
       const auto [known, is_new] = names.tensors.emplace(name, location);
       if (is_new) {
         first.emplace(name, k);
-      } else if (known->second.shape != location.shape) {
+      } else if (known->second.shape == location.shape) {
+        return;
+      } else if (const auto other = first.at(name); is_transposed_block(probes[other], probes[k], name)) {
+        if (probes[k].is_direction()) known->second = location;  // an adapter does not tell how its experts are stored
+      } else {
         throw Error(ErrorKind::invalid_input, "two probes differ in the shape of a weight")
             .file(probes[k].source.path)
             .tensor(name)
@@ -115,6 +130,9 @@ Catalogue names_of(const std::vector<ProbeInput>& probes) {
                                   probes[first.at(name)].source.path, shape_text(location.shape)))
             .advice("give probes of one model");
       }
+    };
+    for (const auto* table : {&probes[k].weights.tensors, &probes[k].weights.experts}) {
+      for (const auto& [name, location] : *table) add(name, location);
     }
   }
   // Where a tensor lies is a matter of the probe; here it is a name and a shape.

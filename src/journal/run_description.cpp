@@ -111,6 +111,8 @@ std::string layers_digest(const adapter::Adapter& adapter) {
     out.put(lora.stored_transposed);
     out.put(lora.lora_a.offset);
     out.put(lora.lora_b.offset);
+    out.put(lora.lora_b.first);
+    out.put(lora.lora_b.step);
   }
   return base::sha256_hex(out.bytes());
 }

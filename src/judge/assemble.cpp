@@ -250,7 +250,7 @@ void count_judged_parameters(const Inputs& inputs, const Scores& scores, std::ve
     const auto& layers = inputs.layers[layer.module];
     const auto place = std::ranges::lower_bound(layers, layer.adapter, {}, &input::LayerRef::adapter);
     const auto& lora = inputs.lora(*place);
-    rows[layer.adapter].parameters_judged += lora.rank * (lora.out_features + lora.in_features);
+    rows[layer.adapter].parameters_judged += lora.rank * (lora.out_features + (lora.shares_a ? 0 : lora.in_features));
   }
 }
 

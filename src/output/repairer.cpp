@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "families.hpp"
+#include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/base/error.hpp"
 
@@ -38,6 +39,14 @@ std::optional<adapter::Replacement> replacement_of(
   }
 }
 
+/// Selected as it is, or in the parts that a checkpoint stores it in.
+static bool is_among(const std::vector<std::string>& selected, const LoraModule& module) {
+  return std::any_of(selected.begin(), selected.end(), [&](const std::string& name) {
+    return name == module.adapter_module() ||
+           (module.lora_b.step > 1 && adapter::whole_expert(name) == module.adapter_module());
+  });
+}
+
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log) {
   run::check(repair);
   const auto& entry = repair::repair_of(repair.kind);
@@ -57,7 +66,7 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
   }
   std::vector<adapter::Replacement> replacements;
   for (const auto& module : adapter.modules) {
-    if (only && std::find(only->begin(), only->end(), module.adapter_module()) == only->end()) continue;
+    if (only && !is_among(*only, module)) continue;
     if (!repairer.reaches(module)) continue;
     auto made = replacement_of(adapter, module, [&](const auto& update) { return repairer.repaired(module, update); });
     if (made) replacements.push_back(*std::move(made));

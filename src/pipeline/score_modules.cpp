@@ -25,7 +25,7 @@ std::uint64_t bytes_of(const Inputs& inputs, std::size_t module) {
   std::uint64_t bytes = task.bytes();
   for (const auto& layer : inputs.layers[module]) {
     const auto& lora = inputs.lora(layer);
-    if (task.sweeps == 0) bytes += lora.lora_a.bytes + lora.lora_b.bytes;
+    if (task.sweeps == 0) bytes += lora.lora_a.own_bytes() + lora.lora_b.own_bytes();
   }
   return bytes;
 }

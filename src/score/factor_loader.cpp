@@ -36,6 +36,19 @@ struct Raw {
   std::span<const std::byte> a, b;
 };
 
+/// Of an expert in a block: lora_B is taken from what `blocks` keeps.
+Raw read_expert(slab::Reader& reader, const std::string& file, std::uint32_t adapter, const adapter::LoraModule& lora,
+                ExpertFactors& blocks, std::uint64_t room, std::vector<std::byte>& memory) {
+  const auto &a = lora.lora_a, &b = lora.lora_b;
+  if (memory.size() < a.bytes) memory.resize(a.bytes);
+  const auto of_a = std::span(memory).first(a.bytes);
+  reader.read(file, a.offset, of_a, fmt::format("lora_A of {}", lora.adapter_module()));
+  const auto of_b = blocks.get(adapter, b, room, [&](std::span<std::byte> all) {
+    reader.read(file, b.offset, all, fmt::format("lora_B of {}", lora.adapter_module()));
+  });
+  return {of_a, of_b};
+}
+
 Raw read_raw(slab::Reader& reader, const std::string& file, const adapter::LoraModule& lora,
              std::vector<std::byte>& memory) {
   const auto &a = lora.lora_a, &b = lora.lora_b;
@@ -100,13 +113,14 @@ FactorLoader::FactorLoader(const std::vector<adapter::Adapter>& adapters,
     readers_.push_back(make_reader());
     readers_.back()->keep_open(std::max<std::size_t>(1, most_open_files() / readers));
   }
+  blocks_.resize(readers);
 }
 
 void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack& stack,
                         std::vector<std::string>& faults) {
   std::uint64_t largest = 0;
   for (const auto& ref : batch) {
-    largest = std::max(largest, lora(ref).lora_a.bytes + lora(ref).lora_b.bytes);
+    largest = std::max(largest, lora(ref).lora_a.own_bytes() + lora(ref).lora_b.own_bytes());
   }
   // Here and not on the threads that fill them: each has a heap of its own, which keeps what this thread frees later.
   for (std::size_t j = 0; j < batch.size(); ++j) stack.a[j].resize(lora(batch[j]).rank * stack.in_features);
@@ -116,8 +130,7 @@ void FactorLoader::load(const std::vector<LayerRef>& batch, compute::FactorStack
   base::parallel_blocks(readers_.size(), at_once, [&](std::size_t reader, int) {
     std::vector<std::byte> memory;
     for (std::size_t j = 0; j < batch.size(); ++j) {
-      if (batch[j].adapter % readers_.size() == reader)
-        load_layer(*readers_[reader], batch[j], j, stack, memory, faults[j]);
+      if (batch[j].adapter % readers_.size() == reader) load_layer(reader, batch[j], j, stack, memory, faults[j]);
     }
   });
 }
@@ -134,12 +147,12 @@ void FactorLoader::each(const std::vector<LayerRef>& batch, std::uint64_t out_fe
       if (one.ranks != std::vector{rank}) one = compute::make_factor_stack(out_features, in_features, {rank}, 0, 0, "");
       one.a[0].resize(rank * in_features);
       one.exponents[0] = 0;
-      if (fill(*readers_[reader], batch[j], 0, one, 1, memory, faults[j])) use(j, one);
+      if (fill(reader, batch[j], 0, one, 1, memory, faults[j])) use(j, one);
     }
   });
 }
 
-void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::size_t position,
+void FactorLoader::load_layer(std::size_t reader, const LayerRef& ref, std::size_t position,
                               compute::FactorStack& stack, std::vector<std::byte>& memory, std::string& fault) {
   if (fill(reader, ref, position, stack, threads_, memory, fault)) return;
   const std::size_t columns = stack.columns(), rank = lora(ref).rank;
@@ -150,14 +163,19 @@ void FactorLoader::load_layer(slab::Reader& reader, const LayerRef& ref, std::si
 }
 
 /// Whether both factors are in their place, every entry finite.
-bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+bool FactorLoader::fill(std::size_t reader, const LayerRef& ref, std::size_t position, compute::FactorStack& stack,
                         int threads, std::vector<std::byte>& memory, std::string& fault) {
   const auto& lora = this->lora(ref);
   auto& unreadable = unreadable_[ref.adapter];  // of this reader's adapters, so of this thread alone
   Raw raw;
   try {
     // Storage that fails may take minutes to say so: it is asked once, not once a module.
-    if (unreadable.empty()) raw = read_raw(reader, adapters_[ref.adapter].weights_file, lora, memory);
+    if (unreadable.empty()) {
+      const auto& file = adapters_[ref.adapter].weights_file;
+      raw = lora.lora_b.step == 1 ? read_raw(*readers_[reader], file, lora, memory)
+                                  : read_expert(*readers_[reader], file, ref.adapter, lora, blocks_[reader],
+                                                block_bytes_ / readers_.size(), memory);
+    }
   } catch (const base::Error& error) {
     if (!adapter::concerns_adapter_alone(error)) throw;
     unreadable = error.what();
@@ -170,7 +188,7 @@ bool FactorLoader::fill(slab::Reader& reader, const LayerRef& ref, std::size_t p
   float* const b = &stack.b[stack.first_column(position)];
   auto& a = stack.a[position];
   const auto check = [&](const char* factor, const adapter::FactorLocation& tensor, std::size_t first_fault) {
-    if (first_fault == tensor.bytes / base::element_bytes(tensor.dtype)) return true;
+    if (first_fault == tensor.own_bytes() / base::element_bytes(tensor.dtype)) return true;
     fault = fmt::format("{} of {} is not finite at element {}", factor, lora.adapter_module(), first_fault);
     return false;
   };

@@ -50,6 +50,10 @@ std::vector<adapter::Adapter> adapters_of(const std::vector<ProbeInput>& probes)
   return adapters;
 }
 
+bool has_blocks(const adapter::Adapter& adapter) {
+  return std::ranges::any_of(adapter.modules, [](const auto& lora) { return lora.lora_b.step > 1; });
+}
+
 }  // namespace
 
 ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>& modules, const Measuring& measuring,
@@ -72,7 +76,12 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       probes_(adapters_of(inputs.probes)),
       probe_factors_(probes_, where.make_reader, threads_),
       stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_),
-              stream_options(inputs, modules, budget_, where, place_)) {}
+              stream_options(inputs, modules, budget_, where, place_)) {
+  const auto blocks = division::share_memory(inputs, modules, budget_, place_).blocks;
+  const bool both = std::ranges::any_of(probes_, has_blocks);
+  factors_.keep_blocks(both ? blocks / 2 : blocks);
+  probe_factors_.keep_blocks(both ? blocks / 2 : 0);
+}
 
 ModuleScorer::~ModuleScorer() { pass_.drop_preloaded(); }
 

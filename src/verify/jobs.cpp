@@ -60,7 +60,7 @@ FoundAdapter look_at(const AdapterJob& job, const Jobs& jobs) {
     found.is_there = base::type_of(weights) != std::filesystem::file_type::not_found;
     if (!found.is_there) return found;
     const adapter::AdapterOptions options{jobs.unit_scale, jobs.allow_dora, false};
-    const auto names = adapter::modules_in(weights, false);
+    const auto names = adapter::modules_of(job.directory);
     const auto opened = adapter::open_adapter(job.directory, names, {}, options, base::Log());
     found.is_unreadable = opened.is_unreadable;
     found.sha256 = opened.sha256;

@@ -258,7 +258,7 @@ INSTANTIATE_TEST_SUITE_P(
                  {"base_model.model.model.layers.0.mlp.experts.lora_B.weight", {8, 8}},
                  {"base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight", {8, 8}},
                  {"base_model.model.model.layers.0.mlp.experts.base_layer.lora_B.weight", {8, 8}}},
-                "fused block of experts"}));
+                "LoRA on fused experts, and target_parameters does not tell"}));
 
 // --- quarantined, each with its reason
 

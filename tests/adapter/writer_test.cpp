@@ -150,8 +150,9 @@ TEST_F(Writer, KeptEmbeddingsStayTargeted) {
 }
 
 TEST_F(Writer, FusedExpertsStayWithTargetParameters) {
-  test::write_file(source() / "adapter_config.json",
-                   R"({"peft_type": "LORA", "target_modules": [], "target_parameters": ["mlp.experts.down_proj"]})");
+  test::write_file(
+      source() / "adapter_config.json",
+      R"({"peft_type": "LORA", "r": 2, "target_modules": [], "target_parameters": ["mlp.experts.down_proj"]})");
   write_tensors(lora(kQ0, 2, 8, 8) + lora(kQ1, 2, 8, 8) + lora("model.layers.0.mlp.experts", 2, 8, 8));
   write({kQ1});
   EXPECT_EQ(config()["target_modules"], Json({kQ0}));

@@ -140,7 +140,7 @@ MODELS = {
         "all-linear": ({"dtype": torch.float16}, dict(r=2, lora_alpha=4, target_modules="all-linear")),
         "pissa": ({"expect": "pissa"}, dict(r=4, lora_alpha=4, init_lora_weights="pissa", target_modules=["qkv_proj"])),
     }),
-    # PEFT targets routers and experts through target_parameters; the experts' factors are stacked and not scored.
+    # PEFT targets routers and experts through target_parameters; the experts' factors are stacked.
     "qwen3-moe": (qwen3_moe, (None, None), [], {
         "all-linear": ({}, dict(r=2, lora_alpha=4, target_modules="all-linear")),
         "attention": ({}, dict(r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"])),

@@ -17,6 +17,7 @@ import numpy
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -65,9 +66,35 @@ def load_base(directory, dtype):
 
 
 def module_weights(model):
-    """{module name: weight} of every module that has a matrix, stored as the model stores it."""
-    return {name: module.weight.detach().clone() for name, module in model.named_modules()
-            if isinstance(getattr(module, "weight", None), torch.Tensor) and module.weight.dim() == 2}
+    """{module name: weight} of every module that has a matrix, stored as the model stores it; and {parameter name: block}
+    of fused experts, three-dimensional."""
+    weights = {name: module.weight.detach().clone() for name, module in model.named_modules()
+               if isinstance(getattr(module, "weight", None), torch.Tensor) and module.weight.dim() == 2}
+    return weights | {name: parameter.detach().clone() for name, parameter in model.named_parameters()
+                      if parameter.dim() == 3 and not name.endswith(".weight")}
+
+
+def stored_experts(parameter, tensors):
+    """How the checkpoint with these tensors names the experts of a parameter: their parts, one below the other, {} for the
+    number. The mappings are those of transformers 5."""
+    module, leaf = parameter.rsplit(".", 1)
+    apart = {"gate_up_proj": [("gate_proj", "up_proj"), ("w1", "w3")], "down_proj": [("down_proj",), ("w2",)]}[leaf]
+    for experts in (module, module.replace("mlp.experts", "block_sparse_moe.experts")):
+        for parts in apart:
+            if f"{experts}.0.{parts[0]}.weight" in tensors:
+                return [f"{experts}.{{}}.{part}" for part in parts]
+    beside = {"gate_up_proj": "input_linear", "down_proj": "output_linear"}[leaf]  # Granite
+    if f"{module.removesuffix('.experts')}.{beside}.weight" in tensors:
+        return [f"{module.removesuffix('.experts')}.{{}}.{beside}"]
+    return [f"{module}.{{}}.{leaf}"]
+
+
+def tensors_of(directory):
+    names = set()
+    for path in Path(directory).glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            names |= set(file.keys())
+    return names
 
 
 def linear(module, weight):
@@ -88,12 +115,17 @@ class Merged:
         self.changed_at_load = sorted(self._changed_at_load(peft_model))
         self.lora = {}
         self.factors = {}
+        self.parameters = {}  # of wrapped parameters: name, and whether the model multiplies by the transpose
         for name, layer in peft_model.base_model.model.named_modules():
             if isinstance(layer, LoraLayer) and "default" in layer.lora_A:
                 self.lora[name] = {"rank": layer.r["default"], "alpha": layer.lora_alpha["default"],
                                    "scale": layer.scaling["default"]}
                 self.factors[name] = (layer.lora_A["default"].weight.detach().clone(),
                                       layer.lora_B["default"].weight.detach().clone())
+                if hasattr(layer, "parameter_name") and layer.get_param().dim() == 3:
+                    module = name.removesuffix(".base_layer")
+                    self.parameters[name] = (f"{module}.{layer.parameter_name}",
+                                             getattr(layer.get_base_layer(), "is_transposed", False))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # merging into tied embeddings is warned about; loading is what we watch
             merged = peft_model.merge_and_unload(safe_merge=True)
@@ -106,6 +138,18 @@ class Merged:
             if isinstance(layer, LoraLayer) and name in self.base:
                 if not torch.equal(layer.get_base_layer().weight, self.base[name]):
                     yield name
+
+    def experts(self, wrapper, other, tensors):
+        """(module, block of `other`, dW) of every expert that a wrapper changes, [out, in] each, named as the checkpoint
+        does whose tensors these are."""
+        parameter, transposed = self.parameters[wrapper]
+        parts = stored_experts(parameter, tensors)
+        before, after = self.base[parameter].double(), self.merged[parameter].double()
+        for expert, (one, update) in enumerate(zip(other[parameter].double(), after - before)):
+            one, update = (one.T, update.T) if transposed else (one, update)
+            rows = update.shape[0] // len(parts)
+            for k, part in enumerate(parts):
+                yield part.format(expert), one[k * rows:(k + 1) * rows], update[k * rows:(k + 1) * rows]
 
     def update(self, name):
         """dW of a module, [out, in], float64."""
@@ -191,26 +235,38 @@ def dense_metrics(v, update):
     }
 
 
+def all_metrics(v, aligned, update):
+    """Of one module, [out, in] each, in float64."""
+    v, aligned, update = v.double().numpy(), aligned.double().numpy(), update.double().numpy()
+    out_features, in_features = v.shape
+    return {"out_features": out_features, "in_features": in_features, **dense_metrics(v, update),
+            **weight_metrics(aligned, update), **line_metrics(update)}
+
+
 def expected_of_adapter(base_directory, aligned_weights, adapter_directory):
-    """{module: metrics, rank, alpha, scale} of every LoRA layer that PEFT merges into a matrix."""
+    """{module: metrics, rank, alpha, scale} of every LoRA layer that PEFT merges into a matrix, or into the slices of a
+    block of experts."""
     merged = Merged(base_directory, adapter_directory)
     modules = {}
+    for wrapper in merged.parameters:
+        aligned = merged.experts(wrapper, aligned_weights, tensors_of(base_directory))
+        base = merged.experts(wrapper, merged.base, tensors_of(base_directory))
+        for (name, of_aligned, update), (_, of_base, _) in zip(aligned, base):
+            modules[name] = {**merged.lora[wrapper], **all_metrics(of_aligned - of_base, of_aligned, update)}
     for name in sorted(merged.lora):
         if name not in merged.base:
-            continue  # fused experts: bare parameters of three dimensions
+            continue
         layer = merged.modules[name]
-        v = linear(layer, aligned_weights[name] - merged.base[name]).numpy()
-        update = merged.update(name).numpy()
-        aligned = linear(layer, aligned_weights[name]).double().numpy()
-        metrics = {**dense_metrics(v, update), **weight_metrics(aligned, update), **line_metrics(update)}
+        update = merged.update(name)
+        aligned = linear(layer, aligned_weights[name])
         # A cross-check only: PEFT's merge against its own factors.
         a, b = merged.factors[name]
-        product = (merged.lora[name]["scale"] * (b.double() @ a.double())).numpy()
-        error = float(numpy.abs(product - update).max())
+        product = merged.lora[name]["scale"] * (b.double() @ a.double())
+        error = float((product - update).abs().max())
         if error > 1e-12:
             raise RuntimeError(f"{adapter_directory}: {name}: merged difference is not s*B*A (error {error})")
-        out_features, in_features = v.shape
-        modules[name] = {**merged.lora[name], "out_features": out_features, "in_features": in_features, **metrics}
+        v = linear(layer, aligned_weights[name] - merged.base[name])
+        modules[name] = {**merged.lora[name], **all_metrics(v, aligned, update)}
     return modules
 
 

@@ -30,8 +30,15 @@ def is_parameter(module, config, fused=True):
     return any(f".{module}.weight".endswith(f".{entry}") for entry in entries)
 
 
+def is_expert(module):
+    return ".experts." in module
+
+
 def check_files(case, source, written, pruned, repair):
-    """The written files against what PEFT, vLLM and llama.cpp read of them."""
+    """The written files against what PEFT, vLLM and llama.cpp read of them. Fused experts stay in them, whichever are
+    pruned; check_merge says of what is left of each."""
+    experts = [module for module in pruned if is_expert(module)]
+    pruned = [module for module in pruned if not is_expert(module)]
     before = json.loads((source / "adapter_config.json").read_text())
     after = json.loads((written / "adapter_config.json").read_text())
     with safe_open(source / "adapter_model.safetensors", "pt") as file:
@@ -57,6 +64,7 @@ def check_files(case, source, written, pruned, repair):
 
     of_pruned = {key for key in old for module in pruned if key.startswith(f"{PREFIX}{module}.lora_")}
     case.assertTrue(of_pruned or not pruned)
+    blocks = {key for key in old if ".experts." in key and ".lora_B." in key} if experts else set()
     if repair == "drop":
         case.assertFalse(of_pruned & set(new), "a pruned module's factors are still there")
         extra = {key for key in old if any(key.startswith(f"{PREFIX}{module}.") for module in pruned)} - of_pruned
@@ -77,12 +85,24 @@ def check_files(case, source, written, pruned, repair):
                 case.assertFalse(bool(new[key].any()), f"{key} is not zero")
     for key in set(new) - of_pruned:
         case.assertEqual(new[key].dtype, old[key].dtype, key)
+        if key in blocks:
+            continue
         case.assertTrue(torch.equal(new[key], old[key]), f"{key} changed")
     may_change = {"target_modules", "target_parameters", "layers_to_transform", "layers_pattern", "exclude_modules", "rank_pattern",
                   "alpha_pattern"}
     for key in set(before) | set(after):
         if key not in may_change:
             case.assertEqual(after.get(key), before.get(key), f"{key} of adapter_config.json changed")
+
+
+def without_experts(block, untouched, parts, pruned):
+    block = block.clone()
+    rows = block.shape[1] // len(parts)
+    for expert in range(block.shape[0]):
+        for k, part in enumerate(parts):
+            if part.format(expert) in pruned:
+                block[expert, k * rows:(k + 1) * rows] = untouched[expert, k * rows:(k + 1) * rows]
+    return block
 
 
 def check_merge(case, base, source, written, pruned):
@@ -95,10 +115,13 @@ def check_merge(case, base, source, written, pruned):
     pruned = set(pruned)
     if "lm_head" in pruned and untouched["lm_head.weight"].data_ptr() == untouched["model.embed_tokens.weight"].data_ptr():
         pruned.add("model.embed_tokens")
+    blocks, tensors = {parameter for parameter, _ in whole.parameters.values()}, reference.tensors_of(base)
     changed = 0
     case.assertEqual(sorted(repaired.state), sorted(whole.state))
     for name, tensor in repaired.state.items():
         expected = untouched[name] if parent_of(name) in pruned else whole.state[name]
+        if name in blocks:
+            expected = without_experts(expected, untouched[name], reference.stored_experts(name, tensors), pruned)
         case.assertTrue(torch.equal(tensor, expected), f"{name} is not bit for bit what it must be")
         changed += not torch.equal(tensor, untouched[name])
     case.assertGreater(changed, 0, "nothing left of the adapter")
@@ -239,8 +262,9 @@ def by_formula(update, probes, repair, side, strength):
 class RepairedModules(TemporaryDirectoryCase):
     """Against PEFT's own merged weights, in float64."""
 
-    def compare(self, model, name, arguments, expected_of, keeps_rank=False):
-        """Runs prune and holds every module's merged update against expected_of(module, update, before); None: it stays."""
+    def compare(self, model, name, arguments, expected_of, keeps_rank=False, experts=None):
+        """Runs prune and holds every module's merged update against expected_of(module, update, before), and of fused experts
+        against experts(wrapper), updates in their order; None: it stays."""
         source, base = REAL / model / "adapters" / name, REAL / model / "base"
         written = self.directory / "-".join([model, name, *(str(argument).replace("/", "_") for argument in arguments)])[-200:]
         self.done = done = run(["prune", "--adapter", source, "--output", written, *arguments])
@@ -249,7 +273,12 @@ class RepairedModules(TemporaryDirectoryCase):
         self.assertEqual(set(after.lora), set(before.lora))
         repaired = set()
         for module in before.lora:
-            # Fused experts are no module with a weight, and no LoRA that is repaired.
+            if module in before.parameters and (wanted := experts(module) if experts else None):
+                repaired.add(module)
+                self.assertEqual(after.lora[module], before.lora[module])
+                for (expert, _, found), one in zip(after.experts(module, after.base, ()), wanted, strict=True):
+                    self.assertLess(float((found - one).norm() / one.norm()), self.tolerance(source), expert)
+                continue
             update = before.update(module) if module in before.base else None
             expected = None if update is None else expected_of(module, update, before)
             self.assertAlmostEqual(after.lora[module]["scale"], before.lora[module]["scale"], delta=1e-12)
@@ -312,7 +341,14 @@ class RepairByProbes(RepairedModules):
             having = [other.update(module) for other in others if module in other.lora]
             return by_formula(update, having, repair, side, strength) if having else None
 
-        return self.compare(model, name, arguments, expected, keeps_rank=side != "block")
+        def experts(wrapper):
+            having = [[update for _, _, update in other.experts(wrapper, other.base, ())] for other in others
+                      if wrapper in other.parameters]
+            own = reference.Merged(REAL / model / "base", REAL / model / "adapters" / name)
+            return [by_formula(update, list(probes), repair, side, strength) for (_, _, update), *probes in
+                    zip(own.experts(wrapper, own.base, ()), *having)] if having else None
+
+        return self.compare(model, name, arguments, expected, keeps_rank=side != "block", experts=experts)
 
     def test_deflect(self):
         for side in ("block", "left", "right"):

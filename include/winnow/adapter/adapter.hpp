@@ -34,14 +34,22 @@ struct ModuleNames {
   bool operator==(const ModuleNames&) const = default;
 };
 
-/// A factor in the adapter's safetensors file. Its shape is that of the layer.
+/// A factor in the adapter's safetensors file. Its shape is that of the layer. lora_B of a fused block of experts holds
+/// those of all of them, element by element in turn: PEFT reshapes it to [out, r, experts].
 struct FactorLocation {
   std::uint64_t offset = 0;  ///< bytes from the start of the file
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;   ///< with what lies between its elements
   base::DType dtype = base::DType::f32;
+  std::uint16_t first = 0, step = 1;  ///< its element n is the one at first + n*step of these
 
   bool operator==(const FactorLocation&) const = default;
+  std::uint64_t own_bytes() const noexcept { return bytes / step; }
 };
+
+/// The elements of `factor` out of all that lie in its bytes, in their dtype.
+void gather(const FactorLocation& factor, std::span<const std::byte> all, std::span<std::byte> own);
+/// The way back.
+void scatter(const FactorLocation& factor, std::span<const std::byte> own, std::span<std::byte> all);
 
 /// One LoRA layer of an adapter. dW = scale * B * A, with B (out x rank) and A (rank x in).
 struct LoraModule {
@@ -49,6 +57,7 @@ struct LoraModule {
   std::uint64_t rank = 0;
   std::uint64_t out_features = 0, in_features = 0;
   bool stored_transposed = false;  ///< the weight is stored [in, out] (GPT-2's Conv1D)
+  bool shares_a = false;  ///< lora_a is that of another module too, which comes first: gate and up of one expert
   double alpha = 0, scale = 0;
   FactorLocation lora_a, lora_b;  ///< [rank, in] and [out, rank]
 
@@ -74,7 +83,7 @@ struct UnjudgedModule {
   std::string module;  ///< as the adapter names it
   std::string reason;
   bool mismatch = false;  ///< it should be in both checkpoints and is not, which ends a run with --strict; otherwise
-                          ///< its kind is never scored (an embedding, a convolution, fused experts)
+                          ///< its kind is never scored (an embedding, a convolution)
 
   std::uint64_t hash() const noexcept;
   bool is_same(const UnjudgedModule& other) const noexcept {

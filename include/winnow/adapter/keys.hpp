@@ -37,6 +37,10 @@ AdapterKey parse_adapter_key(std::string_view key);
 /// Whether a tensor of this kind makes its module a LoRA module (and goes when that module is pruned).
 bool is_lora_factor(KeyKind kind);
 
+/// What a part of an expert belongs to, ...experts.3.gate_up_proj of ...experts.3.gate_proj, .up_proj, .w1 and .w3;
+/// other names as they are. Checkpoints store in parts what an adapter may have as one.
+std::string whole_expert(std::string_view module);
+
 /// Whether `module` is a fused block of experts, which PEFT targets as a bare parameter: its factors stack all experts.
 bool is_fused_experts(std::string_view module);
 

@@ -10,8 +10,12 @@
 namespace winnow::adapter {
 
 /// The modules of the adapter whose weights are in `weights_file`, as a model that has no others would store them:
-/// tensors of [out, in], or [in, out] if `transposed`, that lie nowhere. Throws as read_safetensors_file() does.
-checkpoint::Catalogue modules_in(const std::string& weights_file, bool transposed);
+/// tensors of [out, in], or [in, out] with the configuration's fan_in_fan_out, that lie nowhere; of fused experts each
+/// by itself, [out, in]. Throws as read_safetensors_file() does.
+checkpoint::Catalogue modules_in(const std::string& weights_file, const PeftConfig& config);
+
+/// The same of the adapter in a directory. Empty if it cannot be read: opening the adapter tells why.
+checkpoint::Catalogue modules_of(const std::string& directory);
 
 /// Opens an adapter of which no checkpoint is at hand, by the rules of open_adapter(); its modules are named as it
 /// names them. Throws Error(invalid_input), `what` first, for one that an audit would quarantine (Error(runtime) if

@@ -28,9 +28,10 @@ struct PeftConfig {
   std::string base_model;                    ///< base_model_name_or_path
   std::string revision;                      ///< of that
   std::vector<std::string> modules_to_save;
-  bool layer_replication = false;     ///< present, not null and not empty
-  bool activated_lora = false;        ///< aLoRA: the update is applied only after the tokens that invoke it
-  std::vector<std::string> variants;  ///< other switches that change what A and B mean, e.g. "use_qalora"
+  std::vector<std::string> target_parameters;  ///< bare parameters with LoRA, such as fused experts
+  bool layer_replication = false;              ///< present, not null and not empty
+  bool activated_lora = false;                 ///< aLoRA: the update is applied only after the tokens that invoke it
+  std::vector<std::string> variants;           ///< other switches that change what A and B mean, e.g. "use_qalora"
 };
 
 /// Parses the text of adapter_config.json. Nulls stand for absent keys. Unknown keys are reported to `log` once,

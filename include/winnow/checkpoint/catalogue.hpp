@@ -34,12 +34,15 @@ struct Catalogue {
   std::string directory;
   std::vector<Shard> shards;
   std::map<std::string, TensorLocation, std::less<>> tensors;
+  /// What the blocks of fused experts among these hold, each expert by a name of its own (expert_slices.hpp): matrices
+  /// within other tensors. Of a checkpoint only.
+  std::map<std::string, TensorLocation, std::less<>> experts;
   std::string fingerprint;  ///< sha256 over shard names, sizes and headers, hex: tells two architectures apart
   /// Of a checkpoint sha256 over some bytes of its tensors (sample.hpp), hex: tells two trainings of one architecture
   /// apart.
   std::string sample;
 
-  const TensorLocation* find(std::string_view name) const;  ///< nullptr if absent
+  const TensorLocation* find(std::string_view name) const;  ///< of both; nullptr if absent
   std::uint64_t total_bytes() const;                        ///< of all tensors' data
 
   void serialise(base::ByteWriter& out) const;

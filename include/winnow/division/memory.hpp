@@ -1,10 +1,11 @@
 // How a rank divides its memory budget: used by the pass and told by `winnow plan`.
 //
 //     budget
-//     +--------------------------------+------------------+--------+
-//     | slabs: kept, in use, read ahead| stacked matrices | little |
-//     +--------------------------------+------------------+--------+
+//     +--------------------------------+------------------+---------+--------+
+//     | slabs: kept, in use, read ahead| stacked matrices | experts | little |
+//     +--------------------------------+------------------+---------+--------+
 //                                   at most a quarter for one module
+//                                                          at most an eighth, of adapters on fused experts alone
 //
 // The matrices stay allocated from one module to the next, each as large as its largest one.
 #pragma once
@@ -30,6 +31,7 @@ struct MemoryBudget {
 struct MemoryShare {
   std::uint64_t slabs = 0;   ///< for slab::StreamOptions
   std::uint64_t stacks = 0;  ///< that the stacked matrices of all modules take at most
+  std::uint64_t blocks = 0;  ///< for FactorLoader::keep_blocks(), of adapters and probes
 };
 
 /// How many of a module's layers, from `first` on, are stacked at once: as many as keep the stacked matrices below a

@@ -14,6 +14,7 @@
 
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/input/inputs.hpp"
+#include "winnow/score/expert_factors.hpp"
 #include "winnow/slab/reader.hpp"
 
 namespace winnow::score {
@@ -25,6 +26,10 @@ class FactorLoader {
   /// `adapters` must outlive it.
   FactorLoader(const std::vector<adapter::Adapter>& adapters,
                const std::function<std::unique_ptr<slab::Reader>()>& make_reader, int threads);
+
+  /// Fused experts have one lora_B for all of them: it is read once and kept, taken apart, as far as these bytes go.
+  /// With less than it takes for one of each adapter it is read anew for every expert.
+  void keep_blocks(std::uint64_t bytes) { block_bytes_ = bytes; }
 
   /// Fills in the factors of `batch` in a stack that has room for them. faults[j] tells where a factor has an entry
   /// that is not finite, or why the adapter's file cannot be read, which is not tried again then: its columns are zero,
@@ -42,9 +47,9 @@ class FactorLoader {
   std::uint64_t bytes_read() const;
 
  private:
-  void load_layer(slab::Reader& reader, const input::LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+  void load_layer(std::size_t reader, const input::LayerRef& ref, std::size_t position, compute::FactorStack& stack,
                   std::vector<std::byte>& memory, std::string& fault);
-  bool fill(slab::Reader& reader, const input::LayerRef& ref, std::size_t position, compute::FactorStack& stack,
+  bool fill(std::size_t reader, const input::LayerRef& ref, std::size_t position, compute::FactorStack& stack,
             int threads, std::vector<std::byte>& memory, std::string& fault);
 
   const adapter::LoraModule& lora(const input::LayerRef& ref) const {
@@ -53,7 +58,9 @@ class FactorLoader {
 
   const std::vector<adapter::Adapter>& adapters_;
   int threads_;
+  std::uint64_t block_bytes_ = 0;
   std::vector<std::unique_ptr<slab::Reader>> readers_;  // each for its own adapters
+  std::vector<ExpertFactors> blocks_;                   // [readers]
   std::vector<std::string> unreadable_;                 // [adapters]: why; empty for those that could be read so far
 };
 
