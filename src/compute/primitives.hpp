@@ -29,7 +29,7 @@ Matrix& pick(Skinny which, Matrix& b, Matrix& y, Matrix& p) {
 struct Sweeps {
   Operand operand;
   Share share;
-  /// Only <S, dW> is asked for, and Y holds A^T from the beginning: P = S * A^T has rows where S has them.
+  /// Y holds A^T from the beginning, for P = V * A^T: because that is asked for, or only <V, dW> is and this is faster.
   bool turned = false;
 };
 
@@ -46,7 +46,7 @@ class Primitives {
  public:
   virtual ~Primitives() = default;
 
-  /// Y and P are zeros from here on; `stack` outlives all calls for this module.
+  /// Y, unless it is turned, and P are zeros from here on; `stack` outlives all calls for this module.
   virtual void begin(const FactorStack& stack, const Sweeps& sweeps) = 0;
 
   /// Slabs are not empty. The sum of squares of S, if it is known already; else squared_norm() has it later.

@@ -4,7 +4,7 @@
 //     straight     Y += S^T * B           P[rows] = S * Y         Y
 //     transposed   Y[rows] = S * B        P += S^T * Y            P
 //     along        as sweep 1                                     Y, if straight
-//     turned       P[rows] = S * A^T                              nothing
+//     turned       P[rows] = S * A^T, or if transposed P += S^T * A^T    P, if transposed
 #include "sweep_pass.hpp"
 
 #include <cmath>
@@ -23,7 +23,8 @@ class SweepPass final : public AlignmentPass {
 
   using AlignmentPass::begin;
   void begin(const FactorStack& stack, const Operand& operand, const Share& share) override {
-    const bool turned = operand.along && !operand.stored_transposed && !operand.keeps_y && primitives_->turns();
+    const bool pays = !operand.stored_transposed && !operand.keeps_y && primitives_->turns();
+    const bool turned = operand.along && (operand.keeps_p || pays);
     sweeps_ = {operand, share, turned};
     squared_norm_ = 0;
     late_ = fetched_ = false;
@@ -35,7 +36,7 @@ class SweepPass final : public AlignmentPass {
     if (is_empty(slab)) return;
     // <V, B*A> is <V*A^T, B> as well as <V^T*B, A^T>: of the two the one whose rows are the stored ones, if that pays.
     const auto x = sweeps_.turned ? Skinny::y : Skinny::b, out = sweeps_.turned ? Skinny::p : Skinny::y;
-    const bool by_rows = sweeps_.turned || transposed();
+    const bool by_rows = sweeps_.turned != transposed();
     const auto squares = primitives_->multiply(slab, {x, out, by_rows, 1, digest()});
     if (squares) {
       squared_norm_ += *squares;
@@ -50,7 +51,7 @@ class SweepPass final : public AlignmentPass {
   void reduce_pass1(TeamSums& team) override {
     require_norm();
     team.sum(std::span(&squared_norm_, 1));
-    if (!transposed() && !sweeps_.turned) primitives_->add_up(team, Skinny::y);
+    if (sweeps_.turned == transposed()) primitives_->add_up(team, sweeps_.turned ? Skinny::p : Skinny::y);
   }
 
   void pass2(const slab::Slab& slab) override {
@@ -69,7 +70,7 @@ class SweepPass final : public AlignmentPass {
     statistics_.squared_norm = squared_norm_;
     const double f = std::sqrt(squared_norm_);
     if (f > 0 && !sweeps_.operand.along) primitives_->divide_p(f);
-    primitives_->gram_sums(statistics_);
+    if (!sweeps_.operand.keeps_p) primitives_->gram_sums(statistics_);
     return statistics_;
   }
 

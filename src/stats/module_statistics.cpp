@@ -35,6 +35,7 @@ void LayerStatistics::merge(const LayerStatistics& other) {
   add(mtb, other.mtb);
   add(zta, other.zta);
   add(yta, other.yta);
+  add(mtp, other.mtp);
   y_a += other.y_a;
 }
 
@@ -76,7 +77,7 @@ void ModuleStatistics::serialise(base::ByteWriter& out) const {
   for (const auto& layer : layers) {
     out.put(layer.rank);
     for (const auto* matrix :
-         {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta, &layer.yta}) {
+         {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta, &layer.yta, &layer.mtp}) {
       out.put(*matrix);
     }
     out.put(layer.y_a);
@@ -98,7 +99,7 @@ ModuleStatistics ModuleStatistics::deserialise(base::ByteReader& in) {
     LayerStatistics layer;
     layer.rank = in.get<std::uint64_t>();
     for (auto* matrix :
-         {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta, &layer.yta}) {
+         {&layer.btb, &layer.ptp, &layer.ptb, &layer.dtd, &layer.yty, &layer.mtb, &layer.zta, &layer.yta, &layer.mtp}) {
       *matrix = in.get_vector<double>();
     }
     layer.y_a = in.get<double>();

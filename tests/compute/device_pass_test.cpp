@@ -103,6 +103,38 @@ TEST(DevicePass, OfTheWeightItselfTheSumsAreThoseOfDenseMatrices) {
   }
 }
 
+TEST(DevicePass, OfTheWeightsOtherProductAndItsSketchTheSumsAreThoseOfDenseMatrices) {
+  std::mt19937_64 random(12);
+  OnHost device;
+  for (const bool transposed : {false, true}) {
+    const auto module = DenseModule::direction(random, 137, 129, {DType::bf16, DType::bf16, transposed}, {4, 1, 7});
+    auto stack = module.stack();
+    add_weight_sketch(stack, 48, 1, "up_proj");
+    const auto sweep = [&](const Operand& operand) {
+      device.pass->begin(stack, operand);
+      module.for_each_slab({11, 90}, [&](const slab::Slab& slab) { device.pass->pass1(slab); });
+      return device.pass->finish();
+    };
+    auto found = sweep({.stored_transposed = transposed, .along = true, .keeps_y = true});
+    turn_weight_sketch(*device.pass, stack);
+    sweep({.stored_transposed = transposed, .along = true, .keeps_p = true});
+    add_right_sums(*device.pass, stack, 48, Share::whole(stack), 2, found);
+    const test::Matrix w = module.v();
+    test::Matrix omega(137, 48);
+    for (Eigen::Index row = 0; row < omega.rows(); ++row) {
+      for (Eigen::Index c = 0; c < 48; ++c) omega(row, c) = stack.b[static_cast<std::size_t>(row * (12 + 48) + 12 + c)];
+    }
+    const test::Matrix z = w.transpose() * omega, m = w * z;
+    test::expect_product("ztz", found.ztz, z, z, kTolerance);
+    test::expect_product("mtm", found.mtm, m, m, kTolerance);
+    for (std::size_t j = 0; j < module.a.size(); ++j) {
+      const test::Matrix k = w * module.a[j].transpose();
+      test::expect_product("ktk", found.layers[j].ptp, k, k, kTolerance);
+      test::expect_product("mtk", found.layers[j].mtp, m, k, kTolerance);
+    }
+  }
+}
+
 TEST(DevicePass, NoBitAlongADirectionDependsOnTheModulesBefore) {
   std::mt19937_64 random(22);
   for (const bool transposed : {false, true}) {

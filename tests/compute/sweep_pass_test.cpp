@@ -94,6 +94,15 @@ TEST(SweepPass, TurnsTheProductOnlyWhereOneIsEnoughAndTheBackendGainsByIt) {
   EXPECT_EQ(asked({}, turns), asked({}));
 }
 
+TEST(SweepPass, OfWhatKeepsPOneTurnedProductIsFormedAndNoSums) {
+  const auto turns = [](Recorder& backend) { backend.prefers_turned = true; };
+  for (const auto& change : {std::function<void(Recorder&)>(), std::function<void(Recorder&)>(turns)}) {
+    EXPECT_THAT(asked({.along = true, .keeps_p = true}, change), ElementsAre("A^T", "1: P[rows] = S Y"));
+    EXPECT_THAT(asked({.stored_transposed = true, .along = true, .keeps_p = true}, change),
+                ElementsAre("A^T", "1: P += S^T Y", "add up P"));
+  }
+}
+
 TEST(SweepPass, WaitsForALateNormOnceAndNotBetweenSlabs) {
   const auto late = [](Recorder& backend) { backend.says_squares = false; };
   EXPECT_THAT(asked({}, late),

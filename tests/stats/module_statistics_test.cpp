@@ -79,7 +79,9 @@ TEST(ModuleStatistics, MergeIsAssociativeHoweverThePartsAreSplit) {
 
 TEST(ModuleStatistics, MergeAddsEverySum) {
   std::mt19937_64 random(3);
-  const auto x = random_statistics(random, {2}, 2), y = random_statistics(random, {2}, 2);
+  auto x = random_statistics(random, {2}, 2), y = random_statistics(random, {2}, 2);
+  x.layers[0].mtp = {1, 2, 3, 4};
+  y.layers[0].mtp = {-5, 6, 7, 8};
   auto sum = x;
   sum.merge(y);
   EXPECT_EQ(sum.squared_norm, x.squared_norm + y.squared_norm);
@@ -97,6 +99,7 @@ TEST(ModuleStatistics, MergeAddsEverySum) {
   expect_sum(p.yty, q.yty, s.yty);
   expect_sum(p.mtb, q.mtb, s.mtb);
   expect_sum(p.zta, q.zta, s.zta);
+  expect_sum(p.mtp, q.mtp, s.mtp);
   EXPECT_EQ(s.y_a, p.y_a + q.y_a);
   EXPECT_EQ(s.rank, 2u);
 }
@@ -110,6 +113,7 @@ TEST(ModuleStatistics, IdentityHasTheShapesOfItsRanks) {
   EXPECT_EQ(module.layers[1].rank, 5u);
   EXPECT_EQ(module.layers[1].ptb, std::vector<double>(25, 0.0));
   EXPECT_EQ(module.layers[1].mtb, std::vector<double>(20, 0.0));
+  EXPECT_TRUE(module.layers[1].mtp.empty()) << "of W alone";
   EXPECT_FALSE(module.unusable.found);
 }
 
@@ -127,6 +131,9 @@ TEST(ModuleStatistics, OtherShapesAreRefused) {
   refuses(one, ModuleStatistics::identity({3, 2}, 4));
   refuses(one, ModuleStatistics::identity({2, 3}, 3));
   refuses(one, ModuleStatistics::identity({2, 3}, 0));
+  auto of_weight = one;
+  of_weight.layers[0].mtp.assign(8, 0.0);
+  refuses(one, of_weight);
 }
 
 TEST(ModuleStatistics, SurviveSerialisation) {
@@ -135,6 +142,7 @@ TEST(ModuleStatistics, SurviveSerialisation) {
     for (const std::uint64_t sketch : {0, 1, 5}) {
       auto module = random_statistics(random, ranks, sketch);
       module.squared_norm = 0.1;  // not a whole number
+      for (auto& layer : module.layers) layer.mtp.assign(sketch * layer.rank, 0.25);
       const auto bytes = bytes_of(module);
       base::ByteReader in(bytes);
       const auto back = ModuleStatistics::deserialise(in);
@@ -156,6 +164,7 @@ TEST(ModuleStatistics, SurviveSerialisation) {
         EXPECT_EQ(back.layers[j].dtd, module.layers[j].dtd);
         EXPECT_EQ(back.layers[j].yty, module.layers[j].yty);
         EXPECT_EQ(back.layers[j].mtb, module.layers[j].mtb);
+        EXPECT_EQ(back.layers[j].mtp, module.layers[j].mtp);
         EXPECT_EQ(back.layers[j].zta, module.layers[j].zta);
         EXPECT_EQ(back.layers[j].y_a, module.layers[j].y_a);
       }

@@ -5,6 +5,7 @@
 //
 //     along    <V, dW> and f^2 alone, in one sweep: all that is asked of a direction
 //     left     the same and Y, in one sweep: what is asked of the weight W itself
+//     right    P = V * A^T (o x R) alone, in one sweep, likewise
 //
 // with V = W_aligned - W_base, or a direction from a file, formed from the stored bits, slab by slab. Neither V*V^T (o
 // x o) nor dW (o x i) is ever formed, and W_aligned^T B - W_base^T B never computed: it cancels. 4*o*i*R flops
@@ -32,6 +33,9 @@ struct Operand {
   bool stored_transposed = false;  ///< slabs are rows of V^T (i x o)
   bool along = false;    ///< only f^2, <V, dW> and B^T B: the other sums of finish() are zeros. There is no pass 2 then
   bool keeps_y = false;  ///< of one that is `along`: y() is asked for
+  /// Of one that is `along`: P = V*A^T is formed instead of Y, and p() asked for. Of all sums finish() then has f^2
+  /// alone.
+  bool keeps_p = false;
 };
 
 /// One backend on one device. Used for one module after the other:
@@ -74,8 +78,8 @@ class AlignmentPass {
   /// After finish(): makes `mine` those of the whole module on every member, if the device can; else false on all.
   virtual bool reduce_statistics(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 
-  /// Of adapter j, after finish(): Y = V^T*B (i x r) and P = V*Y/f (o x r), row-major. Rows beyond this share are those
-  /// of the whole module if the team has added them up, and 0 if not.
+  /// Of adapter j, after finish(): Y = V^T*B (i x r) and P = V*Y/f, or V*A^T, (o x r), row-major. Rows beyond this
+  /// share are those of the whole module if the team has added them up, and 0 if not.
   virtual std::vector<double> y(std::size_t adapter) const = 0;
   virtual std::vector<double> p(std::size_t adapter) const = 0;
 

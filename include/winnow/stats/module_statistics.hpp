@@ -23,6 +23,7 @@ struct LayerStatistics {
   std::vector<double> mtb;  ///< M^T B, c x r
   std::vector<double> zta;  ///< Z^T A^T, c x r
   std::vector<double> yta;  ///< Y^T A^T; of an operand W alone (compute/weight_sums.hpp)
+  std::vector<double> mtp;  ///< M^T P, c x r; likewise, and empty of any other
   double y_a = 0;           ///< <Y, A^T> = <V, B*A>
 
   static LayerStatistics identity(std::uint64_t rank, std::uint64_t sketch_columns);

@@ -14,6 +14,7 @@ class ReferencePrimitives final : public Primitives {
     columns_ = stack.columns();
     b_.assign(stack.b.begin(), stack.b.end());
     y_.assign(stack.in_features * columns_, 0.0);
+    if (sweeps.turned) place_a();
     p_.assign(stack.out_features * columns_, 0.0);
   }
 
@@ -111,6 +112,18 @@ class ReferencePrimitives final : public Primitives {
                       v.data());
       for (std::uint64_t k = 0; k < slab.columns; ++k) v[k] -= base[k];
       use(slab.row_begin + r, v);
+    }
+  }
+
+  /// Y = A^T.
+  void place_a() {
+    for (std::size_t j = 0; j < stack_->ranks.size(); ++j) {
+      const auto first = stack_->first_column(j);
+      for (std::uint64_t c = 0; c < stack_->ranks[j]; ++c) {
+        for (std::uint64_t i = 0; i < stack_->in_features; ++i) {
+          y_[i * columns_ + first + c] = static_cast<double>(stack_->a[j][c * stack_->in_features + i]);
+        }
+      }
     }
   }
 

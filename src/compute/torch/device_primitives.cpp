@@ -64,6 +64,7 @@ class DevicePrimitives final : public Primitives, public PassDevice {
                .to(queue_->device(), at::kFloat, false, true);
       y_ = at::zeros({extent(stack.in_features), columns}, floats_);
       p_ = at::zeros({extent(stack.out_features), columns}, floats_);
+      if (sweeps.turned) place_a();
       squares_.zero_();
       groups_ = rank_groups(stack, 0);
       first_slab_ = true;
@@ -196,6 +197,16 @@ class DevicePrimitives final : public Primitives, public PassDevice {
                                fmt::format("{}: {}", queue_->description(), text.substr(0, text.find('\n'))));
       if (text.find("out of memory") == std::string::npos) throw std::move(named);
       throw std::move(named).advice(fmt::format("lower --device-memory (now {} MiB)", memory_ >> 20U));
+    }
+  }
+
+  /// Y = A^T.
+  void place_a() {
+    for (std::size_t j = 0; j < stack_->ranks.size(); ++j) {
+      const auto rank = extent(stack_->ranks[j]);
+      const auto a =
+          at::from_blob(const_cast<float*>(stack_->a[j].data()), {rank, extent(stack_->in_features)}, at::kFloat);
+      y_.narrow(1, extent(stack_->first_column(j)), rank).copy_(a.to(queue_->device()).t());
     }
   }
 

@@ -104,7 +104,11 @@ class TorchPrimitives final : public Primitives {
     const auto columns = extent(stack.columns());
     b_ = at::from_blob(const_cast<float*>(stack.b.data()), {extent(stack.out_features), columns}, at::kFloat);
     y_ = at::zeros({extent(stack.in_features), columns}, at::kFloat);
-    p_ = at::zeros({along_ ? 0 : extent(stack.out_features), columns}, at::kFloat);
+    p_ = at::zeros({along_ && !sweeps.turned ? 0 : extent(stack.out_features), columns}, at::kFloat);
+    if (!sweeps.turned) return;
+    for (std::size_t j = 0; j < stack.ranks.size(); ++j) {
+      y_.narrow(1, extent(stack.first_column(j)), extent(stack.ranks[j])).copy_(a(j).t());
+    }
   }
 
   std::optional<double> multiply(const slab::Slab& slab, const Product& product) override {
