@@ -16,6 +16,7 @@
 #include <span>
 #include <vector>
 
+#include "eaten.hpp"
 #include "methods.hpp"
 #include "winnow/compute/gram_svd.hpp"
 #include "winnow/metrics/opposition.hpp"
@@ -24,11 +25,6 @@ namespace winnow::methods {
 namespace {
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-/// Energy of dW that may be missing from the roots, if factors cancel: the rest of it is unknown.
-constexpr double kLeastKnown = 1 - 1e-3;
-/// ||dW||^2 beside the square of sum_c |b_c|*|a_c|: below that it is rounding.
-constexpr double kCancelled = 1e-13;
 
 constexpr std::array<Column, 2> kColumns{{
     {.name = "ablation",
@@ -74,17 +70,6 @@ Opposed opposition_of(const Layer& layer, const stats::LayerStatistics& sums, co
           sigma.squaredNorm()};
 }
 
-/// sum_c |b_c|*|a_c|: how large dW would be if nothing cancelled.
-double size_of_factors(const Layer& layer) {
-  const auto rank = layer.sums().rank;
-  double sum = 0;
-  for (std::uint64_t c = 0; c < rank; ++c) {
-    const auto at = c * rank + c;
-    sum += std::sqrt(layer.sums().btb[at] * layer.gram()[at]);
-  }
-  return sum;
-}
-
 /// 0 of no update: it ablates nothing. Undefined if W is not known or zero, and if so much of dW cancels between
 /// factors that some of it is unknown: what is not seen must not look harmless.
 void values_of(const Layer& layer, std::span<double> values) {
@@ -92,14 +77,14 @@ void values_of(const Layer& layer, std::span<double> values) {
   if (sums == nullptr || !(layer.module().weight_norm > 0)) return;
   const auto svd = compute::gram_svd(layer.sums().btb, layer.gram(), sums->rank);
   if (!svd) return;
-  const double factors = size_of_factors(layer), all = layer.update_norm() * layer.update_norm();
+  const double factors = size_of_factors(layer);
   if (factors == 0) {
     values[0] = values[1] = 0;
     return;
   }
-  if (all <= kCancelled * factors * factors) return;
+  if (is_rounding(layer, factors)) return;
   const auto [opposition, energy] = opposition_of(layer, *sums, *svd);
-  if (!opposition || !(energy >= kLeastKnown * all) || !opposition->is_finite()) return;
+  if (!opposition || !is_known(layer, energy) || !opposition->is_finite()) return;
   values[1] = std::min(opposition->of_singular_vectors(), 1.0);
   values[0] = std::min(opposition->over_span().value, 1.0);
 }
