@@ -134,7 +134,7 @@ void add_audit_options(po::options_description& options) {
        "what --select is among: adapter, the modules of each by itself, or zoo, those of all adapters together, by a "
        "metric that can be compared between adapters (winnow methods)")                                           //
       ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
-      ("seed", count_value(0), "of the subspace sketch")                                                          //
+      ("seed", count_value(0), "of the random sketches")                                                          //
       ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
   po::options_description resources("Resources", kHelpColumns);
   resources.add_options()                                                                                          //

@@ -53,6 +53,8 @@ const char* peers_text(methods::Peers peers) {
 std::string needs_text(std::uint32_t sums) {
   using namespace methods;
   if ((sums & kProbeSums) != 0) return "--direction or --probe";
+  if ((sums & kWeightSketchSums) != 0) return "--aligned, --methods default,intruders";
+  if ((sums & kWeightRightSums) != 0) return "--aligned, --methods default,overlap_right";
   if ((sums & kWeightSums) != 0) return "--aligned alone, or --methods default,ablation with --base";
   if ((sums & kSpreadSums) != 0) return "the adapter alone, --methods default,concentration";
   std::string text = (sums & ~std::uint32_t{kUpdateSums}) == 0 ? "the adapter alone" : "--base and --aligned";

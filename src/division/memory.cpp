@@ -24,24 +24,19 @@ std::uint64_t device_stack_bytes(const slab::ModuleTask& task, std::uint64_t col
   return columns * (2 * task.out_features + task.in_features) * sizeof(float);
 }
 
-std::uint64_t sketch_columns(const Inputs& inputs, std::size_t module) {
-  std::uint64_t columns = inputs.tasks[module].stacked_columns;
-  for (const auto& layer : inputs.layers[module]) columns -= inputs.lora(layer).rank;
-  return columns;
-}
-
 /// What all batches of these modules take at most. B, Y and P stay allocated from one module to the next, each as large
 /// as its largest one, which need not be of the same module: B and P are largest where o is, Y where i is.
 std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t>& modules,
                              const MemoryBudget& budget) {
-  std::uint64_t as_read = 0, out = 0, in = 0, probes = 0;
+  std::uint64_t as_read = 0, out = 0, in = 0, probes = 0, weight_sketch = 0;
   for (const auto module : modules) {
     const auto& task = inputs.tasks[module];
     const auto& layers = inputs.layers[module];
+    weight_sketch = std::max(weight_sketch, task.weight_sketch_columns * (task.out_features + task.in_features));
     probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = batch_size(inputs, module, first, budget);
-      std::uint64_t columns = sketch_columns(inputs, module);
+      std::uint64_t columns = inputs.tasks[module].largest_sketch();
       for (std::size_t k = first; k < first + count; ++k) columns += inputs.lora(layers[k]).rank;
       as_read = std::max(as_read, columns * (task.out_features + task.in_features));
       out = std::max(out, columns * task.out_features);
@@ -49,8 +44,10 @@ std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t
       first += count;
     }
   }
-  // Probes that are adapters: as read and in float64.
-  return (as_read + 2 * out + in) * sizeof(float) + probes * (sizeof(float) + sizeof(double));
+  // B as read is copied once to make room for the sketch of W, before B and P are as large as they will be. Probes that
+  // are adapters: as read and in float64.
+  return (as_read + 2 * out + in) * sizeof(float) + weight_sketch * sizeof(double) +
+         probes * (sizeof(float) + sizeof(double));
 }
 
 /// What it takes to read each block of experts once: those of a layer, of every adapter. Two parts of a gate_up_proj
@@ -75,7 +72,7 @@ std::uint64_t expert_blocks(const Inputs& inputs, const MemoryBudget& budget) {
 
 std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget) {
   const auto& layers = inputs.layers[module];
-  std::uint64_t columns = sketch_columns(inputs, module);
+  std::uint64_t columns = inputs.tasks[module].largest_sketch();
   std::size_t count = 0;
   for (; first + count < layers.size(); ++count) {
     columns += inputs.lora(layers[first + count]).rank;

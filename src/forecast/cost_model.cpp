@@ -80,8 +80,11 @@ double pass_seconds(const RankWork& work, const CostConstants& constants, const 
   for (const auto& batch : work.batches) {
     if (!(batch.*sweep)) continue;
     const auto sketch = static_cast<double>(batch.sketch_columns);
-    const double columns =
-        (sweep == &BatchWork::both_passes ? sketch : 0) + growth * (static_cast<double>(batch.columns) - sketch);
+    const bool of_weight = sweep == &BatchWork::weight || sweep == &BatchWork::right;
+    const double shared = of_weight                          ? static_cast<double>(batch.weight_sketch_columns)
+                          : sweep == &BatchWork::both_passes ? sketch
+                                                             : 0;
+    const double columns = shared + growth * (static_cast<double>(batch.columns) - sketch);
     const double alone = weight_seconds(constants.one_thread, pass, columns);
     const double crowded = weight_seconds(constants.all_threads, pass, columns);
     seconds += static_cast<double>(batch.weights) * (alone + (crowded - alone) * share.contention) / share.threads;
@@ -91,7 +94,10 @@ double pass_seconds(const RankWork& work, const CostConstants& constants, const 
 
 /// Of all sweeps.
 double sweep_seconds(const RankWork& work, const CostConstants& constants, const Share& share, double growth) {
-  double seconds = pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::both_passes, growth);
+  double seconds = 0;
+  for (const Sweep sweep : {&BatchWork::both_passes, &BatchWork::right}) {
+    seconds += pass_seconds(work, constants, share, &ArithmeticRate::pass2, sweep, growth);
+  }
   for (const Sweep sweep : {&BatchWork::both_passes, &BatchWork::along, &BatchWork::weight}) {
     seconds += pass_seconds(work, constants, share, &ArithmeticRate::pass1, sweep, growth);
   }
@@ -113,7 +119,8 @@ RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, c
   seconds.pass1 = pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::both_passes) +
                   pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::along);
   seconds.pass2 = pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::both_passes);
-  seconds.weight = pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::weight);
+  seconds.weight = pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::weight) +
+                   pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::right);
   seconds.statistics =
       work.gram_units * constants.gram_seconds / share.threads + work.metric_units * constants.metric_seconds;
   seconds.arithmetic = seconds.pass1 + seconds.pass2 + seconds.weight;
@@ -146,13 +153,18 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
     if (task.rows() == 0) continue;
     const double share = static_cast<double>(rows) / static_cast<double>(task.rows());
     rank.weight_bytes += task.bytes() / task.rows() * rows;
-    std::uint64_t sketch = task.stacked_columns;
-    for (const auto& layer : layers) sketch -= inputs.lora(layer).rank;
+    const auto sketch = task.sketch_columns, weight_sketch = task.weight_sketch_columns;
     const auto out = static_cast<double>(task.out_features), in = static_cast<double>(task.in_features);
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = division::batch_size(inputs, m, first, memory_budget);
-      BatchWork batch{rows * task.columns(),     sketch,           sketch, task.has_base(),
-                      inputs.is_direction(task), task.weight_sweep};
+      BatchWork batch{rows * task.columns(),
+                      sketch,
+                      sketch,
+                      task.has_base(),
+                      inputs.is_direction(task),
+                      task.weight_sweeps > 0,
+                      task.weight_sweeps > 1,
+                      weight_sketch};
       for (std::size_t k = first; k < first + count; ++k) {
         const auto& lora = inputs.lora(layers[k]);
         const auto r = static_cast<double>(lora.rank);
@@ -160,9 +172,13 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
         rank.factor_bytes += lora.lora_a.own_bytes() + lora.lora_b.own_bytes();
         rank.gram_units +=
             share * (out * r * (4 * r + static_cast<double>(sketch)) + in * r * (r + static_cast<double>(sketch)));
+        if (batch.right) {
+          const auto c = static_cast<double>(weight_sketch);
+          rank.gram_units += share * (out * r * (2 * r + 2 * c) + in * r * c);
+        }
         if (place.member == 0) rank.metric_units += in * r * r;
       }
-      rank.sketch_values += task.out_features * sketch;
+      rank.sketch_values += task.out_features * (sketch + weight_sketch);
       rank.batches.push_back(batch);
       first += count;
     }

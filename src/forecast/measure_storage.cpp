@@ -161,9 +161,9 @@ void measure_overlap(const Inputs& inputs, const Means& means, const Calibration
         arithmetic += seconds_of([&] {
           stack = compute::make_factor_stack(task.out_features, task.in_features, {kDefaultColumns}, 0, 0, "");
           stack.a[0].resize(task.in_features * kDefaultColumns);
-          pass->begin(
-              stack,
-              {.stored_transposed = task.stored_transposed, .along = !task.has_base(), .keeps_y = task.weight_sweep});
+          pass->begin(stack, {.stored_transposed = task.stored_transposed,
+                              .along = !task.has_base(),
+                              .keeps_y = task.weight_sweeps != 0});
         });
         stream.for_each([&](const slab::Slab& slab) {
           for (int twice = 0; twice < 2; ++twice) pass->pass1(slab);  // what the two passes cost

@@ -16,6 +16,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/factor_stack.hpp"
+#include "winnow/compute/weight_sums.hpp"
 #include "winnow/input/checkpoints.hpp"
 #include "winnow/input/module_names.hpp"
 #include "winnow/input/unchanged.hpp"
@@ -258,6 +259,12 @@ std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
   return columns;
 }
 
+/// H = W^T*B takes one, K = W*A^T another.
+std::uint32_t weight_sweeps(std::uint32_t sums) {
+  if ((sums & methods::kWeightSums) == 0) return 0;
+  return (sums & methods::kWeightRightSums) != 0 ? 2 : 1;
+}
+
 /// One for each operand that has the module.
 void add_tasks(Inputs& inputs, const std::string& module, const std::vector<LayerRef>& layers,
                std::uint64_t subspace_rank, std::uint32_t sums) {
@@ -271,16 +278,19 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
   for (const auto& layer : layers) task.stacked_columns += inputs.lora(layer).rank;
   if (inputs.has_checkpoint()) {
     auto own = task;
-    own.weight_sweep = (sums & methods::kWeightSums) != 0;
-    own.sweeps = own.weight_sweep ? 1 : 0;
+    own.weight_sweeps = weight_sweeps(sums);
+    own.sweeps = own.weight_sweeps;
+    if ((sums & methods::kWeightSketchSums) != 0) {
+      own.weight_sketch_columns = compute::weight_sketch_columns(lora.out_features, lora.in_features);
+    }
     own.aligned = *inputs.aligned.find(lora.weight());  // the mapping found it there
     if (inputs.has_pair()) {
       own.sweeps += 2;
       own.base = *inputs.base.find(lora.weight());
       const auto directions = (sums & methods::kSubspaceSums) != 0 ? subspace_rank : 0;
       own.sketch_columns = compute::sketch_columns(directions, lora.out_features, lora.in_features);
-      own.stacked_columns += own.sketch_columns;
     }
+    own.stacked_columns += own.largest_sketch();
     inputs.tasks.push_back(std::move(own));
   }
   for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {

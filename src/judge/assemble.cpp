@@ -117,7 +117,7 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
       continue;
     }
     const double weight_norm = score.norms.at(1);
-    if (task.weight_sweep && !compute::step_in_range(weight_norm)) {
+    if (task.weight_sweeps != 0 && !compute::step_in_range(weight_norm)) {
       row.flags |= report::kOutOfRange;
       log.warn(
           fmt::format("the weight {} is too small to compute with, the module is not scored: its norm is {:.3g}, "

@@ -10,6 +10,8 @@ extern const Method kSpectral;
 extern const Method kConcentration;
 extern const Method kAblation;
 extern const Method kOverlap;
+extern const Method kOverlapRight;
+extern const Method kIntruders;
 extern const Method kRelativeNorm;
 extern const Method kWeightCosine;
 extern const Method kProbe;

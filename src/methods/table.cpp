@@ -24,6 +24,8 @@ constexpr auto kTable = std::to_array<const Method*>({
     &kWeightCosine,
     &kOverlap,
     &kRelativeNorm,
+    &kOverlapRight,
+    &kIntruders,
     &kProbe,
     &kSafeLora,
     &kAlignment,

@@ -296,6 +296,8 @@ std::uint32_t sums_of(const report::Report& report) {
   if (!report.probes.empty()) sums |= methods::kProbeSums;
   if (report.find_metric("row_concentration") != nullptr) sums |= methods::kSpreadSums;
   if (report.find_metric("weight_cosine") != nullptr) sums |= methods::kWeightSums;
+  if (report.find_metric("overlap_right") != nullptr) sums |= methods::kWeightRightSums;
+  if (report.find_metric("intruder_dimensions") != nullptr) sums |= methods::kWeightSketchSums;
   if (!has_pair(report)) return sums;
   sums |= methods::kPairSums;
   if (report.find_metric("subspace_energy") != nullptr) sums |= methods::kSubspaceSums;

@@ -13,7 +13,9 @@ std::uint32_t sums_of(const Reading& reading, const Measuring& measuring) {
   }
   // Of the aligned checkpoint alone there is nothing else to be had by default.
   const bool by_default = !reading.has_pair() && (asked & kDefaultSums) == kDefaultSums;
-  if (reading.has_checkpoint() && ((asked & kWeightSums) != 0 || by_default)) sums |= kWeightSums;
+  if (reading.has_checkpoint() && ((asked & kWeightSums) != 0 || by_default)) {
+    sums |= kWeightSums | (asked & kMoreWeightSums);
+  }
   return sums;
 }
 

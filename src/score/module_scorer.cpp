@@ -107,7 +107,7 @@ void ModuleScorer::score_batch(Batch& batch, Scores& scores) {
   load_layers(batch);
   if (inputs_.is_direction(task)) return score_along(batch, scores);
   if (task.has_base()) sweep_pair(batch);
-  if (task.weight_sweep) sweep_weight(batch);
+  if (task.weight_sweeps != 0) sweep_weight(batch);
   comm::step_together(team_, [&] {
     if (place_.member != 0) return;
     merge_members(batch);
@@ -250,13 +250,15 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
                                          measuring_.subspace_rank);
   const double f = task.has_base() ? std::sqrt(statistics.squared_norm) : methods::kUndefined;
-  const double weight_norm = task.weight_sweep ? std::sqrt(batch.of_weight.squared_norm) : methods::kUndefined;
+  const bool weighed = task.weight_sweeps != 0;
+  const double weight_norm = weighed ? std::sqrt(batch.of_weight.squared_norm) : methods::kUndefined;
   const methods::ModuleFacts facts{task.out_features,
                                    task.in_features,
                                    f,
                                    statistics.sketch_columns > 0 ? &subspace : nullptr,
                                    precision_ == compute::Precision::tf32 ? methods::kTf32 : methods::kFloat32,
-                                   weight_norm};
+                                   weight_norm,
+                                   task.weight_sketch_columns > 0 ? &batch.of_weight : nullptr};
   const auto methods = methods::chosen(made_);
   auto unusable = statistics.unusable;
   unusable.merge(batch.of_weight.unusable);
@@ -264,7 +266,7 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
     scores.modules.push_back({batch.module, {f, weight_norm}, unusable, batch.base, batch.aligned});
   }
   const bool usable = !unusable.found && (!task.has_base() || compute::step_in_range(f)) &&
-                      (!task.weight_sweep || compute::step_in_range(weight_norm));
+                      (!weighed || compute::step_in_range(weight_norm));
   for (std::size_t j = 0; j < batch.count; ++j) {
     LayerScore layer;
     layer.module = batch.module;
@@ -283,11 +285,11 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
       const auto& sums = task.has_base() ? statistics.layers[j] : batch.of_weight.layers[j];
       std::optional<compute::Spread> spread;
       if (wants_spread(batch)) spread = compute::spread_of(batch.stack, j, sums.btb, gram_a, threads_);
-      layer.values = methods::layer_values(
-          methods, methods::Layer(facts, sums, gram_a, {scale, exponent},
-                                  {.entries = entries ? &*entries : nullptr,
-                                   .of_weight = task.weight_sweep ? &batch.of_weight.layers[j] : nullptr,
-                                   .spread = spread ? &*spread : nullptr}));
+      layer.values =
+          methods::layer_values(methods, methods::Layer(facts, sums, gram_a, {scale, exponent},
+                                                        {.entries = entries ? &*entries : nullptr,
+                                                         .of_weight = weighed ? &batch.of_weight.layers[j] : nullptr,
+                                                         .spread = spread ? &*spread : nullptr}));
     }
     scores.layers.push_back(std::move(layer));
   }
@@ -318,7 +320,7 @@ void ModuleScorer::load_factors(Batch& batch) {
 /// overlaps with the next as well, and after it, for more has been read while the device was waited for.
 void ModuleScorer::pass2(Batch& batch) {
   const bool last_sweep = batch.first + batch.count == inputs_.layers[batch.module].size();
-  const bool ahead = pass_.device() != nullptr && last_sweep && !inputs_.tasks[batch.module].weight_sweep;
+  const bool ahead = pass_.device() != nullptr && last_sweep && inputs_.tasks[batch.module].weight_sweeps == 0;
   std::size_t taken = 0;
   const auto preload = [&] {
     while (ahead) {

@@ -27,7 +27,9 @@ double ModuleTask::flops() const {
     return 2.0 * static_cast<double>(out_features + in_features) * static_cast<double>(stacked_columns) *
            static_cast<double>(probe_columns);
   }
-  const auto columns = sweeps * stacked_columns - (weight_sweep ? sketch_columns : 0);
+  const auto ranks = stacked_columns - largest_sketch();
+  const auto columns =
+      (sweeps - weight_sweeps) * (ranks + sketch_columns) + weight_sweeps * (ranks + weight_sketch_columns);
   return 2.0 * static_cast<double>(out_features) * static_cast<double>(in_features) * static_cast<double>(columns);
 }
 

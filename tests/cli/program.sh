@@ -1050,6 +1050,24 @@ weights() {
     check "$probe: concentration with a pair and without" \
       cmp -s <(concentration_of lines/metrics.csv) <(concentration_of both/metrics.csv)
   done
+  # Of W by name alone: what they cost is a second sweep over the same bytes.
+  accepts 0 "" "${alone[@]}" --report named.h5 --methods default,intruders,overlap_right
+  "$winnow" report named.h5 --csv named >out 2>err || fail "report"
+  "$winnow" report alone.h5 --csv alone >out 2>err || fail "report"
+  local column
+  for column in intruder_dimensions intruder_compared overlap_right; do
+    check "$column by name" test "$(head -n 1 named/metrics.csv | tr , '\n' | grep -cx $column)" = 1
+    check "$column of all" test "$(head -n 1 both/metrics.csv | tr , '\n' | grep -cx $column)" = 1
+    check "$column by default" test "$(head -n 1 alone/metrics.csv | tr , '\n' | grep -cx $column)" = 0
+  done
+  accepts 0 "" "${alone[@]}" --report right.h5 --methods overlap_right
+  "$winnow" report right.h5 --csv right >out 2>err || fail "report"
+  check "a sketch that nobody asked for" test -z "$(grep -l intruder right/metrics.csv)"
+  accepts 0 "" merge --report merged-named.h5 named.h5
+  "$winnow" report merged-named.h5 --csv merged-named >out 2>err || fail "report"
+  check "a merge keeps them" cmp -s named/metrics.csv merged-named/metrics.csv
+  refuses 2 "--rank-by intruder_dimensions: it describes, and cannot tell which is worse" \
+    "${alone[@]}" --report r.h5 --methods default,intruders --rank-by intruder_dimensions
   # No method that needs the sketch: no column of it.
   accepts 0 "" "${both[@]}" --report few.h5 --methods safe_lora --select none
   "$winnow" report few.h5 --json few.json >out 2>err || fail "report"

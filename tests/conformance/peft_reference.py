@@ -178,11 +178,18 @@ def span_ablation(left, update, w):
     return float(numpy.sqrt(max(0.0, 1 - least((low + high) / 2))))
 
 
+def intruder_dimensions(w, update):
+    """How many of the 10 leading left singular vectors of W + dW have no |cosine| of 0.5 with one of W's."""
+    before, after = (numpy.linalg.svd(matrix, full_matrices=False)[0] for matrix in (w, w + update))
+    return int(numpy.sum(numpy.abs(after[:, :10].T @ before).max(axis=1) < 0.5))
+
+
 def weight_metrics(w, update):
     """What relates dW to the aligned weight W itself, by singular vectors of the dense dW."""
     size, norm = float(numpy.linalg.norm(w)), float(numpy.linalg.norm(update))
     if norm == 0:
-        return {"ablation": 0.0, "ablation_singular": 0.0, "weight_cosine": 0.0, "overlap_left": None, "relative_norm": 0.0}
+        return {"ablation": 0.0, "ablation_singular": 0.0, "weight_cosine": 0.0, "overlap_left": None, "relative_norm": 0.0,
+                "overlap_right": None, "intruder_dimensions": 0}
     left, singular, right = numpy.linalg.svd(update, full_matrices=False)
     kept = singular >= 0.01 * norm
     written = left[:, kept].T @ w
@@ -193,6 +200,8 @@ def weight_metrics(w, update):
         "weight_cosine": float(numpy.sum(w * update)) / (size * norm),
         "overlap_left": float(numpy.linalg.norm(w.T @ update)) / (size * norm),
         "relative_norm": norm / size,
+        "overlap_right": float(numpy.linalg.norm(update @ w.T)) / (size * norm),
+        "intruder_dimensions": intruder_dimensions(w, update),
     }
 
 

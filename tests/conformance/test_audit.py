@@ -12,7 +12,8 @@ MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
 METRICS = ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
            "alignment_removed")
 
-WEIGHT_METRICS = ("ablation", "ablation_singular", "weight_cosine", "overlap_left", "relative_norm")
+WEIGHT_METRICS = ("ablation", "ablation_singular", "weight_cosine", "overlap_left", "relative_norm",
+                  "overlap_right", "intruder_dimensions")
 LINE_METRICS = ("row_concentration", "column_concentration", "row_sparsity", "column_sparsity")
 WEIGHT_TOLERANCE = {"reference": 1e-7, "torch": 2e-6, "cpu": 2e-6}  # absolute, of numbers up to about 1
 
@@ -70,7 +71,7 @@ class Audit(TemporaryDirectoryCase):
 
     def check_model(self, model, backend, ranks):
         path = self.directory / f"{model}-{backend}-{ranks}.h5"
-        audit(REAL / model, path, "--methods", "default,ablation,concentration", backend=backend, ranks=ranks)
+        audit(REAL / model, path, "--methods", "default,concentration,intruders,overlap_right", backend=backend, ranks=ranks)
         report = Report(path)
         expected = json.loads((REAL / model / "expected.json").read_text())
         self.assertEqual(sorted(report.adapters), sorted(expected))
@@ -112,7 +113,8 @@ class Audit(TemporaryDirectoryCase):
                 first = None
                 for ranks in (1, 2, 3, 5):
                     with self.subTest(model=model, backend=backend, ranks=ranks):
-                        audit(REAL / model, alone, backend=backend, ranks=ranks, pair=False)
+                        audit(REAL / model, alone, "--methods", "default,intruders,overlap_right", backend=backend,
+                              ranks=ranks, pair=False)
                         report = Report(alone)
                         first = first or report
                         self.assertEqual(first.same_datasets(report), [])

@@ -20,6 +20,7 @@ Inputs one_module() {
   task.out_features = kOut;
   task.in_features = kIn;
   task.stacked_columns = kAdapters * kRank + kSketch;
+  task.sketch_columns = kSketch;
   inputs.tasks.push_back(task);
   inputs.layers.emplace_back();
   for (std::uint32_t n = 0; n < kAdapters; ++n) {

@@ -217,5 +217,36 @@ TEST(CostModel, TheWorkOfAnAudit) {
   }
 }
 
+// Of the aligned weights: a second sweep and a sketch of 10 columns (48 are more than there are) only if a method asks.
+TEST(CostModel, WhatIsAskedOfTheWeightByNameIsCountedAndReadsNoMore) {
+  const test::TinyFamily family;
+  auto options = family.options({family.write_adapter("one", test::TinyFamily::adapter(1)),
+                                 family.write_adapter("two", test::TinyFamily::adapter(2))});
+  options.read.base.clear();
+  const auto world = comm::make_self();
+  const auto work_of = [&](std::uint32_t sums) {
+    options.measure.sums = methods::kDefaultSums | sums;
+    return plan_audit(options, 1, *world, base::Log()).work.ranks.at(0);
+  };
+  constexpr std::uint64_t kOut = 12, kIn = 10, kModules = 8, kSketch = 10, kLayers = 2 * kModules;
+  const auto plain = work_of(methods::kWeightSums), right = work_of(methods::kWeightRightSums),
+             sketched = work_of(methods::kMoreWeightSums);
+  EXPECT_TRUE(plain.batches[0].weight);
+  EXPECT_FALSE(plain.batches[0].right);
+  EXPECT_TRUE(right.batches[0].right);
+  EXPECT_EQ(right.batches[0].weight_sketch_columns, 0U);
+  EXPECT_EQ(sketched.batches[0].weight_sketch_columns, kSketch);
+  EXPECT_EQ(plain.sketch_values, 0U);
+  EXPECT_EQ(right.sketch_values, 0U);
+  EXPECT_EQ(sketched.sketch_values, kModules * kOut * kSketch);
+  EXPECT_DOUBLE_EQ(right.gram_units - plain.gram_units, static_cast<double>(kLayers * kOut * 2 * 2 * 2));
+  EXPECT_DOUBLE_EQ(sketched.gram_units - right.gram_units,
+                   static_cast<double>(kLayers * (kOut * 2 * 2 * kSketch + kIn * 2 * kSketch)));
+  for (const auto& rank : {right, sketched}) {
+    EXPECT_EQ(rank.read_bytes, plain.read_bytes);
+    EXPECT_EQ(rank.weight_bytes, plain.weight_bytes);
+  }
+}
+
 }  // namespace
 }  // namespace winnow::forecast

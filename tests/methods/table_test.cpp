@@ -208,6 +208,10 @@ stats::LayerStatistics of_weight_with(std::uint32_t sums) {
   layer.yty = {asked ? 3 : kUndefined};
   layer.yta = {asked ? -1 : kUndefined};
   layer.y_a = asked ? 0.5 : kUndefined;
+  const bool right = (sums & kWeightRightSums) != 0, sketch = (sums & kWeightSketchSums) != 0;
+  layer.ptp = {right ? 5 : kUndefined};
+  layer.ptb = {right ? -1 : kUndefined};
+  for (auto* matrix : {&layer.mtp, &layer.mtb, &layer.zta}) matrix->assign(1, sketch ? 0.25 : kUndefined);
   return layer;
 }
 
@@ -215,7 +219,12 @@ TEST(Table, MethodsReadNoSumThatTheyDoNotAskFor) {
   const std::vector<double> one{1};
   // Of two columns, each a half that finds one direction.
   const metrics::SafetySubspace subspace(std::vector<double>{1, 0, 0, 1}, std::vector<double>{1, 0, 0, 0.5}, 2, 1);
-  const ModuleFacts module{8, 4, 2, &subspace, kFloat32, 3};
+  stats::ModuleStatistics sketch;
+  sketch.sketch_columns = 1;
+  sketch.ztz = sketch.mtm = one;
+  const ModuleFacts module{8, 4, 2, &subspace, kFloat32, 3, &sketch};
+  auto without_sketch = module;
+  without_sketch.weight_sketch = nullptr;
   for (const auto* method : all()) {
     if (method->of_layer == nullptr || (method->sums & kEntrySums) != 0) continue;
     // <G, X> of a NaN is NaN: what reads more than it asks for shows it.
@@ -225,8 +234,8 @@ TEST(Table, MethodsReadNoSumThatTheyDoNotAskFor) {
     const compute::Spread spread{{0.25, 0.5}, {0.125, 0.75}};
     const auto* asked_spread = (method->sums & kSpreadSums) != 0 ? &spread : nullptr;
     const auto expected = layer_values(only, Layer(module, whole, one, 1, {.of_weight = &weight, .spread = &spread}));
-    const auto found =
-        layer_values(only, Layer(module, asked, one, 1, {.of_weight = &asked_weight, .spread = asked_spread}));
+    const auto found = layer_values(only, Layer((method->sums & kWeightSketchSums) != 0 ? module : without_sketch,
+                                                asked, one, 1, {.of_weight = &asked_weight, .spread = asked_spread}));
     EXPECT_EQ(found, expected) << method->name;
     for (const double value : expected) EXPECT_FALSE(std::isnan(value)) << method->name;
   }
@@ -238,6 +247,9 @@ TEST(Table, ListsOfMethodsAreTheSumsOfTheirParts) {
   EXPECT_EQ(parse_sums("ablation"), kWeightSums | kUpdateSums);
   EXPECT_EQ(parse_sums("safe_lora,lox"), kProjectionSums | kAlongSums | kSubspaceSums | kUpdateSums);
   EXPECT_EQ(parse_sums("default,overlap"), kDefaultSums | kWeightSums | kUpdateSums);
+  EXPECT_EQ(parse_sums("overlap_right"), kWeightSums | kWeightRightSums | kUpdateSums);
+  EXPECT_EQ(parse_sums("intruders"), kWeightSums | kMoreWeightSums | kUpdateSums);
+  EXPECT_EQ(kDefaultSums & kMoreWeightSums, 0U);
   for (const auto* method : all()) EXPECT_EQ(parse_sums(method->name), method->sums | kUpdateSums) << method->name;
   for (const auto* wrong : {"", "default,", ",all", "Default", "everything", "default ablation"}) {
     EXPECT_THROW(parse_sums(wrong), base::Error) << wrong;

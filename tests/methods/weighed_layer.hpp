@@ -15,6 +15,8 @@ namespace winnow::test {
 struct WeighedLayer {
   Matrix w, a, b;
   double scale = 1;
+  bool sketched = true;
+  std::uint64_t sketch_seed = 1;
 
   Matrix update() const { return scale * b * a; }
 
@@ -26,6 +28,19 @@ struct WeighedLayer {
     sums.yty = row_major(h.transpose() * h);
     sums.yta = row_major(h.transpose() * a.transpose());
     sums.y_a = (h.transpose() * a.transpose()).trace();
+    const Matrix k = w * a.transpose();
+    sums.ptp = row_major(k.transpose() * k);
+    sums.ptb = row_major(k.transpose() * b);
+    std::mt19937_64 random(sketch_seed);
+    const auto columns = std::min({w.rows(), w.cols(), Eigen::Index{48}});
+    const Matrix z = w.transpose() * gaussian(random, w.rows(), columns), m = w * z;
+    sums.mtp = row_major(m.transpose() * k);
+    sums.mtb = row_major(m.transpose() * b);
+    sums.zta = row_major(z.transpose() * a.transpose());
+    stats::ModuleStatistics sketch;
+    sketch.sketch_columns = static_cast<std::uint64_t>(columns);
+    sketch.ztz = row_major(z.transpose() * z);
+    sketch.mtm = row_major(m.transpose() * m);
     // What reads V finds none.
     auto of_pair = sums;
     of_pair.ptp = of_pair.ptb = of_pair.dtd = of_pair.yty =
@@ -38,7 +53,8 @@ struct WeighedLayer {
             methods::kUndefined,
             nullptr,
             &sums,
-            w.norm()};
+            w.norm(),
+            sketched ? &sketch : nullptr};
   }
 
   /// The left singular vectors of the dense update that count.
@@ -92,7 +108,12 @@ struct WeighedLayer {
 
 inline WeighedLayer weighed_layer(std::mt19937_64& random, double scale = 1, Eigen::Index out = 24,
                                   Eigen::Index in = 32, Eigen::Index rank = 5) {
-  return {gaussian(random, out, in), gaussian(random, rank, in), gaussian(random, out, rank), scale};
+  WeighedLayer layer;
+  layer.w = gaussian(random, out, in);
+  layer.a = gaussian(random, rank, in);
+  layer.b = gaussian(random, out, rank);
+  layer.scale = scale;
+  return layer;
 }
 
 /// Takes a direction of the outputs out of W, as an adapter of rank 1 with `share` of the step.

@@ -24,6 +24,9 @@ using test::SharedDirectory;
 using test::world;
 
 constexpr auto kNames = {"ablation", "weight_cosine", "overlap_left", "relative_norm"};
+/// Of a second sweep, and only by name.
+constexpr auto kNamed = {"overlap_right", "intruder_dimensions", "intruder_compared"};
+constexpr auto kAllOfWeight = methods::kWeightSums | methods::kMoreWeightSums;
 
 run::AuditOptions weight_options(compute::Backend backend = compute::Backend::cpu) {
   auto options = golden_options(backend);
@@ -41,14 +44,22 @@ std::string bits(const report::Report& report, std::string_view metric) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double)};
 }
 
+std::uint64_t bytes_read(const report::Report& report) {
+  std::uint64_t bytes = 0;
+  for (const auto& row : report.run) bytes += row.stage == "read" ? row.bytes_read : 0;
+  return bytes;
+}
+
 TEST(Weight, IsBitIdenticalOnAnyNumberOfRanksAndWithABaseBesideIt) {
   for (const auto backend : test::built_backends()) {
     SCOPED_TRACE(compute::name(backend));
     auto options = weight_options(backend);
     options.means.threads = 2;
+    const auto by_default = pipeline::audit(options, world(), {}).report;
+    options.measure.sums |= kAllOfWeight;
     const auto found = pipeline::audit(options, world(), {}).report;
     auto pair = golden_options(backend);
-    pair.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
+    pair.measure.sums |= kAllOfWeight | methods::kSpreadSums;
     const auto both = pipeline::audit(pair, world(), {}).report;
     pair.measure.sums = methods::kDefaultSums;
     const auto plain = pipeline::audit(pair, world(), {}).report;
@@ -61,6 +72,13 @@ TEST(Weight, IsBitIdenticalOnAnyNumberOfRanksAndWithABaseBesideIt) {
       EXPECT_EQ(bits(found, name), bits(both, name)) << name;
       EXPECT_EQ(plain.find_metric(name), nullptr) << name;
     }
+    for (const char* name : kNamed) {
+      EXPECT_EQ(bits(found, name), bits(both, name)) << name;
+      EXPECT_EQ(plain.find_metric(name), nullptr) << name;
+      EXPECT_EQ(by_default.find_metric(name), nullptr) << name;
+    }
+    EXPECT_EQ(bytes_read(found), bytes_read(by_default));
+    EXPECT_GT(bytes_read(found), 0U);
     for (const auto& metric : plain.metrics) {
       EXPECT_EQ(bits(plain, metric.name), bits(both, metric.name)) << metric.name;
     }
@@ -80,7 +98,7 @@ TEST(Weight, TeamsGiveTheSameButForRounding) {
       for (const int team : {2, 3}) {
         SCOPED_TRACE(testing::Message() << compute::name(backend) << ", teams of " << team << (pair ? ", a pair" : ""));
         auto options = pair ? golden_options(backend) : weight_options(backend);
-        options.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
+        options.measure.sums |= kAllOfWeight | methods::kSpreadSums;
         options.means.team = team;
         const auto found = pipeline::audit(options, world(), {}).report;
         if (!world().is_coordinator()) continue;
@@ -96,6 +114,15 @@ TEST(Weight, TeamsGiveTheSameButForRounding) {
             }
           }
         }
+        for (const char* name : kNamed) {
+          const auto &mine = found.find_metric(name)->values, &theirs = whole.find_metric(name)->values;
+          ASSERT_EQ(mine.size(), theirs.size());
+          for (std::size_t cell = 0; cell < theirs.size(); ++cell) {
+            EXPECT_EQ(std::isnan(mine[cell]), std::isnan(theirs[cell])) << name;
+            if (std::isnan(theirs[cell])) continue;
+            EXPECT_NEAR(mine[cell], theirs[cell], 2e-6) << name;
+          }
+        }
         for (std::size_t m = 0; m < found.modules.size(); ++m) {
           EXPECT_EQ(found.modules[m].aligned_digest, whole.modules[m].aligned_digest);
         }
@@ -108,7 +135,7 @@ TEST(Weight, ResumesAndRefusesTheJournalOfOtherMethods) {
   for (const bool pair : {false, true}) {
     const SharedDirectory directory;
     auto options = pair ? golden_options() : weight_options();
-    options.measure.sums |= methods::kWeightSums | methods::kSpreadSums;
+    options.measure.sums |= kAllOfWeight | methods::kSpreadSums;
     options.means.team = 1;
     const auto whole = alone(options);
     options.journal.directory = directory / "journal";

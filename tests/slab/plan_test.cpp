@@ -59,6 +59,20 @@ TEST(ModuleTask, CountsRowsAndColumnsAsStored) {
   EXPECT_EQ(task.flops(), 4.0 * 30 * 20 * 7);
 }
 
+TEST(ModuleTask, CountsTheSketchOfEachSweep) {
+  auto task = bf16_task(30, 20, 7 + 12);
+  task.sketch_columns = 12;
+  EXPECT_EQ(task.flops(), 2.0 * 30 * 20 * 2 * (7 + 12));
+  task.sweeps = 3;
+  task.weight_sweeps = 1;
+  EXPECT_EQ(task.flops(), 2.0 * 30 * 20 * (2 * (7 + 12) + 7));
+  task.sweeps = 4;
+  task.weight_sweeps = 2;
+  task.weight_sketch_columns = 20;
+  task.stacked_columns = 7 + 20;
+  EXPECT_EQ(task.flops(), 2.0 * 30 * 20 * (2 * (7 + 12) + 2 * (7 + 20)));
+}
+
 TEST(ModuleTask, FlopsDoNotOverflow) {
   EXPECT_DOUBLE_EQ(bf16_task(1ULL << 24, 1ULL << 24, 1ULL << 20).flops(), 4.0 * 0x1p68);
 }

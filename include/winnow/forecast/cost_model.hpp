@@ -25,11 +25,13 @@ namespace winnow::forecast {
 /// The sweeps over the weights of one module, for the layers that are stacked at once.
 struct BatchWork {
   std::uint64_t weights = 0;  ///< elements of one checkpoint's tensor
-  std::uint64_t columns = 0;  ///< R
+  std::uint64_t columns = 0;  ///< R, with the sketch of V
   std::uint64_t sketch_columns = 0;
-  bool both_passes = true;  ///< over V
-  bool along = false;       ///< one sweep over a direction, at the rate of pass 1
-  bool weight = false;      ///< one over W without the sketch, likewise
+  bool both_passes = true;                  ///< over V
+  bool along = false;                       ///< one sweep over a direction, at the rate of pass 1
+  bool weight = false;                      ///< one over W without the sketch of V, likewise
+  bool right = false;                       ///< one more over W, at the rate of pass 2
+  std::uint64_t weight_sketch_columns = 0;  ///< that go by in these two instead
 };
 
 struct RankWork {
@@ -38,8 +40,11 @@ struct RankWork {
   std::uint64_t read_bytes = 0;     ///< more if a module does not fit the memory budget
   std::uint64_t factor_bytes = 0;   ///< of adapters
   std::uint64_t sketch_values = 0;  ///< deviates drawn
-  double gram_units = 0;            ///< multiply-adds of the r x r sums: o * r * (4 * r + c) + i * r * r a layer
-  double metric_units = 0;          ///< of A * A^T: i * r * r a layer
+  /// Multiply-adds of the r x r sums: o * r * (4 * r + c) + i * r * (r + c) a layer; of K = W*A^T o * r * (2 * r + 2 *
+  /// c)
+  /// + i * r * c more, c that of W.
+  double gram_units = 0;
+  double metric_units = 0;  ///< of A * A^T: i * r * r a layer
 };
 
 struct AuditWork {

@@ -24,10 +24,11 @@ inline constexpr double kFloat32 = 0x1p-24, kTf32 = 0x1p-11;
 /// What the layers of one module share.
 struct ModuleFacts {
   std::uint64_t out_features = 0, in_features = 0;
-  double f = 0;                                       ///< ||V||_F
-  const metrics::SafetySubspace* subspace = nullptr;  ///< null without a sketch
-  double roundoff = kFloat32;                         ///< of the products
-  double weight_norm = kUndefined;                    ///< ||W||_F
+  double f = 0;                                            ///< ||V||_F
+  const metrics::SafetySubspace* subspace = nullptr;       ///< null without a sketch
+  double roundoff = kFloat32;                              ///< of the products
+  double weight_norm = kUndefined;                         ///< ||W||_F
+  const stats::ModuleStatistics* weight_sketch = nullptr;  ///< of W: Z^T Z and M^T M; null without
 
   /// A sketch of as many columns as V has outputs or inputs has no error.
   bool sketch_is_exact() const { return subspace->columns() == std::min(out_features, in_features); }

@@ -33,16 +33,20 @@ enum class Form : std::uint8_t {
 
 /// Sums that a method reads, as bits. What a run sums up follows from its methods.
 enum Sum : std::uint32_t {
-  kUpdateSums = 1,      ///< B^T B: of the adapter alone
-  kProjectionSums = 2,  ///< P^T P, P^T B, D^T D: two sweeps over V
-  kAlongSums = 4,       ///< <Y, A^T>, f: one sweep over V
-  kCrossCheckSums = 8,  ///< Y^T Y: one sweep over V
-  kSubspaceSums = 16,   ///< M^T B, Z^T A^T, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
-  kEntrySums = 32,      ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
-  kProbeSums = 64,      ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
-  kWeightSums = 128,    ///< H^T H, H^T A^T with H = W^T B, and ||W||: one sweep over W, the aligned weight
-  kSpreadSums = 256,    ///< energies of the rows and columns of dW: of the adapter alone
+  kUpdateSums = 1,           ///< B^T B: of the adapter alone
+  kProjectionSums = 2,       ///< P^T P, P^T B, D^T D: two sweeps over V
+  kAlongSums = 4,            ///< <Y, A^T>, f: one sweep over V
+  kCrossCheckSums = 8,       ///< Y^T Y: one sweep over V
+  kSubspaceSums = 16,        ///< M^T B, Z^T A^T, and of the module Z^T Z and M^T M: two sweeps over V, with the sketch
+  kEntrySums = 32,           ///< ranges, sums and quartiles of the entries of C*dW and dW: two sweeps, --element-stats
+  kProbeSums = 64,           ///< <D, dW> for each probe D, and ||D||: one sweep over a direction, none for an adapter
+  kWeightSums = 128,         ///< H^T H, H^T A^T with H = W^T B, and ||W||: one sweep over W, the aligned weight
+  kSpreadSums = 256,         ///< energies of the rows and columns of dW: of the adapter alone
+  kWeightRightSums = 512,    ///< K^T K, K^T B with K = W A^T, beside kWeightSums: a second sweep over W
+  kWeightSketchSums = 1024,  ///< of a sketch of W in these two sweeps Z^T A^T, M^T B, M^T K, Z^T Z and M^T M
 
+  /// What is asked of W only by name.
+  kMoreWeightSums = kWeightRightSums | kWeightSketchSums,
   /// What the two sweeps over V give, the sketch and the entries aside.
   kPairSums = kProjectionSums | kAlongSums | kCrossCheckSums,
   /// What no weights are needed for.

@@ -15,7 +15,7 @@ namespace winnow::methods {
 
 /// What a run sums up if no methods are named, and what `all` names.
 inline constexpr std::uint32_t kDefaultSums = kPairSums | kSubspaceSums;
-inline constexpr std::uint32_t kAllSums = kDefaultSums | kEntrySums | kWeightSums | kSpreadSums;
+inline constexpr std::uint32_t kAllSums = kDefaultSums | kEntrySums | kWeightSums | kMoreWeightSums | kSpreadSums;
 
 /// The metrics that rank if none is named: the second if there are probes, the third of one checkpoint alone.
 inline constexpr std::string_view kDefaultRanking = "ediem", kProbeRanking = "probe_dot", kWeightRanking = "ablation";

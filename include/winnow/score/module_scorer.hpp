@@ -48,6 +48,7 @@ class ModuleScorer {
   void share_faults(Batch& batch);
   void sweep_pair(Batch& batch);
   void sweep_weight(Batch& batch);
+  void sweep_weight_right(Batch& batch);
   void pass2(Batch& batch);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void reduce(const std::function<void()>& sums);

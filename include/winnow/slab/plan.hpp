@@ -1,6 +1,7 @@
 // Who computes what: modules to ranks, modules to slabs. Pure.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,18 +18,20 @@ struct ModuleTask {
   std::string weight;                        ///< the tensor's name
   checkpoint::TensorLocation base, aligned;  ///< without a base that has no bytes
   std::uint32_t source = 0;                  ///< which of the stream's Sources holds the tensors
-  std::uint32_t sweeps = 2;        ///< how often the operand goes by: once if only its product with dW is asked for
-  bool weight_sweep = false;       ///< the last of the sweeps is over W, without the sketch
-  bool stored_transposed = false;  ///< stored [in, out]
+  std::uint32_t sweeps = 2;         ///< how often the operand goes by: once if only its product with dW is asked for
+  std::uint32_t weight_sweeps = 0;  ///< the last of the sweeps are over W, without the sketch of V
+  bool stored_transposed = false;   ///< stored [in, out]
   std::uint64_t out_features = 0, in_features = 0;
-  std::uint64_t stacked_columns = 0;  ///< R: ranks of all adapters here plus the sketch
-  std::uint64_t sketch_columns = 0;   ///< of those
-  std::uint64_t probe_columns = 0;    ///< ranks of all probes here that are adapters; nothing is streamed then
+  std::uint64_t stacked_columns = 0;        ///< R: ranks of all adapters here plus the larger sketch
+  std::uint64_t sketch_columns = 0;         ///< of V
+  std::uint64_t weight_sketch_columns = 0;  ///< of W
+  std::uint64_t probe_columns = 0;          ///< ranks of all probes here that are adapters; nothing is streamed then
 
   std::uint64_t rows() const { return stored_transposed ? in_features : out_features; }     ///< stored rows
   std::uint64_t columns() const { return stored_transposed ? out_features : in_features; }  ///< stored columns
   std::uint64_t bytes() const { return base.bytes + aligned.bytes; }                        ///< of the operand
   bool has_base() const { return base.bytes != 0; }
+  std::uint64_t largest_sketch() const { return std::max(sketch_columns, weight_sketch_columns); }
   double flops() const;  ///< 2 * o * i columns a sweep; with probes that are adapters 2 * (o + i) * R * their columns
 };
 
