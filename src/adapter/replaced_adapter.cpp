@@ -80,10 +80,10 @@ std::vector<std::byte> padded(const Replacement& replacement, const ExpertBlock&
 /// New factors of an expert go where its old ones are: a block has one rank for all of them.
 PlannedExpert plan_expert(const Plan& plan, const ExpertBlock& block, const ExpertPart& part,
                           const Replacement& replacement) {
-  const auto refused = [&](std::string what, std::string expected) {
+  const auto refused = [&](std::string_view what, const std::string& expected) {
     return Error(ErrorKind::invalid_input, fmt::format("cannot write module {}: {}", replacement.module, what))
         .file(plan.weights_file)
-        .expected(std::move(expected));
+        .expected(expected);
   };
   if (replacement.rank > block.rank) {
     throw refused("all experts of a block have one rank",
