@@ -117,7 +117,7 @@ class Experts(TemporaryDirectoryCase):
             expected = self.expected(name)
             for backend, ranks in (("reference", 1), ("reference", 3), ("cpu", 1), ("cpu", 2)):
                 path = self.directory / f"{name}-{backend}-{ranks}.h5"
-                audit(self.directory / name, path, "--methods", "default,ablation,concentration", backend=backend,
+                audit(self.directory / name, path, "--methods", "default,concentration,intruders,overlap_right", backend=backend,
                       ranks=ranks)
                 report = Report(path)
                 for adapter, modules in expected.items():
