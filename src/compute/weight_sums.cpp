@@ -59,7 +59,7 @@ void add_sketch(const FactorStack& stack, std::size_t sketch, const std::vector<
 }  // namespace
 
 std::uint64_t weight_sketch_columns(std::uint64_t out_features, std::uint64_t in_features) {
-  return std::min({kSketchColumns, out_features, in_features});
+  return std::min(kSketchColumns, 2 * std::min(out_features, in_features));
 }
 
 void add_weight_sketch(FactorStack& stack, std::uint64_t columns, std::uint64_t seed, std::string_view module,

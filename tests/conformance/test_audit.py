@@ -63,9 +63,6 @@ class Audit(TemporaryDirectoryCase):
             if values[metric] is None:
                 self.assertTrue(math.isnan(found), f"{where} {metric}")
                 continue
-            if metric == "intruder_dimensions" and "intruders_at_least" in values:
-                self.assertTrue(values["intruders_at_least"] <= found <= values["intruders_at_most"], f"{where} {metric}")
-                continue
             allowed = WEIGHT_TOLERANCE[backend] * max(1.0, abs(values[metric]))
             if metric == "ablation" and values[metric] < 0.01:
                 allowed = 1e-4  # steps of l do not go further down

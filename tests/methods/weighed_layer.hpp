@@ -32,7 +32,7 @@ struct WeighedLayer {
     sums.ptp = row_major(k.transpose() * k);
     sums.ptb = row_major(k.transpose() * b);
     std::mt19937_64 random(sketch_seed);
-    const auto columns = std::min({w.rows(), w.cols(), Eigen::Index{48}});
+    const auto columns = std::min(Eigen::Index{48}, 2 * std::min(w.rows(), w.cols()));
     const Matrix z = w.transpose() * gaussian(random, w.rows(), columns), m = w * z;
     sums.mtp = row_major(m.transpose() * k);
     sums.mtb = row_major(m.transpose() * b);

@@ -14,7 +14,8 @@
 
 namespace winnow::compute {
 
-/// Columns c of the sketch of W: 48, at most min(o, i), and it then misses nothing.
+/// Columns c of the sketch of W: 48, at most 2*min(o, i). With a fifth more than min(o, i) it misses nothing: of a
+/// square random matrix one direction may be all but 0.
 std::uint64_t weight_sketch_columns(std::uint64_t out_features, std::uint64_t in_features);
 
 /// Appends that adapter to a stack without a sketch: Omega from Philox keyed by `seed` and `module`, as that of

@@ -5,11 +5,11 @@
 //
 //     W*Q = [K*r  M'],  (W + dW)*Q = [K*r + U*Sigma  M'],   K = W*A^T,  V = A^T*r,  M' = (W*Z - K*r*V^T*Z)*T
 //
-// whose left singular vectors follow from the Gram matrix of [K W*Z B], T from that of Z. With a sketch of min(o, i)
-// columns they are those of W and W + dW themselves. Else those of W*Q are W's leading ones and those that dW touches;
-// both are seen through the same Q, so that no update has no intruders, whatever the sketch misses, and a singular
-// vector of W that dW raises is none even if the sketch lacks it: its right one is among the rows of A, and then it is
-// one of W*Q as well.
+// whose left singular vectors follow from the Gram matrix of [K W*Z B], T from that of Z. With a sketch of more than
+// min(o, i) columns they are those of W and W + dW themselves. Else those of W*Q are W's leading ones and those that dW
+// touches; both are seen through the same Q, so that no update has no intruders, whatever the sketch misses, and a
+// singular vector of W that dW raises is none even if the sketch lacks it: its right one is among the rows of A, and
+// then it is one of W*Q as well.
 #pragma once
 
 #include <cstdint>
