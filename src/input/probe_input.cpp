@@ -121,7 +121,9 @@ Catalogue names_of(const std::vector<ProbeInput>& probes) {
       } else if (known->second.shape == location.shape) {
         return;
       } else if (const auto other = first.at(name); is_transposed_block(probes[other], probes[k], name)) {
-        if (probes[k].is_direction()) known->second = location;  // an adapter does not tell how its experts are stored
+        if (!probes[k].is_direction()) return;
+        known->second = location;  // an adapter does not tell how its experts are stored
+        first[name] = k;
       } else {
         throw Error(ErrorKind::invalid_input, "two probes differ in the shape of a weight")
             .file(probes[k].source.path)
