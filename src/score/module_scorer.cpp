@@ -35,10 +35,9 @@ std::vector<slab::StreamedModule> streamed_modules(const Inputs& inputs, const s
   return result;
 }
 
-slab::StreamOptions stream_options(const Inputs& inputs, const std::vector<std::size_t>& modules,
-                                   const MemoryBudget& budget, const ComputePlace& where, const TeamPlace& place) {
+slab::StreamOptions stream_options(const division::MemoryShare& share, const ComputePlace& where) {
   slab::StreamOptions result;
-  result.memory_bytes = division::share_memory(inputs, modules, budget, place).slabs;
+  result.memory_bytes = share.slabs;
   result.make_reader = where.make_reader;
   if (auto* const device = where.pass->device()) result.host_memory = &device->host_memory();
   return result;
@@ -69,15 +68,15 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       clock_(clock),
       place_{team.rank(), team.size()},
       budget_(where.memory_budget, where.device_memory),
+      share_(division::share_memory(inputs, modules, budget_, place_)),
       threads_(where.threads),
       pass_(*where.pass),
       sums_(team, where.nccl.get()),
       factors_(inputs.adapters, where.make_reader, threads_),
       probes_(adapters_of(inputs.probes)),
       probe_factors_(probes_, where.make_reader, threads_),
-      stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_),
-              stream_options(inputs, modules, budget_, where, place_)) {
-  const auto blocks = division::share_memory(inputs, modules, budget_, place_).blocks;
+      stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_), stream_options(share_, where)) {
+  const auto blocks = share_.blocks;
   const bool both = std::ranges::any_of(probes_, has_blocks);
   factors_.keep_blocks(both ? blocks / 2 : blocks);
   probe_factors_.keep_blocks(both ? blocks / 2 : 0);

@@ -73,6 +73,7 @@ class ModuleScorer {
   run::StageClock& clock_;
   division::TeamPlace place_;
   division::MemoryBudget budget_;
+  division::MemoryShare share_;
   int threads_;
   compute::AlignmentPass& pass_;  // of the ComputePlace
   run::PlaceSums sums_;
