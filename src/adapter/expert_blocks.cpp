@@ -147,8 +147,7 @@ std::vector<std::vector<std::string>> expert_forms(const ExpertBlock& block) {
   const auto leaf = last_part(own);
   const auto within = [&](std::string_view name) { return fmt::format("{}.{}", experts, name); };
   if (leaf == "gate_up_proj") {
-    forms.push_back({within("gate_proj"), within("up_proj")});
-    forms.push_back({within("w1"), within("w3")});  // Mixtral
+    for (const auto& [gate, up] : kGateAndUp) forms.push_back({within(gate), within(up)});
   } else if (leaf == "down_proj") {
     forms.push_back({within("w2")});
   }

@@ -21,15 +21,27 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
+/// In pieces: of a block of experts it is one element in many.
+std::vector<std::byte> read_own(const base::File& file, const FactorLocation& tensor) {
+  constexpr std::uint64_t kPiece = 256U << 10U;
+  const auto size = base::element_bytes(tensor.dtype), stride = tensor.step * size;
+  std::vector<std::byte> own(tensor.own_bytes());
+  if (tensor.step == 1) {
+    file.read_exact(tensor.offset, own);
+    return own;
+  }
+  std::vector<std::byte> piece(std::max<std::uint64_t>(1, kPiece / stride) * stride);
+  for (std::uint64_t at = 0; at < tensor.bytes; at += piece.size()) {
+    const auto all = std::span(piece).first(std::min<std::uint64_t>(piece.size(), tensor.bytes - at));
+    file.read_exact(tensor.offset + at, all);
+    gather(tensor, all, std::span(own).subspan(at / tensor.step, all.size() / tensor.step));
+  }
+  return own;
+}
+
 std::vector<double> read_factor(const base::File& file, const FactorLocation& tensor, const char* factor,
                                 const LoraModule& module) {
-  std::vector<std::byte> bytes(tensor.bytes);
-  file.read_exact(tensor.offset, bytes);
-  if (tensor.step > 1) {
-    std::vector<std::byte> own(tensor.own_bytes());
-    gather(tensor, bytes, own);
-    bytes = std::move(own);
-  }
+  const auto bytes = read_own(file, tensor);
   std::vector<double> values(bytes.size() / base::element_bytes(tensor.dtype));
   base::to_double(tensor.dtype, bytes.data(), values.size(), values.data());
   const auto bad = std::find_if_not(values.begin(), values.end(), [](double x) { return std::isfinite(x); });

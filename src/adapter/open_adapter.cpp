@@ -12,6 +12,7 @@
 
 #include "adapter_files.hpp"
 #include "expert_blocks.hpp"
+#include "expert_mapping.hpp"
 #include "file_factors.hpp"
 #include "refusal.hpp"
 #include "winnow/adapter/adapter.hpp"
@@ -21,6 +22,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/checkpoint/expert_slices.hpp"
 
 namespace winnow::adapter {
 
@@ -229,12 +231,6 @@ class Opening {
     }
   }
 
-  /// A module that is not in the checkpoint as the adapter has it, which says nothing about its neighbours.
-  struct Mismatch {
-    std::string reason;  ///< without the module's name: many modules have the same
-    Error error;         ///< for an adapter of which nothing is left
-  };
-
   MappedWeight find_weight(const std::string& name) const {
     if (auto found = find_module(name, weights_, model_)) return *std::move(found);
     try {
@@ -254,9 +250,10 @@ class Opening {
     module.lora_b = location_of(*factors.b);
 
     auto mapped = find_weight(name);
-    const bool tied = mapped.tied;
-    const auto transposed = map_to(module, std::move(mapped), name);
-    if (tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight()));
+    module.names =
+        std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
+    const auto transposed = check_weight(module, *mapped.location);
+    if (mapped.tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight()));
     const auto scaling = scaling_of(name, module.rank);
     module.alpha = scaling.alpha;
     module.scale = scaling.scale;
@@ -264,87 +261,33 @@ class Opening {
     add(std::move(module), transposed, false);
   }
 
-  /// Each expert of a block is a module, or several if the checkpoint stores its parts by themselves.
   void map_experts(const ExpertBlock& block) {
-    const auto [forms, names] = find_experts(block);
-    const auto scaling = scaling_of(block.parameter, block.rank);
-    const auto rows = block.out_features() / forms.size();
-    if (rows * forms.size() != block.out_features()) throw other_shape(block, forms.size());
-    for (std::uint64_t expert = 0; expert < block.experts; ++expert) {
-      for (std::size_t k = 0; k < forms.size(); ++k) {
-        const ExpertPart part{expert, k * rows, rows};
-        LoraModule module;
-        module.rank = block.rank;
-        module.in_features = block.in_features();
-        module.out_features = rows;
-        module.lora_a = lora_a_of(block, part);
-        module.lora_b = lora_b_of(block, part);
-        module.shares_a = k != 0;
-        module.alpha = scaling.alpha;
-        module.scale = scaling.scale;
-        MappedWeight mapped;
-        mapped.module = with_expert(names[k], expert);
-        mapped.weight = mapped.module + ".weight";
-        mapped.location = weights_.find(mapped.weight);
-        if (mapped.location == nullptr) throw other_number(block, names.front());
-        auto transposed = map_to(module, std::move(mapped), with_expert(forms[k], expert));
-        if (!transposed && forms.size() > 1) transposed = false;  // transposed they would not lie one below the other
-        add(std::move(module), transposed, true);
-      }
-    }
-    if (weights_.find(with_expert(names.front(), block.experts) + ".weight") != nullptr) {
-      throw other_number(block, names.front());
+    auto modules = experts_of(block, scaling_of(block.parameter, block.rank), weights_, model_);
+    if (modules.empty()) find_weight(checkpoint::expert_name(block.parameter, 0));  // for its error
+    for (auto& module : modules) {
+      auto transposed = check_weight(module, *weights_.find(module.weight()));
+      // Parts would not lie one below the other in the block's lora_B.
+      if (!transposed && module.out_features != block.out_features()) transposed = false;
+      add(std::move(module), transposed, true);
     }
   }
 
-  /// The parts of the block's first expert, as the adapter and as the checkpoint name them.
-  std::pair<std::vector<std::string>, std::vector<std::string>> find_experts(const ExpertBlock& block) const {
-    for (auto& form : expert_forms(block)) {
-      std::vector<std::string> names;
-      for (const auto& part : form) {
-        auto found = find_module(part, weights_, model_);
-        if (!found) break;
-        names.push_back(std::move(found->module));
-      }
-      if (names.size() != form.size()) continue;
-      // Stored as one they are called as the adapter has them, whatever the checkpoint calls them.
-      if (form.size() == 1) form = expert_forms(block).front();
-      return {std::move(form), std::move(names)};
-    }
-    find_weight(expert_forms(block).front().front());  // for its error
-    throw other_number(block, block.parameter);
-  }
-
-  Mismatch other_number(const ExpertBlock& block, const std::string& tensor) const {
-    return {"the checkpoint has another number of experts",
-            bad_adapter(fmt::format("parameter {} does not fit the checkpoint", block.parameter))
-                .tensor(tensor)
-                .expected(fmt::format("{} experts, as lora_A and the rank of {} say", block.experts, block.rank))};
-  }
-
-  static Mismatch other_shape(const ExpertBlock& block, std::size_t parts) {
-    return {"its outputs are no whole number for each part of an expert",
-            bad_adapter(fmt::format("parameter {} does not fit the checkpoint", block.parameter))
-                .expected(fmt::format("outputs of {} parts of equal size, found {}", parts, block.out_features()))};
-  }
-
-  /// Names `module` and checks it against its weight. Whether that is stored transposed; nothing if it is square.
-  std::optional<bool> map_to(LoraModule& module, MappedWeight mapped, const std::string& name) const {
-    module.names =
-        std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
-    if (mapped.location->shape.size() != 2) {
+  /// Whether the weight of a module is stored transposed; nothing if it is square.
+  std::optional<bool> check_weight(const LoraModule& module, const TensorLocation& weight) const {
+    const auto& name = module.adapter_module();
+    if (weight.shape.size() != 2) {
       throw Mismatch{"its weight is not a matrix",
                      bad_adapter(fmt::format("module {} is not a linear layer", name))
                          .tensor(module.weight())
-                         .expected(fmt::format("a matrix, found {}", shape_text(mapped.location->shape)))};
+                         .expected(fmt::format("a matrix, found {}", shape_text(weight.shape)))};
     }
-    if (!base::is_computable(mapped.location->dtype)) {
-      throw Mismatch{fmt::format("its weight is of dtype {}", base::name(mapped.location->dtype)),
+    if (!base::is_computable(weight.dtype)) {
+      throw Mismatch{fmt::format("its weight is of dtype {}", base::name(weight.dtype)),
                      bad_adapter(fmt::format("the weight of module {} cannot be computed on", name))
                          .tensor(module.weight())
-                         .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(mapped.location->dtype)))};
+                         .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(weight.dtype)))};
     }
-    return fit(module, mapped.location->shape);
+    return fit(module, weight.shape);
   }
 
   void add(LoraModule module, std::optional<bool> transposed, bool is_expert) {
@@ -390,18 +333,12 @@ class Opening {
       };
       const bool straight = has(false), transposed = has(true);
       const bool square =
-          straight == transposed ? (expert ? stores_experts_transposed() : config_.fan_in_fan_out) : transposed;
+          straight == transposed ? (expert ? stores_experts_transposed(model_) : config_.fan_in_fan_out) : transposed;
       for (std::size_t i = 0; i < orientations_.size(); ++i) {
         if (orientations_[i].is_expert == expert && !orientations_[i].transposed)
           modules_[i].stored_transposed = square;
       }
     }
-  }
-
-  /// The models of transformers 5 whose experts say is_transposed, which PEFT follows.
-  bool stores_experts_transposed() const {
-    return model_.model_type == "gpt_oss" || model_.model_type == "aria" || model_.model_type == "aria_text" ||
-           model_.model_type == "openai_privacy_filter";
   }
 
   void finish() {

@@ -15,6 +15,12 @@ namespace winnow::adapter {
 
 inline base::Error bad_adapter(std::string what) { return {base::ErrorKind::invalid_input, std::move(what)}; }
 
+/// A module that is not in the checkpoint as the adapter has it, which says nothing about its neighbours.
+struct Mismatch {
+  std::string reason;  ///< without the module's name: many modules have the same
+  base::Error error;   ///< for an adapter of which nothing is left
+};
+
 inline std::string shape_text(const std::vector<std::uint64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }

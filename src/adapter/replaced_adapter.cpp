@@ -45,6 +45,7 @@ struct Plan {
   std::vector<PlannedExpert> experts;
   std::vector<std::string> experts_replaced;
   std::size_t experts_kept = 0;
+  std::uint64_t experts_rank = 0;  ///< the largest of any block
 
   PlannedModule* find(const AdapterKey& key) {
     const auto found = modules.find(key.module);
@@ -126,6 +127,7 @@ void assign_experts(Plan& plan, const PeftConfig& config, std::vector<const Repl
   }
   for (const auto& block : blocks) {
     plan.modules.erase(block.wrapper);
+    plan.experts_rank = std::max(plan.experts_rank, block.rank);
     plan.experts_kept += block.experts * (parts.contains(&block) ? parts[&block] : 1);
   }
   plan.experts_kept -= plan.experts.size();
@@ -297,6 +299,7 @@ WrittenReplacements write_replaced_adapter(const std::string& source, const std:
 
   std::vector<ModuleRank> ranks;
   WrittenReplacements result;
+  result.rank_before = result.rank_after = plan.experts_rank;
   for (const auto& [name, module] : plan.modules) {
     ranks.push_back({name, module.before, module.after});
     ++(module.replacement != nullptr ? result.replaced : result.kept);

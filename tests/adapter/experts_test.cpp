@@ -227,6 +227,20 @@ TEST_F(Experts, OfAnotherNumberThanTheModelsAreNotJudged) {
   EXPECT_EQ(open_ok(weights).modules.size(), 1 + kCount) << "no block is judged by halves";
 }
 
+TEST_F(Experts, OfLayersThatTheModelLacksAreOfAnotherModel) {
+  const std::string beyond = "model.layers.1.mlp.experts", odd = "model.layers.0.other.experts";
+  usual(lora(beyond + ".base_layer", kRank * kCount, kIn, 2 * kInner) + lora(beyond, kRank * kCount, kInner, kIn));
+  EXPECT_EQ(open(blocks()).status, AdapterStatus::quarantined);
+  EXPECT_THAT(open(blocks()).reason, HasSubstr("no tensor of the checkpoint matches"));
+  config(R"(, "r": 2, "target_parameters": ["experts.down_proj", "experts.gate_up_proj"])");
+  tensors(lora(odd + ".base_layer", kRank * kCount, kIn, 2 * kInner) + lora(odd, kRank * kCount, kInner, kIn) +
+          lora(kQ, kRank, kIn, kIn));
+  const auto adapter = open_ok(blocks());
+  EXPECT_EQ(adapter.modules.size(), 1U);
+  ASSERT_EQ(adapter.unjudged.size(), 2U);
+  EXPECT_THAT(adapter.unjudged[0].reason, HasSubstr("no tensor of the checkpoint matches"));
+}
+
 TEST_F(Experts, WithoutANameAreNotJudged) {
   const auto factors = lora(kExperts + ".base_layer", kRank * kCount, kIn, 2 * kInner) +
                        lora(kExperts, kRank * kCount, kInner, kIn) + lora(kQ, kRank, kIn, kIn);
@@ -332,6 +346,8 @@ TEST_F(Experts, GetNewFactorsInTheirPlace) {
   const auto written = write_replaced_adapter(adapter.path, to, {replacement}, {"test", {}}, adapter.sha256);
   EXPECT_EQ(written.replaced, 1U);
   EXPECT_EQ(written.kept, 2 * kCount - 1);
+  EXPECT_EQ(written.rank_before, kRank);
+  EXPECT_EQ(written.rank_after, kRank);
   const auto again = open_adapter(to, blocks(), model_, {}, messages_.log);
   ASSERT_EQ(again.status, AdapterStatus::ok) << again.reason;
   for (const auto& module : adapter.modules) {

@@ -4,6 +4,7 @@
 //     '-- prefix ----' '-- module ---------------------' '-- kind' '-- the adapter's name, usually absent
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -36,6 +37,10 @@ AdapterKey parse_adapter_key(std::string_view key);
 
 /// Whether a tensor of this kind makes its module a LoRA module (and goes when that module is pruned).
 bool is_lora_factor(KeyKind kind);
+
+/// What checkpoints that store each expert by itself call the two halves of its gate_up_proj, the upper one first;
+/// Mixtral's are the second.
+inline constexpr std::array<std::array<std::string_view, 2>, 2> kGateAndUp{{{"gate_proj", "up_proj"}, {"w1", "w3"}}};
 
 /// What a part of an expert belongs to, ...experts.3.gate_up_proj of ...experts.3.gate_proj, .up_proj, .w1 and .w3;
 /// other names as they are. Checkpoints store in parts what an adapter may have as one.
