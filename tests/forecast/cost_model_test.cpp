@@ -217,7 +217,7 @@ TEST(CostModel, TheWorkOfAnAudit) {
   }
 }
 
-// Of the aligned weights: a second sweep and a sketch of 10 columns (48 are more than there are) only if a method asks.
+// Of the aligned weights: a second sweep and a sketch of 20 columns (twice the smaller side) only if a method asks.
 TEST(CostModel, WhatIsAskedOfTheWeightByNameIsCountedAndReadsNoMore) {
   const test::TinyFamily family;
   auto options = family.options({family.write_adapter("one", test::TinyFamily::adapter(1)),
@@ -228,7 +228,7 @@ TEST(CostModel, WhatIsAskedOfTheWeightByNameIsCountedAndReadsNoMore) {
     options.measure.sums = methods::kDefaultSums | sums;
     return plan_audit(options, 1, *world, base::Log()).work.ranks.at(0);
   };
-  constexpr std::uint64_t kOut = 12, kIn = 10, kModules = 8, kSketch = 10, kLayers = 2 * kModules;
+  constexpr std::uint64_t kOut = 12, kIn = 10, kModules = 8, kSketch = 20, kLayers = 2 * kModules;
   const auto plain = work_of(methods::kWeightSums), right = work_of(methods::kWeightRightSums),
              sketched = work_of(methods::kMoreWeightSums);
   EXPECT_TRUE(plain.batches[0].weight);
