@@ -4,6 +4,8 @@ that what two runs write can be compared byte by byte."""
 import shutil
 from dataclasses import dataclass, field
 
+from experts import write_family
+
 MODELS = ["--base", "family/base", "--aligned", "family/aligned"]
 ZOO = ["--zoo", "family/adapters"]
 THREE = [part for number in range(3) for part in ("--adapter", f"family/adapters/adapter-00{number}")]
@@ -62,6 +64,9 @@ def audit(name, *options, journal=False, repaired=False, source=ZOO, family=MODE
 
 DEEP = ["--base", "deep/base", "--aligned", "deep/aligned"]
 
+EXPERTS = ["--base", "experts/base", "--aligned", "experts/aligned"]
+OF_EXPERTS = ["--zoo", "experts/adapters"]
+
 DIRECTION = ["--direction", "harmful=family/aligned"]
 PROBES = [*DIRECTION, "--direction", "safe=family/base", "--probe", "harmful=probe"]
 
@@ -85,6 +90,9 @@ VARIANTS = [
     audit("audit-both", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),
     audit("audit-cache", "--cache", "case/cache", "--threads", "1", journal=True),
     audit("audit-known", "--cache", "case/cache", "--io", "buffered", prepared={"cache": "before/cache"}),
+    audit("audit-experts", "--threads", "1", journal=True, family=EXPERTS, source=OF_EXPERTS, repaired="drop"),
+    audit("audit-experts-probe", "--io", "buffered", journal=True, family=["--probe", "harmful=experts/probe"],
+          source=OF_EXPERTS),
     Variant("synth", ["synth", *FAMILY, "--output", "case/family"], {"family": "files"}, config=True),
     Variant("synth-over", ["synth", *FAMILY, "--output", "case/family"], {"family": "files"}, {"family": "family"}),
     Variant("prune", ["prune", "--report", "before/report.h5", "--adapter", "family/adapters/adapter-001", "--output",
@@ -97,6 +105,8 @@ VARIANTS = [
     Variant("prune-zoo", ["prune", "--repair", "scale", "--factor", "0.5", *ZOO, "--output", "case/repaired"],
             {"repaired": "adapters"}),
     Variant("prune-restore", ["prune", "--repair", "restore", *MODELS, *ZOO, "--output", "case/repaired"],
+            {"repaired": "adapters"}),
+    Variant("prune-experts", ["prune", "--repair", "scale", "--factor", "0.5", *OF_EXPERTS, "--output", "case/repaired"],
             {"repaired": "adapters"}),
     Variant("extract", ["extract", "--from", "family/base", "--merged", "family/aligned", "--rank", "3", "--output",
                         "case/adapter"], {"adapter": "tree"}, config=True),
@@ -118,6 +128,7 @@ def prepare(folder, once):
     """What variants start from. `once(arguments)` runs the program, undisturbed, and wants it to succeed."""
     once(["synth", *FAMILY, "--output", "family"])
     once(["synth", "--layers", "24", "--adapters", "24", "--rank", "32", "--misaligned", "8", "--output", "deep"])
+    write_family(folder / "experts")
     shutil.copytree(folder / "family/adapters/adapter-000", folder / "probe")
     (folder / "before").mkdir()
     once(["audit", *MODELS, *THREE, "--report", "before/report.h5", "--repair", "zero", "--repaired-dir", "before/repaired"])
