@@ -30,7 +30,6 @@ constexpr std::array<Column, 5> kColumns{{
      .title = "projection on the probes",
      .long_name = "<dW, D>/||D|| of the module, D of length 1 over the modules of both; mean over probes",
      .sense = Sense::high_is_worse,
-     .form = Form::share,
      .narrow = "probe dot"},
     {.name = "probe_cosine",
      .title = "cosine with the probes",

@@ -175,6 +175,18 @@ TEST(Table, TheMetricThatRanksComesFirstAndOnce) {
   }
 }
 
+// Of a probe and an update of usual size a module has 1e-3 and less: thousandths would all be alike.
+TEST(Table, ProjectionsOnProbesKeepTheirDigits) {
+  auto report = sample(1, 2);
+  report.metrics.push_back({"probe_dot", "1", "projection", std::vector<double>(report.modules.size(), 2.34e-5)});
+  report.rank_by = "probe_dot";
+  const auto all = lines(render_table(report));
+  const auto first =
+      std::find_if(all.begin(), all.end(), [](const auto& line) { return line.starts_with("   1  model."); });
+  ASSERT_NE(first, all.end());
+  EXPECT_THAT(*first, HasSubstr("2.3e-05"));
+}
+
 TEST(Table, MediansByRoleAreOfTheDatasetThatScoresCompareWithinTheRole) {
   auto report = sample(4, 6);
   EXPECT_THAT(render_table(report), HasSubstr("median rms_distance"));
@@ -458,6 +470,15 @@ TEST(Html, MarksPrunedAndUndoingCellsByShape) {
   EXPECT_EQ(count(marked, "class=\"t\"") - count(plain, "class=\"t\""), 1U);
   EXPECT_THAT(marked, HasSubstr("1 module takes alignment back"));
   EXPECT_THAT(marked, HasSubstr("(31 %)"));
+}
+
+// As experts do: all gate_up_proj of a layer are one square.
+TEST(Html, SaysThatOfModulesInOnePlaceTheWorstIsShown) {
+  auto report = sample(1, 2);
+  const auto says = HasSubstr("Of several modules in one place, as of experts, the worst is shown");
+  EXPECT_THAT(render_html(report), Not(says));
+  report.modules[1].role = report.modules[0].role;
+  EXPECT_THAT(render_html(report), says);
 }
 
 TEST(Html, TheMapIsColouredByWhatRanks) {

@@ -183,6 +183,10 @@ std::string heat_map(const Analysis& analysis, const AdapterView& adapter) {
                                                 layer_text(heat.layers[first + count - 1])),
                        band(analysis, adapter, heat, first, count));
   }
+  const auto shares = [](const auto& place) { return place.second.modules() > 1; };
+  if (std::any_of(heat.cells.begin(), heat.cells.end(), shares)) {
+    out += "<p class=\"soft\">Of several modules in one place, as of experts, the worst is shown.</p>\n";
+  }
   return out;
 }
 

@@ -272,8 +272,9 @@ std::string render_html(const Report& report) {
   if (adapters.empty()) out += "<p>No adapter was scored.</p>\n";
   if (detailed != 0) {
     if (adapters.size() > 1) {
-      out += detailed < adapters.size() ? fmt::format("<h2>The {} worst adapters</h2>\n", detailed)
-                                        : std::string("<h2>Adapter by adapter</h2>\n");
+      out += detailed == adapters.size() ? std::string("<h2>Adapter by adapter</h2>\n")
+             : detailed == 1             ? std::string("<h2>The worst adapter</h2>\n")
+                                         : fmt::format("<h2>The {} worst adapters</h2>\n", detailed);
     }
     out += heat_map_legend(analysis);
     for (std::size_t i = 0; i < detailed; ++i) out += detail(analysis, adapters[i]);
