@@ -6,6 +6,7 @@
 
 #include "../analysis.hpp"
 #include "../tables/tables.hpp"
+#include "../where.hpp"
 #include "csv.hpp"
 #include "json.hpp"
 #include "winnow/report/hdf5_report.hpp"
@@ -53,6 +54,31 @@ Json probes_json(const Report& report) {
                    {"cosine", std::vector<double>(first, first + adapters)}});
   }
   return out;
+}
+
+Json parts_json(const std::vector<Part>& parts, const char* of) {
+  auto out = Json::array();
+  for (const auto& part : parts) out.push_back({{of, part.name}, {"share", part.share}});
+  return out;
+}
+
+/// Of one adapter; null if there is nothing to share out.
+Json where_json(const Analysis& analysis, const AdapterView* adapter) {
+  const auto where = adapter == nullptr ? std::nullopt : where_of(analysis, *adapter);
+  if (!where) return {};
+  return {{"depth", parts_json(where->depth, "layers")},
+          {"roles", parts_json(where->roles, "role")},
+          {"first_direction", where->first_direction},
+          {"overlap", where->overlap}};
+}
+
+/// One row an adapter, in their order.
+void write_where(const Analysis& analysis, const Sink& sink) {
+  std::vector<const AdapterView*> views(analysis.report().adapters.size());
+  for (const auto& view : analysis.adapters()) views[view.index] = &view;
+  sink("[");
+  for (std::size_t n = 0; n < views.size(); ++n) sink((n == 0 ? "\n" : ",\n") + dump(where_json(analysis, views[n])));
+  sink("]");
 }
 
 /// Of the whole zoo; null without verdicts.
@@ -110,6 +136,8 @@ void write_json(const Report& report, const Sink& sink) {
   write_json_rows(modules_table(report), sink);
   sink(",\n\"adapters\": ");
   write_json_rows(all_adapters(analysis), sink);
+  sink(",\n\"where\": ");
+  write_where(analysis, sink);
   sink(",\n\"copies\": ");
   write_json_rows(copies_table(report, report.copies.size()), sink);
   sink(",\n\"metrics\": {");

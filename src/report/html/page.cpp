@@ -12,6 +12,7 @@
 #include "../numbers.hpp"
 #include "../tables/tables.hpp"
 #include "../text.hpp"
+#include "../where.hpp"
 #include "drift.hpp"
 #include "figures.hpp"
 #include "script.hpp"
@@ -169,6 +170,11 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
                      for_html(analysis.cut_text(adapter)));
   out += verdict_of(report, adapter.index);
   out += undoing_modules(analysis, adapter);
+  if (const auto where = where_of(analysis, adapter)) {
+    auto text = where_text(*where);
+    text.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(text.front())));
+    out += fmt::format("<p>{}.</p>\n", for_html(text));
+  }
   out += "<div class=\"figs\">\n" + heat_map(analysis, adapter) + histogram(analysis, adapter) + "</div>\n";
   if (!adapter.ranking.empty()) out += worst_modules(analysis, adapter);
   if (!adapter.unscored.empty()) {

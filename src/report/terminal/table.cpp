@@ -9,6 +9,7 @@
 #include "../numbers.hpp"
 #include "../tables/tables.hpp"
 #include "../text.hpp"
+#include "../where.hpp"
 #include "drift.hpp"
 #include "grid.hpp"
 #include "verdicts.hpp"
@@ -126,6 +127,9 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
   move_last(table, "action");
   if (!worst.empty()) out += grid(table, options.width);
   out += undoing_modules(analysis, adapter, options.width);
+  if (const auto where = where_of(analysis, adapter)) {
+    out += wrapped("where: " + for_terminal(where_text(*where)), 2, options.width);
+  }
   if (!adapter.unscored.empty()) {
     std::string names;
     for (std::size_t i = 0; i < std::min(kUnscoredListed, adapter.unscored.size()); ++i) {
