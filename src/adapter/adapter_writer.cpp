@@ -105,6 +105,8 @@ Plan make_plan(const std::string& weights_file, const PeftConfig& config, const 
     const bool is_pruned = wanted.contains(key.module);
     if (is_pruned) tensor.fate = fate_of(key, repair);
     if (is_lora_factor(key.kind) && !blocks.contains(key.module) && seen.insert(key.module).second) {
+      // What is of parameters that nobody names PEFT does not load, nor does it make a module of them.
+      if (!is_pruned && modules.experts.refused.contains(key.module)) continue;
       (is_pruned ? plan.pruned : plan.kept).push_back(key.module);
     }
   }

@@ -38,19 +38,16 @@ std::string_view parent_of(std::string_view parameter) {
   return parameter.substr(0, parameter.rfind('.') + 1);
 }
 
-/// The parameters of `module` that `entries` target, the first innermost; nothing if their order is not known. An entry
-/// without a module's name would be a parameter of any: it is taken for one of experts (`fused`) alone.
-std::optional<std::vector<std::string>> targeted(const std::vector<std::string>& entries, const std::string& module,
-                                                 bool fused) {
-  std::vector<std::string> parameters;
-  for (const auto& entry : entries) {
-    if (!fused && entry.find('.') == std::string::npos) continue;
-    auto parameter = fmt::format("{}.{}", module, last_part(entry));
-    if (!catches_parameter(entry, parameter)) continue;
-    if (std::find(parameters.begin(), parameters.end(), parameter) == parameters.end()) {
-      parameters.push_back(std::move(parameter));
-    }
-  }
+/// The parameters of `module` that are targeted, the first innermost; nothing if their order is not known. `most`: how
+/// many it has factors for; one more is too many.
+std::optional<std::vector<std::string>> targeted(const TargetParameters& targets, const std::string& module, bool fused,
+                                                 std::size_t most) {
+  // PEFT passes over names that are no parameter of the model, and the one parameter that any other module has is its
+  // weight.
+  const auto weight = module + ".weight";
+  if (!fused && most == 1 && targets.catches(weight)) return std::vector{weight};
+  // An entry without a module's name would be a parameter of any: it is taken for one of experts alone.
+  auto parameters = targets.of_module(module, fused, most + 1);
   if (parameters.size() < 2) return parameters;
   const auto place = [](const std::string& parameter) {
     return std::find(kOrder.begin(), kOrder.end(), last_part(parameter)) - kOrder.begin();
@@ -63,6 +60,14 @@ std::optional<std::vector<std::string>> targeted(const std::vector<std::string>&
 
 bool is_matrix(const checkpoint::TensorLocation* factor) { return factor != nullptr && factor->shape.size() == 2; }
 
+/// Whether the rows of a lora_A are those of some experts of this rank.
+bool stacks(const checkpoint::TensorLocation& a, double rank) {
+  const auto rows = a.shape[0];
+  if (!(rank >= 1 && rank <= static_cast<double>(rows)) || rank != std::floor(rank)) return false;
+  const auto each = static_cast<std::uint64_t>(rank);
+  return rows % each == 0 && rows / each <= checkpoint::kMostExperts;
+}
+
 ExpertBlock make_block(std::string parameter, std::string wrapper, FileFactors factors, double configured,
                        const std::string& weights_file) {
   if (!is_matrix(factors.a) || !is_matrix(factors.b))
@@ -74,15 +79,14 @@ ExpertBlock make_block(std::string parameter, std::string wrapper, FileFactors f
         .expected(fmt::format("lora_A [experts*r, in] and lora_B [out, r*experts], found {} and {}",
                               shape_text(factors.a->shape), shape_text(factors.b->shape)));
   }
-  const bool whole = configured >= 1 && configured <= static_cast<double>(rows) && configured == std::floor(configured);
-  const auto rank = whole ? static_cast<std::uint64_t>(configured) : 0;
-  if (!whole || rows % rank != 0 || rows / rank > checkpoint::kMostExperts) {
+  if (!stacks(*factors.a, configured)) {
     throw bad_adapter(fmt::format("module {} stacks no whole number of experts", wrapper))
         .file(weights_file)
         .tensor(factors.a_key)
         .expected(fmt::format("rank {:g}, as the config says, times at most {} experts, found {} rows", configured,
                               checkpoint::kMostExperts, rows));
   }
+  const auto rank = static_cast<std::uint64_t>(configured);
   ExpertBlock block{std::move(parameter), std::move(wrapper), std::move(factors), rows / rank, rank};
   auto a = *block.factors.a, b = *block.factors.b;  // of one expert
   a.shape[0] = b.shape[1] = rank;
@@ -99,25 +103,41 @@ ExpertBlocks take_expert_blocks(std::map<std::string, FileFactors>& factors, con
     auto [module, depth] = unwrapped(name);
     wrappers[std::move(module)].emplace(depth, name);
   }
+  const TargetParameters targets(config.target_parameters);
   ExpertBlocks found;
+  const auto refuse = [&](const std::string& wrapper, std::string_view reason) {
+    found.refused.emplace(wrapper, RefusedFactors{std::move(factors[wrapper]), std::string(reason)});
+    factors.erase(wrapper);
+  };
   for (const auto& [module, by_depth] : wrappers) {
     const bool fused = is_fused_experts(by_depth.rbegin()->second);
-    const auto parameters = targeted(config.target_parameters, module, fused);
+    const auto parameters = targeted(targets, module, fused, by_depth.size());
     if (!fused && parameters && parameters->empty()) continue;
     if (!parameters || parameters->size() != by_depth.size() || by_depth.rbegin()->first + 1 != by_depth.size()) {
       for (const auto& [depth, wrapper] : by_depth) {
-        found.refused.emplace(wrapper, std::move(factors[wrapper]));
-        factors.erase(wrapper);
+        refuse(wrapper, fused ? "LoRA on fused experts, and target_parameters does not tell, or not in an order known "
+                                "here, on which parameter"
+                              : "LoRA on parameters, and target_parameters does not say on which");
       }
       continue;
     }
     auto parameter = parameters->begin();
     for (auto at = by_depth.rbegin(); at != by_depth.rend(); ++at, ++parameter) {
       const auto own = factors.find(at->second);
-      const auto rank = rules.configured_rank(*parameter);
       const bool bare = last_part(*parameter) != "weight";
-      // A matrix that is targeted as a parameter has the factors of any linear layer.
-      if (!bare && own->second.a != nullptr && static_cast<double>(own->second.a->shape.at(0)) == rank) continue;
+      // A matrix that is targeted as a parameter has the factors of any linear layer, and so has a linear layer that an
+      // entry names which is no parameter of it.
+      const auto rank = rules.configured_rank(*parameter);
+      const auto* a = own->second.a;
+      const bool has_rows = is_matrix(a);
+      if (!fused && has_rows && static_cast<double>(a->shape[0]) == (bare ? rules.configured_rank(module) : rank)) {
+        continue;
+      }
+      // Convolutions with their channels apart are such parameters, of any number.
+      if (!fused && has_rows && is_matrix(own->second.b) && !stacks(*a, rank)) {
+        refuse(at->second, "LoRA on a parameter that is no matrix");
+        continue;
+      }
       found.blocks.push_back(make_block(*parameter, at->second, own->second, rank, weights_file));
       factors.erase(own);
     }

@@ -38,9 +38,15 @@ struct ExpertPart {
   std::uint64_t expert = 0, first_row = 0, rows = 0;
 };
 
+/// Factors of a parameter that are not judged.
+struct RefusedFactors {
+  FileFactors factors;
+  std::string reason;
+};
+
 struct ExpertBlocks {
-  std::vector<ExpertBlock> blocks;             ///< by parameter
-  std::map<std::string, FileFactors> refused;  ///< by wrapper: it cannot be told which parameter they are of
+  std::vector<ExpertBlock> blocks;                ///< by parameter
+  std::map<std::string, RefusedFactors> refused;  ///< by wrapper
 };
 
 /// The blocks among `factors`, which are those of all LoRA modules of the file, by what their keys name; they are taken

@@ -81,9 +81,4 @@ std::vector<LoraModule> experts_of(const ExpertBlock& block, const Scaling& scal
   return modules;
 }
 
-bool stores_experts_transposed(const checkpoint::ModelConfig& model) {
-  return model.model_type == "gpt_oss" || model.model_type == "aria" || model.model_type == "aria_text" ||
-         model.model_type == "openai_privacy_filter";
-}
-
 }  // namespace winnow::adapter

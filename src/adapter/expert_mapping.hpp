@@ -17,8 +17,4 @@ namespace winnow::adapter {
 std::vector<LoraModule> experts_of(const ExpertBlock& block, const Scaling& scaling,
                                    const checkpoint::Catalogue& weights, const checkpoint::ModelConfig& model);
 
-/// Whether a model multiplies by its experts as they are stored, [experts, in, out]: those of transformers 5 whose
-/// experts say is_transposed, which PEFT follows. The shape of a square expert does not tell.
-bool stores_experts_transposed(const checkpoint::ModelConfig& model);
-
 }  // namespace winnow::adapter

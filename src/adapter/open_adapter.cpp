@@ -15,9 +15,11 @@
 #include "expert_mapping.hpp"
 #include "file_factors.hpp"
 #include "refusal.hpp"
+#include "target_names.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
+#include "winnow/adapter/storage_order.hpp"
 #include "winnow/adapter/treatment.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
@@ -78,8 +80,8 @@ class Opening {
     take_experts();
     for (const auto& [module, factors] : factors_) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
-    if (modules_.empty()) throw nothing_to_score(file);
     settle_square_weights();
+    if (modules_.empty()) throw nothing_to_score(file);
     finish();
     adapter_.digest = digest();
   }
@@ -88,12 +90,19 @@ class Opening {
   std::vector<SkippedTensor> take_skipped() { return std::move(skipped_); }
 
  private:
+  /// How the weight of a module is stored.
+  struct Orientation {
+    std::optional<bool> transposed;  ///< nothing if its shape does not tell
+    bool is_expert = false;
+    bool tells_of_others = true;
+  };
+
   /// Of the whole file, not of what a checkpoint has of it: the same in every audit.
   std::string digest() const {
     auto text = fmt::format("{}{}{}\n", adapter_.sha256, config_.use_dora ? " dora" : "",
                             config_.fan_in_fan_out ? " fan_in_fan_out" : "");
     for (const auto& [module, factors] : factors_) {
-      text += fmt::format("{} {:a}\n", module, scaling_of(module, factors.a->shape[0]).scale);
+      text += fmt::format("{} {:a}\n", module, scaling_of(targets_->pattern_name(module), factors.a->shape[0]).scale);
     }
     for (const auto& block : blocks_) {
       text +=
@@ -102,8 +111,9 @@ class Opening {
     return base::sha256_hex(text);
   }
 
-  Scaling scaling_of(const std::string& module, std::uint64_t rank) const {
-    auto scaling = rules_->scaling(module, rank);
+  /// `name`: what patterns are compared with, a module's or a parameter's.
+  Scaling scaling_of(const std::string& name, std::uint64_t rank) const {
+    auto scaling = rules_->scaling(name, rank);
     if (options_.unit_scale) scaling.scale = 1;
     return scaling;
   }
@@ -113,6 +123,7 @@ class Opening {
     auto reason = quarantine_reason(config_, options_.allow_dora);
     if (!reason.empty()) throw bad_adapter(std::move(reason));
     rules_.emplace(config_);
+    targets_.emplace(config_.target_parameters);
     adapter_.base_model = config_.base_model;
     if (!config_.revision.empty()) adapter_.base_model += "@" + config_.revision;
     adapter_.rank = static_cast<std::uint64_t>(std::min(config_.r, 1e9));
@@ -200,11 +211,10 @@ class Opening {
   void take_experts() {
     auto experts = take_expert_blocks(factors_, config_, *rules_, adapter_.weights_file);
     blocks_ = std::move(experts.blocks);
-    for (const auto& [wrapper, factors] : experts.refused) {
-      const std::string reason = "LoRA on fused experts, and target_parameters does not tell on which parameter";
-      unjudged_.insert_or_assign(wrapper, UnjudgedModule{wrapper, reason, false});
-      for (const auto& key : {factors.a_key, factors.b_key}) {
-        if (!key.empty()) skipped_.push_back({key, reason});
+    for (const auto& [wrapper, refused] : experts.refused) {
+      unjudged_.insert_or_assign(wrapper, UnjudgedModule{wrapper, refused.reason, false});
+      for (const auto& key : {refused.factors.a_key, refused.factors.b_key}) {
+        if (!key.empty()) skipped_.push_back({key, refused.reason});
       }
     }
   }
@@ -252,13 +262,23 @@ class Opening {
     auto mapped = find_weight(name);
     module.names =
         std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
+    const auto pattern_name = targets_->pattern_name(name);
+    const bool as_parameter = pattern_name != name;
     const auto transposed = check_weight(module, *mapped.location);
+    if (as_parameter && (transposed.value_or(false) || is_conv1d(name, model_))) {
+      // PEFT adds B*A to a parameter as it is stored.
+      throw Mismatch{"it is targeted as a parameter, and stored [in, out]",
+                     bad_adapter(fmt::format("module {} is targeted as a parameter (target_parameters)", name))
+                         .tensor(module.weight())
+                         .expected("one that is stored [out, in], as B*A is added to it")
+                         .advice("target it as a module (target_modules)")};
+    }
     if (mapped.tied) warn(fmt::format("{} is tied and measured on {}.", name, module.weight()));
-    const auto scaling = scaling_of(name, module.rank);
+    const auto scaling = scaling_of(pattern_name, module.rank);
     module.alpha = scaling.alpha;
     module.scale = scaling.scale;
-    if (static_cast<double>(module.rank) != rules_->configured_rank(name)) ++wrong_ranks_;
-    add(std::move(module), transposed, false);
+    if (static_cast<double>(module.rank) != rules_->configured_rank(pattern_name)) ++wrong_ranks_;
+    add(std::move(module), as_parameter ? Orientation{false, false, false} : Orientation{transposed, false, true});
   }
 
   void map_experts(const ExpertBlock& block) {
@@ -268,7 +288,7 @@ class Opening {
       auto transposed = check_weight(module, *weights_.find(module.weight()));
       // Parts would not lie one below the other in the block's lora_B.
       if (!transposed && module.out_features != block.out_features()) transposed = false;
-      add(std::move(module), transposed, true);
+      add(std::move(module), Orientation{transposed, true, true});
     }
   }
 
@@ -290,14 +310,14 @@ class Opening {
     return fit(module, weight.shape);
   }
 
-  void add(LoraModule module, std::optional<bool> transposed, bool is_expert) {
-    module.stored_transposed = transposed.value_or(false);
+  void add(LoraModule module, const Orientation& orientation) {
+    module.stored_transposed = orientation.transposed.value_or(false);
     const bool patterns = !config_.rank_pattern.empty() || !config_.alpha_pattern.empty();
     if (patterns && module.alpha / static_cast<double>(module.rank) != config_.lora_alpha / config_.r) {
       relies_on_patterns_ = true;
     }
     modules_.push_back(std::move(module));
-    orientations_.push_back({transposed, is_expert});
+    orientations_.push_back(orientation);
   }
 
   /// A vocabulary grows with the tokens that an adapter adds. Any other layer of another shape is of another model.
@@ -328,10 +348,12 @@ class Opening {
   void settle_square_weights() {
     for (const bool expert : {false, true}) {
       const auto has = [&](bool value) {
-        return std::any_of(orientations_.begin(), orientations_.end(),
-                           [&](const auto& o) { return o.is_expert == expert && o.transposed == value; });
+        return std::any_of(orientations_.begin(), orientations_.end(), [&](const auto& o) {
+          return o.tells_of_others && o.is_expert == expert && o.transposed == value;
+        });
       };
       const bool straight = has(false), transposed = has(true);
+      if (expert && straight == transposed && model_.model_type.empty()) leave_square_experts();
       const bool square =
           straight == transposed ? (expert ? stores_experts_transposed(model_) : config_.fan_in_fan_out) : transposed;
       for (std::size_t i = 0; i < orientations_.size(); ++i) {
@@ -339,6 +361,30 @@ class Opening {
           modules_[i].stored_transposed = square;
       }
     }
+  }
+
+  /// Those that are slices of a checkpoint's blocks: how they are stored nobody tells.
+  void leave_square_experts() {
+    const std::string reason = "its experts are square, and no config.json says how they are stored";
+    std::vector<LoraModule> modules;
+    std::vector<Orientation> orientations;
+    for (std::size_t i = 0; i < modules_.size(); ++i) {
+      if (orientations_[i].is_expert && !orientations_[i].transposed &&
+          weights_.experts.contains(modules_[i].weight())) {
+        const auto& name = modules_[i].adapter_module();
+        if (!first_mismatch_) {
+          first_mismatch_ = bad_adapter(fmt::format("module {} cannot be judged: {}", name, reason))
+                                .tensor(modules_[i].weight())
+                                .advice("copy the model's config.json to its weights");
+        }
+        unjudged_.insert_or_assign(name, UnjudgedModule{name, reason, true});
+      } else {
+        modules.push_back(std::move(modules_[i]));
+        orientations.push_back(orientations_[i]);
+      }
+    }
+    modules_ = std::move(modules);
+    orientations_ = std::move(orientations);
   }
 
   void finish() {
@@ -405,13 +451,10 @@ class Opening {
   const AdapterOptions& options_;
   PeftConfig config_;
   std::optional<ScalingRules> rules_;
+  std::optional<TargetParameters> targets_;
   std::map<std::string, FileFactors> factors_;
   std::vector<LoraModule> modules_;
   std::vector<SkippedTensor> skipped_;
-  struct Orientation {
-    std::optional<bool> transposed;
-    bool is_expert = false;
-  };
   std::vector<ExpertBlock> blocks_;
   std::vector<Orientation> orientations_;  // of modules_, until they are sorted
   std::map<std::string, UnjudgedModule> unjudged_;

@@ -59,7 +59,7 @@ std::string pruned_config(std::string_view text, const std::vector<std::string>&
   }
   std::vector<std::string> targets;
   for (const auto& module : kept) {
-    if (!(parameters && is_parameter(entries_before, module))) targets.push_back(module);
+    if (!is_parameter(entries_before, module)) targets.push_back(module);
   }
   const std::set<std::string_view> entries(targets.begin(), targets.end());
   if (targets.empty()) {

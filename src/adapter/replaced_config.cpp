@@ -86,11 +86,13 @@ std::string replaced_config(std::string_view text, const PeftConfig& config, con
   }
   auto json = Json::parse(text);
   const auto parameters = target_parameters(json);
+  const TargetParameters targets(parameters);
   const ScalingRules rules(config);
-  std::map<std::string, Wanted> wanted;
+  std::map<std::string, Wanted> wanted;  // by what patterns are compared with
   double largest = config.r;
   for (const auto& [module, before, after] : modules) {
-    Wanted values{rules.configured_rank(module), rules.scaling(module, before).alpha};
+    const auto name = targets.pattern_name(module);
+    Wanted values{rules.configured_rank(name), rules.scaling(name, before).alpha};
     if (before != after) {
       if (!parameters.empty() && is_parameter(parameters, module)) {
         throw base::Error(base::ErrorKind::invalid_input, fmt::format("the rank of {} cannot rise", module))
@@ -98,9 +100,9 @@ std::string replaced_config(std::string_view text, const PeftConfig& config, con
             .advice("take a repair that keeps every rank: deflect --side left or right, project");
       }
       const auto rank = static_cast<double>(after);
-      values = {rank, alpha_for(rules.scaling(module, before).scale, divisor(config, rank))};
+      values = {rank, alpha_for(rules.scaling(name, before).scale, divisor(config, rank))};
     }
-    wanted.emplace(module, values);
+    wanted.emplace(name, values);
     largest = std::max(largest, values.rank);
   }
 
@@ -113,9 +115,9 @@ std::string replaced_config(std::string_view text, const PeftConfig& config, con
   }
   const ScalingRules found(changed);
   Entries ranks, alphas;
-  for (const auto& [module, values] : wanted) {
-    if (found.configured_rank(module) != values.rank) ranks.emplace(module, values.rank);
-    if (found.scaling(module, 1).alpha != values.alpha) alphas.emplace(module, values.alpha);
+  for (const auto& [name, values] : wanted) {
+    if (found.configured_rank(name) != values.rank) ranks.emplace(name, values.rank);
+    if (found.scaling(name, 1).alpha != values.alpha) alphas.emplace(name, values.alpha);
   }
   add_caught(ranks, wanted, &Wanted::rank);
   add_caught(alphas, wanted, &Wanted::alpha);

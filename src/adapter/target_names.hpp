@@ -1,7 +1,10 @@
 // How PEFT finds a module or a parameter by what adapter_config.json calls it.
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,5 +34,26 @@ bool catches_parameter(const std::string& entry, const std::string& parameter);
 /// Whether a module got its LoRA through an entry of target_parameters, as a router whose weight is a bare parameter.
 /// Fused experts always do: what is stacked in them has names of its own.
 bool is_parameter(const std::vector<std::string>& entries, const std::string& module);
+
+/// The entries of target_parameters, to be asked about any number of modules: a config may have a million bytes of
+/// them.
+class TargetParameters {
+ public:
+  explicit TargetParameters(const std::vector<std::string>& entries);
+
+  bool catches(std::string_view parameter) const { return ends_in_one_of(entries_, parameter); }
+
+  /// What rank_pattern and alpha_pattern are compared with: of a module whose weight is targeted as a parameter that
+  /// parameter's name, as of peft 0.21.
+  std::string pattern_name(const std::string& module) const;
+
+  /// The parameters of `module` that entries with a module's name target, in the order of their names; with `bare` also
+  /// those of entries that are a parameter's name alone. No more than `most`.
+  std::vector<std::string> of_module(std::string_view module, bool bare, std::size_t most) const;
+
+ private:
+  std::set<std::string, std::less<>> entries_;
+  std::map<std::string, std::set<std::string>, std::less<>> parameters_;  ///< by what stands before their last part
+};
 
 }  // namespace winnow::adapter

@@ -27,8 +27,10 @@ class ConfigReader {
 
   ModelConfig read(const std::string& text) const {
     const auto root = parse(text);
-    const auto* nested = find(root, "text_config");  // of models with more than one tower
-    if (nested != nullptr && !nested->is_object()) throw wrong_type("text_config", "an object", *nested);
+    // Of models with more than one tower; InternVL's own files have the second.
+    const auto* name = find(root, "text_config") != nullptr ? "text_config" : "llm_config";
+    const auto* nested = find(root, name);
+    if (nested != nullptr && !nested->is_object()) throw wrong_type(name, "an object", *nested);
     refuse_quantized(root);
     if (nested != nullptr) refuse_quantized(*nested);
 
@@ -38,6 +40,9 @@ class ConfigReader {
       if (!names->empty()) config.architecture = text_of(names->front(), "architectures[0]");
     }
     if (const auto* type = find(root, "model_type")) config.model_type = text_of(*type, "model_type");
+    if (const auto* type = nested == nullptr ? nullptr : find(*nested, "model_type")) {
+      config.model_type += "/" + text_of(*type, "model_type");
+    }
     for (const auto& [object, key] :
          {std::pair(&root, "num_hidden_layers"), std::pair(&root, "n_layer"), std::pair(nested, "num_hidden_layers")}) {
       if (object == nullptr || config.num_hidden_layers) continue;

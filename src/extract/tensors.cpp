@@ -7,6 +7,8 @@
 #include <array>
 #include <string_view>
 
+#include "winnow/adapter/storage_order.hpp"
+
 namespace winnow::extract {
 namespace {
 
@@ -24,13 +26,6 @@ bool is_embedding(std::string_view module) {
   constexpr std::array<std::string_view, 4> names{"wte", "wpe", "shared", "relative_attention_bias"};
   const auto name = last_part(module);
   return name.find("embed") != std::string_view::npos || std::find(names.begin(), names.end(), name) != names.end();
-}
-
-/// GPT's Conv1D, stored [in, out].
-bool is_stored_transposed(std::string_view module, const checkpoint::ModelConfig& model) {
-  constexpr std::array<std::string_view, 4> names{"c_attn", "c_proj", "c_fc", "q_attn"};
-  const bool of_gpt = model.model_type == "gpt2" || model.model_type == "openai-gpt";
-  return of_gpt && std::find(names.begin(), names.end(), last_part(module)) != names.end();
 }
 
 /// As transformers names it, and PEFT finds it: GPT-2's own checkpoint lacks the name of the inner model.
@@ -59,7 +54,7 @@ Pair pair_of(const std::string& name, const TensorLocation& from, const TensorLo
   const std::string_view stem(name.data(), name.size() - (name.ends_with(kSuffix) ? kSuffix.size() : 0));
   task.name = module_in_model(stem, model);
   if (!pair.why_not.empty()) return pair;
-  task.stored_transposed = is_stored_transposed(task.name, model);
+  task.stored_transposed = adapter::is_conv1d(task.name, model);
   task.out_features = from.shape[task.stored_transposed ? 1 : 0];
   task.in_features = from.shape[task.stored_transposed ? 0 : 1];
   task.stacked_columns = kColumns;

@@ -265,6 +265,19 @@ std::uint32_t weight_sweeps(std::uint32_t sums) {
   return (sums & methods::kWeightRightSums) != 0 ? 2 : 1;
 }
 
+/// Of a direction's square blocks of experts neither a shape nor a kind of model tells how they are stored.
+void refuse_square_experts(const ProbeInput& probe, const checkpoint::ModelConfig& model) {
+  if (!model.model_type.empty()) return;
+  for (const auto& [name, location] : probe.weights.experts) {
+    if (location.shape.at(0) != location.shape.at(1)) continue;
+    throw base::Error(base::ErrorKind::invalid_input, "a direction's experts are square")
+        .file(probe.source.path)
+        .tensor(name)
+        .expected("a config.json beside them, which tells how they are stored")
+        .advice("copy the model's config.json to the direction");
+  }
+}
+
 /// One for each operand that has the module.
 void add_tasks(Inputs& inputs, const std::string& module, const std::vector<LayerRef>& layers,
                std::uint64_t subspace_rank, std::uint32_t sums) {
@@ -330,6 +343,7 @@ References read_references(const Reading& reading, const base::Log& log, const s
       all.model = checkpoint::read_model_config(probe.source.path);
     }
   }
+  for (const auto& probe : all.probes) refuse_square_experts(probe, all.model);
   if (!reading.has_checkpoint()) all.probe_names = names_of(all.probes);
   auto adapter_options = reading.adapter;
   adapter_options.whole_model = reading.has_checkpoint();

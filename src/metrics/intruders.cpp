@@ -15,7 +15,9 @@ using Vector = Eigen::VectorXd;
 /// Of the sum of squares of a column of Z, lengths 1: what is left of it below that is rounding of a float32 product
 /// blown up by 3000.
 constexpr double kLeastBeyond = 1e-7;
-constexpr double kLeastShare = 1e-4;  // of a singular value beside W's largest
+/// Of a singular value beside W's largest. W*Z has the squares of them, of which float32 products know 1e-7: their
+/// root. Of W's own half as much counts: those that dW lifts just over the bound are no intruders.
+constexpr double kLeastLeading = 1e-3, kLeastCompared = 0.5 * kLeastLeading;
 
 Eigen::Map<const Matrix> view(std::span<const double> values, std::uint64_t rows, std::uint64_t columns) {
   return {values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)};
@@ -83,8 +85,9 @@ std::optional<Intruders> find_intruders(const WeightBesideUpdate& sums, const Up
   const auto& squares = of_weight.eigenvalues();  // rising
   const double largest = squares[q - 1];
   if (!(largest > 0)) return std::nullopt;
-  const auto compared = static_cast<Eigen::Index>(std::count_if(
-      squares.begin(), squares.end(), [&](double square) { return square >= kLeastShare * kLeastShare * largest; }));
+  const auto compared = static_cast<Eigen::Index>(std::count_if(squares.begin(), squares.end(), [&](double square) {
+    return square >= kLeastCompared * kLeastCompared * largest;
+  }));
   // [W*Q + U*Sigma] = [W*Q U] * joined.
   Matrix joined = Matrix::Zero(q + m, q);
   joined.topRows(q).setIdentity();
@@ -101,7 +104,7 @@ std::optional<Intruders> find_intruders(const WeightBesideUpdate& sums, const Up
   const auto& values = svd.singularValues();  // falling
   Eigen::Index leading = 0;
   while (leading < std::min(q, static_cast<Eigen::Index>(kLeadingVectors)) &&
-         values[leading] >= kLeastShare * std::sqrt(largest)) {
+         values[leading] >= kLeastLeading * std::sqrt(largest)) {
     ++leading;
   }
   const Matrix between = joined.transpose() * seen->gram.leftCols(q);  // (W*Q + U*Sigma)^T * W*Q

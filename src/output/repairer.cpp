@@ -39,13 +39,52 @@ std::optional<adapter::Replacement> replacement_of(
   }
 }
 
-/// Selected as it is, or in the parts that a checkpoint stores it in.
-static bool is_among(const std::vector<std::string>& selected, const LoraModule& module) {
-  return std::any_of(selected.begin(), selected.end(), [&](const std::string& name) {
-    return name == module.adapter_module() ||
-           (module.lora_b.step > 1 && adapter::whole_expert(name) == module.adapter_module());
-  });
+namespace {
+
+/// The part of a module's outputs that is selected.
+struct Selected {
+  std::uint64_t first_row = 0, rows = 0;
+};
+
+/// As it is, or the parts that a checkpoint stores it in: of an expert's gate_up_proj its gate, the upper half of it,
+/// or up.
+Selected selected_of(const LoraModule& module, const std::optional<std::vector<std::string>>& only) {
+  const auto& own = module.adapter_module();
+  const auto rows = module.out_features;
+  if (!only) return {0, rows};
+  bool whole = false, upper = false, lower = false;
+  for (const auto& name : *only) {
+    if (name == own) {
+      whole = true;
+    } else if (adapter::whole_expert(name) == own) {
+      const auto leaf = std::string_view(name).substr(name.rfind('.') + 1);
+      const bool is_upper = std::any_of(adapter::kGateAndUp.begin(), adapter::kGateAndUp.end(),
+                                        [&](const auto& parts) { return parts[0] == leaf; });
+      (is_upper ? upper : lower) = true;
+    }
+  }
+  if (whole || (upper && lower)) return {0, rows};
+  if (upper) return {0, rows / 2};
+  if (lower) return {rows / 2, rows - rows / 2};
+  return {};
 }
+
+/// `repaired` in the selected outputs, and else as it was.
+repair::Factors within(const Selected& selected, const repair::Factors& update, repair::Factors repaired) {
+  if (selected.rows == update.out_features || repaired == update) return repaired;
+  if (repaired.rank != update.rank || repaired.a != update.a) {
+    throw Error(ErrorKind::invalid_input, "one half of an expert alone is selected, and both share lora_A")
+        .expected("a repair that leaves lora_A as it is, or a selection of gate_proj and up_proj")
+        .advice("take scale or deflect --side left, or give --aligned so that a repair by weights can be told");
+  }
+  const auto from = [&](std::uint64_t row) { return static_cast<std::ptrdiff_t>(row * update.rank); };
+  const auto first = from(selected.first_row), end = from(selected.first_row + selected.rows);
+  std::copy(update.b.begin(), update.b.begin() + first, repaired.b.begin());
+  std::copy(update.b.begin() + end, update.b.end(), repaired.b.begin() + end);
+  return repaired;
+}
+
+}  // namespace
 
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log) {
   run::check(repair);
@@ -66,9 +105,11 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
   }
   std::vector<adapter::Replacement> replacements;
   for (const auto& module : adapter.modules) {
-    if (only && !is_among(*only, module)) continue;
-    if (!repairer.reaches(module)) continue;
-    auto made = replacement_of(adapter, module, [&](const auto& update) { return repairer.repaired(module, update); });
+    const auto selected = selected_of(module, only);
+    if (selected.rows == 0 || !repairer.reaches(module)) continue;
+    auto made = replacement_of(adapter, module, [&](const auto& update) {
+      return within(selected, update, repairer.repaired(module, update));
+    });
     if (made) replacements.push_back(*std::move(made));
   }
   return adapter::write_replaced_adapter(source, destination, replacements, repairer.note(), adapter.sha256);

@@ -197,9 +197,107 @@ TEST_F(Experts, StoredTransposedAreKnownByTheirShapeOrByTheKindOfModel) {
 
   config(R"(, "r": 2, "lora_alpha": 6, "target_parameters": ["mlp.experts.down_proj"])");
   tensors(lora(kExperts, kRank * kCount, kIn, kIn));
+  EXPECT_THAT(open(weights).reason, HasSubstr("no config.json says how they are stored")) << "nothing else is left";
+  tensors(lora(kExperts, kRank * kCount, kIn, kIn) + lora(kQ, kRank, kIn, kIn));
+  EXPECT_EQ(open_ok(weights).modules.size(), 1U);
+  EXPECT_EQ(open_ok(weights).unjudged.size(), kCount);
+  model_.model_type = "qwen3_moe";
   EXPECT_FALSE(at(open_ok(weights), kExperts + ".1.down_proj").stored_transposed);
-  model_.model_type = "gpt_oss";
-  EXPECT_TRUE(at(open_ok(weights), kExperts + ".1.down_proj").stored_transposed);
+  for (const auto* type : {"gpt_oss", "internvl/gpt_oss"}) {
+    model_.model_type = type;
+    EXPECT_TRUE(at(open_ok(weights), kExperts + ".1.down_proj").stored_transposed) << type;
+    EXPECT_FALSE(at(open_ok(weights), kQ).stored_transposed) << type;
+  }
+}
+
+// peft 0.21 compares patterns with the parameter's name: whoever takes the module's reads another scale than PEFT
+// applies.
+TEST_F(Experts, AMatrixThatIsTargetedAsAParameterHasTheScaleOfThatName) {
+  const std::string gate = "model.layers.0.mlp.gate";
+  const auto scale = [&](const std::string& fields) {
+    config(R"(, "lora_alpha": 6, "target_parameters": ["mlp.gate.weight"])" + fields);
+    tensors(lora(gate, kRank, kIn, kCount));
+    const auto adapter = open_ok(catalogue({{gate + ".weight", {kCount, kIn}}}));
+    EXPECT_EQ(adapter.warnings.find("another rank"), std::string::npos) << fields;
+    return std::pair(at(adapter, gate).scale, adapter.digest);
+  };
+  const auto plain = scale(R"(, "r": 2)");
+  EXPECT_DOUBLE_EQ(plain.first, 3);
+  const auto loud = scale(R"(, "r": 2, "alpha_pattern": {"mlp.gate.weight": 2e4})");
+  EXPECT_DOUBLE_EQ(loud.first, 1e4);
+  EXPECT_NE(loud.second, plain.second) << "no copy of the other";
+  EXPECT_DOUBLE_EQ(scale(R"(, "r": 2, "alpha_pattern": {"mlp.gate": 2e4})").first, 3);
+  EXPECT_DOUBLE_EQ(scale(R"(, "r": 5, "rank_pattern": {"gate.weight": 2})").first, 3);
+}
+
+TEST_F(Experts, AnEntryThatNamesNoParameterOfALayerLeavesItOne) {
+  for (const auto* entries : {R"(["q_proj.odd"])", R"(["q_proj.odd", "q_proj.weight"])"}) {
+    config(fmt::format(R"(, "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"], "target_parameters": {})", entries));
+    tensors(lora(kQ, kRank, kIn, kIn));
+    EXPECT_THAT(open_ok(blocks()).unjudged, IsEmpty()) << entries;
+  }
+}
+
+TEST_F(Experts, AParameterThatIsNoMatrixIsNotJudgedAndNoFaultOfOthers) {
+  const std::string conv = "model.layers.0.conv";
+  config(R"(, "r": 1, "lora_alpha": 1, "target_parameters": ["conv.weight"])");
+  tensors(lora(conv, 5000, 3, 1) + lora(kQ, 1, kIn, kIn));
+  const auto adapter = open_ok(blocks());
+  EXPECT_EQ(adapter.modules.size(), 1U);
+  ASSERT_EQ(adapter.unjudged.size(), 1U);
+  EXPECT_THAT(adapter.unjudged[0].reason, HasSubstr("no matrix"));
+}
+
+TEST_F(Experts, FactorsWithoutDimensionsAreAFaultOfTheAdapterAlone) {
+  for (const auto* entry : {"q_proj.weight", "mlp.experts.down_proj"}) {
+    const auto module = entry[0] == 'q' ? kQ : kExperts;
+    config(fmt::format(R"(, "r": 2, "target_parameters": ["{}"])", entry));
+    tensors({{test::kPrefix + module + ".lora_A.weight", {}}, {test::kPrefix + module + ".lora_B.weight", {kIn, 2}}});
+    EXPECT_EQ(open(blocks()).status, AdapterStatus::quarantined) << entry;
+    EXPECT_THAT(open(blocks()).reason, HasSubstr("lora_A")) << entry;
+  }
+}
+
+// PEFT adds B*A to a parameter as it is stored, and Conv1D stores the transpose.
+// Whatever else is in the file: PEFT finds nothing to load of it.
+TEST_F(Experts, WithoutANameAreNothingThatPruningLeaves) {
+  config(R"(, "r": 2, "target_modules": ["q_proj", "k_proj"])");
+  const std::string k = "model.layers.0.self_attn.k_proj";
+  tensors(lora(kExperts, kRank * kCount, kInner, kIn) + lora(kQ, kRank, kIn, kIn) + lora(k, kRank, kIn, kIn));
+  const auto source = directory_.path().string(), output = (directory_ / "pruned").string();
+  EXPECT_TRUE(write_pruned_adapter(source, output, {kQ}, Repair::drop).written);
+  const auto config = test::read_file(directory_ / "pruned/adapter_config.json");
+  EXPECT_THAT(config, HasSubstr(k));
+  EXPECT_THAT(config, testing::Not(HasSubstr("experts")));
+  EXPECT_FALSE(write_pruned_adapter(source, output, {kQ, k}, Repair::drop).written);
+}
+
+TEST_F(Experts, AConv1dThatIsTargetedAsAParameterIsNotJudged) {
+  const std::string square = "transformer.h.0.attn.c_proj", wide = "transformer.h.0.attn.c_attn";
+  const auto weights = catalogue({{square + ".weight", {kIn, kIn}}, {wide + ".weight", {kIn, 3 * kIn}}});
+  config(R"(, "r": 2, "lora_alpha": 6, "target_parameters": ["c_proj.weight", "c_attn.weight"])");
+  tensors(lora(square, kRank, kIn, kIn) + lora(wide, kRank, 3 * kIn, kIn));
+  EXPECT_EQ(open_ok(weights).modules.size(), 2U);
+  model_.model_type = "gpt2";
+  EXPECT_THAT(open(weights).reason, HasSubstr("targeted as a parameter"));
+  config(R"(, "r": 2, "lora_alpha": 6, "fan_in_fan_out": true, "target_parameters": ["c_proj.weight"])");
+  tensors(lora(square, kRank, kIn, kIn) + lora(wide, kRank, kIn, 3 * kIn));
+  const auto adapter = open_ok(weights);
+  EXPECT_EQ(adapter.modules.size(), 1U);
+  EXPECT_TRUE(at(adapter, wide).stored_transposed);
+}
+
+// A config may have a million entries. Comparing all of them with every module took hours.
+TEST_F(Experts, ManyEntriesAreLookedUpAndNotWalkedThrough) {
+  std::string entries;
+  for (int k = 0; k < 200'000; ++k) entries += fmt::format("\"experts.p{}\",", k);
+  config(R"(, "r": 2, "target_parameters": [)" + entries + R"("q_proj.weight"])");
+  std::vector<TestTensor> factors = lora(kQ, kRank, kIn, kIn);
+  for (int k = 0; k < 300; ++k) factors = factors + lora(fmt::format("model.layers.{}.mlp.experts", k), 2, kIn, kIn);
+  tensors(factors);
+  const auto adapter = open_ok(blocks());
+  EXPECT_EQ(adapter.modules.size(), 1U);
+  EXPECT_EQ(adapter.unjudged.size(), 300U);
 }
 
 TEST_F(Experts, HaveTheRankAndScaleOfTheirParameter) {

@@ -75,6 +75,9 @@ def write(root, name):
         "pattern": dict(r=2, lora_alpha=6, target_modules=[], target_parameters=targets,
                         rank_pattern={gate_up: 3}, alpha_pattern={gate_up: 5}),
         "all-linear": dict(r=2, lora_alpha=4, target_modules="all-linear"),
+        # A matrix as a parameter: what patterns are compared with is its name, not the module's.
+        "weights": dict(r=2, lora_alpha=4, target_modules=[], target_parameters=[*targets, "q_proj.weight", "o_proj.weight"],
+                        rank_pattern={"q_proj.weight": 3}, alpha_pattern={"o_proj.weight": 7, "o_proj": 50}),
     }
     for adapter, config in adapters.items():
         base = reference.load_base(root / "base", torch.float32)
@@ -172,6 +175,24 @@ class Experts(TemporaryDirectoryCase):
                 self.assertFalse(left.any(), module)
             else:
                 self.assertTrue(torch.equal(left, whole.update(module)), module)
+
+    def test_half_an_expert_is_repaired_alone(self):
+        """A report names gate and up by themselves if the checkpoint stores them so; both share lora_A in the adapter."""
+        root = self.directory / "qwen3-moe"
+        path, written = self.directory / "half.h5", self.directory / "half"
+        audit(root, path, "--select", "prune-top:3", adapters=["both"])
+        chosen = {module for module, what in Report(path).action("both").items() if what == 2}
+        run(["prune", "--report", path, "--adapter", root / "adapters" / "both", "--repair", "scale", "--factor", "0.5",
+             "--output", written])
+        merged = [reference.Merged(root / "base", each) for each in (root / "adapters" / "both", written)]
+        halves = 0
+        for wrapper in merged[0].parameters:
+            of = [list(each.experts(wrapper, each.base, reference.tensors_of(root / "base"))) for each in merged]
+            for (module, _, update), (_, _, found) in zip(*of):
+                expected = 0.5 * update if module in chosen else update
+                self.assertLess(float((found - expected).norm() / update.norm()), 1e-6, module)
+                halves += module in chosen and not module.endswith("down_proj")
+        self.assertTrue(halves)
 
     def test_repairs_without_a_checkpoint(self):
         for name in ("mixtral", "gpt-oss", "llama4"):

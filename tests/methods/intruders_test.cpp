@@ -37,6 +37,12 @@ double dense_intruders(const WeighedLayer& layer) {
   return static_cast<double>((dense_cosines(layer.w, layer.update()).array() < 0.5).count());
 }
 
+/// Those of W that are told from rounding.
+double known_directions(const Matrix& w) {
+  const Eigen::VectorXd values = Eigen::BDCSVD<Matrix>(w).singularValues();
+  return static_cast<double>((values.array() >= 5e-4 * values[0]).count());
+}
+
 /// How far the closest cosine is from the bound: by less than that, two correct ways may count differently.
 double margin(const WeighedLayer& layer) {
   return (dense_cosines(layer.w, layer.update()).array() - 0.5).abs().minCoeff();
@@ -59,6 +65,30 @@ void write_along(std::mt19937_64& random, WeighedLayer& layer, const Matrix& lef
   layer.a = orthonormal(random, layer.w.cols(), left.cols()).transpose();
 }
 
+// Directions far below the largest are neither lost, which would make intruders of them, nor noise that hides
+// intruders.
+TEST(Intruders, OfAWeightThatOneDirectionDominates) {
+  std::mt19937_64 random(9);
+  for (const double spike : {30.0, 300.0, 450.0, 1500.0, 4500.0}) {
+    for (const double size : {0.01, 0.7, 6.0}) {  // none near a bound
+      auto layer = weighed_layer(random, 1, 40, 36, 2);
+      Eigen::VectorXd values = Eigen::VectorXd::NullaryExpr(36, [](Eigen::Index j) { return std::pow(0.85, j - 1); });
+      values[0] = spike;
+      layer.w = orthonormal(random, 40, 36) * values.asDiagonal() * orthonormal(random, 36, 36).transpose();
+      write_along(random, layer, orthonormal(random, 40, 2), size);
+      const Matrix left = left_vectors(layer.w), changed = layer.w + layer.update();
+      const Eigen::BDCSVD<Matrix> after(changed, Eigen::ComputeThinU | Eigen::ComputeThinV);
+      const auto known = static_cast<Eigen::Index>(known_directions(layer.w));
+      double expected = 0;
+      for (Eigen::Index k = 0; k < kLeading && after.singularValues()[k] >= 1e-3 * spike; ++k) {
+        expected += (after.matrixU().col(k).transpose() * left.leftCols(known)).cwiseAbs().maxCoeff() < 0.5 ? 1 : 0;
+      }
+      EXPECT_EQ(layer.values()["intruder_dimensions"], expected) << spike << " " << size;
+      EXPECT_EQ(layer.values()["intruder_compared"], static_cast<double>(known)) << spike << " " << size;
+    }
+  }
+}
+
 // 48 columns are all there are: the count is the dense one whatever the update.
 TEST(Intruders, OfASmallModuleEqualTheDenseOnes) {
   std::mt19937_64 random(1);
@@ -72,7 +102,7 @@ TEST(Intruders, OfASmallModuleEqualTheDenseOnes) {
         const auto values = layer.values();
         EXPECT_EQ(values["intruder_dimensions"], dense_intruders(layer))
             << out << " x " << in << ", rank " << rank << ", size " << size;
-        EXPECT_EQ(values["intruder_compared"], static_cast<double>(std::min(out, in)));
+        EXPECT_EQ(values["intruder_compared"], known_directions(layer.w));
         ++compared;
         found_some += values["intruder_dimensions"] > 0 ? 1 : 0;
       }

@@ -127,6 +127,33 @@ class RepairerByProbes : public testing::Test {
   std::mt19937_64 random_{1};
 };
 
+/// Of a report that selects one half of an expert's gate_up_proj, as checkpoints store it.
+TEST_F(RepairerByProbes, OfHalfAnExpertChangesItsOutputsAlone) {
+  const std::string experts = "model.layers.0.mlp.experts";
+  constexpr const char* kOfExperts = R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": [],
+      "target_parameters": ["experts.gate_up_proj"]})";
+  for (const Eigen::Index count : {1, 4}) {
+    const auto source = make("experts", {{experts, 10, 8, 3 * count}}, DType::f32, kOfExperts);
+    const auto before = updates(source);
+    for (const auto& [half, first] : {std::pair("up_proj", 5), std::pair("gate_proj", 0), {"w3", 5}, {"w1", 0}}) {
+      const ModuleRepair scale{.kind = Kind::scale, .factor = 0.5};
+      const std::vector only{experts + ".0." + half};
+      write_repaired_adapter(*make_repairer(scale, base::Log()), source, output(), only, base::Log());
+      for (const auto& [name, update] : updates(output())) {
+        auto expected = before.at(name);
+        if (name == experts + ".0.gate_up_proj") expected.middleRows(first, 5) *= 0.5;
+        EXPECT_LT((update - expected).norm(), 1e-6 * expected.norm()) << name << " " << half << " of " << count;
+      }
+    }
+    const auto probe = make("probe", {{experts, 10, 8, 3 * count}}, DType::f32, kOfExperts);
+    const ModuleRepair block{.kind = Kind::deflect, .probes = {harmful(probe)}, .directions = 2};
+    winnow::test::expect_error(ErrorKind::invalid_input, HasSubstr("one half of an expert"), [&] {
+      write_repaired_adapter(*make_repairer(block, base::Log()), source, output(), std::vector{experts + ".0.up_proj"},
+                             base::Log());
+    });
+  }
+}
+
 TEST_F(RepairerByProbes, IsTheDenseFormula) {
   for (const auto& [dtype, tolerance] :
        {std::pair(DType::f64, 1e-12), {DType::f32, 1e-6}, {DType::f16, 3e-3}, {DType::bf16, 2e-2}}) {

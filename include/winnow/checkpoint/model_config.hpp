@@ -11,7 +11,7 @@ namespace winnow::checkpoint {
 
 struct ModelConfig {
   std::string architecture;                        ///< architectures[0], e.g. LlamaForCausalLM; empty if absent
-  std::string model_type;                          ///< e.g. llama
+  std::string model_type;                          ///< e.g. llama; of a model with towers llava/llama
   std::optional<std::uint64_t> num_hidden_layers;  ///< also n_layer, text_config.num_hidden_layers
   std::optional<bool> tie_word_embeddings;         ///< absent in many configs: infer from lm_head.weight
 

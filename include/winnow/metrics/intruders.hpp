@@ -46,8 +46,8 @@ struct Intruders {
   std::uint64_t compared = 0;  ///< left singular vectors of W that there were to compare with
 };
 
-/// Singular values below 1e-4 of W's largest do not count, of W and of W + dW: float32 products know no more. Nothing
-/// if a sum is not finite or W*Q is 0.
+/// Singular values of W + dW below 1e-3 of W's largest do not count, nor those of W below half of that: float32
+/// products know no more. Nothing if a sum is not finite or W*Q is 0.
 std::optional<Intruders> find_intruders(const WeightBesideUpdate& sums, const UpdateDirections& update);
 
 }  // namespace winnow::metrics
