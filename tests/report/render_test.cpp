@@ -184,7 +184,7 @@ TEST(Table, ProjectionsOnProbesKeepTheirDigits) {
   const auto first =
       std::find_if(all.begin(), all.end(), [](const auto& line) { return line.starts_with("   1  model."); });
   ASSERT_NE(first, all.end());
-  EXPECT_THAT(*first, HasSubstr("2.3e-05"));
+  EXPECT_THAT(*first, HasSubstr("2.34e-05"));
 }
 
 TEST(Table, MediansByRoleAreOfTheDatasetThatScoresCompareWithinTheRole) {

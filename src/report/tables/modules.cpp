@@ -26,6 +26,7 @@ Format format_of(methods::Form form) {
     case methods::Form::share:
       return Format::share;
     case methods::Form::number:
+      return Format::significant;
     case methods::Form::robust:
       break;
   }
