@@ -17,6 +17,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/checkpoint/model_kind.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/division/team_plan.hpp"
 #include "winnow/output/factor_spool.hpp"
@@ -57,8 +58,7 @@ Checkpoints read(const Request& request, const base::Log& log) {
   Checkpoints read{checkpoint::read_checkpoint(request.from, log), checkpoint::read_checkpoint(request.merged, log),
                    checkpoint::read_model_config(request.from)};
   const auto merged_model = checkpoint::read_model_config(request.merged);
-  const bool known = !read.model.model_type.empty() && !merged_model.model_type.empty();
-  if (known && read.model.model_type != merged_model.model_type) {
+  if (checkpoint::differ_in_kind(read.model, merged_model)) {
     throw Error(ErrorKind::invalid_input, "the two checkpoints are of different models")
         .file((std::filesystem::path(request.merged) / "config.json").string())
         .expected(fmt::format("model_type {} as in {}, found {}", read.model.model_type, request.from,

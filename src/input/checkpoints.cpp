@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "winnow/checkpoint/model_kind.hpp"
+
 namespace winnow::input {
 namespace {
 
@@ -25,7 +27,7 @@ void refuse_same_checkpoint(const std::string& base, const std::string& aligned)
 /// Shapes may agree all the same, and every module would be scored against a difference that no alignment made.
 void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint::ModelConfig& aligned,
                           const std::string& base_directory, const std::string& aligned_directory) {
-  if (base.model_type.empty() || aligned.model_type.empty() || base.model_type == aligned.model_type) return;
+  if (!checkpoint::differ_in_kind(base, aligned)) return;
   throw Error(ErrorKind::invalid_input, "the two checkpoints are of different models")
       .file((std::filesystem::path(aligned_directory) / "config.json").string())
       .expected(fmt::format("model_type {} as in {}, found {}", base.model_type, base_directory, aligned.model_type))

@@ -10,6 +10,7 @@
 #include "base/expect_error.hpp"
 #include "base/temporary_directory.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/checkpoint/model_kind.hpp"
 
 namespace winnow::checkpoint {
 namespace {
@@ -36,6 +37,31 @@ TEST(ModelConfig, under_other_names) {
   EXPECT_EQ(nested.tie_word_embeddings, true);
   // What the outer object says goes first.
   EXPECT_EQ(read(R"({"text_config":{"num_hidden_layers":5},"num_hidden_layers":6})").num_hidden_layers, 6U);
+}
+
+TEST(ModelConfig, of_a_model_with_towers) {
+  EXPECT_EQ(read(R"({"model_type":"llava","text_config":{"model_type":"llama"}})").model_type, "llava/llama");
+  EXPECT_EQ(read(R"({"model_type":"internvl_chat","llm_config":{"model_type":"gpt_oss"}})").model_type,
+            "internvl_chat/gpt_oss");
+  EXPECT_EQ(read(R"({"model_type":"llava","text_config":{"hidden_size":8}})").model_type, "llava");
+}
+
+TEST(ModelConfig, tells_kinds_of_models_apart) {
+  const auto differ = [](const char* one, const char* other) {
+    ModelConfig a, b;
+    a.model_type = one;
+    b.model_type = other;
+    EXPECT_EQ(differ_in_kind(a, b), differ_in_kind(b, a));
+    return differ_in_kind(a, b);
+  };
+  EXPECT_TRUE(differ("llama", "mistral"));
+  EXPECT_TRUE(differ("llava/llama", "llava/mistral"));
+  EXPECT_TRUE(differ("llava/llama", "llama"));
+  EXPECT_FALSE(differ("llama", "llama"));
+  EXPECT_FALSE(differ("llava/llama", "llava/llama"));
+  EXPECT_FALSE(differ("llava/llama", "llava")) << "an older release did not write the part for text";
+  EXPECT_FALSE(differ("llama", ""));
+  EXPECT_FALSE(differ("llama", "/llama"));
 }
 
 TEST(ModelConfig, without_what_is_asked_for) {
