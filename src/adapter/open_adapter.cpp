@@ -16,6 +16,7 @@
 #include "file_factors.hpp"
 #include "refusal.hpp"
 #include "target_names.hpp"
+#include "weight_fit.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
@@ -37,20 +38,6 @@ using checkpoint::TensorLocation;
 
 std::string counted(std::size_t count, std::string_view one, std::string_view many) {
   return fmt::format("{} {}", count, count == 1 ? one : many);
-}
-
-/// Whether the weight is stored [in, out]; nothing if its shape does not tell.
-std::optional<bool> stored_transposed(const LoraModule& module, const std::vector<std::uint64_t>& shape) {
-  const bool straight = shape[0] == module.out_features && shape[1] == module.in_features;
-  const bool transposed = shape[0] == module.in_features && shape[1] == module.out_features;
-  if (!straight && !transposed) {
-    throw bad_adapter(fmt::format("module {} does not fit the checkpoint", module.adapter_module()))
-        .tensor(module.weight())
-        .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}", module.out_features,
-                              module.in_features, shape_text(shape)));
-  }
-  if (straight && transposed) return std::nullopt;
-  return transposed;
 }
 
 std::uint64_t parameters_of(const checkpoint::Catalogue& file) {
@@ -264,7 +251,7 @@ class Opening {
         std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
     const auto pattern_name = targets_->pattern_name(name);
     const bool as_parameter = pattern_name != name;
-    const auto transposed = check_weight(module, *mapped.location);
+    const auto transposed = fit_of(module, *mapped.location);
     if (as_parameter && (transposed.value_or(false) || is_conv1d(name, model_))) {
       // PEFT adds B*A to a parameter as it is stored.
       throw Mismatch{"it is targeted as a parameter, and stored [in, out]",
@@ -285,29 +272,11 @@ class Opening {
     auto modules = experts_of(block, scaling_of(block.parameter, block.rank), weights_, model_);
     if (modules.empty()) find_weight(checkpoint::expert_name(block.parameter, 0));  // for its error
     for (auto& module : modules) {
-      auto transposed = check_weight(module, *weights_.find(module.weight()));
+      auto transposed = fit_of(module, *weights_.find(module.weight()));
       // Parts would not lie one below the other in the block's lora_B.
       if (!transposed && module.out_features != block.out_features()) transposed = false;
       add(std::move(module), Orientation{transposed, true, true});
     }
-  }
-
-  /// Whether the weight of a module is stored transposed; nothing if it is square.
-  std::optional<bool> check_weight(const LoraModule& module, const TensorLocation& weight) const {
-    const auto& name = module.adapter_module();
-    if (weight.shape.size() != 2) {
-      throw Mismatch{"its weight is not a matrix",
-                     bad_adapter(fmt::format("module {} is not a linear layer", name))
-                         .tensor(module.weight())
-                         .expected(fmt::format("a matrix, found {}", shape_text(weight.shape)))};
-    }
-    if (!base::is_computable(weight.dtype)) {
-      throw Mismatch{fmt::format("its weight is of dtype {}", base::name(weight.dtype)),
-                     bad_adapter(fmt::format("the weight of module {} cannot be computed on", name))
-                         .tensor(module.weight())
-                         .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(weight.dtype)))};
-    }
-    return fit(module, weight.shape);
   }
 
   void add(LoraModule module, const Orientation& orientation) {
@@ -318,16 +287,6 @@ class Opening {
     }
     modules_.push_back(std::move(module));
     orientations_.push_back(orientation);
-  }
-
-  /// A vocabulary grows with the tokens that an adapter adds. Any other layer of another shape is of another model.
-  static std::optional<bool> fit(const LoraModule& module, const std::vector<std::uint64_t>& shape) {
-    try {
-      return stored_transposed(module, shape);
-    } catch (const Error& error) {
-      if (!is_output_head(module.adapter_module())) throw;
-      throw Mismatch{"the checkpoint's vocabulary has another size", error};
-    }
   }
 
   Error nothing_to_score(const checkpoint::Catalogue& file) const {

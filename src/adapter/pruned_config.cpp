@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -25,18 +26,30 @@ nlohmann::ordered_json used_patterns(const nlohmann::ordered_json& table, const 
   return used;
 }
 
+/// The weights of modules by every entry of target_parameters that would catch them: their name, and each end of it.
+std::map<std::string, std::vector<std::string>, std::less<>> weights_by_entry(const std::vector<std::string>& modules) {
+  std::map<std::string, std::vector<std::string>, std::less<>> weights;
+  for (const auto& module : modules) {
+    const auto weight = module + ".weight";
+    std::size_t begin = 0;
+    do {
+      weights[weight.substr(begin)].push_back(weight);
+      begin = weight.find('.', begin) + 1;
+    } while (begin != 0);  // npos + 1
+  }
+  return weights;
+}
+
 /// `entries` that no longer catch what is pruned: those that did are replaced by the full names of what they keep.
 std::vector<std::string> kept_parameters(const std::vector<std::string>& entries, const std::vector<std::string>& kept,
                                          const std::vector<std::string>& pruned) {
+  const auto of_pruned = weights_by_entry(pruned), of_kept = weights_by_entry(kept);
   std::vector<std::string> result;
   for (const auto& entry : entries) {
-    const auto caught = [&](const auto& module) { return catches_parameter(entry, module + ".weight"); };
-    if (std::none_of(pruned.begin(), pruned.end(), caught)) {
+    if (!of_pruned.contains(entry)) {
       result.push_back(entry);
-      continue;
-    }
-    for (const auto& module : kept) {
-      if (caught(module)) result.push_back(module + ".weight");
+    } else if (const auto caught = of_kept.find(entry); caught != of_kept.end()) {
+      result.insert(result.end(), caught->second.begin(), caught->second.end());
     }
   }
   return result;
@@ -57,9 +70,10 @@ std::string pruned_config(std::string_view text, const std::vector<std::string>&
       config["target_parameters"] = left;
     }
   }
+  const TargetParameters targeted(entries_before);
   std::vector<std::string> targets;
   for (const auto& module : kept) {
-    if (!is_parameter(entries_before, module)) targets.push_back(module);
+    if (!targeted.have(module)) targets.push_back(module);
   }
   const std::set<std::string_view> entries(targets.begin(), targets.end());
   if (targets.empty()) {

@@ -94,7 +94,7 @@ std::string replaced_config(std::string_view text, const PeftConfig& config, con
     const auto name = targets.pattern_name(module);
     Wanted values{rules.configured_rank(name), rules.scaling(name, before).alpha};
     if (before != after) {
-      if (!parameters.empty() && is_parameter(parameters, module)) {
+      if (!parameters.empty() && targets.have(module)) {
         throw base::Error(base::ErrorKind::invalid_input, fmt::format("the rank of {} cannot rise", module))
             .expected("a module that PEFT does not target as a parameter (target_parameters), where patterns count")
             .advice("take a repair that keeps every rank: deflect --side left or right, project");

@@ -26,22 +26,16 @@ std::vector<std::string> target_parameters(const nlohmann::ordered_json& config)
   return entries;
 }
 
-bool catches_parameter(const std::string& entry, const std::string& parameter) {
-  return parameter == entry || parameter.ends_with("." + entry);
-}
-
-bool is_parameter(const std::vector<std::string>& entries, const std::string& module) {
-  return is_fused_experts(module) || std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
-           return catches_parameter(entry, module + ".weight");
-         });
-}
-
 TargetParameters::TargetParameters(const std::vector<std::string>& entries) : entries_(entries.begin(), entries.end()) {
   for (const auto& entry : entries_) {
     const auto dot = entry.rfind('.');
     const auto module = dot == std::string::npos ? std::string() : entry.substr(0, dot);
     parameters_[module].insert(entry.substr(dot + 1));  // npos + 1 is 0
   }
+}
+
+bool TargetParameters::have(const std::string& module) const {
+  return is_fused_experts(module) || catches(module + ".weight");
 }
 
 std::string TargetParameters::pattern_name(const std::string& module) const {

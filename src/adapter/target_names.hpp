@@ -28,13 +28,6 @@ std::string escaped(std::string_view name);
 /// The entries of target_parameters; none if there is no such list.
 std::vector<std::string> target_parameters(const nlohmann::ordered_json& config);
 
-/// Whether an entry of target_parameters targets `parameter`: it is its full name or ends it.
-bool catches_parameter(const std::string& entry, const std::string& parameter);
-
-/// Whether a module got its LoRA through an entry of target_parameters, as a router whose weight is a bare parameter.
-/// Fused experts always do: what is stacked in them has names of its own.
-bool is_parameter(const std::vector<std::string>& entries, const std::string& module);
-
 /// The entries of target_parameters, to be asked about any number of modules: a config may have a million bytes of
 /// them.
 class TargetParameters {
@@ -42,6 +35,10 @@ class TargetParameters {
   explicit TargetParameters(const std::vector<std::string>& entries);
 
   bool catches(std::string_view parameter) const { return ends_in_one_of(entries_, parameter); }
+
+  /// Whether a module got its LoRA through an entry, as a router whose weight is a bare parameter. Fused experts always
+  /// do: what is stacked in them has names of its own.
+  bool have(const std::string& module) const;
 
   /// What rank_pattern and alpha_pattern are compared with: of a module whose weight is targeted as a parameter that
   /// parameter's name, as of peft 0.21.
