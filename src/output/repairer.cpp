@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "families.hpp"
@@ -46,28 +48,40 @@ struct Selected {
   std::uint64_t first_row = 0, rows = 0;
 };
 
-/// As it is, or the parts that a checkpoint stores it in: of an expert's gate_up_proj its gate, the upper half of it,
-/// or up.
-Selected selected_of(const LoraModule& module, const std::optional<std::vector<std::string>>& only) {
-  const auto& own = module.adapter_module();
-  const auto rows = module.out_features;
-  if (!only) return {0, rows};
-  bool whole = false, upper = false, lower = false;
-  for (const auto& name : *only) {
-    if (name == own) {
-      whole = true;
-    } else if (adapter::whole_expert(name) == own) {
+/// Modules as they are, or the parts that a checkpoint stores them in: of an expert's gate_up_proj its gate, the upper
+/// half of it, or up.
+class Selection {
+ public:
+  explicit Selection(const std::optional<std::vector<std::string>>& only) : all_(!only) {
+    if (!only) return;
+    for (const auto& name : *only) {
+      parts_[name].upper = parts_[name].lower = true;
+      const auto whole = adapter::whole_expert(name);
+      if (whole == name) continue;
       const auto leaf = std::string_view(name).substr(name.rfind('.') + 1);
-      const bool is_upper = std::any_of(adapter::kGateAndUp.begin(), adapter::kGateAndUp.end(),
-                                        [&](const auto& parts) { return parts[0] == leaf; });
-      (is_upper ? upper : lower) = true;
+      const bool upper = std::any_of(adapter::kGateAndUp.begin(), adapter::kGateAndUp.end(),
+                                     [&](const auto& parts) { return parts[0] == leaf; });
+      (upper ? parts_[whole].upper : parts_[whole].lower) = true;
     }
   }
-  if (whole || (upper && lower)) return {0, rows};
-  if (upper) return {0, rows / 2};
-  if (lower) return {rows / 2, rows - rows / 2};
-  return {};
-}
+
+  Selected of(const LoraModule& module) const {
+    const auto rows = module.out_features;
+    if (all_) return {0, rows};
+    const auto found = parts_.find(module.adapter_module());
+    if (found == parts_.end()) return {};
+    const auto [upper, lower] = found->second;
+    if (upper && lower) return {0, rows};
+    return upper ? Selected{0, rows / 2} : Selected{rows / 2, rows - rows / 2};
+  }
+
+ private:
+  struct Parts {
+    bool upper = false, lower = false;
+  };
+  bool all_;
+  std::map<std::string, Parts, std::less<>> parts_;
+};
 
 /// `repaired` in the selected outputs, and else as it was.
 repair::Factors within(const Selected& selected, const repair::Factors& update, repair::Factors repaired) {
@@ -75,7 +89,7 @@ repair::Factors within(const Selected& selected, const repair::Factors& update, 
   if (repaired.rank != update.rank || repaired.a != update.a) {
     throw Error(ErrorKind::invalid_input, "one half of an expert alone is selected, and both share lora_A")
         .expected("a repair that leaves lora_A as it is, or a selection of gate_proj and up_proj")
-        .advice("take scale or deflect --side left, or give --aligned so that a repair by weights can be told");
+        .advice("take scale or deflect --side left, or choose another --select");
   }
   const auto from = [&](std::uint64_t row) { return static_cast<std::ptrdiff_t>(row * update.rank); };
   const auto first = from(selected.first_row), end = from(selected.first_row + selected.rows);
@@ -103,9 +117,10 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
     log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
                          adapter.unjudged.front().module, adapter.unjudged.front().reason));
   }
+  const Selection selection(only);
   std::vector<adapter::Replacement> replacements;
   for (const auto& module : adapter.modules) {
-    const auto selected = selected_of(module, only);
+    const auto selected = selection.of(module);
     if (selected.rows == 0 || !repairer.reaches(module)) continue;
     auto made = replacement_of(adapter, module, [&](const auto& update) {
       return within(selected, update, repairer.repaired(module, update));
