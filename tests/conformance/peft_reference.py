@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
@@ -63,6 +63,16 @@ def load_base(directory, dtype):
     model = AutoModelForCausalLM.from_pretrained(str(directory), dtype=dtype, local_files_only=True)
     model.eval()
     return model
+
+
+def write_adapter(base, config, directory, **options):
+    """What PEFT saves of `config` on the model `base`, with random factors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a pattern for a parameter PEFT says that it matches no module
+        model = get_peft_model(base, config)
+        for weight in (weight for key, weight in model.named_parameters() if "lora_" in key and weight.dim() == 2):
+            weight.data = 0.05 * torch.randn(weight.shape)
+        model.save_pretrained(directory, **options)
 
 
 def module_weights(model):

@@ -15,7 +15,7 @@ import test_audit
 import torch
 import transformers
 from architectures import ARCHITECTURES
-from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, PeftModel, VeraConfig, get_peft_model
+from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, PeftModel, VeraConfig
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from transformers.pytorch_utils import Conv1D
@@ -105,12 +105,8 @@ def write(root, name):
     model.save_pretrained(root / "aligned")
     for kind in configs(model):
         base = load(root / "base", torch.float32)
-        with reference.Messages(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            peft_model = get_peft_model(base, configs(base)[kind])
-            for weight in (weight for key, weight in peft_model.named_parameters() if "lora_" in key and weight.dim() == 2):
-                weight.data = 0.05 * torch.randn(weight.shape)
-            peft_model.save_pretrained(root / "adapters" / kind)
+        with reference.Messages():
+            reference.write_adapter(base, configs(base)[kind], root / "adapters" / kind)
 
 
 @needs_winnow

@@ -5,12 +5,11 @@ import copy
 import json
 import shutil
 import unittest
-import warnings
 
 import peft_reference as reference
 import test_audit
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from transformers import (DeepseekV3Config, DeepseekV3ForCausalLM, GptOssConfig, GptOssForCausalLM, GraniteMoeConfig,
                           GraniteMoeForCausalLM, Llama4ForCausalLM, Llama4TextConfig, MixtralConfig, MixtralForCausalLM,
                           OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3MoeConfig,
@@ -82,12 +81,8 @@ def write(root, name):
     for adapter, config in adapters.items():
         base = reference.load_base(root / "base", torch.float32)
         base.name_or_path = base.config._name_or_path = name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pattern for a parameter PEFT says that it matches no module
-            peft_model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **config))
-        for weight in (weight for key, weight in peft_model.named_parameters() if "lora_" in key):
-            weight.data = 0.05 * torch.randn(weight.shape)
-        peft_model.save_pretrained(root / "adapters" / adapter, save_embedding_layers=False)
+        reference.write_adapter(base, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **config),
+                                root / "adapters" / adapter, save_embedding_layers=False)
 
 
 @needs_winnow
