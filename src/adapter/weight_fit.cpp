@@ -8,6 +8,17 @@
 
 namespace winnow::adapter {
 
+namespace {
+
+base::Error other_shape(const LoraModule& module, const std::vector<std::uint64_t>& shape) {
+  return bad_adapter(fmt::format("module {} does not fit the checkpoint", module.adapter_module()))
+      .tensor(module.weight())
+      .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}", module.out_features,
+                            module.in_features, shape_text(shape)));
+}
+
+}  // namespace
+
 std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLocation& weight) {
   const auto& name = module.adapter_module();
   const auto& shape = weight.shape;
@@ -25,13 +36,10 @@ std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLoc
   const bool straight = shape[0] == module.out_features && shape[1] == module.in_features;
   const bool transposed = shape[0] == module.in_features && shape[1] == module.out_features;
   if (!straight && !transposed) {
-    auto error = bad_adapter(fmt::format("module {} does not fit the checkpoint", name))
-                     .tensor(module.weight())
-                     .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}",
-                                           module.out_features, module.in_features, shape_text(shape)));
     // A vocabulary grows with the tokens that an adapter adds.
-    if (is_output_head(name)) throw Mismatch{"the checkpoint's vocabulary has another size", std::move(error)};
-    throw error;
+    if (is_output_head(name))
+      throw Mismatch{"the checkpoint's vocabulary has another size", other_shape(module, shape)};
+    throw other_shape(module, shape);
   }
   if (straight && transposed) return std::nullopt;
   return transposed;
