@@ -75,14 +75,14 @@ void refuse_empty_findings(const po::variables_map& values, const select::Policy
   if (!values["fail-on-findings"].as<bool>()) return;
   if (policy.kind == select::Policy::Kind::none && !has_bank) {
     throw Error(ErrorKind::usage, "--fail-on-findings says nothing: there are no verdicts, and nothing is selected")
-        .expected("verdicts by --bank, or --select threshold:X or outliers[:C]");
+        .expected(fmt::format("verdicts by --bank, or --select {}", select::kFormsThatFind));
   }
   if (policy.prunes_by_count() && !has_bank) {
     throw Error(
         ErrorKind::usage,
         fmt::format("--fail-on-findings with --select {} says nothing: that selects by count, whatever the scores",
                     policy.text()))
-        .expected("--select threshold:X or outliers[:C], or verdicts by --bank");
+        .expected(fmt::format("--select {}, or verdicts by --bank", select::kFormsThatFind));
   }
   if (values["slice"].as<bool>()) {
     throw Error(ErrorKind::usage, "--fail-on-findings with --slice says nothing: merge judges anew")
@@ -162,7 +162,7 @@ void add_output_options(po::options_description& options) {
        "note scores there by content, and compute none again that an earlier run has noted")  //
       ("fail-on-findings", po::bool_switch(),
        "exit with 4 if a verdict is block or incomplete, or a module is selected; needs --bank, or --select "
-       "threshold:X or outliers[:C]")  //
+       "threshold:X, outliers[:C], gap[:C] or mixture")  //
       ("slice", po::bool_switch(),
        "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");

@@ -23,7 +23,7 @@ void require_findings_possible(const report::Report& report) {
   if (!select::parse_policy(report.policy).prunes_by_count()) return;
   if (report.verdicts.empty()) {
     throw Error(ErrorKind::usage, "--fail-on-findings says nothing of reports without verdicts that select by count")
-        .expected("parts that were audited with --bank, or with --select threshold:X or outliers[:C]");
+        .expected(fmt::format("parts that were audited with --bank, or with --select {}", select::kFormsThatFind));
   }
   const auto least = verdict::smallest_bank(1, report.false_discovery_rate);
   if (report.bank.size() >= least) return;

@@ -10,6 +10,7 @@
 #include <numeric>
 #include <optional>
 
+#include "natural_breaks.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/metrics/quantile.hpp"
 
@@ -22,25 +23,30 @@ struct Spelling {
   std::string_view word;
   Policy::Kind kind;
   double lowest, highest;
-  bool whole;                   // a count
+  enum class Form : std::uint8_t { word, count, number } form;
   std::optional<double> usual;  // the value if none is given
 };
 
-constexpr std::array<Spelling, 6> kSpellings{{
-    {"none", Policy::Kind::none, 0, 0, true, 0},
-    {"keep-top", Policy::Kind::keep_top, 0, 9007199254740992.0, true, {}},  // 2^53: every count below is a double
-    {"prune-top", Policy::Kind::prune_top, 0, 9007199254740992.0, true, {}},
-    {"threshold", Policy::Kind::threshold, -kUnlimited, kUnlimited, false, {}},
-    {"quantile", Policy::Kind::quantile, 0, 1, false, {}},
-    {"outliers", Policy::Kind::outliers, 0, kUnlimited, false, 1.5},
+using Form = Spelling::Form;
+constexpr std::array<Spelling, 8> kSpellings{{
+    {"none", Policy::Kind::none, 0, 0, Form::word, 0},
+    {"keep-top", Policy::Kind::keep_top, 0, 9007199254740992.0, Form::count, {}},  // 2^53: every count below is a
+                                                                                   // double
+    {"prune-top", Policy::Kind::prune_top, 0, 9007199254740992.0, Form::count, {}},
+    {"threshold", Policy::Kind::threshold, -kUnlimited, kUnlimited, Form::number, {}},
+    {"quantile", Policy::Kind::quantile, 0, 1, Form::number, {}},
+    {"outliers", Policy::Kind::outliers, 0, kUnlimited, Form::number, 1.5},
+    {"gap", Policy::Kind::gap, 0, kUnlimited, Form::number, 1},
+    {"mixture", Policy::Kind::mixture, 0, 0, Form::word, 0},
 }};
 
 std::optional<double> parse_value(std::string_view text, const Spelling& spelling) {
+  if (spelling.form == Form::word) return {};
   double value = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (problem != std::errc() || end != text.data() + text.size()) return {};
   if (!(value >= spelling.lowest && value <= spelling.highest)) return {};  // a NaN as well
-  if (spelling.whole && value != std::floor(value)) return {};
+  if (spelling.form == Form::count && value != std::floor(value)) return {};
   return value;
 }
 
@@ -57,29 +63,40 @@ std::size_t first_beyond(const std::vector<Candidate>& ordered, double limit) {
   return static_cast<std::size_t>(at - ordered.begin());
 }
 
-double fence_of(const std::vector<Candidate>& ordered, double widths) {
+std::vector<double> finite_of(const std::vector<Candidate>& ordered) {
   std::vector<double> finite;
   for (const auto& candidate : ordered) {
     if (std::isfinite(candidate.badness)) finite.push_back(candidate.badness);
   }
-  const auto spread = metrics::spread(finite);
+  return finite;
+}
+
+double fence_of(const std::vector<Candidate>& ordered, double widths) {
+  const auto spread = metrics::spread(finite_of(ordered));
   return spread.q75 + widths * spread.iqr();
+}
+
+// Without a break no finite score is beyond, and infinity still is.
+double or_infinite(const std::vector<Candidate>& ordered, std::optional<double> limit) {
+  const auto finite = finite_of(ordered);
+  return limit.value_or(finite.empty() ? 0 : finite.back());
 }
 
 }  // namespace
 
 std::string Policy::text() const {
   for (const auto& spelling : kSpellings) {
-    if (spelling.kind == kind && kind == Kind::none) return std::string(spelling.word);
-    if (spelling.kind == kind) {
-      return spelling.whole ? fmt::format("{}:{:.0f}", spelling.word, value)
-                            : fmt::format("{}:{}", spelling.word, value);
-    }
+    if (spelling.kind != kind) continue;
+    if (spelling.form == Form::word) return std::string(spelling.word);
+    return spelling.form == Form::count ? fmt::format("{}:{:.0f}", spelling.word, value)
+                                        : fmt::format("{}:{}", spelling.word, value);
   }
   return "unknown";
 }
 
-bool Policy::prunes_by_count() const { return kind != Kind::threshold && kind != Kind::outliers; }
+bool Policy::prunes_by_count() const {
+  return kind == Kind::none || kind == Kind::keep_top || kind == Kind::prune_top || kind == Kind::quantile;
+}
 
 Policy parse_policy(std::string_view text) {
   const auto colon = text.find(':');
@@ -90,8 +107,9 @@ Policy parse_policy(std::string_view text) {
     if (value) return {spelling.kind, *value};
   }
   throw base::Error(base::ErrorKind::usage, fmt::format("unknown selection '{}'", text))
-      .expected(fmt::format("{} (K a whole number from 0, X a number, Q from 0 to 1, C from 0 and by default 1.5)",
-                            kPolicyForms));
+      .expected(
+          fmt::format("{} (K a whole number from 0, X a number, Q from 0 to 1, C from 0 and by default 1.5, of gap 1)",
+                      kPolicyForms));
 }
 
 Scope parse_scope(std::string_view text) {
@@ -158,6 +176,12 @@ Selection select(std::span<const double> scores, const std::vector<bool>& presen
       break;
     case Policy::Kind::outliers:
       limit = fence_of(ordered, policy.value);
+      break;
+    case Policy::Kind::gap:
+      limit = or_infinite(ordered, widest_gap(finite_of(ordered), policy.value));
+      break;
+    case Policy::Kind::mixture:
+      limit = or_infinite(ordered, between_two_normals(finite_of(ordered)));
       break;
   }
   if (limit) kept = first_beyond(ordered, *limit);

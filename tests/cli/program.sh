@@ -117,7 +117,7 @@ values() {
   refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
   refuses 2 "needs the sketch" "${audit[@]}" --rank-by subspace_energy --subspace-rank 0
   # select/selection_test has them all. One spelling, in help and errors.
-  local forms='none, keep-top:K, prune-top:K, threshold:X, quantile:Q or outliers[:C]'
+  local forms='none, keep-top:K, prune-top:K, threshold:X, quantile:Q, outliers[:C], gap[:C] or mixture'
   for word in audit plan prune; do
     "$winnow" $word --help | tr -s ' \n' ' ' >out
     check "$word --help spells policies otherwise" grep -qF -- "$forms" out
@@ -127,11 +127,11 @@ values() {
   done
   # What has nothing to do with scores finds nothing; in a slice of a zoo nothing is final.
   for word in "" "--select none"; do
-    refuses 2 "says nothing: there are no verdicts, and nothing is selected; expected verdicts by --bank, or --select threshold:X or outliers[:C]" \
+    refuses 2 "says nothing: there are no verdicts, and nothing is selected; expected verdicts by --bank, or --select threshold:X, outliers[:C], gap[:C] or mixture" \
       "${audit[@]}" --fail-on-findings $word
   done
   for word in "--select keep-top:1000" "--select prune-top:3" "--select quantile:0.1"; do
-    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X or outliers[:C], or verdicts by --bank" \
+    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X, outliers[:C], gap[:C] or mixture, or verdicts by --bank" \
       "${audit[@]}" --fail-on-findings $word
     refuses 2 "says nothing: that selects by count" "${plan[@]}" --fail-on-findings $word
   done
@@ -1351,7 +1351,7 @@ SCRIPT
     check "jobs/zoo.sh $option: not told why" grep -q -- "^zoo.sh: $option .*$text" err
   done <<TABLE
 --slice|leave it out
---fail-on-findings|needs --bank, or --select threshold:X or outliers
+--fail-on-findings|needs --bank, or --select threshold:X, outliers
 TABLE
   check "a refused zoo has begun" test ! -e refused
   # What is found is for the merge to tell, not for a slice: the array goes on.

@@ -32,10 +32,12 @@ std::uint64_t pruned(const Selection& selection) {
 }
 
 TEST(ParsePolicy, ReadsWhatTextWrites) {
-  for (const auto* text : {"none", "keep-top:10", "prune-top:0", "threshold:-0.25", "quantile:0.1", "outliers:1.5"}) {
+  for (const auto* text : {"none", "keep-top:10", "prune-top:0", "threshold:-0.25", "quantile:0.1", "outliers:1.5",
+                           "gap:2.5", "mixture"}) {
     EXPECT_EQ(parse_policy(text).text(), text);
   }
   EXPECT_EQ(parse_policy("outliers").text(), "outliers:1.5");
+  EXPECT_EQ(parse_policy("gap").text(), "gap:1");
   EXPECT_EQ(parse_policy("threshold:1e3").value, 1000);
   EXPECT_EQ(parse_policy("keep-top:3").kind, Kind::keep_top);
   EXPECT_EQ(Policy{}.text(), "keep-top:10");
@@ -62,6 +64,9 @@ TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
                            "quantile:10%",
                            "outliers:",
                            "outliers:-1",
+                           "gap:-1",
+                           "gap:",
+                           "mixture:2",
                            "Keep-top:3",
                            "top:3",
                            "keep-top:3:4"}) {
@@ -70,7 +75,8 @@ TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
       ADD_FAILURE() << text;
     } catch (const base::Error& error) {
       EXPECT_EQ(error.kind(), base::ErrorKind::usage);
-      for (const auto* word : {"keep-top:K", "prune-top:K", "threshold:X", "quantile:Q", "outliers[:C]"}) {
+      for (const auto* word :
+           {"keep-top:K", "prune-top:K", "threshold:X", "quantile:Q", "outliers[:C]", "gap[:C]", "mixture"}) {
         EXPECT_THAT(error.what(), HasSubstr(word));
       }
       EXPECT_THAT(error.what(), HasSubstr("'" + std::string(text) + "'"));
@@ -131,6 +137,71 @@ TEST(Select, OutliersLieBeyondTukeysFence) {
   EXPECT_EQ(below.cut, -1);
 }
 
+TEST(Select, AGapCutsAboveTheMedianAlone) {
+  // Quartiles 2 and 4; from 4 to 8 it is two interquartile ranges.
+  const std::vector<double> scores{0, 2, 3, 4, 8};
+  EXPECT_EQ(pruned(select_all(scores, "gap:2.001")), 0U);
+  const auto at_least = select_all(scores, "gap:2");
+  EXPECT_THAT(at_least.action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
+  EXPECT_EQ(at_least.cut, 4);
+  // A wider gap below the median is no reason to select four of five.
+  EXPECT_THAT(select_all({-90, 2, 3, 4, 8}, "gap").action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
+  EXPECT_THAT(select_all({0, 4, 5, 6, 8}, "gap", Sense::low_is_worse).action,
+              ElementsAre(kPrune, kKeep, kKeep, kKeep, kKeep));
+  // Of two that are as wide the upper one.
+  EXPECT_THAT(select_all({1, 2, 3, 9, 15}, "gap:0.5").action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
+  for (const auto* policy : {"gap", "gap:0", "mixture"}) {
+    EXPECT_EQ(pruned(select_all({5, 5, 5, 5, 5, 5, 5, 5, 5}, policy)), 0U) << policy;
+    EXPECT_EQ(pruned(select_all({5}, policy)), 0U) << policy;
+  }
+}
+
+TEST(Select, AMixtureCutsBetweenTwoPopulations) {
+  const std::vector<double> scores{0.1, 0.2, 0.15, 0.12, 0.18, 0.16, 0.13, 0.9, 0.95, 1.0};
+  const auto selection = select_all(scores, "mixture");
+  EXPECT_EQ(pruned(selection), 3U);
+  EXPECT_GT(selection.cut, 0.2);
+  EXPECT_LT(selection.cut, 0.9);
+  EXPECT_EQ(pruned(select_all({0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0}, "mixture")), 0U);  // evenly spread
+  EXPECT_EQ(pruned(select_all({0, 0, 0, 0, 0, 0, 9}, "mixture")), 0U);                               // too few
+  // Sizes whose squares are no numbers.
+  std::vector<double> large, small;
+  for (const double score : scores) {
+    large.push_back(score * 1e300);
+    small.push_back(score * 1e-300);
+  }
+  EXPECT_EQ(pruned(select_all(large, "mixture")), 3U);
+  EXPECT_EQ(pruned(select_all(small, "mixture")), 3U);
+}
+
+// What is planted is found in numbers that look like scores, and little where nothing is.
+TEST(SelectProperty, BreaksAreFoundWhereTheyArePlanted) {
+  std::mt19937_64 random(11);
+  std::normal_distribution<double> normal;
+  int exact_gap = 0, exact_mixture = 0, false_gap = 0, false_mixture = 0;
+  constexpr int kRounds = 400;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<double> scores(224);
+    for (double& score : scores) score = normal(random);
+    const std::vector<std::string> names(scores.size(), "same");
+    const std::vector<bool> present(scores.size(), true);
+    const auto selected = [&](std::string_view policy) {
+      return pruned(select(scores, present, names, parse_policy(policy), Sense::high_is_worse));
+    };
+    false_gap += selected("gap") != 0;
+    false_mixture += selected("mixture") != 0;
+    for (std::size_t m = 0; m < 20; ++m) scores[m * 11] = 10 + normal(random);
+    exact_gap += selected("gap") == 20;
+    exact_mixture += selected("mixture") == 20;
+  }
+  EXPECT_GE(exact_gap, kRounds * 95 / 100);
+  EXPECT_GE(exact_mixture, kRounds * 99 / 100);
+  EXPECT_LE(false_gap, kRounds * 4 / 100);
+  EXPECT_LE(false_mixture, kRounds * 2 / 100);
+  RecordProperty("false_gap", false_gap);
+  RecordProperty("false_mixture", false_mixture);
+}
+
 TEST(Select, NeverPrunesWhatHasNoScore) {
   const double nan = std::nan("");
   const std::vector<std::string> names{"a", "b", "c", "d"};
@@ -150,6 +221,12 @@ TEST(Select, OrdersInfiniteScores) {
   EXPECT_THAT(select_all({1, infinity, 3, -infinity}, "keep-top:2").action, ElementsAre(kKeep, kPrune, kPrune, kKeep));
   EXPECT_THAT(select_all({1, infinity, 3, 2}, "outliers").action, ElementsAre(kKeep, kPrune, kKeep, kKeep));
   EXPECT_EQ(pruned(select_all({infinity, infinity}, "outliers")), 0U);
+  // No gap is wider.
+  for (const auto* policy : {"gap", "mixture"}) {
+    EXPECT_THAT(select_all({1, infinity, 2.5, 2, -infinity}, policy).action,
+                ElementsAre(kKeep, kPrune, kKeep, kKeep, kKeep))
+        << policy;
+  }
 }
 
 TEST(Select, TakesAnEmptyAdapterAndRefusesUnequalLengths) {
@@ -193,6 +270,23 @@ bool should_prune(std::size_t m, const std::vector<double>& scores, const std::v
       return sign * scores[m] > sign * policy.value;
     case Kind::outliers:
       return sign * scores[m] > quartile(0.75) + policy.value * (quartile(0.75) - quartile(0.25));
+    case Kind::gap: {
+      // Beyond the middle of the widest of all gaps whose lower end is the (lower) median or more.
+      const double median = values[(count - 1) / 2];
+      double widest = 0, limit = values.back();
+      for (const double low : values) {
+        if (low < median) continue;
+        double high = std::numeric_limits<double>::infinity();
+        for (const double value : values) high = value > low ? std::min(high, value) : high;
+        if (std::isfinite(high) && high - low >= widest) {
+          widest = high - low;
+          limit = low;
+        }
+      }
+      return widest > 0 && widest >= policy.value * (quartile(0.75) - quartile(0.25)) && sign * scores[m] > limit;
+    }
+    case Kind::mixture:
+      break;  // has tests of its own
   }
   return false;
 }
@@ -213,7 +307,8 @@ TEST(SelectProperty, AgreesWithBruteForceAndIgnoresTheOrderOfModules) {
       scored.push_back(present.back() && !nan);
       names.push_back("layers." + std::to_string(m));
     }
-    Policy policy{static_cast<Kind>(below(6)), static_cast<double>(below(12))};
+    Policy policy{static_cast<Kind>(below(7)), static_cast<double>(below(12))};
+    if (policy.kind == Kind::gap) policy.value = static_cast<double>(below(9)) / 4;
     if (policy.kind == Kind::threshold) policy.value = static_cast<double>(below(9)) / 8 - 0.5;
     if (policy.kind == Kind::quantile) policy.value = static_cast<double>(below(17)) / 16;
     if (policy.kind == Kind::outliers) policy.value = static_cast<double>(below(7)) / 4;
@@ -229,7 +324,8 @@ TEST(SelectProperty, AgreesWithBruteForceAndIgnoresTheOrderOfModules) {
       ASSERT_EQ(unscored, present[m] && std::isnan(scores[m]));
     }
     ASSERT_EQ(std::isnan(selection.cut), pruned(selection) == 0);
-    if (policy.kind != Kind::threshold && policy.kind != Kind::outliers && pruned(selection) != 0) {
+    if (policy.kind != Kind::threshold && policy.kind != Kind::outliers && policy.kind != Kind::gap &&
+        pruned(selection) != 0) {
       ASSERT_EQ(selection.cut, cut) << policy.text();
     }
 
