@@ -1,6 +1,7 @@
 // What schema 1 calls things and how it documents them, shared by the writer and the reader. Private to src/report.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +14,17 @@ namespace winnow::report::schema {
 inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record",
                                   kShardScale = "shard", kProbeScale = "probe", kBankScale = "member",
                                   kCopyScale = "copy";
+
+/// Columns of /modules that the groups of [adapters, modules] have as well: auxiliary coordinates (CF conventions 1.11,
+/// section 5), so that values can be grouped by layer and role without a look at another group.
+inline constexpr std::array<std::string_view, 2> kModuleCoordinates{"layer", "role"};
+inline constexpr const char *kCoordinates = "coordinates", *kCoordinateNames = "layer role";
+
+/// Members of /metrics that are no metrics.
+inline bool is_axis(std::string_view name) {
+  return name == kAdapterScale || name == kModuleScale ||
+         std::find(kModuleCoordinates.begin(), kModuleCoordinates.end(), name) != kModuleCoordinates.end();
+}
 
 inline constexpr const char* kVerdictRate = "false_discovery_rate";  ///< attribute of /adapters/verdict
 

@@ -37,6 +37,10 @@ class ReportFile(TemporaryDirectoryCase):
                     if name in SCALES:
                         continue
                     with self.subTest(f"{group}/{name}"):
+                        if name in ("layer", "role"):  # coordinates of the modules
+                            self.assertEqual(dataset[()].tolist(), file[f"modules/{name}"][()].tolist())
+                            continue
+                        self.assertEqual(dataset.attrs["coordinates"], "layer role")
                         self.assertEqual(dataset.shape, (adapters, modules))
                         self.assertEqual([len(dataset.dims[axis]) for axis in (0, 1)], [1, 1])
                         self.assertEqual(dataset.dims[0][0][()].tolist(), file["adapters/name"][()].tolist())
@@ -106,6 +110,13 @@ class ReportFile(TemporaryDirectoryCase):
             one = metrics["distance"].sel(adapter="plain", module="model.layers.0.self_attn.q_proj")
             self.assertGreater(float(one), 0)
             self.assertTrue(one.attrs["long_name"])
+            # What a module is stands beside its numbers.
+            self.assertEqual(set(metrics["ediem"].coords), {"adapter", "module", "layer", "role"})
+            by_layer = metrics["update_norm"].groupby("layer").sum()
+            self.assertEqual(by_layer.dims, ("adapter", "layer"))
+            by_hand = numpy.nansum([metrics["update_norm"].sel(module=name).values for name in names if ".layers.0." in name], axis=0)
+            numpy.testing.assert_allclose(by_layer.sel(layer=0).values, by_hand)
+            self.assertIn("q_proj", metrics["ediem"].groupby("role").mean()["role"].values)
         with xarray.open_dataset(self.path, engine="h5netcdf", group="selection") as selection:
             self.assertEqual(selection["action"].dims, ("adapter", "module"))
             pruned = (selection["action"].sel(adapter="plain") == 2).sum()

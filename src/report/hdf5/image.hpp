@@ -64,10 +64,10 @@ class Image {
     hdf5_.check(H5DSset_scale(dataset.get(), std::string(name).c_str()), "make a dimension scale");
     return dataset;
   }
-  /// Makes the scale a member of `group` as well: the same dataset under a second link.
-  void link(hid_t group, std::string_view name) const {
-    const std::string text(name);
-    hdf5_.check(H5Lcreate_hard(root(), text.c_str(), group, text.c_str(), H5P_DEFAULT, H5P_DEFAULT), "link a scale");
+  /// Makes a dataset of the root group, or of `folder` in it, a member of `group` as well, under the same name.
+  void link(hid_t group, std::string_view name, std::string_view folder = "") const {
+    const std::string text(name), path = folder.empty() ? text : fmt::format("{}/{}", folder, name);
+    hdf5_.check(H5Lcreate_hard(root(), path.c_str(), group, text.c_str(), H5P_DEFAULT, H5P_DEFAULT), "link a dataset");
   }
 
   template <class T>

@@ -184,7 +184,7 @@ std::vector<Enum> read_codes(const Source& source, const Handle& group, const st
 void read_metrics(const Source& source, Report& report, const Shape& shape) {
   const auto group = source.group("metrics");
   for (auto& name : source.members(group, "metrics")) {
-    if (name == schema::kAdapterScale || name == schema::kModuleScale) continue;
+    if (schema::is_axis(name)) continue;
     Metric metric;
     metric.categories = source.text_attribute(group, name, "flag_meanings");
     if (metric.categories.empty()) {

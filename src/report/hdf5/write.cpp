@@ -256,15 +256,22 @@ void write_bank(const Image& image, const Report& report) {
                         "cosine between its update and the probe", {&probes, &scale});
 }
 
+/// The axes of a group whose datasets are [adapters, modules], and what its modules are.
+void link_axes(const Image& image, const Handle& group) {
+  image.link(group.get(), schema::kAdapterScale);
+  image.link(group.get(), schema::kModuleScale);
+  for (const auto name : schema::kModuleCoordinates) image.link(group.get(), name, "modules");
+}
+
 void write_metrics(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
   const Shape shape{report.adapters.size(), report.modules.size()};
   const auto group = image.group("metrics");
-  image.link(group.get(), schema::kAdapterScale);
-  image.link(group.get(), schema::kModuleScale);
+  link_axes(image, group);
   for (const auto& metric : report.metrics) {
     if (metric.categories.empty()) {
-      image.numbers<double>(group.get(), metric.name, shape, metric.values, metric.units, metric.long_name,
-                            {&adapters, &modules});
+      const auto dataset = image.numbers<double>(group.get(), metric.name, shape, metric.values, metric.units,
+                                                 metric.long_name, {&adapters, &modules});
+      image.attribute(dataset.get(), schema::kCoordinates, std::string(schema::kCoordinateNames));
       continue;
     }
     std::vector<std::uint8_t> codes(metric.values.size()), known(category_names(metric).size());
@@ -274,14 +281,14 @@ void write_metrics(const Image& image, const Report& report, const Handle& adapt
     const auto dataset = image.numbers<std::uint8_t>(group.get(), metric.name, shape, codes, metric.units,
                                                      metric.long_name, {&adapters, &modules});
     image.enumeration(dataset.get(), "flag_values", known, metric.categories);
+    image.attribute(dataset.get(), schema::kCoordinates, std::string(schema::kCoordinateNames));
   }
 }
 
 void write_selection(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
   const Shape shape{report.adapters.size(), report.modules.size()};
   const auto group = image.group("selection");
-  image.link(group.get(), schema::kAdapterScale);
-  image.link(group.get(), schema::kModuleScale);
+  link_axes(image, group);
   image.attribute(group.get(), "policy", report.policy);
   image.attribute(group.get(), "rank_by", report.rank_by);
   image.attribute(group.get(), "scope", report.scope);
@@ -291,10 +298,13 @@ void write_selection(const Image& image, const Report& report, const Handle& ada
                                                   "what the selection decided; none: no LoRA there, or not scored",
                                                   {&adapters, &modules});
   image.enumeration(action.get(), "flag_values", schema::kActionValues, schema::kActionMeanings);
+  image.attribute(action.get(), schema::kCoordinates, std::string(schema::kCoordinateNames));
   auto present = report.present;
   present.resize(shape[0] * shape[1]);
-  image.numbers<std::uint8_t>(group.get(), "present", shape, present, "1",
-                              "1 if the adapter has LoRA on the module, scored or not", {&adapters, &modules});
+  const auto presence =
+      image.numbers<std::uint8_t>(group.get(), "present", shape, present, "1",
+                                  "1 if the adapter has LoRA on the module, scored or not", {&adapters, &modules});
+  image.attribute(presence.get(), schema::kCoordinates, std::string(schema::kCoordinateNames));
 }
 
 void write_copies(const Image& image, const Report& report) {
@@ -332,9 +342,8 @@ void check_consistent(const Report& report, const std::string& path) {
     require(metric.values.size() == cells,
             fmt::format("{} values of {} for {} adapters and {} modules", metric.values.size(), metric.name,
                         report.adapters.size(), report.modules.size()));
-    const bool reserved = metric.name.empty() || metric.name.find('/') != std::string::npos ||
-                          metric.name == schema::kAdapterScale || metric.name == schema::kModuleScale;
-    require(!reserved, fmt::format("a metric cannot be called '{}'", metric.name));
+    const bool reserved = metric.name.empty() || metric.name.find('/') != std::string::npos;
+    require(!reserved && !schema::is_axis(metric.name), fmt::format("a metric cannot be called '{}'", metric.name));
   }
   const auto present = report.present.size(), action = report.action.size();
   require(present == cells || present == 0, fmt::format("{} flags of presence for {} cells", present, cells));
