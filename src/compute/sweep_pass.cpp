@@ -42,9 +42,8 @@ class SweepPass final : public AlignmentPass {
       squared_norm_ += *squares;
       look_for_unusable(slab, *squares);
     } else {
-      late_ = true;
-      // The second sweep looks else, when the norm has come without waiting for each slab.
-      if (sweeps_.operand.along) look_for_unusable(slab, primitives_->squared_norm());
+      late_ =
+          true;  // the second sweep looks, or who asks must_look(): to ask for the norm would be to wait for each slab
     }
   }
 
@@ -73,6 +72,8 @@ class SweepPass final : public AlignmentPass {
     if (!sweeps_.operand.keeps_p) primitives_->gram_sums(statistics_);
     return statistics_;
   }
+
+  bool must_look() const override { return late_ && sweeps_.operand.along && may_be_unusable(squared_norm_); }
 
   bool reduce_statistics(TeamSums& team, stats::ModuleStatistics& mine) override {
     // If a weight may be unusable, who found it has to be told as well. The sum is the team's: all of it agree.

@@ -75,7 +75,8 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       factors_(inputs.adapters, where.make_reader, threads_),
       probes_(adapters_of(inputs.probes)),
       probe_factors_(probes_, where.make_reader, threads_),
-      stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_), stream_options(share_, where)) {
+      stream_options_(stream_options(share_, where)),
+      stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_), stream_options_) {
   const auto blocks = share_.blocks;
   const bool both = std::ranges::any_of(probes_, has_blocks);
   factors_.keep_blocks(both ? blocks / 2 : blocks);
@@ -337,6 +338,24 @@ void ModuleScorer::pass2(Batch& batch) {
     // What the backend left out; a device computes meanwhile.
     if (batch.takes_digests() && batch.digest.rows() < rows) batch.digest.add(slab, threads_);
   });
+}
+
+/// Within a step, after one sweep on a device over a tensor with a weight that cannot be used: which one, by reading
+/// this rank's share again. It is what a user has to mend, so the time does not matter.
+void ModuleScorer::look_again(const Batch& batch, stats::ModuleStatistics& statistics) {
+  if (!pass_.must_look()) return;
+  const bool of_weight = &statistics == &batch.of_weight;
+  auto options = stream_options_;
+  options.host_memory = nullptr;  // no device reads it
+  slab::SlabStream again(inputs_.sources(), streamed_modules(inputs_, {batch.module}, budget_, place_), options);
+  again.for_each(
+      [&](const slab::Slab& slab) {
+        auto looked_at = slab;
+        if (of_weight) looked_at.base = nullptr;
+        statistics.unusable.merge(compute::find_unusable(looked_at));
+        world_.peers().keep_alive();
+      },
+      between_slabs_);
 }
 
 /// One sweep over the slabs; what is not spent in `use` is spent waiting for the storage.

@@ -38,6 +38,7 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
+    look_again(batch, batch.statistics);
   });
   gather(batch, batch.statistics, batch.takes_digests());
   comm::step_together(team_, [&] {

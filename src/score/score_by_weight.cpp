@@ -33,6 +33,7 @@ void ModuleScorer::sweep_weight(Batch& batch) {
     if (!alone) reduce([&] { pass_.reduce_pass1(sums_); });
     const auto timer = clock_.time("statistics");
     batch.of_weight = pass_.finish();
+    look_again(batch, batch.of_weight);
     compute::add_weight_sums(pass_, batch.stack, share, threads_, batch.of_weight);
     if (task.weight_sketch_columns != 0) compute::turn_weight_sketch(pass_, batch.stack);
   });

@@ -15,6 +15,7 @@
 #include "compute/built_backend.hpp"
 #include "winnow/base/bytes.hpp"
 #include "winnow/compute/alignment_pass.hpp"
+#include "winnow/compute/range.hpp"
 
 namespace winnow::test {
 
@@ -182,7 +183,12 @@ inline stats::ModuleStatistics run_along(compute::AlignmentPass& pass, const Den
                                          const std::vector<std::uint64_t>& cuts = {}) {
   pass.begin(stack, {.stored_transposed = module.format.transposed, .along = true});
   module.for_each_slab(cuts, [&](const slab::Slab& slab) { pass.pass1(slab); });
-  return pass.finish();
+  auto statistics = pass.finish();
+  if (pass.must_look()) {
+    module.for_each_slab(cuts,
+                         [&](const slab::Slab& slab) { statistics.unusable.merge(compute::find_unusable(slab)); });
+  }
+  return statistics;
 }
 
 inline stats::ModuleStatistics run_along(compute::Backend backend, const DenseModule& module,

@@ -107,8 +107,29 @@ TEST(SweepPass, WaitsForALateNormOnceAndNotBetweenSlabs) {
   const auto late = [](Recorder& backend) { backend.says_squares = false; };
   EXPECT_THAT(asked({}, late),
               ElementsAre("B", "1: Y += S^T B", "f^2", "add up Y", "2: P[rows] = S Y", "P / 3", "sums"));
-  // No second sweep will look for weights that cannot be used.
-  EXPECT_THAT(asked({.along = true}, late), ElementsAre("B", "1: Y += S^T B", "f^2", "f^2", "add up Y", "sums"));
+  EXPECT_THAT(asked({.along = true}, late), ElementsAre("B", "1: Y += S^T B", "f^2", "add up Y", "sums"));
+}
+
+TEST(SweepPass, OneSweepWithALateNormAsksToLookAgainIfItMust) {
+  for (const bool late : {false, true}) {
+    for (const bool along : {false, true}) {
+      for (const double squares : {1.0, 0x1p61, std::nan("")}) {
+        std::vector<std::string> said;
+        auto recorder = std::make_unique<Recorder>(said);
+        recorder->says_squares = !late;
+        recorder->squares = squares;
+        std::mt19937_64 random(1);
+        const auto module = DenseModule::random(random, 4, 3, {}, {2}, 0);
+        const auto stack = module.stack();
+        const auto pass = make_sweep_pass(std::move(recorder));
+        pass->begin(stack, {.along = along});
+        module.for_each_slab({}, [&](const slab::Slab& slab) { pass->pass1(slab); });
+        if (!along) module.for_each_slab({}, [&](const slab::Slab& slab) { pass->pass2(slab); });
+        pass->finish();
+        EXPECT_EQ(pass->must_look(), late && along && squares != 1.0) << late << along << squares;
+      }
+    }
+  }
 }
 
 TEST(SweepPass, WithoutAnAlignmentStepNothingIsDivided) {

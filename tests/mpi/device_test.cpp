@@ -1,6 +1,7 @@
 // A whole audit through the pass for GPUs, on any number of ranks: the processor stands for the device, and a table of
 // functions over MPI for NCCL.
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "compute/host_queue.hpp"
+#include "input/probe_family.hpp"
 #include "mpi/golden_audit.hpp"
 #include "sweep_pass.hpp"
 #include "torch/device_primitives.hpp"
@@ -187,6 +189,47 @@ TEST(Device, AnErrorOfNcclEndsAllRanksWithOneMessage) {
   EXPECT_THAT(error.what(), HasSubstr("NCCL all-reduce failed on torch (libtorch "));
   EXPECT_THAT(error.what(), HasSubstr("test device, float32): internal error"));
   EXPECT_EQ(team.nccl.aborted, 1);
+}
+
+// In one sweep the slabs are gone when the device knows the norm: they are read again.
+TEST(Device, AValueThatCannotBeUsedIsNamedAfterOneSweepToo) {
+  const auto share = [](std::string& path) { world().broadcast(path, comm::kCoordinator); };
+  for (const bool direction : {false, true}) {
+    for (const double bad : {std::nan(""), 1e30}) {
+      for (const int team : {1, world().size()}) {
+        SCOPED_TRACE(testing::Message() << direction << bad << team);
+        test::ProbeFamily family;
+        if (direction) {
+          family.directions[0][test::TinyFamily::weight(2)].values[60] = static_cast<float>(bad);
+        } else {
+          family.aligned[test::TinyFamily::weight(2)].values[60] = static_cast<float>(bad);
+        }
+        auto options = direction ? family.probe_options(false, 1, 0)
+                                 : family.options({family.write_adapter("plain", test::TinyFamily::adapter(3))});
+        if (!direction) options.read.base.clear();
+        for (auto* path : {&options.read.base, &options.read.aligned}) share(*path);
+        for (auto& path : options.read.adapters) share(path);
+        for (auto& probe : options.read.probes) share(probe.path);
+        Case device("gpu " + std::to_string(world().rank()));
+        options.seams = device.options.seams;
+        options.means = device.options.means;
+        options.means.team = team;
+        std::string said;
+        const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
+        const auto report = pipeline::audit(options, world(), log).report;
+        if (world().is_coordinator()) {
+          EXPECT_THAT(said, HasSubstr("row 6, column 0"));
+          if (!direction) {
+            EXPECT_NE(report.modules[2].flags, 0U);
+          }
+          const auto& norms = direction ? report.probe_norms : report.find_metric("relative_norm")->values;
+          EXPECT_TRUE(std::isnan(norms[2]));
+          EXPECT_TRUE(std::isfinite(norms[3]));
+        }
+        world().barrier();
+      }
+    }
+  }
 }
 
 TEST(Device, Tf32IsMeasuredAndReported) {

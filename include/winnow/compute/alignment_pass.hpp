@@ -75,6 +75,9 @@ class AlignmentPass {
   virtual void complete() {}
   /// Sums over the rows of this share; f^2 is that of the whole module.
   virtual stats::ModuleStatistics finish() = 0;
+  /// After finish() of one that is `along`: f says that a weight may be unusable, and which one was not looked for,
+  /// since a device knows f when the slabs are gone. find_unusable() of each slab, read again, tells.
+  virtual bool must_look() const { return false; }
   /// After finish(): makes `mine` those of the whole module on every member, if the device can; else false on all.
   virtual bool reduce_statistics(TeamSums& /*team*/, stats::ModuleStatistics& /*mine*/) { return false; }
 

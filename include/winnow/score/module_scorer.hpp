@@ -50,6 +50,7 @@ class ModuleScorer {
   void sweep_weight(Batch& batch);
   void sweep_weight_right(Batch& batch);
   void pass2(Batch& batch);
+  void look_again(const Batch& batch, stats::ModuleStatistics& statistics);
   void sweep(const char* stage, const std::function<void(const slab::Slab&)>& use);
   void reduce(const std::function<void()>& sums);
   void gather(Batch& batch, stats::ModuleStatistics& statistics, bool digests);
@@ -80,6 +81,7 @@ class ModuleScorer {
   FactorLoader factors_;
   std::vector<adapter::Adapter> probes_;  // those that are adapters
   FactorLoader probe_factors_;
+  slab::StreamOptions stream_options_;
   slab::SlabStream stream_;
 };
 

@@ -82,11 +82,9 @@ class CudaQueue final : public DeviceQueue {
   void hold_back(std::size_t slot) override { of(slot).copied.hold_back(computation_.stream()); }
   void release(std::size_t slot) override { of(slot).released.record(computation_.stream()); }
   void wait_for_copy(std::size_t slot) override { of(slot).copied.wait(); }
-  void wait_for_computation() override {
-    check_cuda(cudaStreamSynchronize(computation_.stream()), "cudaStreamSynchronize", index_);
-  }
+  void wait_for_computation() override { wait_for(computation_); }
   void wait() override {
-    check_cuda(cudaStreamSynchronize(copies_.stream()), "cudaStreamSynchronize", index_);
+    wait_for(copies_);
     wait_for_computation();
   }
 
@@ -161,6 +159,12 @@ class CudaQueue final : public DeviceQueue {
     return slots_[slot];
   }
 
+  /// Not cudaStreamSynchronize, which spins.
+  void wait_for(const c10::cuda::CUDAStream& stream) {
+    end_.record(stream.stream());
+    end_.wait();
+  }
+
   /// TF32 is off unless asked for: 10 bits of mantissa are no float32.
   static void use(Precision precision) {
     Silence silence;
@@ -170,6 +174,7 @@ class CudaQueue final : public DeviceQueue {
 
   int index_;
   c10::cuda::CUDAStream computation_, copies_;
+  CudaEvent end_{index_};
   std::vector<SlotEvents> slots_;
   PinnedMemory pinned_;
   cudaDeviceProp properties_{};

@@ -19,11 +19,12 @@ inline void check_cuda(cudaError_t result, std::string_view call, int device) {
                                                           cudaGetErrorString(result), cudaGetErrorName(result)));
 }
 
-/// Orders streams; measures no time.
+/// Orders streams; measures no time. Who waits for it sleeps: readers need the core.
 class CudaEvent {
  public:
   explicit CudaEvent(int device) : device_(device) {
-    check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate", device);
+    check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate",
+               device);
   }
   ~CudaEvent() {
     if (event_ != nullptr) cudaEventDestroy(event_);
