@@ -2,9 +2,10 @@
 
 #include <Eigen/Core>
 #include <Eigen/Eigenvalues>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
+
+#include "svd.hpp"
 
 namespace winnow::compute {
 namespace {
@@ -49,8 +50,8 @@ std::optional<GramSvd> gram_svd(std::span<const double> btb, std::span<const dou
   if (!b || !a) return std::nullopt;
   if (b->factor.cols() == 0 || a->factor.cols() == 0) return svd;
   const Eigen::VectorXd lengths = b->lengths.cwiseProduct(a->lengths);
-  const Eigen::BDCSVD<Matrix> core(Matrix(b->factor.transpose() * lengths.asDiagonal() * a->factor),
-                                   Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const Eigen::BDCSVD<Eigen::MatrixXd> core(Matrix(b->factor.transpose() * lengths.asDiagonal() * a->factor),
+                                            Eigen::ComputeThinU | Eigen::ComputeThinV);
   const Matrix left = b->inverse * core.matrixU(), right = a->inverse * core.matrixV();
   svd.count = static_cast<std::uint64_t>(core.singularValues().size());
   svd.values.assign(core.singularValues().begin(), core.singularValues().end());

@@ -2,9 +2,10 @@
 
 #include <Eigen/Core>
 #include <Eigen/Eigenvalues>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
+
+#include "svd.hpp"
 
 namespace winnow::metrics {
 namespace {
@@ -100,7 +101,7 @@ std::optional<Intruders> find_intruders(const WeightBesideUpdate& sums, const Up
   if (of_changed.info() != Eigen::Success) return std::nullopt;
   const Matrix root = of_changed.eigenvalues().cwiseMax(0).cwiseSqrt().asDiagonal() *
                       of_changed.eigenvectors().transpose() * lengths.asDiagonal();
-  const Eigen::BDCSVD<Matrix> svd(root, Eigen::ComputeThinV);
+  const Eigen::BDCSVD<Eigen::MatrixXd> svd(root, Eigen::ComputeThinV);
   const auto& values = svd.singularValues();  // falling
   Eigen::Index leading = 0;
   while (leading < std::min(q, static_cast<Eigen::Index>(kLeadingVectors)) &&

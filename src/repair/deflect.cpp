@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/SVD>
 #include <array>
 #include <cmath>
 
 #include "matrices.hpp"
+#include "svd.hpp"
 #include "winnow/base/error.hpp"
 
 namespace winnow::repair {

@@ -1,10 +1,10 @@
 #include "leading_parts.hpp"
 
 #include <Eigen/QR>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <utility>
 
+#include "svd.hpp"
 #include "winnow/base/philox.hpp"
 
 namespace winnow::repair {

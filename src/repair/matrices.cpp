@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <Eigen/QR>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "svd.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/repair/deflect.hpp"
 #include "winnow/repair/weights.hpp"

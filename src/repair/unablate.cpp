@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/SVD>
 #include <algorithm>
 
 #include "matrices.hpp"
+#include "svd.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/metrics/opposition.hpp"
 #include "winnow/repair/singular_vectors.hpp"

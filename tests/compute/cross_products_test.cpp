@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <Eigen/SVD>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "compute/dense_module.hpp"
+#include "svd.hpp"
 #include "winnow/base/parallel.hpp"
 
 namespace winnow::compute {

@@ -2,12 +2,12 @@
 // error, so that they can be set beside singular value decompositions.
 #pragma once
 
-#include <Eigen/SVD>
 #include <cstdint>
 #include <random>
 
 #include "methods/layer_values.hpp"
 #include "metrics/dense.hpp"
+#include "svd.hpp"
 
 namespace winnow::test {
 
@@ -17,8 +17,8 @@ struct DenseLayer {
   std::uint64_t directions = 4;
 
   Matrix update() const { return scale * b * a; }
-  Eigen::JacobiSVD<Matrix> svd() const {
-    return Eigen::JacobiSVD<Matrix>(v, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  Eigen::JacobiSVD<Eigen::MatrixXd> svd() const {
+    return Eigen::JacobiSVD<Eigen::MatrixXd>(v, Eigen::ComputeThinU | Eigen::ComputeThinV);
   }
   Matrix left() const { return svd().matrixU().leftCols(static_cast<Eigen::Index>(directions)); }
   Matrix right() const { return svd().matrixV().leftCols(static_cast<Eigen::Index>(directions)); }

@@ -1,7 +1,6 @@
 // Intruder dimensions from the sums of two sweeps, beside the singular vectors of dense W and W + dW in float64.
 #include <gtest/gtest.h>
 
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "methods/weighed_layer.hpp"
+#include "svd.hpp"
 
 namespace winnow::methods {
 namespace {
@@ -23,7 +23,7 @@ using Shape = std::pair<Eigen::Index, Eigen::Index>;
 constexpr Eigen::Index kLeading = 10;
 
 Matrix left_vectors(const Matrix& matrix) {
-  return Eigen::BDCSVD<Matrix>(matrix, Eigen::ComputeThinU | Eigen::ComputeThinV).matrixU();
+  return Eigen::BDCSVD<Eigen::MatrixXd>(matrix, Eigen::ComputeThinU | Eigen::ComputeThinV).matrixU();
 }
 
 /// The largest |cosine| of each leading left singular vector of W + dW with those of W.
@@ -39,7 +39,7 @@ double dense_intruders(const WeighedLayer& layer) {
 
 /// Those of W that are told from rounding.
 double known_directions(const Matrix& w) {
-  const Eigen::VectorXd values = Eigen::BDCSVD<Matrix>(w).singularValues();
+  const Eigen::VectorXd values = Eigen::BDCSVD<Eigen::MatrixXd>(w).singularValues();
   return static_cast<double>((values.array() >= 5e-4 * values[0]).count());
 }
 
@@ -48,7 +48,7 @@ double margin(const WeighedLayer& layer) {
   return (dense_cosines(layer.w, layer.update()).array() - 0.5).abs().minCoeff();
 }
 
-double spectral_norm(const Matrix& matrix) { return Eigen::BDCSVD<Matrix>(matrix).singularValues()[0]; }
+double spectral_norm(const Matrix& matrix) { return Eigen::BDCSVD<Eigen::MatrixXd>(matrix).singularValues()[0]; }
 
 /// Singular values that fall as those of trained weights do, j^-power.
 Matrix falling(std::mt19937_64& random, Shape shape, double power) {
@@ -77,7 +77,7 @@ TEST(Intruders, OfAWeightThatOneDirectionDominates) {
       layer.w = orthonormal(random, 40, 36) * values.asDiagonal() * orthonormal(random, 36, 36).transpose();
       write_along(random, layer, orthonormal(random, 40, 2), size);
       const Matrix left = left_vectors(layer.w), changed = layer.w + layer.update();
-      const Eigen::BDCSVD<Matrix> after(changed, Eigen::ComputeThinU | Eigen::ComputeThinV);
+      const Eigen::BDCSVD<Eigen::MatrixXd> after(changed, Eigen::ComputeThinU | Eigen::ComputeThinV);
       const auto known = static_cast<Eigen::Index>(known_directions(layer.w));
       double expected = 0;
       for (Eigen::Index k = 0; k < kLeading && after.singularValues()[k] >= 1e-3 * spike; ++k) {
@@ -160,7 +160,7 @@ TEST(Intruders, WhatRaisesADirectionOfTheWeightIsNone) {
   for (const Eigen::Index direction : {0, 5, 60, 110, 149}) {
     auto layer = weighed_layer(random, 2, 200, 150);
     layer.w = falling(random, {200, 150}, 0.5);
-    const Eigen::BDCSVD<Matrix> svd(layer.w, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    const Eigen::BDCSVD<Eigen::MatrixXd> svd(layer.w, Eigen::ComputeThinU | Eigen::ComputeThinV);
     layer.b = 3 * svd.matrixU().col(direction);
     layer.a = svd.matrixV().col(direction).transpose();
     ASSERT_EQ(dense_intruders(layer), 0) << direction;

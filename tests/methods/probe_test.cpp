@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Core>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "svd.hpp"
 #include "winnow/methods/table.hpp"
 
 namespace winnow::methods {
@@ -59,7 +59,7 @@ struct Dense {
   double block(std::size_t k, std::size_t n, std::size_t m) const {
     const auto &update = updates[n][m], &direction = probes[k].directions[m];
     if (update.size() == 0 || direction.size() == 0) return kUndefined;
-    const Eigen::JacobiSVD<Matrix> svd(direction, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    const Eigen::JacobiSVD<Eigen::MatrixXd> svd(direction, Eigen::ComputeThinU | Eigen::ComputeThinV);
     return (svd.matrixU().leftCols(4).transpose() * update * svd.matrixV().leftCols(4)).norm();
   }
   static double norm(const Matrix& matrix) { return matrix.size() == 0 ? kUndefined : matrix.norm(); }

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "methods/dense_layer.hpp"
+#include "svd.hpp"
 
 namespace winnow::methods {
 namespace {
@@ -21,7 +22,7 @@ test::LayerValues values_of(const Matrix& a, const Matrix& b, const Scale& scale
 }
 
 void expect_spectrum(const test::LayerValues& found, const Matrix& update, double tolerance) {
-  const Eigen::VectorXd sigma = Eigen::JacobiSVD<Matrix>(update).singularValues();
+  const Eigen::VectorXd sigma = Eigen::JacobiSVD<Eigen::MatrixXd>(update).singularValues();
   const double sum = sigma.sum();
   double entropy = 0;
   for (const double value : sigma) entropy -= value > 0 ? value / sum * std::log(value / sum) : 0;

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <Eigen/Eigenvalues>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <random>
 
 #include "methods/layer_values.hpp"
 #include "metrics/dense.hpp"
+#include "svd.hpp"
 
 namespace winnow::test {
 
@@ -59,7 +59,7 @@ struct WeighedLayer {
 
   /// The left singular vectors of the dense update that count.
   Matrix left() const {
-    const Eigen::JacobiSVD<Matrix> svd(update(), Eigen::ComputeThinU | Eigen::ComputeThinV);
+    const Eigen::JacobiSVD<Eigen::MatrixXd> svd(update(), Eigen::ComputeThinU | Eigen::ComputeThinV);
     Eigen::Index kept = 0;
     while (kept < svd.singularValues().size() && svd.singularValues()[kept] >= 0.01 * update().norm()) ++kept;
     return svd.matrixU().leftCols(kept);

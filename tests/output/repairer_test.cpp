@@ -10,6 +10,7 @@
 
 #include "base/expect_error.hpp"
 #include "base/temporary_directory.hpp"
+#include "svd.hpp"
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/checkpoint/safetensors_writer.hpp"
 #include "winnow/pipeline/repair.hpp"
@@ -173,7 +174,7 @@ TEST_F(RepairerByProbes, IsTheDenseFormula) {
       repair(source, {.probes = {harmful(one)}, .directions = 2});
       after = updates(output());
       for (const auto& module : {kQ, kV}) {
-        const Eigen::JacobiSVD<Matrix> svd(first.at(module), Eigen::ComputeThinU | Eigen::ComputeThinV);
+        const Eigen::JacobiSVD<Eigen::MatrixXd> svd(first.at(module), Eigen::ComputeThinU | Eigen::ComputeThinV);
         const Matrix u = svd.matrixU().leftCols(2), v = svd.matrixV().leftCols(2);
         expect(module, before.at(module) - u * (u.transpose() * before.at(module) * v) * v.transpose());
       }
@@ -247,7 +248,7 @@ TEST_F(RepairerByProbes, DeflectsFromADirectionAsFromItsSingularVectors) {
     const auto after = updates(output());
     EXPECT_EQ(after.at(kUp), before.at(kUp));
     for (const auto& module : {kQ, kV}) {
-      const Eigen::JacobiSVD<Matrix> svd(matrices.at(module), Eigen::ComputeThinU | Eigen::ComputeThinV);
+      const Eigen::JacobiSVD<Eigen::MatrixXd> svd(matrices.at(module), Eigen::ComputeThinU | Eigen::ComputeThinV);
       const Matrix u = svd.matrixU().leftCols(2), v = svd.matrixV().leftCols(2);
       const Matrix wanted = before.at(module) - u * (u.transpose() * before.at(module) * v) * v.transpose();
       EXPECT_LT((after.at(module) - wanted).norm(), (dtype == DType::f32 ? 1e-5 : 2e-2) * before.at(module).norm());

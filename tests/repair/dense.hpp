@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "svd.hpp"
 #include "winnow/repair/factors.hpp"
 
 namespace winnow::repair::test {
@@ -84,7 +85,7 @@ struct Draw {
 
 inline Eigen::Index rank_of(const Matrix& update, double relative_to) {
   if (update.size() == 0) return 0;
-  const auto values = Eigen::JacobiSVD<Matrix>(update).singularValues();
+  const auto values = Eigen::JacobiSVD<Eigen::MatrixXd>(update).singularValues();
   return (values.array() > 1e-11 * relative_to).count();
 }
 

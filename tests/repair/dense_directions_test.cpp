@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/QR>
-#include <Eigen/SVD>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "base/expect_error.hpp"
+#include "svd.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -54,7 +54,7 @@ Matrix right(const Subspace& found) { return matrix(found.right, found.in_featur
 void expect_directions(const Subspace& found, const Matrix& dense, Eigen::Index k, double tolerance) {
   ASSERT_EQ(static_cast<Eigen::Index>(found.left_directions), k);
   ASSERT_EQ(static_cast<Eigen::Index>(found.right_directions), k);
-  const Eigen::JacobiSVD<Matrix> svd(dense, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(dense, Eigen::ComputeThinU | Eigen::ComputeThinV);
   const Matrix u = svd.matrixU().leftCols(k), v = svd.matrixV().leftCols(k);
   EXPECT_LT((left(found).transpose() * left(found) - Matrix::Identity(k, k)).norm(), 1e-5);
   EXPECT_LT((right(found).transpose() * right(found) - Matrix::Identity(k, k)).norm(), 1e-5);
@@ -87,7 +87,7 @@ TEST(DenseDirections, WithoutAGapHoldAsMuchAsTheLeadingOnes) {
   std::mt19937_64 random(3);
   const Matrix dense = gaussian(random, 120, 100);
   const auto found = directions_of(dense, 4);
-  const Eigen::JacobiSVD<Matrix> svd(dense);
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(dense);
   const double held = (left(found).transpose() * dense).norm();
   EXPECT_GT(held, 0.999 * svd.singularValues().head(4).norm());
 }

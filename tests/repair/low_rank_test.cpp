@@ -8,6 +8,7 @@
 
 #include "base/expect_error.hpp"
 #include "repair/stored.hpp"
+#include "svd.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -138,7 +139,7 @@ TEST(LowRank, TakesTheRankThatIsAskedFor) {
   const auto merge = drawn(draw, 100, 80, 6, 0.1);
   const auto found = extracted(merge, DType::f32, false, {.rank = 4});
   EXPECT_EQ(found.update.rank, 4U);
-  const Eigen::JacobiSVD<Matrix> svd(merge.update);
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(merge.update);
   const double left = svd.singularValues().tail(76).norm();
   EXPECT_NEAR(found.residual, left, 1e-4 * left);
   EXPECT_EQ(extracted(merge, DType::f32, false, {.rank = 500}).update.rank, 80U);

@@ -4,10 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <Eigen/SVD>
-
 #include "base/expect_error.hpp"
 #include "repair/stored.hpp"
+#include "svd.hpp"
 #include "winnow/repair/weight_directions.hpp"
 
 namespace winnow::repair {
@@ -56,7 +55,7 @@ TEST(Project, BySubspaceIsTheDenseProjector) {
     const auto count = std::min({draw.index(1, 6), out, in});
     // Directions that stand out of a remainder.
     const Matrix v = draw.gaussian(out, count) * draw.gaussian(count, in) + 1e-4 * draw.gaussian(out, in);
-    const Eigen::JacobiSVD<Matrix> svd(v, Eigen::ComputeThinU);
+    const Eigen::JacobiSVD<Eigen::MatrixXd> svd(v, Eigen::ComputeThinU);
     if (svd.singularValues()[count - 1] < 1e-2 * svd.singularValues()[0]) continue;
     const Matrix u = svd.matrixU().leftCols(count), before = test::dense(update);
     const Stored step(v, DType::f64, draw.index(0, 1) == 1);

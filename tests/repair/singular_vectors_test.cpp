@@ -7,6 +7,7 @@
 
 #include "base/expect_error.hpp"
 #include "repair/dense.hpp"
+#include "svd.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -24,7 +25,7 @@ TEST(Triplets, are_those_of_the_dense_update) {
     const auto out = draw.index(1, 40), in = draw.index(1, 40), rank = draw.index(1, 20), k = draw.index(1, 24);
     const auto update = draw.factors(out, in, rank);
     const Matrix dw = test::dense(update);
-    const Eigen::JacobiSVD<Matrix> svd(dw, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    const Eigen::JacobiSVD<Eigen::MatrixXd> svd(dw, Eigen::ComputeThinU | Eigen::ComputeThinV);
     const auto& expected = svd.singularValues();
     const auto found = leading_triplets(update, static_cast<std::uint64_t>(k));
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -69,7 +70,7 @@ TEST(Triplets, at_the_ends_of_float64) {
     const auto found = leading_triplets(test::factors_of(b, a), 2);
     ASSERT_EQ(found.count, 2U);
     const Matrix small = (b / by) * (a / by);
-    EXPECT_NEAR(found.values[0] / by / by, Eigen::JacobiSVD<Matrix>(small).singularValues()[0], 1e-12);
+    EXPECT_NEAR(found.values[0] / by / by, Eigen::JacobiSVD<Eigen::MatrixXd>(small).singularValues()[0], 1e-12);
   }
 }
 

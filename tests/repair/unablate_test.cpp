@@ -5,13 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Eigenvalues>
-#include <Eigen/SVD>
 #include <cmath>
 #include <limits>
 
 #include "base/expect_error.hpp"
 #include "repair/directions.hpp"
 #include "repair/stored.hpp"
+#include "svd.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -26,7 +26,7 @@ using testing::HasSubstr;
 /// 1 - cos^2 is the smallest eigenvalue of what is left of dW^T*u + l*W^T*u.
 double ablation(const Matrix& update, const Matrix& w) {
   if (update.norm() == 0) return 0;
-  const Eigen::JacobiSVD<Matrix> svd(update, Eigen::ComputeThinU);
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(update, Eigen::ComputeThinU);
   const auto kept = (svd.singularValues().array() >= 0.01 * update.norm()).count();
   const Matrix left = svd.matrixU().leftCols(kept);
   Matrix change = left.transpose() * update, written = left.transpose() * w;
@@ -86,7 +86,7 @@ TEST(Unablate, TakesOutTheDirectionAndNothingElse) {
     EXPECT_EQ(found.a, update.a);
     EXPECT_EQ(found.rank, update.rank);
     // dW' = (I - u*u^T)*dW for one direction, and that is the ablated one.
-    const Eigen::JacobiSVD<Matrix> svd(taken, Eigen::ComputeThinU);
+    const Eigen::JacobiSVD<Eigen::MatrixXd> svd(taken, Eigen::ComputeThinU);
     const Matrix u = svd.matrixU().leftCols(1);
     EXPECT_LE(svd.singularValues()[1], 1e-12 * svd.singularValues()[0]);
     EXPECT_LE((after - (before - u * (u.transpose() * before))).norm(), 1e-12 * before.norm());

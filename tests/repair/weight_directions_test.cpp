@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/QR>
-#include <Eigen/SVD>
 #include <cmath>
 #include <utility>
 
 #include "repair/stored.hpp"
+#include "svd.hpp"
 
 namespace winnow::repair {
 namespace {
@@ -28,7 +28,7 @@ Matrix product(const Triplets& found, std::uint64_t out, std::uint64_t in) {
 
 /// The part of a matrix in its k leading directions, which does not depend on their signs.
 Matrix leading(const Matrix& dense, Eigen::Index k) {
-  const Eigen::JacobiSVD<Matrix> svd(dense, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(dense, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return svd.matrixU().leftCols(k) * svd.singularValues().head(k).asDiagonal() * svd.matrixV().leftCols(k).transpose();
 }
 
