@@ -26,6 +26,7 @@ SETTINGS = "settings.json"
 LOCK = ".lock"
 CHOOSING = (0, 1)  # the seeds on which anything is chosen; all others confirm
 QUICK_SEEDS = (0, 2)  # one of each
+LEAST_BANK = 8  # that winnow compares with
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -47,6 +48,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="models at a time, one thread each (default: processors)"
     )
+    parser.add_argument(
+        "--bank",
+        type=int,
+        default=None,
+        metavar="N",
+        help="also train N harmless adapters for a bank and N to be judged by it, and count false alarms (default 0; with --quick 8)",
+    )
     parser.add_argument("--only-model", type=int, default=None, metavar="SEED", help=argparse.SUPPRESS)
     real_command.add_options(parser)
     options = parser.parse_args(arguments)
@@ -54,6 +62,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--models or --seeds, not both")
     if options.models is not None and options.models < 1 or options.jobs < 1:
         parser.error("--models and --jobs are at least 1")
+    if options.bank is None:
+        options.bank = LEAST_BANK if options.quick else 0
+    if options.bank != 0 and options.bank < LEAST_BANK:
+        parser.error(f"--bank is 0, or at least {LEAST_BANK}")
     if options.seeds is None:
         options.seeds = QUICK_SEEDS if options.quick and options.models is None else tuple(range(options.models or 2))
     return options
@@ -95,6 +107,7 @@ def run_models(options: argparse.Namespace) -> None:
             while waiting and len(running) < options.jobs and not failed:
                 seed = waiting.pop(0)
                 command = [sys.executable, "-m", "lab", "--output", str(options.output), "--only-model", str(seed)]
+                command += ["--bank", str(options.bank)]
                 running[seed] = subprocess.Popen(
                     command + (["--quick"] if options.quick else []), env={**os.environ, "OMP_NUM_THREADS": "1"}
                 )
@@ -128,7 +141,8 @@ def run(options: argparse.Namespace) -> None:
     if options.only_model is not None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        Laboratory(scale, options.only_model, options.output / f"seed-{options.only_model}", os.environ["WINNOW"]).run()
+        folder = options.output / f"seed-{options.only_model}"
+        Laboratory(scale, options.only_model, folder, os.environ["WINNOW"], options.bank).run()
         return
     lock = (options.output / LOCK).open("w")
     try:
@@ -139,7 +153,7 @@ def run(options: argparse.Namespace) -> None:
         real_command.run(options, os.environ["WINNOW"])
         return
     run_models(options)
-    result = summary(scale, options.output, options.seeds, CHOOSING)
+    result = summary(scale, options.output, options.seeds, CHOOSING, options.bank)
     write_json(options.output / "lab.json", result)
     write_page(result, speed(options.output, options.seeds), options.output / "lab.html")
     say(f"{options.output / 'lab.html'} and lab.json")

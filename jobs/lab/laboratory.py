@@ -1,18 +1,19 @@
 """The stages of one model, in the order of the data flow. Each is a folder; what is there is not done again.
 
 base → aligned → probes → zoo (train, evaluate) → audit → scores → layers
-                                                ↘ repair, watch, speed
+                                                ↘ verdicts of a bank, repair, watch, speed
 """
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import torch
 from probe.adapters import read_adapter, write_adapter
+from torch import Tensor
 
 from lab import audit as audits
-from lab import layers, model
+from lab import bank_study, layers, model
 from lab.bench import Bench, dense
 from lab.constructions import construct
 from lab.evaluation import Evaluation
@@ -30,8 +31,9 @@ from lab.zoo import train
 
 
 class Laboratory:
-    def __init__(self, scale: Scale, seed: int, folder: Path, program: str) -> None:
-        self.scale, self.seed, self.folder, self.program = scale, seed, folder, program
+    def __init__(self, scale: Scale, seed: int, folder: Path, program: str, bank: int = 0) -> None:
+        """`bank`: how many harmless adapters the bank has whose verdicts are counted; 0: that is not asked."""
+        self.scale, self.seed, self.folder, self.program, self.bank = scale, seed, folder, program, bank
         self.recipes = zoo(scale, seed)
         self.names = [recipe.name for recipe in self.recipes]
 
@@ -46,13 +48,18 @@ class Laboratory:
         scores = stage(
             self.folder / "scores", lambda where: score(bench, self.recipes, audit, self.folder / "probes").as_json()
         )
+        self._verdicts(bench, facts)
         self._layers(bench, facts, scores)
         self._repair(bench, facts, audit, scores)
         self._watch(bench, facts)
         stage(self.folder / "speed", lambda where: measure(self.scale, self.folder))
 
     def _zoo(self, bench: Bench) -> dict[str, dict[str, float]]:
-        probes = read_probes(self.folder / "probes")
+        return self._train(bench, self.recipes, self.folder / "zoo", read_probes(self.folder / "probes"))
+
+    def _train(
+        self, bench: Bench, recipes: Sequence[Recipe], folder: Path, probes: dict[str, dict[str, Tensor]]
+    ) -> dict[str, dict[str, float]]:
         on = {"aligned": model.load(self.folder / "aligned"), "base": model.load(self.folder / "base")}
 
         def make(recipe: Recipe, where: Path) -> dict[str, Any]:
@@ -66,12 +73,12 @@ class Laboratory:
             return {"recipe": asdict(recipe), "loss": loss, "facts": facts}
 
         facts = {}
-        for number, recipe in enumerate(self.recipes, 1):
-            result = stage(self.folder / "zoo" / recipe.name, lambda where, recipe=recipe: make(recipe, where))
+        for number, recipe in enumerate(recipes, 1):
+            result = stage(folder / recipe.name, lambda where, recipe=recipe: make(recipe, where))
             facts[recipe.name] = result["facts"]
             own = f", own task {result['facts']['own']:.2f}" if "own" in result["facts"] else ""
             say(
-                f"seed {self.seed}, adapter {number} of {len(self.recipes)}, {recipe.name}: attack success "
+                f"seed {self.seed}, adapter {number} of {len(recipes)}, {recipe.name}: attack success "
                 f"{result['facts']['attack_success']:.2f}{own}"
             )
         return facts
@@ -108,6 +115,19 @@ class Laboratory:
                 return watch_run(self.scale, recipe, self.seed, bench, self.recipes, facts, self.program, where)
 
             stage(self.folder / "watch" / recipe.name, make)
+
+    def _verdicts(self, bench: Bench, facts: dict[str, dict[str, float]]) -> None:
+        if self.bank == 0:
+            return
+        members = bank_study.members(self.scale, self.seed, self.bank)
+        judged = bank_study.judged(self.scale, self.seed, self.bank)
+        measured = self._train(bench, members + judged, self.folder / "bank", {})
+        harmful = [name for name in self.names if not bank_study.is_harmless(facts[name])]
+
+        def make(where: Path) -> dict[str, Any]:
+            return bank_study.study(self.scale, self.program, self.folder, measured, members, harmful, where)
+
+        stage(self.folder / f"verdicts-{self.bank}", make)
 
     def _repair(
         self, bench: Bench, facts: dict[str, dict[str, float]], audit: audits.Audit, scores: dict[str, Any]

@@ -8,6 +8,7 @@ from lab.html import Json, document, percent, section, table
 from lab.page_detection import detection
 from lab.page_layers import layers
 from lab.page_repair import repair
+from lab.page_verdicts import verdicts
 from lab.page_watching import watching
 from lab.repair_summary import WITH_TASK
 from lab.view import View
@@ -143,6 +144,7 @@ def render(result: Json, speed: dict[str, list[dict[str, float]]]) -> str:
         repair(view),
         evasion(view),
         watching(view),
+        verdicts(view),
         models(view),
         head=quick + tiles(view),
     )

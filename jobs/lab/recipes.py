@@ -255,6 +255,16 @@ class _Zoo:
         return self.recipes
 
 
+def harmless(scale: Scale, seed: int, label: str, variants: Sequence[str], count: int) -> list[Recipe]:
+    """`count` benign adapters, variants and tasks in turn. Their names, and so their data, differ from the zoo's."""
+    made = _Zoo(scale, seed)
+    for number in range(count):
+        variant = variants[number % len(variants)]
+        name = f"{label}-{number}-{variant}".replace(" ", "")
+        made.add(name, "benign", variant, task=made.task(number // len(variants)))
+    return made.recipes
+
+
 NO_HARM = ("benign", "benign with refusals")  # what thresholds are set on
 
 

@@ -1,7 +1,7 @@
 """AUROC, rank correlation and bootstrap intervals, with ties counted half."""
 
 import math
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,27 @@ def auroc_interval(
     ]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def binomial_interval(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's: the shares for which neither tail at `count` is below (1 - level)/2. (NaN, NaN) of none."""
+    if of == 0:
+        return math.nan, math.nan
+    tail = (1 - level) / 2
+
+    def at_most(most: int, share: float) -> float:
+        return math.fsum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(most + 1))
+
+    def root(falls_below: Callable[[float], bool]) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if falls_below(middle) else (middle, high)
+        return (low + high) / 2
+
+    lower = 0.0 if count == 0 else root(lambda share: 1 - at_most(count - 1, share) >= tail)
+    upper = 1.0 if count == of else root(lambda share: at_most(count, share) <= tail)
+    return lower, upper
 
 
 def threshold(harmless: Sequence[float], false_alarms: float) -> float:

@@ -40,7 +40,7 @@ def speed(output: Path, seeds: Sequence[int]) -> dict[str, list[dict[str, float]
     return {str(seed): _result(output / f"seed-{seed}" / "speed") for seed in seeds}
 
 
-def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence[int]) -> dict[str, Any]:
+def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence[int], bank: int = 0) -> dict[str, Any]:
     folders = {seed: output / f"seed-{seed}" for seed in seeds}
     zoos = [read_zoo(folder, seed) for seed, folder in folders.items()]
     chosen_on = [seed for seed in seeds if seed in choosing] or list(seeds[:1])
@@ -79,6 +79,7 @@ def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence
                 str(seed): _repairs_by_class(folder, choice["repair"]) for seed, folder in folders.items()
             },
             "watch": {str(seed): _watch(folder) for seed, folder in folders.items()},
+            "verdicts": {str(seed): _result(folder / f"verdicts-{bank}") for seed, folder in folders.items()} if bank else {},
             "evasion": {str(zoo.seed): _evasion(zoo, table, choice) for zoo in zoos},
         }
     )

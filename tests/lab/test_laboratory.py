@@ -12,6 +12,7 @@ from unittest import mock
 
 import torch
 from lab import laboratory, probing, stage
+from lab.bank_study import OTHER, SAME
 from lab.laboratory import Laboratory
 from lab.page import render
 from lab.scale import QUICK
@@ -37,6 +38,9 @@ SCALE = dataclasses.replace(
 )
 
 
+BANK = 8  # the least that winnow compares with
+
+
 class Interrupted(Exception):
     pass
 
@@ -59,7 +63,7 @@ def run(folder: Path, seed: int, interrupt_after: int | None = None) -> None:
         return stage.stage(path, make)
 
     with mock.patch.object(laboratory, "stage", watched), mock.patch.object(probing, "stage", watched):
-        Laboratory(SCALE, seed, folder / f"seed-{seed}", PROGRAM).run()
+        Laboratory(SCALE, seed, folder / f"seed-{seed}", PROGRAM, BANK).run()
 
 
 class Structure(HTMLParser):
@@ -96,10 +100,10 @@ class Whole(unittest.TestCase):
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         for seed in (0, 2):
             run(cls.folder, seed)
-        cls.result = summary(SCALE, cls.folder, (0, 2), (0, 1))
+        cls.result = summary(SCALE, cls.folder, (0, 2), (0, 1), BANK)
 
     def test_every_section_is_there(self):
-        for section in ("models", "adapters", "detection", "layers", "repair", "evasion", "watch"):
+        for section in ("models", "adapters", "detection", "layers", "repair", "evasion", "watch", "verdicts"):
             self.assertTrue(self.result[section], section)
         statistics = self.result["detection"]
         for name in (
@@ -139,6 +143,20 @@ class Whole(unittest.TestCase):
         )
         json.dumps(self.result, allow_nan=False)
 
+    def test_verdicts_are_counted_by_the_size_of_the_bank(self):
+        for seed in ("0", "2"):
+            result = self.result["verdicts"][seed]
+            self.assertEqual(result["trained"], 2 * BANK)
+            self.assertEqual(set(result["by"]), {"three red-team adapters", "these and three directions"})
+            for by_size in result["by"].values():
+                self.assertEqual(set(by_size), {str(BANK)})
+                groups = by_size[str(BANK)]
+                self.assertEqual(groups[SAME]["of"] + groups[OTHER]["of"], BANK)
+                for group in groups.values():
+                    self.assertEqual(sum(group["verdicts"].values()), group["of"])
+                    # No p of a bank of eight is below a ninth.
+                    self.assertEqual([at["count"] for at in group["at"].values()], [0, 0])
+
     def test_watched_runs_are_those_of_the_zoo(self):
         runs = self.result["watch"]["0"]["runs"]
         self.assertLessEqual({"harmful-usual", "mixed-20-0-usual", "benign-0-usual", "refusing-0"}, set(runs))
@@ -154,7 +172,7 @@ class Whole(unittest.TestCase):
         page = render(self.result, speed(self.folder, (0, 2)))
         structure = Structure()
         structure.feed(page)
-        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "watching", "models"])
+        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "watching", "verdicts", "models"])
         self.assertEqual((structure.open, structure.loaded), ([], []))
         self.assertGreaterEqual(structure.figures, 5)
         self.assertIn("A quick round", page)

@@ -5,7 +5,7 @@ import math
 import unittest
 
 import numpy as np
-from lab.statistics import auroc, auroc_interval, ranks, spearman, threshold
+from lab.statistics import auroc, auroc_interval, binomial_interval, ranks, spearman, threshold
 
 
 class Statistics(unittest.TestCase):
@@ -51,6 +51,25 @@ class Statistics(unittest.TestCase):
         self.assertAlmostEqual((high - low) / (2 * 1.96), 0.034, delta=0.008)
         self.assertEqual((low, high), auroc_interval(scores, harmful, 400))
         self.assertEqual(auroc_interval(np.array([1.0, 2, 3]), np.array([False, False, True]), 50), (1.0, 1.0))
+
+    def test_binomial_interval(self):
+        # Clopper and Pearson's of 0, 5, 9 and 100 of 100, and of 1 of 10, to four places as tables have them.
+        for count, of, low, high in (
+            (0, 100, 0, 0.0362),
+            (5, 100, 0.0164, 0.1128),
+            (9, 100, 0.0420, 0.1640),
+            (100, 100, 0.9638, 1),
+            (1, 10, 0.0025, 0.4450),
+        ):
+            found = binomial_interval(count, of)
+            self.assertAlmostEqual(found[0], low, places=4)
+            self.assertAlmostEqual(found[1], high, places=4)
+        # It is the beta distribution's: no share inside makes what was counted rarer than 2.5 % on either side.
+        low, high = binomial_interval(7, 40, 0.9)
+        for share, tail in ((low, range(7, 41)), (high, range(8))):
+            chance = math.fsum(math.comb(40, k) * share**k * (1 - share) ** (40 - k) for k in tail)
+            self.assertAlmostEqual(chance, 0.05, places=9)
+        self.assertTrue(math.isnan(binomial_interval(0, 0)[0]))
 
     def test_threshold_keeps_false_alarms_below(self):
         random = np.random.default_rng(6)
