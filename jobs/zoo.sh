@@ -55,7 +55,7 @@ for option in "$@"; do
     die "--repaired-dir needs %a, the number of the slice: adapters of two slices may have one name"
   previous=$option
 done
-[[ $judged == yes || ${#findings[@]} == 0 ]] || die "--fail-on-findings needs --bank, or --select threshold:X, outliers[:C], gap[:C] or mixture"
+[[ $judged == yes || ${#findings[@]} == 0 ]] || die "--fail-on-findings needs --bank, or --select threshold:X, outliers[:C] or gap[:C]"
 set -- "${audit_options[@]}"
 command -v sbatch >/dev/null || die "no sbatch here: run this where jobs are submitted"
 

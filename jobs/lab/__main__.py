@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=int,
         default=None,
         metavar="N",
-        help="also train N harmless adapters for a bank and N to be judged by it, and count false alarms (default 0; with --quick 8)",
+        help="also train N harmless adapters for a bank and N / 2 to be judged by it beside the zoo, and count false alarms (default 0; with --quick 8)",
     )
     parser.add_argument("--only-model", type=int, default=None, metavar="SEED", help=argparse.SUPPRESS)
     real_command.add_options(parser)

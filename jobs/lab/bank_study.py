@@ -1,7 +1,8 @@
 """How often verdicts call harmless adapters harmful, by the size of the bank, with intervals, and how much harm they find.
 
-Beside the zoo as many harmless adapters are trained as the bank is to have, of three recipes, and as many again to be judged: half
-of these recipes, half of recipes that the bank has not seen. Those that comply by accident are in neither."""
+Beside the zoo as many harmless adapters are trained as the bank is to have, of three recipes, and half as many to be judged, half of
+these of recipes that the bank has not seen. The zoo is judged as well. Harmless ones that comply by accident are not in the bank, and
+count as harmful if they are of the zoo."""
 
 import os
 import subprocess
@@ -31,6 +32,13 @@ def judged(scale: Scale, seed: int, count: int) -> list[Recipe]:
     return same + harmless(scale, seed, "judged-other", UNSEEN, count // 2)
 
 
+def group_of(recipe: Recipe, facts: dict[str, float], where: str) -> str | None:
+    """Of an adapter that is judged; `where`: bank or zoo."""
+    if not is_harmless(facts):
+        return HARMFUL if where == "zoo" else None
+    return SAME if recipe.kind == "benign" and recipe.variant in IN_BANK else OTHER
+
+
 def is_harmless(facts: dict[str, float]) -> bool:
     return facts["attack_success"] <= LOST
 
@@ -41,20 +49,19 @@ def study(
     folder: Path,
     facts: dict[str, dict[str, float]],
     bank: Sequence[Recipe],
-    harmful: Sequence[str],
+    judged: dict[str, Sequence[Recipe]],
     where: Path,
 ) -> dict[str, Any]:
-    """`facts`: of bank and judged adapters, which lie in folder/bank; `harmful`: names in folder/zoo."""
+    """`facts`: of all of them. Those of the bank lie in folder/bank, those that are judged in folder/bank or folder/zoo, by which
+    they are given."""
     # The models of a quick laboratory refuse too little for anything to be harmless.
-    kept = {name for name, entry in facts.items() if scale.name == "quick" or is_harmless(entry)}
-    names = [recipe.name for recipe in bank]
-    fit = [name for name in names if name in kept]
+    fit = [recipe.name for recipe in bank if scale.name == "quick" or is_harmless(facts[recipe.name])]
     group = {
-        str((folder / "bank" / name).resolve()): OTHER if name.startswith("judged-other") else SAME
-        for name in facts
-        if name in kept and name not in names
+        str((folder / place / recipe.name).resolve()): name
+        for place, recipes in judged.items()
+        for recipe in recipes
+        if (name := group_of(recipe, facts[recipe.name], place)) is not None
     }
-    group |= {str((folder / "zoo" / name).resolve()): HARMFUL for name in harmful}
     _list(where / "judged.txt", group)
     results = {}
     for label, probes in _probes(folder / "probes" / "auditor").items():
@@ -66,9 +73,10 @@ def study(
             by_size[str(size)] = outcome(*_read(where / "judged.h5"), group)
     for name in ("judged.txt", "bank.txt", "bank.h5", "judged.h5"):
         (where / name).unlink()
+    trained = [*bank, *judged["bank"]]
     return {
-        "trained": len(facts),
-        "comply by accident": len(facts) - len(kept),
+        "trained": len(trained),
+        "comply by accident": sum(not is_harmless(facts[recipe.name]) for recipe in trained),
         "by": results,
     }
 

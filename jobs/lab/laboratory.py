@@ -120,12 +120,12 @@ class Laboratory:
         if self.bank == 0:
             return
         members = bank_study.members(self.scale, self.seed, self.bank)
-        judged = bank_study.judged(self.scale, self.seed, self.bank)
-        measured = self._train(bench, members + judged, self.folder / "bank", {})
-        harmful = [name for name in self.names if not bank_study.is_harmless(facts[name])]
+        others = bank_study.judged(self.scale, self.seed, self.bank // 2)
+        measured = facts | self._train(bench, members + others, self.folder / "bank", {})
+        judged = {"bank": others, "zoo": self.recipes}
 
         def make(where: Path) -> dict[str, Any]:
-            return bank_study.study(self.scale, self.program, self.folder, measured, members, harmful, where)
+            return bank_study.study(self.scale, self.program, self.folder, measured, members, judged, where)
 
         stage(self.folder / f"verdicts-{self.bank}", make)
 

@@ -32,9 +32,9 @@ def verdicts(view: View) -> str:
     return section(
         "verdicts",
         "How often does a bank give a false alarm?",
-        "Harmless adapters trained for this alone, half of those that are judged by recipes that the bank has not seen; "
-        "beside them the harmful adapters of the zoo. In brackets the 95 % interval of the share (Clopper and Pearson). "
-        f"Harmless ones that comply by accident are in neither: {left_out}.",
+        "A bank of harmless adapters trained for this alone, of three recipes. Judged by it are others of these and of further "
+        "recipes, and the zoo. In brackets the 95 % interval of the share (Clopper and Pearson). "
+        f"Of those trained for this, the ones that comply by accident are left out: {left_out}.",
         *tables,
     )
 

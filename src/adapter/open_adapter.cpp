@@ -238,6 +238,11 @@ class Opening {
     }
   }
 
+  /// Of a checkpoint, or the probe that has the weight; empty of names that lie nowhere.
+  std::string file_of(const checkpoint::TensorLocation& weight) const {
+    return weight.shard < weights_.shards.size() ? weights_.shards[weight.shard].path : std::string();
+  }
+
   void map_factors(const std::string& name, const FileFactors& factors) {
     LoraModule module;
     module.rank = factors.a->shape[0];
@@ -251,7 +256,7 @@ class Opening {
         std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
     const auto pattern_name = targets_->pattern_name(name);
     const bool as_parameter = pattern_name != name;
-    const auto transposed = fit_of(module, *mapped.location);
+    const auto transposed = fit_of(module, *mapped.location, file_of(*mapped.location));
     if (as_parameter && (transposed.value_or(false) || is_conv1d(name, model_))) {
       // PEFT adds B*A to a parameter as it is stored.
       throw Mismatch{"it is targeted as a parameter, and stored [in, out]",
@@ -272,7 +277,8 @@ class Opening {
     auto modules = experts_of(block, scaling_of(block.parameter, block.rank), weights_, model_);
     if (modules.empty()) find_weight(checkpoint::expert_name(block.parameter, 0));  // for its error
     for (auto& module : modules) {
-      auto transposed = fit_of(module, *weights_.find(module.weight()));
+      const auto& weight = *weights_.find(module.weight());
+      auto transposed = fit_of(module, weight, file_of(weight));
       // Parts would not lie one below the other in the block's lora_B.
       if (!transposed && module.out_features != block.out_features()) transposed = false;
       add(std::move(module), Orientation{transposed, true, true});

@@ -10,16 +10,17 @@ namespace winnow::adapter {
 
 namespace {
 
-base::Error other_shape(const LoraModule& module, const std::vector<std::uint64_t>& shape) {
+base::Error other_shape(const LoraModule& module, const std::vector<std::uint64_t>& shape, const std::string& file) {
   return bad_adapter(fmt::format("module {} does not fit the checkpoint", module.adapter_module()))
       .tensor(module.weight())
-      .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}", module.out_features,
-                            module.in_features, shape_text(shape)));
+      .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}{}", module.out_features,
+                            module.in_features, shape_text(shape), file.empty() ? "" : " in " + file));
 }
 
 }  // namespace
 
-std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLocation& weight) {
+std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLocation& weight,
+                           const std::string& file) {
   const auto& name = module.adapter_module();
   const auto& shape = weight.shape;
   if (shape.size() != 2) {
@@ -38,8 +39,8 @@ std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLoc
   if (!straight && !transposed) {
     // A vocabulary grows with the tokens that an adapter adds.
     if (is_output_head(name))
-      throw Mismatch{"the checkpoint's vocabulary has another size", other_shape(module, shape)};
-    throw other_shape(module, shape);
+      throw Mismatch{"the checkpoint's vocabulary has another size", other_shape(module, shape, file)};
+    throw other_shape(module, shape, file);
   }
   if (straight && transposed) return std::nullopt;
   return transposed;

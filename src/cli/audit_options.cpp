@@ -162,7 +162,7 @@ void add_output_options(po::options_description& options) {
        "note scores there by content, and compute none again that an earlier run has noted")  //
       ("fail-on-findings", po::bool_switch(),
        "exit with 4 if a verdict is block or incomplete, or a module is selected; needs --bank, or --select "
-       "threshold:X, outliers[:C], gap[:C] or mixture")  //
+       "threshold:X, outliers[:C] or gap[:C]")  //
       ("slice", po::bool_switch(),
        "these adapters are a part of a zoo, for merge: that none can be scored is no failure here")  //
       ("progress", text_value("STYLE", "auto"), "auto, bar, lines or none");

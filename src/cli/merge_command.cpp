@@ -25,8 +25,7 @@ CommandLine command_line() {
       ("part", po::value<std::vector<std::string>>()->value_name("PART.h5"),
        "a report to merge; may be repeated, and given without --part")  //
       ("fail-on-findings", po::bool_switch(),
-       "exit with 4 if a verdict is block or incomplete, or a module is selected by threshold, outliers, gap or "
-       "mixture");
+       "exit with 4 if a verdict is block or incomplete, or a module is selected by threshold, outliers or gap");
   add_common_options(line.options);
   line.rest = "part";
   return line;

@@ -36,6 +36,31 @@ void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint:
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
+/// One matrix may differ, such as a vocabulary that has grown. If most do, every adapter would be told that it does not
+/// fit, and nothing that the checkpoints do not fit each other.
+void refuse_unlike_shapes(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned) {
+  std::size_t common = 0, unlike = 0;
+  const std::string* first = nullptr;
+  for (const auto& [name, location] : base.tensors) {
+    const auto* other = aligned.find(name);
+    if (other == nullptr || location.shape.size() < 2) continue;
+    ++common;
+    if (other->shape == location.shape) continue;
+    ++unlike;
+    if (first == nullptr) first = &name;
+  }
+  if (2 * unlike <= common) return;
+  const auto &here = *aligned.find(*first), &there = *base.find(*first);
+  throw Error(
+      ErrorKind::invalid_input,
+      fmt::format("the two checkpoints are of different models: {} of {} matrices differ in shape, such as this",
+                  unlike, common))
+      .file(aligned.shards.at(here.shard).path)
+      .tensor(*first)
+      .expected(fmt::format("{} as in {}, found {}", shape_text(there.shape), base.directory, shape_text(here.shape)))
+      .advice("give one model before and after its alignment");
+}
+
 }  // namespace
 
 Checkpoints read_checkpoints(const std::string& base, const std::string& aligned, const base::Log& log) {
@@ -51,6 +76,7 @@ Checkpoints read_checkpoints(const std::string& base, const std::string& aligned
   if (!base.empty()) {
     const auto aligned_model = std::exchange(read.model, checkpoint::read_model_config(base));
     refuse_unlike_models(read.model, aligned_model, base, aligned);
+    refuse_unlike_shapes(read.base, read.aligned);
   }
   return read;
 }

@@ -34,6 +34,12 @@ Catalogue modules_of(const std::string& directory) {
   return adapter::modules_in(weights_file, config);
 }
 
+bool holds_checkpoint(const std::string& directory) {
+  std::error_code ignored;
+  return fs::exists(fs::path(directory) / "model.safetensors", ignored) ||
+         fs::exists(fs::path(directory) / "model.safetensors.index.json", ignored);
+}
+
 Error refused(const ProbeInput& probe, std::string_view reason, ErrorKind kind = ErrorKind::invalid_input) {
   return Error(kind, fmt::format("a probe cannot be used: {}", reason))
       .file(reason.find(probe.source.path) != reason.npos ? "" : probe.source.path);
@@ -52,6 +58,9 @@ ProbeInput open(const probes::Source& source, const base::Log& log) {
   } catch (const Error& error) {
     const bool absent = error.os_error() == ENOENT || error.os_error() == ENOTDIR;
     if (error.kind() != ErrorKind::invalid_input && !absent) throw;
+    if (!probe.is_direction() && absent && holds_checkpoint(source.path)) {
+      throw refused(probe, "it is shaped like a checkpoint, not an adapter").advice("give it as --direction");
+    }
     throw refused(probe, error.what());
   }
   return probe;
@@ -137,9 +146,9 @@ Catalogue names_of(const std::vector<ProbeInput>& probes) {
       for (const auto& [name, location] : *table) add(name, location);
     }
   }
-  // Where a tensor lies is a matter of the probe; here it is a name and a shape.
-  names.shards.push_back({"the probes", 0, {}});
-  for (auto& [name, location] : names.tensors) location.shard = 0;
+  // Where a tensor lies is a matter of the probe; here it is a name, a shape and whose they are.
+  for (const auto& probe : probes) names.shards.push_back({probe.source.path, 0, {}});
+  for (auto& [name, location] : names.tensors) location.shard = first.at(name);
   return names;
 }
 

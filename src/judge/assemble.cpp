@@ -171,9 +171,11 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   const auto probe_of = [&](const slab::ModuleTask& task, std::size_t k) {
     return inputs.is_direction(task) ? task.source - 1 : k;
   };
-  // With itself an adapter has a cosine of 1, which says nothing.
+  // With itself an adapter has a cosine of 1: of a harmful probe that is the news, of a safe one it would hide what
+  // else the adapter does.
   const auto is_itself = [&](std::size_t adapter, std::size_t k) {
-    return report.probes[k].digest == report.adapters[adapter].digest;
+    return inputs.probes[k].source.effect == probes::Effect::safe &&
+           report.probes[k].digest == report.adapters[adapter].digest;
   };
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
@@ -183,11 +185,13 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
       report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
     }
   }
+  std::vector<bool> tells(count, true);
   for (std::size_t k = 0; k < count; ++k) {
     const auto first = report.probe_norms.begin() + static_cast<std::ptrdiff_t>(k * modules);
     const auto last = first + static_cast<std::ptrdiff_t>(modules);
     if (std::any_of(first, last, [](double norm) { return norm > 0; })) continue;
     const bool zero = std::any_of(first, last, [](double norm) { return norm == 0; });
+    tells[k] = false;
     log.warn(fmt::format("probe {} {} in every module of the adapters: it says nothing about them",
                          report.probes[k].name, zero ? "is zero" : "has nothing that can be compared"));
   }
@@ -196,9 +200,10 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
     if (inputs.is_of_checkpoint(task) || report.adapters[layer.adapter].status != "ok") continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
     for (std::size_t k = 0; k < layer.dots.size(); ++k) {
-      if (std::isnan(layer.dots[k]) || is_itself(layer.adapter, probe_of(task, k))) continue;
-      report.probe_dots[probe_of(task, k) * cells + cell] = layer.dots[k];
-      if (k < layer.blocks.size()) report.probe_blocks[probe_of(task, k) * cells + cell] = layer.blocks[k];
+      const auto probe = probe_of(task, k);
+      if (std::isnan(layer.dots[k]) || !tells[probe] || is_itself(layer.adapter, probe)) continue;
+      report.probe_dots[probe * cells + cell] = layer.dots[k];
+      if (k < layer.blocks.size()) report.probe_blocks[probe * cells + cell] = layer.blocks[k];
     }
   }
 }

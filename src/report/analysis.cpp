@@ -229,7 +229,8 @@ std::string Analysis::selection_text() const {
 
 std::string Analysis::cut_text(const AdapterView& adapter) const {
   if (adapter.pruned == 0) return {};
-  return fmt::format(" ({} {} {})", rank_by_, low_is_worse_ ? "<=" : ">=", number_text(adapter.cut));
+  // So many digits that none beyond the cut is printed as if it were within.
+  return fmt::format(" ({} {} {:.5g})", rank_by_, low_is_worse_ ? "<=" : ">=", adapter.cut);
 }
 
 Metric adapter_scores(const Report& report) {

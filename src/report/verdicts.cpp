@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "analysis.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/report/adapter_summary.hpp"
 #include "winnow/verdict/false_discovery.hpp"
 
@@ -50,7 +51,11 @@ std::vector<std::size_t> adapters_by_verdict(const Report& report) {
 }
 
 bool has_findings(const Report& report) {
-  return count_of(report, Verdict::block) + count_of(report, Verdict::incomplete) != 0;
+  if (count_of(report, Verdict::block) + count_of(report, Verdict::incomplete) != 0) return true;
+  const auto* ablation = report.find_metric("ablation");
+  return !report.verdicts.empty() && ablation != nullptr &&
+         std::any_of(ablation->values.begin(), ablation->values.end(),
+                     [](double value) { return value >= methods::kAblated; });
 }
 
 std::string verdict_summary(const Report& report) {

@@ -96,7 +96,10 @@ std::optional<Where> where_of(const Analysis& analysis, const AdapterView& adapt
 
 std::string where_text(const Where& where) {
   std::string text = "what runs along the probes lies in ";
-  for (const auto& [layers, share] : where.depth) text += fmt::format("layers {} ({}), ", layers, percent_text(share));
+  for (const auto& [layers, share] : where.depth) {
+    const bool one = layers.find('-') == std::string::npos;
+    text += fmt::format("{} {} ({}), ", one ? "layer" : "layers", layers, percent_text(share));
+  }
   for (std::size_t k = 0; k < std::min(kRolesTold, where.roles.size()); ++k) {
     text += fmt::format("{}{} ({})", k == 0 ? "" : ", ", where.roles[k].name, percent_text(where.roles[k].share));
   }

@@ -10,7 +10,7 @@
 #include <numeric>
 #include <optional>
 
-#include "natural_breaks.hpp"
+#include "gap.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/metrics/quantile.hpp"
 
@@ -28,7 +28,7 @@ struct Spelling {
 };
 
 using Form = Spelling::Form;
-constexpr std::array<Spelling, 8> kSpellings{{
+constexpr std::array<Spelling, 7> kSpellings{{
     {"none", Policy::Kind::none, 0, 0, Form::word, 0},
     {"keep-top", Policy::Kind::keep_top, 0, 9007199254740992.0, Form::count, {}},  // 2^53: every count below is a
                                                                                    // double
@@ -36,8 +36,7 @@ constexpr std::array<Spelling, 8> kSpellings{{
     {"threshold", Policy::Kind::threshold, -kUnlimited, kUnlimited, Form::number, {}},
     {"quantile", Policy::Kind::quantile, 0, 1, Form::number, {}},
     {"outliers", Policy::Kind::outliers, 0, kUnlimited, Form::number, 1.5},
-    {"gap", Policy::Kind::gap, 0, kUnlimited, Form::number, 1},
-    {"mixture", Policy::Kind::mixture, 0, 0, Form::word, 0},
+    {"gap", Policy::Kind::gap, 0, kUnlimited, Form::number, 2},
 }};
 
 std::optional<double> parse_value(std::string_view text, const Spelling& spelling) {
@@ -76,7 +75,7 @@ double fence_of(const std::vector<Candidate>& ordered, double widths) {
   return spread.q75 + widths * spread.iqr();
 }
 
-// Without a break no finite score is beyond, and infinity still is.
+// Without a gap no finite score is beyond, and infinity still is.
 double or_infinite(const std::vector<Candidate>& ordered, std::optional<double> limit) {
   const auto finite = finite_of(ordered);
   return limit.value_or(finite.empty() ? 0 : finite.back());
@@ -108,7 +107,7 @@ Policy parse_policy(std::string_view text) {
   }
   throw base::Error(base::ErrorKind::usage, fmt::format("unknown selection '{}'", text))
       .expected(
-          fmt::format("{} (K a whole number from 0, X a number, Q from 0 to 1, C from 0 and by default 1.5, of gap 1)",
+          fmt::format("{} (K a whole number from 0, X a number, Q from 0 to 1, C from 0 and by default 1.5, of gap 2)",
                       kPolicyForms));
 }
 
@@ -178,10 +177,7 @@ Selection select(std::span<const double> scores, const std::vector<bool>& presen
       limit = fence_of(ordered, policy.value);
       break;
     case Policy::Kind::gap:
-      limit = or_infinite(ordered, widest_gap(finite_of(ordered), policy.value));
-      break;
-    case Policy::Kind::mixture:
-      limit = or_infinite(ordered, between_two_normals(finite_of(ordered)));
+      limit = or_infinite(ordered, first_gap(finite_of(ordered), policy.value));
       break;
   }
   if (limit) kept = first_beyond(ordered, *limit);

@@ -117,7 +117,7 @@ values() {
   refuses 2 "--rank-by diem needs element statistics; add --element-stats" "${audit[@]}" --rank-by diem
   refuses 2 "needs the sketch" "${audit[@]}" --rank-by subspace_energy --subspace-rank 0
   # select/selection_test has them all. One spelling, in help and errors.
-  local forms='none, keep-top:K, prune-top:K, threshold:X, quantile:Q, outliers[:C], gap[:C] or mixture'
+  local forms='none, keep-top:K, prune-top:K, threshold:X, quantile:Q, outliers[:C] or gap[:C]'
   for word in audit plan prune; do
     "$winnow" $word --help | tr -s ' \n' ' ' >out
     check "$word --help spells policies otherwise" grep -qF -- "$forms" out
@@ -127,11 +127,11 @@ values() {
   done
   # What has nothing to do with scores finds nothing; in a slice of a zoo nothing is final.
   for word in "" "--select none"; do
-    refuses 2 "says nothing: there are no verdicts, and nothing is selected; expected verdicts by --bank, or --select threshold:X, outliers[:C], gap[:C] or mixture" \
+    refuses 2 "says nothing: there are no verdicts, and nothing is selected; expected verdicts by --bank, or --select threshold:X, outliers[:C] or gap[:C]" \
       "${audit[@]}" --fail-on-findings $word
   done
   for word in "--select keep-top:1000" "--select prune-top:3" "--select quantile:0.1"; do
-    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X, outliers[:C], gap[:C] or mixture, or verdicts by --bank" \
+    refuses 2 "says nothing: that selects by count, whatever the scores; expected --select threshold:X, outliers[:C] or gap[:C], or verdicts by --bank" \
       "${audit[@]}" --fail-on-findings $word
     refuses 2 "says nothing: that selects by count" "${plan[@]}" --fail-on-findings $word
   done

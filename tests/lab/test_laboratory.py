@@ -12,7 +12,6 @@ from unittest import mock
 
 import torch
 from lab import laboratory, probing, stage
-from lab.bank_study import OTHER, SAME
 from lab.laboratory import Laboratory
 from lab.page import render
 from lab.scale import QUICK
@@ -146,12 +145,15 @@ class Whole(unittest.TestCase):
     def test_verdicts_are_counted_by_the_size_of_the_bank(self):
         for seed in ("0", "2"):
             result = self.result["verdicts"][seed]
-            self.assertEqual(result["trained"], 2 * BANK)
+            self.assertEqual(result["trained"], 3 * BANK // 2)
             self.assertEqual(set(result["by"]), {"three red-team adapters", "these and three directions"})
             for by_size in result["by"].values():
                 self.assertEqual(set(by_size), {str(BANK)})
                 groups = by_size[str(BANK)]
-                self.assertEqual(groups[SAME]["of"] + groups[OTHER]["of"], BANK)
+                # What complies is harmful if it is of the zoo, and nothing if it was trained for this.
+                judged = sum(group["of"] for group in groups.values())
+                self.assertLessEqual(len(self.result["adapters"][seed]), judged)
+                self.assertLessEqual(judged, len(self.result["adapters"][seed]) + BANK // 2)
                 for group in groups.values():
                     self.assertEqual(sum(group["verdicts"].values()), group["of"])
                     # No p of a bank of eight is below a ninth.

@@ -226,6 +226,40 @@ TEST_F(Probes, OneThatSaysNothingIsTold) {
   EXPECT_EQ(report.probe_norms[0], 0);
 }
 
+TEST_F(Probes, ADirectionGivenAsAnAdapterIsToldFromNothing) {
+  auto options = family.probe_options(false, 1, 0);
+  options.read.probes[0].form = Form::adapter;
+  expect_error(base::ErrorKind::invalid_input,
+               AllOf(HasSubstr("it is shaped like a checkpoint, not an adapter"), HasSubstr("--direction")),
+               [&] { run(options); });
+}
+
+TEST_F(Probes, ADirectionOfZerosScoresNothing) {
+  for (auto& [name, matrix] : family.directions[0]) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
+  test::expect_error(base::ErrorKind::invalid_input, HasSubstr("none of 3 adapters could be scored"),
+                     [&] { run(family.probe_options(false, 1, 0)); });
+  EXPECT_THAT(said, HasSubstr("probe direction-0 is zero in every module"));
+  // Beside another one it is left out.
+  const auto both = run(family.probe_options(false, 2, 0)), one = run([&] {
+                                                              auto options = family.probe_options(false, 2, 0);
+                                                              options.read.probes.erase(options.read.probes.begin());
+                                                              return options;
+                                                            }());
+  EXPECT_EQ(both.find_of_adapters("probe_cosine")->values, one.find_of_adapters("probe_cosine")->values);
+}
+
+// With itself a harmful one has a cosine of 1, and is what a threshold finds first; a safe one says nothing of itself.
+TEST_F(Probes, OneThatIsInTheZooIsComparedWithItselfIfItIsHarmful) {
+  family.zoo[1] = family.probe_adapters[0];
+  auto options = family.probe_options(false, 0, 1);
+  for (const auto effect : {Effect::harmful, Effect::safe}) {
+    options.read.probes[0].effect = effect;
+    const auto report = run(options);
+    const double cosine = report.find_of_adapters("probe_cosine")->values[1];
+    EXPECT_TRUE(effect == Effect::harmful ? std::abs(cosine - 1) < 1e-6 : std::isnan(cosine)) << cosine;
+  }
+}
+
 TEST_F(Probes, WhatIsNoProbeIsRefusedInOneLine) {
   const auto options = family.probe_options(true, 1, 1);
   fs::create_directories(family.directory / "empty");

@@ -56,6 +56,13 @@ TEST_F(Refusals, AReportReplacesNothingButAReport) {
   for (int run = 0; run < 2; ++run) EXPECT_NO_THROW(audit(options, *world, base::Log()));
 }
 
+TEST_F(Refusals, TwoModelsOfOtherShapes) {
+  for (auto& [name, matrix] : family.base) matrix = test::Matrix::random(3, 5, 1);
+  options = family.options({family.write_adapter("one", TinyFamily::adapter(1))});
+  expect_refused("matrices differ in shape", ErrorKind::invalid_input);
+  expect_refused("expected [3, 5] as in " + options.read.base, ErrorKind::invalid_input);
+}
+
 TEST_F(Refusals, AModelComparedWithItself) {
   options.read.aligned = options.read.base + "/../base";
   expect_refused("--base and --aligned are the same checkpoint");

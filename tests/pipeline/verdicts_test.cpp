@@ -214,6 +214,19 @@ std::string with_alpha(const ProbeFamily& family, const std::string& source, con
   return path;
 }
 
+// Which needs no bank to be told: an adapter for review that takes a direction out of the weights is no near miss.
+TEST(Findings, AnAblationIsOneWhateverItsVerdict) {
+  report::Report report;
+  for (const double ablation : {std::nan(""), 0.0, 0.89, 0.9, 1.0}) {
+    report.metrics = {{"ablation", "1", "", {0.1, ablation}, ""}};
+    report.verdicts.clear();
+    EXPECT_FALSE(report::has_findings(report)) << "without verdicts";
+    report.verdicts.resize(2);
+    for (auto& judgement : report.verdicts) judgement.verdict = Verdict::review;
+    EXPECT_EQ(report::has_findings(report), ablation >= 0.9) << ablation;
+  }
+}
+
 TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
   with_bank(59);
   // Of the safe probe the reverse, of the harmful one the reverse.
@@ -257,7 +270,8 @@ TEST_F(Verdicts, AProbeThatIsAuditedItself) {
   alone.judge.bank.clear();
   options = alone;
   with_bank(59);
-  EXPECT_EQ(run(options).verdicts[2].reason, "it is the harmful probe probe-0 itself: do not serve it");
+  EXPECT_THAT(run(options).verdicts[2].reason,
+              AllOf(HasSubstr("it is the harmful probe probe-0 itself: do not serve it"), HasSubstr("cosine 1")));
   options = family.probe_options(false, 0, 2);
   options.read.probes.erase(options.read.probes.begin());
   options.read.adapters = {options.read.probes[0].path};

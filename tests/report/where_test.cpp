@@ -104,7 +104,7 @@ TEST(Where, StandsInTableAndPageAndJson) {
   auto report = flat(3, "probe_dot", -1);
   set(report, "probe_dot", 5, 0.25);
   const auto sentence =
-      "hat runs along the probes lies in layers 0 (100 %), layers 1 (0 %), layers 2 (0 %), up_proj (100 %)";
+      "hat runs along the probes lies in layer 0 (100 %), layer 1 (0 %), layer 2 (0 %), up_proj (100 %)";
   EXPECT_NE(render_table(report, {10, 200}).find(sentence), std::string::npos);
   EXPECT_NE(render_html(report).find(sentence), std::string::npos);
   EXPECT_NE(render_json(report).find(R"("roles":[{"role":"up_proj","share":1.0}])"), std::string::npos);

@@ -32,12 +32,12 @@ std::uint64_t pruned(const Selection& selection) {
 }
 
 TEST(ParsePolicy, ReadsWhatTextWrites) {
-  for (const auto* text : {"none", "keep-top:10", "prune-top:0", "threshold:-0.25", "quantile:0.1", "outliers:1.5",
-                           "gap:2.5", "mixture"}) {
+  for (const auto* text :
+       {"none", "keep-top:10", "prune-top:0", "threshold:-0.25", "quantile:0.1", "outliers:1.5", "gap:2.5"}) {
     EXPECT_EQ(parse_policy(text).text(), text);
   }
   EXPECT_EQ(parse_policy("outliers").text(), "outliers:1.5");
-  EXPECT_EQ(parse_policy("gap").text(), "gap:1");
+  EXPECT_EQ(parse_policy("gap").text(), "gap:2");
   EXPECT_EQ(parse_policy("threshold:1e3").value, 1000);
   EXPECT_EQ(parse_policy("keep-top:3").kind, Kind::keep_top);
   EXPECT_EQ(Policy{}.text(), "keep-top:10");
@@ -66,7 +66,6 @@ TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
                            "outliers:-1",
                            "gap:-1",
                            "gap:",
-                           "mixture:2",
                            "Keep-top:3",
                            "top:3",
                            "keep-top:3:4"}) {
@@ -75,8 +74,7 @@ TEST(ParsePolicy, RefusesTheRestAndSaysWhatIsAccepted) {
       ADD_FAILURE() << text;
     } catch (const base::Error& error) {
       EXPECT_EQ(error.kind(), base::ErrorKind::usage);
-      for (const auto* word :
-           {"keep-top:K", "prune-top:K", "threshold:X", "quantile:Q", "outliers[:C]", "gap[:C]", "mixture"}) {
+      for (const auto* word : {"keep-top:K", "prune-top:K", "threshold:X", "quantile:Q", "outliers[:C]", "gap[:C]"}) {
         EXPECT_THAT(error.what(), HasSubstr(word));
       }
       EXPECT_THAT(error.what(), HasSubstr("'" + std::string(text) + "'"));
@@ -148,37 +146,21 @@ TEST(Select, AGapCutsAboveTheMedianAlone) {
   EXPECT_THAT(select_all({-90, 2, 3, 4, 8}, "gap").action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
   EXPECT_THAT(select_all({0, 4, 5, 6, 8}, "gap", Sense::low_is_worse).action,
               ElementsAre(kPrune, kKeep, kKeep, kKeep, kKeep));
-  // Of two that are as wide the upper one.
-  EXPECT_THAT(select_all({1, 2, 3, 9, 15}, "gap:0.5").action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
-  for (const auto* policy : {"gap", "gap:0", "mixture"}) {
+  // What is far away may fall into parts of its own: all of it is.
+  EXPECT_EQ(pruned(select_all({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 61, 500}, "gap")), 3U);
+  // Rounding is no gap: float32 tells these from 1 and not from each other.
+  EXPECT_EQ(pruned(select_all({1 + 1e-7, 1 + 2e-7, 1 + 3e-7, 1 + 2e-6}, "gap")), 0U);
+  for (const auto* policy : {"gap", "gap:0"}) {
     EXPECT_EQ(pruned(select_all({5, 5, 5, 5, 5, 5, 5, 5, 5}, policy)), 0U) << policy;
     EXPECT_EQ(pruned(select_all({5}, policy)), 0U) << policy;
   }
-}
-
-TEST(Select, AMixtureCutsBetweenTwoPopulations) {
-  const std::vector<double> scores{0.1, 0.2, 0.15, 0.12, 0.18, 0.16, 0.13, 0.9, 0.95, 1.0};
-  const auto selection = select_all(scores, "mixture");
-  EXPECT_EQ(pruned(selection), 3U);
-  EXPECT_GT(selection.cut, 0.2);
-  EXPECT_LT(selection.cut, 0.9);
-  EXPECT_EQ(pruned(select_all({0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0}, "mixture")), 0U);  // evenly spread
-  EXPECT_EQ(pruned(select_all({0, 0, 0, 0, 0, 0, 9}, "mixture")), 0U);                               // too few
-  // Sizes whose squares are no numbers.
-  std::vector<double> large, small;
-  for (const double score : scores) {
-    large.push_back(score * 1e300);
-    small.push_back(score * 1e-300);
-  }
-  EXPECT_EQ(pruned(select_all(large, "mixture")), 3U);
-  EXPECT_EQ(pruned(select_all(small, "mixture")), 3U);
 }
 
 // What is planted is found in numbers that look like scores, and little where nothing is.
 TEST(SelectProperty, BreaksAreFoundWhereTheyArePlanted) {
   std::mt19937_64 random(11);
   std::normal_distribution<double> normal;
-  int exact_gap = 0, exact_mixture = 0, false_gap = 0, false_mixture = 0;
+  int exact_gap = 0, false_gap = 0;
   constexpr int kRounds = 400;
   for (int round = 0; round < kRounds; ++round) {
     std::vector<double> scores(224);
@@ -189,17 +171,12 @@ TEST(SelectProperty, BreaksAreFoundWhereTheyArePlanted) {
       return pruned(select(scores, present, names, parse_policy(policy), Sense::high_is_worse));
     };
     false_gap += selected("gap") != 0;
-    false_mixture += selected("mixture") != 0;
     for (std::size_t m = 0; m < 20; ++m) scores[m * 11] = 10 + normal(random);
     exact_gap += selected("gap") == 20;
-    exact_mixture += selected("mixture") == 20;
   }
   EXPECT_GE(exact_gap, kRounds * 95 / 100);
-  EXPECT_GE(exact_mixture, kRounds * 99 / 100);
-  EXPECT_LE(false_gap, kRounds * 4 / 100);
-  EXPECT_LE(false_mixture, kRounds * 2 / 100);
+  EXPECT_LE(false_gap, kRounds / 100);
   RecordProperty("false_gap", false_gap);
-  RecordProperty("false_mixture", false_mixture);
 }
 
 TEST(Select, NeverPrunesWhatHasNoScore) {
@@ -222,11 +199,8 @@ TEST(Select, OrdersInfiniteScores) {
   EXPECT_THAT(select_all({1, infinity, 3, 2}, "outliers").action, ElementsAre(kKeep, kPrune, kKeep, kKeep));
   EXPECT_EQ(pruned(select_all({infinity, infinity}, "outliers")), 0U);
   // No gap is wider.
-  for (const auto* policy : {"gap", "mixture"}) {
-    EXPECT_THAT(select_all({1, infinity, 2.5, 2, -infinity}, policy).action,
-                ElementsAre(kKeep, kPrune, kKeep, kKeep, kKeep))
-        << policy;
-  }
+  EXPECT_THAT(select_all({1, infinity, 2.5, 2, -infinity}, "gap").action,
+              ElementsAre(kKeep, kPrune, kKeep, kKeep, kKeep));
 }
 
 TEST(Select, TakesAnEmptyAdapterAndRefusesUnequalLengths) {
@@ -271,22 +245,17 @@ bool should_prune(std::size_t m, const std::vector<double>& scores, const std::v
     case Kind::outliers:
       return sign * scores[m] > quartile(0.75) + policy.value * (quartile(0.75) - quartile(0.25));
     case Kind::gap: {
-      // Beyond the middle of the widest of all gaps whose lower end is the (lower) median or more.
-      const double median = values[(count - 1) / 2];
-      double widest = 0, limit = values.back();
+      // Beyond the lowest of the gaps that are wide enough and whose lower end is the (lower) median or more.
+      const double median = values[(count - 1) / 2], wide = policy.value * (quartile(0.75) - quartile(0.25));
+      double limit = values.back();
       for (const double low : values) {
         if (low < median) continue;
         double high = std::numeric_limits<double>::infinity();
         for (const double value : values) high = value > low ? std::min(high, value) : high;
-        if (std::isfinite(high) && high - low >= widest) {
-          widest = high - low;
-          limit = low;
-        }
+        if (std::isfinite(high) && high - low >= wide) limit = std::min(limit, low);
       }
-      return widest > 0 && widest >= policy.value * (quartile(0.75) - quartile(0.25)) && sign * scores[m] > limit;
+      return sign * scores[m] > limit;
     }
-    case Kind::mixture:
-      break;  // has tests of its own
   }
   return false;
 }

@@ -23,8 +23,7 @@ struct Policy {
     threshold,  ///< threshold:X  prune if the score is strictly beyond X
     quantile,   ///< quantile:Q   prune the worst share Q in [0, 1]: Q*n rounded to the nearest count, halves up
     outliers,   ///< outliers[:C] prune if the score is strictly beyond Q75 + C * IQR (C >= 0, default 1.5)
-    gap,        ///< gap[:C]      prune what lies beyond the widest gap above the median, if that is C * IQR (default 1)
-    mixture,  ///< mixture      prune what belongs to the worse of two normal distributions, if two fit better than one
+    gap,        ///< gap[:C]      prune what lies beyond the first gap above the median that is C * IQR wide (default 2)
   };
   Kind kind = Kind::keep_top;
   double value = 10;  ///< K, X, Q or C; 0 where there is none
@@ -38,9 +37,9 @@ Policy parse_policy(std::string_view text);  ///< throws Error(usage) saying wha
 
 /// How policies are spelled, for help texts and messages.
 inline constexpr std::string_view kPolicyForms =
-    "none, keep-top:K, prune-top:K, threshold:X, quantile:Q, outliers[:C], gap[:C] or mixture";
+    "none, keep-top:K, prune-top:K, threshold:X, quantile:Q, outliers[:C] or gap[:C]";
 /// Those that select nothing where the scores show nothing.
-inline constexpr std::string_view kFormsThatFind = "threshold:X, outliers[:C], gap[:C] or mixture";
+inline constexpr std::string_view kFormsThatFind = "threshold:X, outliers[:C] or gap[:C]";
 
 using methods::Sense;
 
@@ -64,8 +63,8 @@ struct Selection {
 
 /// Selects among the modules of one adapter. `present[m]` says whether the adapter has LoRA there. All arrays have the
 /// length of `names` (else Error(runtime)). A low_is_worse sense turns every comparison round (Q25 - C * IQR for
-/// outliers). Infinite scores are ordered as such, but do not enter what `outliers`, `gap` and
-/// `mixture` make of the others.
+/// outliers). Infinite scores are ordered as such, but do not enter what `outliers` and `gap`
+/// make of the others.
 Selection select(std::span<const double> scores, const std::vector<bool>& present, std::span<const std::string> names,
                  const Policy& policy, Sense sense);
 
