@@ -864,7 +864,7 @@ repairs() {
   "$winnow" synth --adapters 1 --rank 8 --layers 1 --seed 3 --preset llama-2-7b --headers-only --output large >out 2>err ||
     fail "synth"
   refuses 3 "the adapter cannot be repaired: module model.layers.0" "${project[@]:0:7}" --adapter large/adapters/adapter-000 --output q
-  refuses 3 "the two checkpoints differ in the shape of a tensor: large/aligned/" \
+  refuses 3 "the two checkpoints are of different models: 8 of 8 matrices differ in shape, such as this: large/aligned/" \
     prune --repair project --base family/base --aligned large/aligned --adapter $one --output p
   check "a refused repair by weights has written" test ! -e q
   accepts 0 "wrote p: 56 modules repaired, 0 as they were; rank 8" "${project[@]}"
