@@ -1,8 +1,12 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "report/sample.hpp"
 #include "winnow/report/render.hpp"
@@ -72,14 +76,39 @@ TEST(Sarif, OneResultForEachThatDidNotPass) {
 }
 
 TEST(Sarif, WithoutVerdictsSaysThatNothingWasJudged) {
-  const auto run = run_of(with_quarantined(sample(3, 1)));
+  auto counted = with_quarantined(sample(3, 1));
+  counted.policy = "prune-top:2";  // which selects whatever there is
+  const auto run = run_of(counted);
   ASSERT_EQ(run.at("results").size(), 1U);
   EXPECT_EQ(run.at("results")[0].at("ruleId"), "WN1004");
   EXPECT_EQ(run.at("results")[0].at("message").at("text"), "adapter-001 is quarantined: adapter_config.json has no r");
   const auto& notice = run.at("invocations")[0].at("toolExecutionNotifications")[0];
   EXPECT_EQ(notice.at("level"), "warning");
   EXPECT_THAT(notice.at("message").at("text"), HasSubstr("Nothing was judged: no verdicts: without --bank"));
-  EXPECT_TRUE(run_of(sample(3, 1)).at("results").is_array()) << "no result is not the same as no list";
+  auto sound = sample(3, 1);
+  sound.policy = "none";
+  EXPECT_TRUE(run_of(sound).at("results").is_array()) << "no result is not the same as no list";
+}
+
+// What --fail-on-findings counts is what is found.
+TEST(Sarif, WithoutVerdictsModulesSelectedByAThresholdAreResults) {
+  const auto report = sample(3, 1);  // by threshold:4
+  std::vector<std::string> expected, found;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    const auto first = report.action.begin() + static_cast<std::ptrdiff_t>(n * report.modules.size());
+    const auto count = std::count(first, first + static_cast<std::ptrdiff_t>(report.modules.size()), Action::prune);
+    if (count > 0) expected.push_back(fmt::format("{}: {} of ", report.adapters[n].name, count));
+  }
+  ASSERT_FALSE(expected.empty());
+  const auto run = run_of(report);
+  ASSERT_EQ(run.at("results").size(), expected.size());
+  for (std::size_t k = 0; k < expected.size(); ++k) {
+    const auto& result = run.at("results")[k];
+    EXPECT_EQ(result.at("ruleId"), "WN1005");
+    EXPECT_EQ(run.at("tool").at("driver").at("rules").at(4).at("id"), "WN1005");
+    EXPECT_THAT(result.at("message").at("text"), ::testing::StartsWith(expected[k]));
+    EXPECT_THAT(result.at("message").at("text"), HasSubstr("selected by ediem threshold:4, the worst is model."));
+  }
 }
 
 TEST(Sarif, AQuarantinedAdapterIsThatWhateverItsVerdict) {

@@ -76,7 +76,8 @@ Json invocation(const Report& report) {
     invocation["toolExecutionNotifications"] = {
         notification(sarif::kNothingJudged,
                      fmt::format("Nothing was judged: {}. The results are those adapters alone that could not be "
-                                 "audited; no result for an adapter does not mean that it passed.",
+                                 "audited, or of which modules were selected; no result for an adapter does not mean "
+                                 "that it passed.",
                                  verdict_summary(report)))};
   } else {
     invocation["toolExecutionNotifications"] = {
@@ -149,8 +150,14 @@ Json properties(const Report& report, std::size_t n, const Known& known) {
   return properties;
 }
 
-std::string what_is_found(const Report& report, std::size_t n) {
+std::string what_is_found(const Report& report, std::size_t n, const Known& known) {
   const auto& row = report.adapters[n];
+  if (report.verdicts.empty() && row.status == "ok") {
+    const auto& summary = known.summaries[n];
+    return fmt::format("{}: {} of {} modules selected by {} {}, the worst is {}", row.name, summary.modules_pruned,
+                       summary.modules_scored, report.rank_by, report.policy,
+                       summary.worst_modules.empty() ? "-" : report.modules[summary.worst_modules.front()].name);
+  }
   if (report.verdicts.empty()) return fmt::format("{} is quarantined: {}", row.name, row.reason);
   const auto& judgement = report.verdicts[n];
   const auto quarantined = row.status == "ok" ? "" : fmt::format("quarantined ({}), ", row.reason);
@@ -172,7 +179,7 @@ Json results(const Report& report, const Places& places) {
     Json result{{"ruleId", rule.id},
                 {"ruleIndex", *index},
                 {"level", rule.level},
-                {"message", message(what_is_found(report, n))},
+                {"message", message(what_is_found(report, n, known))},
                 {"locations", {std::move(location)}}};
     for (const auto c : copies_of[n]) {
       auto copy = physical(location_of(places, report.copies[c].path, row), report.adapters.size() + c);

@@ -1,13 +1,26 @@
 #include "rules.hpp"
 
+#include <algorithm>
+
+#include "winnow/select/selection.hpp"
+
 namespace winnow::report::sarif {
 namespace {
 
-enum RuleIndex : std::size_t { kBlocked, kReview, kIncomplete, kQuarantined };
+enum RuleIndex : std::size_t { kBlocked, kReview, kIncomplete, kQuarantined, kSelected };
+
+/// By a policy that selects nothing where there is nothing.
+bool has_selected_modules(const Report& report, std::size_t adapter) {
+  if (report.action.empty() || report.policy.empty() || select::parse_policy(report.policy).prunes_by_count())
+    return false;
+  const auto first = report.action.begin() + static_cast<std::ptrdiff_t>(adapter * report.modules.size());
+  return std::find(first, first + static_cast<std::ptrdiff_t>(report.modules.size()), Action::prune) !=
+         first + static_cast<std::ptrdiff_t>(report.modules.size());
+}
 
 }  // namespace
 
-const std::array<Rule, 4> kRules{{
+const std::array<Rule, 5> kRules{{
     {"WN1001", "AdapterBlocked", "error", "The adapter is unusual beside harmless ones at the error rate asked for.",
      "In some statistic, such as its cosine with a probe or its size, the update of the weights is farther from those "
      "of "
@@ -37,6 +50,13 @@ const std::array<Rule, 4> kRules{{
      "and the rest of the zoo was.",
      "What it means: no score says anything about it. That is no finding of harm.\n"
      "What to do: do not serve it. Mend what the reason names, and audit it again."},
+    {"WN1005", "ModulesSelected", "warning", "Modules of the adapter are beyond what the selection allows.",
+     "The audit had no bank, and was asked to select modules by a threshold, as outliers or beyond a gap (--select). "
+     "Some of the adapter's were.",
+     "What it means: as much as the threshold. No error rate is known without a bank of harmless adapters.\n"
+     "What to do: look at the modules, test what the adapter answers, repair it (winnow prune), or audit it with "
+     "--bank.\n"
+     "What the score sees and cannot see depends on the metric that ranks the modules: winnow methods says it."},
 }};
 
 const std::array<Notice, 2> kNotices{{
@@ -46,7 +66,10 @@ const std::array<Notice, 2> kNotices{{
 
 std::optional<std::size_t> rule_of(const Report& report, std::size_t adapter) {
   const bool is_quarantined = report.adapters[adapter].status != "ok";
-  if (report.verdicts.empty()) return is_quarantined ? std::optional<std::size_t>(kQuarantined) : std::nullopt;
+  if (report.verdicts.empty()) {
+    if (is_quarantined) return kQuarantined;
+    return has_selected_modules(report, adapter) ? std::optional<std::size_t>(kSelected) : std::nullopt;
+  }
   switch (report.verdicts[adapter].verdict) {
     case verdict::Verdict::block:
       return kBlocked;

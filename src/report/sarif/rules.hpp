@@ -16,7 +16,7 @@ struct Rule {
   std::string_view summary, description, help;
 };
 
-extern const std::array<Rule, 4> kRules;
+extern const std::array<Rule, 5> kRules;
 
 /// A notification: of the audit, of no adapter.
 struct Notice {
