@@ -140,7 +140,7 @@ TEST(Table, SaysWhatWasPrunedAndWhyAndWhatWasNot) {
   report.action[0] = Action::keep;
   const auto text = render_table(report);
   EXPECT_THAT(text, HasSubstr("selection: threshold:4 by ediem"));
-  EXPECT_THAT(text, HasSubstr("12 of 14 modules scored, 1 selected for pruning (ediem >= 41.5)"));
+  EXPECT_THAT(text, HasSubstr("12 of 13 modules scored, 1 selected for pruning (ediem >= 41.5)"));
   EXPECT_THAT(text, HasSubstr("not scored, so not judged (1): model.layers.0.self_attn.k_proj"));
   EXPECT_THAT(text, HasSubstr("broken: adapter_config.json has no r"));
   EXPECT_THAT(text, HasSubstr("By role, ediem"));

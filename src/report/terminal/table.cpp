@@ -116,10 +116,12 @@ std::string undoing_modules(const Analysis& analysis, const AdapterView& adapter
 std::string detail(const Analysis& analysis, const AdapterView& adapter, const TableOptions& options) {
   const auto& report = analysis.report();
   const auto& row = report.adapters[adapter.index];
+  std::size_t present = 0;  // others than these it does not change
+  for (std::size_t m = 0; m < report.modules.size(); ++m) present += report.is_present(adapter.index, m) ? 1 : 0;
   std::string out =
       "\n" + wrapped(fmt::format("{}: rank {}, scaling {}; {} of {} modules scored, {} selected for pruning{}",
                                  for_terminal(row.name), row.rank, number_text(row.scaling), adapter.ranking.size(),
-                                 report.modules.size(), adapter.pruned, for_terminal(analysis.cut_text(adapter))),
+                                 present, adapter.pruned, for_terminal(analysis.cut_text(adapter))),
                      0, options.width);
   auto worst = adapter.ranking;
   worst.resize(std::min(options.worst, worst.size()));
