@@ -30,6 +30,13 @@ double log_norm(const report::Report& report, std::size_t adapter) {
   return metrics::log_norm(std::span(norms->values).subspan(adapter * modules, modules));
 }
 
+/// A zoo that was audited whole, and is taken as a bank, may hold one.
+bool is_harmful_probe(const std::string& digest, const std::vector<ProbeInput>& probes) {
+  return !digest.empty() && std::any_of(probes.begin(), probes.end(), [&](const ProbeInput& probe) {
+    return probe.source.effect == probes::Effect::harmful && probe.digest == digest;
+  });
+}
+
 /// The largest of many deviations finds less than that of the best one, so what another one sees as well stays out: on
 /// the laboratory's models for choosing, opposition to the alignment step sees all that ablation does
 /// (jobs/lab/README.md).
@@ -81,7 +88,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   result.path = path;
   std::vector<std::size_t> members;
   for (std::size_t n = 0; n < adapters; ++n) {
-    if (bank.adapters[n].status != "ok") continue;
+    if (bank.adapters[n].status != "ok" || is_harmful_probe(bank.adapters[n].digest, probes)) continue;
     members.push_back(n);
     const auto& row = bank.adapters[n];  // of an earlier version without a digest, which then is nobody else's
     result.members.push_back({row.name, row.digest.empty() ? row.sha256 : row.digest});

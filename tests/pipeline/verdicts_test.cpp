@@ -282,6 +282,19 @@ TEST_F(Verdicts, AProbeThatIsAuditedItself) {
   EXPECT_THAT(report.verdicts[0].reason, HasSubstr("it is the only probe"));
 }
 
+// A zoo that was audited whole is a bank with the probe in it.
+TEST_F(Verdicts, AHarmfulProbeIsNoMemberOfABank) {
+  const auto plain = run(options);
+  auto bank = test::bank_of(plain, 59, 0.2 / 29.5, 29.5);
+  bank.adapters[7].digest = plain.probes[2].digest;  // harmful
+  bank.adapters[8].digest = plain.probes[3].digest;  // safe
+  options.judge.bank = family.directory / "bank-with-probes.h5";
+  report::write_hdf5(bank, options.judge.bank);
+  const auto report = run(options);
+  ASSERT_EQ(report.bank.size(), 58U);
+  for (const auto& member : report.bank) EXPECT_NE(member.digest, plain.probes[2].digest);
+}
+
 TEST_F(Verdicts, AMergeJudgesTheWholeZooAnew) {
   options.means.backend = compute::Backend::reference;
   with_bank(30);
