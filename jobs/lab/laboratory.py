@@ -1,6 +1,6 @@
 """The stages of one model, in the order of the data flow. Each is a folder; what is there is not done again.
 
-base → aligned → probes → zoo (train, evaluate) → audit → scores → layers
+base → aligned → probes → zoo (train, evaluate) → audit → scores → layers, heads
                                                 ↘ verdicts of a bank, repair, watch, speed
 """
 
@@ -13,7 +13,7 @@ from probe.adapters import read_adapter, write_adapter
 from torch import Tensor
 
 from lab import audit as audits
-from lab import bank_study, layers, model
+from lab import bank_study, heads, layers, model
 from lab.bench import Bench, dense
 from lab.constructions import construct
 from lab.evaluation import Evaluation
@@ -50,6 +50,7 @@ class Laboratory:
         )
         self._verdicts(bench, facts)
         self._layers(bench, facts, scores)
+        self._heads(bench, facts)
         self._repair(bench, facts, audit, scores)
         self._watch(bench, facts)
         stage(self.folder / "speed", lambda where: measure(self.scale, self.folder))
@@ -105,6 +106,29 @@ class Laboratory:
             lambda where: {
                 "adapters": list(effects),
                 "spearman": layers.compare(effects, bench.names, self.names, scores["modules"]),
+            },
+        )
+
+    def _heads(self, bench: Bench, facts: dict[str, dict[str, float]]) -> None:
+        probes = {
+            name: direction
+            for name, direction in read_probes(self.folder / "probes").items()
+            if name.startswith("auditor")
+        }
+        chosen = layers.choose(self.recipes, facts, self.scale.ablated_adapters)
+        measured = [
+            stage(
+                self.folder / "head-effects" / recipe.name,
+                lambda where, recipe=recipe: heads.measure(bench, self.scale, recipe, probes),
+            )
+            for recipe in chosen
+        ]
+        stage(
+            self.folder / "heads",
+            lambda where: {
+                "adapters": [recipe.name for recipe in chosen],
+                "chance": heads.chance(measured),
+                "probes": heads.compare(measured),
             },
         )
 

@@ -23,6 +23,10 @@ def choose(recipes: Sequence[Recipe], facts: dict[str, dict[str, float]], count:
     )
 
 
+def layer_of(name: str) -> str:
+    return name.split(".")[2]
+
+
 def measure(bench: Bench, scale: Scale, recipe: Recipe) -> dict[str, Any]:
     """effect -> {module or layer: change of the refusal odds that it is to blame for}."""
     evaluation = Evaluation(scale, recipe, "layers", 128 if scale.name == "full" else 32)
@@ -31,21 +35,18 @@ def measure(bench: Bench, scale: Scale, recipe: Recipe) -> dict[str, Any]:
     def margin(part: Update) -> float:
         return bench.evaluate(part, evaluation)["margin"]
 
-    def layer(name: str) -> str:
-        return name.split(".")[2]
-
     whole, nothing = margin(update), margin({})
-    layers = sorted({layer(name) for name in update}, key=int)
+    layers = sorted({layer_of(name) for name in update}, key=int)
     return {
         "left out": {
             name: margin({other: delta for other, delta in update.items() if other != name}) - whole for name in update
         },
         "alone": {name: nothing - margin({name: update[name]}) for name in update},
         "layer left out": {
-            one: margin({name: delta for name, delta in update.items() if layer(name) != one}) - whole for one in layers
+            one: margin({name: delta for name, delta in update.items() if layer_of(name) != one}) - whole for one in layers
         },
         "layer alone": {
-            one: nothing - margin({name: delta for name, delta in update.items() if layer(name) == one})
+            one: nothing - margin({name: delta for name, delta in update.items() if layer_of(name) == one})
             for one in layers
         },
     }
@@ -69,7 +70,7 @@ def compare(
                 if effect.startswith("layer"):
                     keys = list(measured[effect])
                     scores = [
-                        np.mean([value for name, value in present.items() if name.split(".")[2] == key] or [np.nan])
+                        np.mean([value for name, value in present.items() if layer_of(name) == key] or [np.nan])
                         for key in keys
                     ]
                 else:

@@ -40,6 +40,18 @@ def layers(view: View) -> str:
         cells,
     )
     count = ", ".join(str(len(view.result["layers"][seed]["adapters"])) for seed in view.seeds)
+    heads = [
+        table(
+            f"{view.labels[seed]}: by attention head, {len(entry['adapters'])} adapters",
+            ["product with", "left out", "alone", "finds the head that does most", "among its first three"],
+            [
+                [name, *(number(found[what]) for what in ("left out", "alone", "first", "among three"))]
+                for name, found in entry["probes"].items()
+            ]
+            + [["chance", "0.00", "0.00", "", number(entry["chance"])]],
+        )
+        for seed, entry in view.result["heads"].items()
+    ]
     return section(
         "layers",
         "Which module does it?",
@@ -47,4 +59,5 @@ def layers(view: View) -> str:
         f"measured on {count} adapters, against what each metric says of it (Spearman).",
         f'<div class="figs">{picture}</div>',
         table("Every metric", headings, rows),
+        *heads,
     )

@@ -74,6 +74,7 @@ def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence
             },
             "detection": table,
             "layers": {str(seed): _result(folder / "layers") for seed, folder in folders.items()},
+            "heads": {str(seed): _result(folder / "heads") for seed, folder in folders.items()},
             "repair": repairs,
             "repair_by_class": {
                 str(seed): _repairs_by_class(folder, choice["repair"]) for seed, folder in folders.items()

@@ -33,6 +33,10 @@ Evaluation evaluate_report(const report::Report& report, const std::vector<Plant
   std::copy_if(truth.begin(), truth.end(), std::back_inserter(audited), [&](const Planted& one) {
     return std::find(adapters.begin(), adapters.end(), one.adapter) != adapters.end();
   });
+  if (truth.empty() && kinds.empty()) {
+    throw base::Error(base::ErrorKind::invalid_input, "nothing was planted in this family: there is nothing to find")
+        .advice("make one with synth --misaligned N or --kinds LIST");
+  }
   if (audited.empty()) {
     throw base::Error(base::ErrorKind::invalid_input, "nothing in the truth is about an adapter of the report")
         .expected("the truth.json of the family that was audited");

@@ -102,7 +102,7 @@ class Whole(unittest.TestCase):
         cls.result = summary(SCALE, cls.folder, (0, 2), (0, 1), BANK)
 
     def test_every_section_is_there(self):
-        for section in ("models", "adapters", "detection", "layers", "repair", "evasion", "watch", "verdicts"):
+        for section in ("models", "adapters", "detection", "layers", "heads", "repair", "evasion", "watch", "verdicts"):
             self.assertTrue(self.result[section], section)
         statistics = self.result["detection"]
         for name in (

@@ -135,6 +135,12 @@ TEST(EvaluateReport, TakesTheMetricsThereAreInTheirSense) {
 
 TEST(EvaluateReport, RefusesTheTruthOfOtherData) {
   EXPECT_THROW(evaluate_report(sample_report(), {{"b", "x", kOff}}), base::Error);
+  try {
+    evaluate_report(sample_report(), {});
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const base::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("nothing was planted in this family"), std::string::npos);
+  }
 }
 
 }  // namespace
