@@ -104,7 +104,8 @@ void validate(const AuditOptions& options) {
     throw Error(ErrorKind::usage, "--rank-by subspace_energy needs the sketch").advice("leave out --subspace-rank 0");
   }
   if (options.means.team > 1 && options.measure.element_statistics) {
-    throw Error(ErrorKind::usage, "--element-stats needs whole modules").advice("leave out --team");
+    throw Error(ErrorKind::usage, "--element-stats, which --methods all includes, needs whole modules")
+        .advice("leave out --team");
   }
   if (options.journal.resume && options.journal.directory.empty()) {
     throw Error(ErrorKind::usage, "--resume needs a journal").advice("add --journal DIR");

@@ -103,7 +103,7 @@ values() {
     refuses 2 "unknown --$option nonsense; expected " "${audit[@]}" "--$option" nonsense
   done
   refuses 2 "unknown --team 0; expected auto or a number of ranks from 1" "${audit[@]}" --team 0
-  refuses 2 "--element-stats needs whole modules" "${audit[@]}" --team 2 --element-stats
+  refuses 2 "--element-stats, which --methods all includes, needs whole modules" "${audit[@]}" --team 2 --element-stats
   refuses 2 "--memory-budget plenty is not a size; expected a number with a unit, such as 4GiB" "${audit[@]}" --memory-budget plenty
   refuses 2 "unknown population 'nonsense'; expected role, adapter or zoo" "${audit[@]}" --population nonsense
   refuses 2 "unknown scope 'nonsense'; expected adapter or zoo" "${audit[@]}" --scope nonsense
