@@ -42,8 +42,8 @@ class SweepPass final : public AlignmentPass {
       squared_norm_ += *squares;
       look_for_unusable(slab, *squares);
     } else {
-      late_ =
-          true;  // the second sweep looks, or who asks must_look(): to ask for the norm would be to wait for each slab
+      // The second sweep looks, or who asks must_look(): to ask for the norm here would be to wait for each slab.
+      late_ = true;
     }
   }
 
