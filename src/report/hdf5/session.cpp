@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace winnow::report {
 namespace {
 
@@ -43,7 +45,9 @@ base::Error Hdf5Session::error(std::string_view what) const {
 }
 
 base::Error Hdf5Session::failure(std::string_view doing) const {
-  return error(fmt::format("cannot {} (HDF5: {})", doing, innermost_reason()));
+  auto failed = error(fmt::format("cannot {} (HDF5: {})", doing, innermost_reason()));
+  if (kind_ != base::ErrorKind::invalid_input) return failed;
+  return std::move(failed).advice("the file may be cut short or damaged: copy it again");
 }
 
 }  // namespace winnow::report
