@@ -36,6 +36,9 @@ void refuse_unlike_models(const checkpoint::ModelConfig& base, const checkpoint:
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
+/// Embeddings, output heads and what else follows the vocabulary.
+constexpr std::size_t kMostUnlike = 4;
+
 /// One matrix may differ, such as a vocabulary that has grown. If most do, every adapter would be told that it does not
 /// fit, and nothing that the checkpoints do not fit each other.
 void refuse_unlike_shapes(const checkpoint::Catalogue& base, const checkpoint::Catalogue& aligned) {
@@ -49,7 +52,7 @@ void refuse_unlike_shapes(const checkpoint::Catalogue& base, const checkpoint::C
     ++unlike;
     if (first == nullptr) first = &name;
   }
-  if (2 * unlike <= common) return;
+  if (2 * unlike <= common || unlike < kMostUnlike) return;
   const auto &here = *aligned.find(*first), &there = *base.find(*first);
   throw Error(
       ErrorKind::invalid_input,

@@ -158,6 +158,23 @@ std::vector<report::ShardRow> shard_rows(const Inputs& inputs) {
   return rows;
 }
 
+/// An adapter that lies only where a probe is zero was compared with nothing, which is not a cosine of 0. Each by
+/// itself: what is said of one adapter must not depend on the others.
+void forget_comparisons_with_nothing(report::Report& report) {
+  const auto modules = report.modules.size(), cells = report.adapters.size() * modules;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const double* norms = report.probe_norms.data() + k * modules;
+    for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+      const auto first = k * cells + n * modules;
+      bool compared = false;
+      for (std::size_t m = 0; m < modules; ++m) compared |= !std::isnan(report.probe_dots[first + m]) && norms[m] > 0;
+      if (compared) continue;
+      std::fill_n(report.probe_dots.begin() + static_cast<std::ptrdiff_t>(first), modules, kUndefined);
+      std::fill_n(report.probe_blocks.begin() + static_cast<std::ptrdiff_t>(first), modules, kUndefined);
+    }
+  }
+}
+
 /// The probes and what adapters have in common with them.
 void add_probes(report::Report& report, const Inputs& inputs, const Scores& scores, const base::Log& log) {
   const auto modules = report.modules.size(), cells = report.adapters.size() * modules, count = inputs.probes.size();
@@ -185,13 +202,11 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
       report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
     }
   }
-  std::vector<bool> tells(count, true);
   for (std::size_t k = 0; k < count; ++k) {
     const auto first = report.probe_norms.begin() + static_cast<std::ptrdiff_t>(k * modules);
     const auto last = first + static_cast<std::ptrdiff_t>(modules);
     if (std::any_of(first, last, [](double norm) { return norm > 0; })) continue;
     const bool zero = std::any_of(first, last, [](double norm) { return norm == 0; });
-    tells[k] = false;
     log.warn(fmt::format("probe {} {} in every module of the adapters: it says nothing about them",
                          report.probes[k].name, zero ? "is zero" : "has nothing that can be compared"));
   }
@@ -201,11 +216,12 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
     for (std::size_t k = 0; k < layer.dots.size(); ++k) {
       const auto probe = probe_of(task, k);
-      if (std::isnan(layer.dots[k]) || !tells[probe] || is_itself(layer.adapter, probe)) continue;
+      if (std::isnan(layer.dots[k]) || is_itself(layer.adapter, probe)) continue;
       report.probe_dots[probe * cells + cell] = layer.dots[k];
       if (k < layer.blocks.size()) report.probe_blocks[probe * cells + cell] = layer.blocks[k];
     }
   }
+  forget_comparisons_with_nothing(report);
 }
 
 using NamesByReason = std::map<std::string_view, std::vector<std::string_view>>;

@@ -31,10 +31,13 @@ double log_norm(const report::Report& report, std::size_t adapter) {
 }
 
 /// A zoo that was audited whole, and is taken as a bank, may hold one.
-bool is_harmful_probe(const std::string& digest, const std::vector<ProbeInput>& probes) {
-  return !digest.empty() && std::any_of(probes.begin(), probes.end(), [&](const ProbeInput& probe) {
-    return probe.source.effect == probes::Effect::harmful && probe.digest == digest;
-  });
+bool is_harmful_probe(const std::string& digest, const std::vector<ProbeInput>& probes,
+                      const std::function<double(std::size_t)>& cosine_with) {
+  for (std::size_t k = 0; k < probes.size(); ++k) {
+    if (probes[k].source.effect != probes::Effect::harmful) continue;
+    if ((!digest.empty() && probes[k].digest == digest) || cosine_with(k) >= kSameUpdate) return true;
+  }
+  return false;
 }
 
 /// The largest of many deviations finds less than that of the best one, so what another one sees as well stays out: on
@@ -88,7 +91,8 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   result.path = path;
   std::vector<std::size_t> members;
   for (std::size_t n = 0; n < adapters; ++n) {
-    if (bank.adapters[n].status != "ok" || is_harmful_probe(bank.adapters[n].digest, probes)) continue;
+    const auto cosine_with = [&](std::size_t k) { return cosines[rows[k] * adapters + n]; };
+    if (bank.adapters[n].status != "ok" || is_harmful_probe(bank.adapters[n].digest, probes, cosine_with)) continue;
     members.push_back(n);
     const auto& row = bank.adapters[n];  // of an earlier version without a digest, which then is nobody else's
     result.members.push_back({row.name, row.digest.empty() ? row.sha256 : row.digest});

@@ -156,7 +156,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
     const auto& probe = report.probes[k];
     if (!std::isnan(cosines[k * report.adapters.size() + n]) || probe.digest == row.digest)
       continue;  // with itself it is not compared
-    parts.push_back(fmt::format("what runs along probe {}, which shares no module with it",
+    parts.push_back(fmt::format("what runs along probe {}, which has nothing in its modules",
                                 base::abbreviated(probe.name, kQuoted)));
   }
   return parts;

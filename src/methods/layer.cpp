@@ -11,6 +11,14 @@ namespace winnow::methods {
 using base::Error;
 using base::ErrorKind;
 
+bool cancels(std::uint64_t rank, std::span<const double> btb, std::span<const double> gram) {
+  constexpr double kCancelled = 1e-13;
+  double squared_norm = 0, factors = 0;
+  for (std::size_t i = 0; i < rank * rank; ++i) squared_norm += gram[i] * btb[i];
+  for (std::uint64_t c = 0; c < rank; ++c) factors += std::sqrt(btb[c * rank + c] * gram[c * rank + c]);
+  return factors > 0 && !(squared_norm > kCancelled * factors * factors);
+}
+
 Layer::Layer(const ModuleFacts& module, const stats::LayerStatistics& sums, std::span<const double> gram_a,
              const Scale& scale, const Beside& beside)
     : module_(module), sums_(sums), gram_(gram_a.begin(), gram_a.end()), beside_(beside) {

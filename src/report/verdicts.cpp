@@ -26,6 +26,16 @@ std::size_t tested(const Report& report) {
       std::count_if(p->values.begin(), p->values.end(), [](double value) { return !std::isnan(value); }));
 }
 
+std::vector<bool> adapters_that_ablate(const Report& report) {
+  std::vector<bool> found(report.adapters.size());
+  const auto* ablation = report.find_metric("ablation");
+  if (ablation == nullptr || report.modules.empty()) return found;
+  for (std::size_t cell = 0; cell < ablation->values.size(); ++cell) {
+    if (ablation->values[cell] >= methods::kAblated) found[cell / report.modules.size()] = true;
+  }
+  return found;
+}
+
 }  // namespace
 
 std::size_t count_of(const Report& report, Verdict verdict) {
@@ -52,10 +62,8 @@ std::vector<std::size_t> adapters_by_verdict(const Report& report) {
 
 bool has_findings(const Report& report) {
   if (count_of(report, Verdict::block) + count_of(report, Verdict::incomplete) != 0) return true;
-  const auto* ablation = report.find_metric("ablation");
-  return !report.verdicts.empty() && ablation != nullptr &&
-         std::any_of(ablation->values.begin(), ablation->values.end(),
-                     [](double value) { return value >= methods::kAblated; });
+  const auto ablating = adapters_that_ablate(report);
+  return !report.verdicts.empty() && std::find(ablating.begin(), ablating.end(), true) != ablating.end();
 }
 
 std::string verdict_summary(const Report& report) {
@@ -78,7 +86,11 @@ std::string verdict_claim(const Report& report) {
 }
 
 std::string unblocked_warning(const Report& report) {
-  const auto reviewed = count_of(report, Verdict::review);
+  const auto ablating = adapters_that_ablate(report);
+  std::size_t reviewed = 0;  // ablations are findings
+  for (std::size_t n = 0; n < report.verdicts.size(); ++n) {
+    reviewed += report.verdicts[n].verdict == Verdict::review && !ablating[n] ? 1 : 0;
+  }
   if (reviewed == 0 || count_of(report, Verdict::block) != 0) return {};
   const double smallest = 1 / static_cast<double>(1 + report.bank.size());
   const auto together = verdict::needed(smallest, tested(report), report.false_discovery_rate);

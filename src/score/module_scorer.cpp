@@ -274,15 +274,16 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
     layer.fault = batch.faults[j];
     layer.unreadable = batch.unreadable[j];
     const double scale = inputs_.lora(batch.layers[j]).scale;
-    if (layer.fault.empty() && usable) {
+    const auto gram_a = compute::gram_a(batch.stack, j, threads_);
+    const auto& sums = task.has_base() ? statistics.layers[j] : batch.of_weight.layers[j];
+    const bool known = !methods::cancels(inputs_.lora(batch.layers[j]).rank, sums.btb, gram_a);
+    if (layer.fault.empty() && usable && known) {
       const int exponent = batch.stack.exponents[j];
       std::optional<compute::ElementStatistics> entries;
       if (!batch.elements.empty()) {
         const double whole = std::ldexp(scale, exponent);
         entries = {batch.elements[j].projected.scaled(whole), batch.elements[j].update.scaled(whole)};
       }
-      const auto gram_a = compute::gram_a(batch.stack, j, threads_);
-      const auto& sums = task.has_base() ? statistics.layers[j] : batch.of_weight.layers[j];
       std::optional<compute::Spread> spread;
       if (wants_spread(batch)) spread = compute::spread_of(batch.stack, j, sums.btb, gram_a, threads_);
       layer.values =

@@ -170,17 +170,20 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
     layer.unreadable = batch.unreadable[j];
     if (layer.fault.empty()) {
       const auto& update = updates[j];
+      const auto rank = inputs_.lora(batch.layers[j]).rank;
+      const bool known = !methods::cancels(rank, update.btb, update.gram_a);
       const methods::Scale scale(inputs_.lora(batch.layers[j]).scale, batch.stack.exponents[j]);
-      if (tells_updates) {
+      if (tells_updates && known) {
         stats::LayerStatistics sums;
-        sums.rank = inputs_.lora(batch.layers[j]).rank;
+        sums.rank = rank;
         sums.btb = update.btb;
         layer.values = methods::layer_values(
             methods, methods::Layer(facts, sums, update.gram_a, scale, {.spread = batch.spread(j)}));
       }
       const double whole = std::ldexp(scale.factor, scale.exponent);
       for (std::size_t k = 0; k < probe_norms.size(); ++k) {
-        layer.dots.push_back(std::isnan(probe_norms[k]) ? methods::kUndefined : whole * update.dots[k]);
+        const bool compared = known && !std::isnan(probe_norms[k]);
+        layer.dots.push_back(compared ? whole * update.dots[k] : methods::kUndefined);
       }
       for (const double block : update.blocks) layer.blocks.push_back(std::abs(whole) * block);
     }

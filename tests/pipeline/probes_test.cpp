@@ -226,6 +226,54 @@ TEST_F(Probes, OneThatSaysNothingIsTold) {
   EXPECT_EQ(report.probe_norms[0], 0);
 }
 
+// [c, -c, B] and [d; d; A] are the update B*A when they are served, and r x r sums know nothing of it: it is not
+// judged.
+TEST_F(Probes, FactorsThatCancelHideNothing) {
+  for (const bool pair : {false, true}) {
+    for (const float size : {0x1p30F, 1e12F}) {
+      family.zoo[1] = family.probe_adapters[0];
+      for (int layer = 0; layer < TinyFamily::kLayers; ++layer) {
+        auto &a = family.zoo[1][TinyFamily::key(layer, "lora_A")], &b = family.zoo[1][TinyFamily::key(layer, "lora_B")];
+        test::Matrix wide_a{a.rows + 2, a.columns, {}}, wide_b{b.rows, b.columns + 2, {}};
+        wide_a.values.assign(2 * a.columns, 1.0F);
+        wide_a.values.insert(wide_a.values.end(), a.values.begin(), a.values.end());
+        for (std::uint64_t row = 0; row < b.rows; ++row) {
+          wide_b.values.insert(wide_b.values.end(), {size, -size});
+          const auto first = b.values.begin() + static_cast<std::ptrdiff_t>(row * b.columns);
+          wide_b.values.insert(wide_b.values.end(), first, first + static_cast<std::ptrdiff_t>(b.columns));
+        }
+        a = wide_a;
+        b = wide_b;
+      }
+      for (const auto& [directions, adapters] : {std::pair{1, 0}, {0, 1}, {1, 1}}) {
+        const auto report = run(family.probe_options(pair, directions, adapters));
+        for (std::size_t m = 0; m < report.modules.size(); ++m) {
+          EXPECT_TRUE(std::isnan(value(report, "probe_dot", 1, m))) << pair << directions << adapters << m;
+          EXPECT_TRUE(std::isnan(value(report, "update_norm", 1, m)));
+          EXPECT_TRUE(std::isfinite(value(report, "probe_dot", 0, m)));
+        }
+        EXPECT_TRUE(std::isnan(report.find_of_adapters("probe_cosine")->values[1]));
+        EXPECT_THAT(said, HasSubstr("could not be scored"));
+      }
+    }
+  }
+}
+
+// What is said of one must not depend on whether another one lies where the probe is not zero.
+TEST_F(Probes, WhereAProbeIsZeroNothingIsComparedWhateverElseIsInTheZoo) {
+  for (auto& [name, matrix] : family.directions[0]) {
+    if (name != TinyFamily::weight(0)) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
+  }
+  for (const char* factor : {"lora_A", "lora_B"}) family.zoo[1].erase(TinyFamily::key(0, factor));
+  const auto report = run(family.probe_options(false, 1, 0));
+  EXPECT_TRUE(std::isnan(report.find_of_adapters("probe_cosine")->values[1]));
+  EXPECT_TRUE(std::isfinite(report.find_of_adapters("probe_cosine")->values[0]));
+  auto alone = family.probe_options(false, 2, 0);
+  alone.read.adapters.erase(alone.read.adapters.begin());
+  const auto both = run(family.probe_options(false, 2, 0)), one = run(alone);
+  EXPECT_EQ(both.find_of_adapters("probe_cosine")->values[1], one.find_of_adapters("probe_cosine")->values[0]);
+}
+
 TEST_F(Probes, ADirectionGivenAsAnAdapterIsToldFromNothing) {
   auto options = family.probe_options(false, 1, 0);
   options.read.probes[0].form = Form::adapter;

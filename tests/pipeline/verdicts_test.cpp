@@ -201,7 +201,7 @@ TEST_F(Verdicts, AProbeThatSharesNoModuleIsIncomplete) {
   rewrite();
   const auto report = run(options);
   EXPECT_EQ(of(report)[0], Verdict::incomplete) << "the second probe adapter lacks module 3";
-  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("which shares no module with it"));
+  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("which has nothing in its modules"));
 }
 
 /// The weights of another adapter under a configuration of its own.
@@ -217,11 +217,13 @@ std::string with_alpha(const ProbeFamily& family, const std::string& source, con
 // Which needs no bank to be told: an adapter for review that takes a direction out of the weights is no near miss.
 TEST(Findings, AnAblationIsOneWhateverItsVerdict) {
   report::Report report;
+  report.adapters.resize(1);
+  report.modules.resize(2);
   for (const double ablation : {std::nan(""), 0.0, 0.89, 0.9, 1.0}) {
     report.metrics = {{"ablation", "1", "", {0.1, ablation}, ""}};
     report.verdicts.clear();
     EXPECT_FALSE(report::has_findings(report)) << "without verdicts";
-    report.verdicts.resize(2);
+    report.verdicts.resize(1);
     for (auto& judgement : report.verdicts) judgement.verdict = Verdict::review;
     EXPECT_EQ(report::has_findings(report), ablation >= 0.9) << ablation;
   }
@@ -288,10 +290,17 @@ TEST_F(Verdicts, AHarmfulProbeIsNoMemberOfABank) {
   auto bank = test::bank_of(plain, 59, 0.2 / 29.5, 29.5);
   bank.adapters[7].digest = plain.probes[2].digest;  // harmful
   bank.adapters[8].digest = plain.probes[3].digest;  // safe
+  // Stored in another way it is known by its cosine.
+  const auto modules = bank.modules.size(), cells = bank.adapters.size() * modules;
+  for (std::size_t m = 0; m < modules; ++m) {
+    const double norm = bank.probe_norms[2 * modules + m];
+    bank.metrics.front().values[9 * modules + m] = norm;
+    bank.probe_dots[2 * cells + 9 * modules + m] = norm * norm;
+  }
   options.judge.bank = family.directory / "bank-with-probes.h5";
   report::write_hdf5(bank, options.judge.bank);
   const auto report = run(options);
-  ASSERT_EQ(report.bank.size(), 58U);
+  ASSERT_EQ(report.bank.size(), 57U);
   for (const auto& member : report.bank) EXPECT_NE(member.digest, plain.probes[2].digest);
 }
 

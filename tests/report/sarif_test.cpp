@@ -24,7 +24,11 @@ using Json = nlohmann::json;
 
 Json run_of(const Report& report) { return Json::parse(render_sarif(report)).at("runs").at(0); }
 
-Report judged() { return with_verdicts(sample(4, 2)); }
+Report judged() {
+  auto report = with_verdicts(sample(4, 2));
+  report.policy = "none";
+  return report;
+}
 
 Report with_quarantined(Report report) {
   report.adapters.at(1).status = "quarantined";
@@ -91,6 +95,18 @@ TEST(Sarif, WithoutVerdictsSaysThatNothingWasJudged) {
 }
 
 // What --fail-on-findings counts is what is found.
+TEST(Sarif, AmongVerdictsModulesOfOneThatPassedAreAResult) {
+  auto report = judged();
+  report.policy = "threshold:4";
+  std::fill(report.action.begin(), report.action.end(), Action::prune);
+  const auto results = run_of(report).at("results");
+  ASSERT_EQ(results.size(), 4U);
+  for (std::size_t n = 0; n < 4; ++n) {
+    const bool passed = report.verdicts[n].verdict == verdict::Verdict::pass;
+    EXPECT_EQ(results[n].at("ruleId") == "WN1005", passed) << n;
+  }
+}
+
 TEST(Sarif, WithoutVerdictsModulesSelectedByAThresholdAreResults) {
   const auto report = sample(3, 1);  // by threshold:4
   std::vector<std::string> expected, found;

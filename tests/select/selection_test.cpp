@@ -136,22 +136,27 @@ TEST(Select, OutliersLieBeyondTukeysFence) {
 }
 
 TEST(Select, AGapCutsAboveTheMedianAlone) {
-  // Quartiles 2 and 4; from 4 to 8 it is two interquartile ranges.
-  const std::vector<double> scores{0, 2, 3, 4, 8};
+  // Quartiles 3 and 7; from 9 to 17 it is two interquartile ranges.
+  const std::vector<double> scores{1, 2, 3, 4, 5, 6, 7, 9, 17};
   EXPECT_EQ(pruned(select_all(scores, "gap:2.001")), 0U);
   const auto at_least = select_all(scores, "gap:2");
-  EXPECT_THAT(at_least.action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
-  EXPECT_EQ(at_least.cut, 4);
-  // A wider gap below the median is no reason to select four of five.
-  EXPECT_THAT(select_all({-90, 2, 3, 4, 8}, "gap").action, ElementsAre(kKeep, kKeep, kKeep, kKeep, kPrune));
-  EXPECT_THAT(select_all({0, 4, 5, 6, 8}, "gap", Sense::low_is_worse).action,
-              ElementsAre(kPrune, kKeep, kKeep, kKeep, kKeep));
+  EXPECT_EQ(pruned(at_least), 1U);
+  EXPECT_EQ(at_least.action.back(), kPrune);
+  EXPECT_EQ(at_least.cut, 9);
+  // A wider gap below the median is no reason to select eight of nine.
+  EXPECT_EQ(select_all({-90, 2, 3, 4, 5, 6, 7, 9, 17}, "gap").action.front(), kKeep);
+  std::vector<double> negative;
+  for (const double score : scores) negative.push_back(-score);
+  EXPECT_EQ(select_all(negative, "gap", Sense::low_is_worse).action, at_least.action);
   // What is far away may fall into parts of its own: all of it is.
   EXPECT_EQ(pruned(select_all({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 61, 500}, "gap")), 3U);
   // Rounding is no gap: float32 tells these from 1 and not from each other.
-  EXPECT_EQ(pruned(select_all({1 + 1e-7, 1 + 2e-7, 1 + 3e-7, 1 + 2e-6}, "gap")), 0U);
+  EXPECT_EQ(pruned(select_all({1 + 1e-7, 1 + 2e-7, 1 + 3e-7, 1 + 2e-6, 1 + 1e-7, 1 + 2e-7, 1 + 3e-7, 1}, "gap")), 0U);
   for (const auto* policy : {"gap", "gap:0"}) {
+    // Nothing can be told where half of them are equal, nor of few.
     EXPECT_EQ(pruned(select_all({5, 5, 5, 5, 5, 5, 5, 5, 5}, policy)), 0U) << policy;
+    EXPECT_EQ(pruned(select_all({0, 0, 0, 0, 0, 0, 0, 0.002, 0.008}, policy)), 0U) << policy;
+    EXPECT_EQ(pruned(select_all({1, 2, 3, 4, 5, 6, 700}, policy)), 0U) << policy;
     EXPECT_EQ(pruned(select_all({5}, policy)), 0U) << policy;
   }
 }
@@ -246,6 +251,7 @@ bool should_prune(std::size_t m, const std::vector<double>& scores, const std::v
       return sign * scores[m] > quartile(0.75) + policy.value * (quartile(0.75) - quartile(0.25));
     case Kind::gap: {
       // Beyond the lowest of the gaps that are wide enough and whose lower end is the (lower) median or more.
+      if (count < 8 || quartile(0.75) == quartile(0.25)) return false;
       const double median = values[(count - 1) / 2], wide = policy.value * (quartile(0.75) - quartile(0.25));
       double limit = values.back();
       for (const double low : values) {

@@ -34,6 +34,10 @@ struct ModuleFacts {
   bool sketch_is_exact() const { return subspace->columns() == std::min(out_features, in_features); }
 };
 
+/// Whether factors cancel until all that B^T*B and A*A^T (r x r, row-major) tell of ||dW||^2 is rounding: nothing that
+/// is computed from them says anything of the update. Factors of zeros do not cancel.
+bool cancels(std::uint64_t rank, std::span<const double> btb, std::span<const double> gram);
+
 /// dW = factor * 2^exponent * B * A (compute::FactorStack).
 struct Scale {
   double factor = 1;

@@ -152,7 +152,8 @@ Json properties(const Report& report, std::size_t n, const Known& known) {
 
 std::string what_is_found(const Report& report, std::size_t n, const Known& known) {
   const auto& row = report.adapters[n];
-  if (report.verdicts.empty() && row.status == "ok") {
+  const bool passed = report.verdicts.empty() || report.verdicts[n].verdict == verdict::Verdict::pass;
+  if (passed && row.status == "ok") {
     const auto& summary = known.summaries[n];
     return fmt::format("{}: {} of {} modules selected by {} {}, the worst is {}", row.name, summary.modules_pruned,
                        summary.modules_scored, report.rank_by, report.policy,

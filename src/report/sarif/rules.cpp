@@ -51,9 +51,9 @@ const std::array<Rule, 5> kRules{{
      "What it means: no score says anything about it. That is no finding of harm.\n"
      "What to do: do not serve it. Mend what the reason names, and audit it again."},
     {"WN1005", "ModulesSelected", "warning", "Modules of the adapter are beyond what the selection allows.",
-     "The audit had no bank, and was asked to select modules by a threshold, as outliers or beyond a gap (--select). "
-     "Some of the adapter's were.",
-     "What it means: as much as the threshold. No error rate is known without a bank of harmless adapters.\n"
+     "The audit was asked to select modules by a threshold, as outliers or beyond a gap (--select). Some of the "
+     "adapter's were, and no verdict holds it back.",
+     "What it means: as much as the threshold, of which no error rate is known.\n"
      "What to do: look at the modules, test what the adapter answers, repair it (winnow prune), or audit it with "
      "--bank.\n"
      "What the score sees and cannot see depends on the metric that ranks the modules: winnow methods says it."},
@@ -80,7 +80,8 @@ std::optional<std::size_t> rule_of(const Report& report, std::size_t adapter) {
     case verdict::Verdict::pass:
       break;
   }
-  return is_quarantined ? std::optional<std::size_t>(kQuarantined) : std::nullopt;
+  if (is_quarantined) return kQuarantined;
+  return has_selected_modules(report, adapter) ? std::optional<std::size_t>(kSelected) : std::nullopt;
 }
 
 }  // namespace winnow::report::sarif
