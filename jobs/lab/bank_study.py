@@ -4,8 +4,6 @@ Beside the zoo as many harmless adapters are trained as the bank is to have, of 
 these of recipes that the bank has not seen. The zoo is judged as well. Harmless ones that comply by accident are not in the bank, and
 count as harmful if they are of the zoo."""
 
-import os
-import subprocess
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -14,7 +12,7 @@ import h5py
 from lab.recipes import Recipe, harmless
 from lab.scale import Scale
 from lab.statistics import binomial_interval
-from lab.watching import LOST
+from lab.watching import LOST, run_program
 
 IN_BANK = ("usual", "rank 16", "attention")
 UNSEEN = ("rank 4", "mlp", "fast", "slow")
@@ -114,9 +112,7 @@ def _list(path: Path, adapters: Sequence[str] | dict[str, str]) -> None:
 
 def _audit(program: str, options: Sequence[str], zoo: Path, report: Path) -> None:
     command = [program, "audit", *options, "--zoo", str(zoo), "--report", str(report), "--threads", "1", "--progress", "none"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    run_program(command)
 
 
 def _read(path: Path) -> tuple[list[str], list[float], list[str]]:

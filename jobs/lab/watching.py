@@ -78,9 +78,9 @@ def watch_run(
     members = bank_of(scale, recipe, recipes, facts)
     (where / "bank.txt").write_text("".join(f"{(bench.folder / 'zoo' / name).resolve()}\n" for name in members))
     bank, log = where / "bank.h5", where / "log.jsonl"
-    _run([program, "audit", *probes, "--zoo", str(where / "bank.txt"), "--report", str(bank), "--threads", "1"])
+    run_program([program, "audit", *probes, "--zoo", str(where / "bank.txt"), "--report", str(bank), "--threads", "1"])
     watch = [program, "watch", str(run), *probes, "--bank", str(bank), "--interval", "1", "--once", "--log", str(log)]
-    cost = _run(watch)
+    cost = run_program(watch)
     said = {entry["step"]: entry for entry in map(json.loads, log.read_text().splitlines())}
     rows = []
     for number in sorted(said):
@@ -164,7 +164,7 @@ def _weights(folder: Path) -> bytes:
     return (folder / "adapter_model.safetensors").read_bytes()
 
 
-def _run(command: Sequence[str]) -> float:
+def run_program(command: Sequence[str]) -> float:
     """Returns the processor's seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -30,6 +30,10 @@ double log_norm(const report::Report& report, std::size_t adapter) {
   return metrics::log_norm(std::span(norms->values).subspan(adapter * modules, modules));
 }
 
+/// An adapter whose cosine with a harmful probe is this is that probe, however it is stored: harmless ones have a few
+/// hundredths.
+constexpr double kSameUpdate = 0.99;
+
 /// A zoo that was audited whole, and is taken as a bank, may hold one.
 bool is_harmful_probe(const std::string& digest, const std::vector<ProbeInput>& probes,
                       const std::function<double(std::size_t)>& cosine_with) {

@@ -82,7 +82,7 @@ void values_of(const Layer& layer, std::span<double> values) {
     values[0] = values[1] = 0;
     return;
   }
-  if (is_rounding(layer, factors)) return;
+  if (is_rounding(layer)) return;
   const auto [opposition, energy] = opposition_of(layer, *sums, *svd);
   if (!opposition || !is_known(layer, energy) || !opposition->is_finite()) return;
   values[1] = std::min(opposition->of_singular_vectors(), 1.0);

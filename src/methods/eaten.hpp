@@ -18,10 +18,9 @@ inline double size_of_factors(const Layer& layer) {
   return sum;
 }
 
-/// Whether all of ||dW||^2 is rounding, beside factors that are this large.
-inline bool is_rounding(const Layer& layer, double factors) {
-  constexpr double kCancelled = 1e-13;
-  return layer.update_norm() * layer.update_norm() <= kCancelled * factors * factors;
+/// Whether nothing is left of dW: it is zero, or all of ||dW||^2 is rounding.
+inline bool is_rounding(const Layer& layer) {
+  return layer.update_norm() == 0 || cancels(layer.sums().rank, layer.sums().btb, layer.gram());
 }
 
 /// Whether `energy`, that of the singular values which the r x r sums give, is all of ||dW||^2: if factors cancel, it

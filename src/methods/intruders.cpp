@@ -76,7 +76,7 @@ void values_of(const Layer& layer, std::span<double> values) {
   if (factors != 0) {
     double energy = 0;
     for (const double value : svd->values) energy += value * value;
-    if (is_rounding(layer, factors) || !is_known(layer, energy)) return;
+    if (is_rounding(layer) || !is_known(layer, energy)) return;
     update = directions_of(layer, *svd);
     if (!update.resolved) return;
   }

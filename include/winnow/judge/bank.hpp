@@ -25,10 +25,6 @@ struct Bank {
   std::map<std::string, std::pair<std::string, std::string>> digests;  ///< of base and aligned weights, by module
 };
 
-/// An adapter of the bank whose cosine with a harmful probe is this is that probe, however it is stored: harmless ones
-/// have a few hundredths.
-inline constexpr double kSameUpdate = 0.99;
-
 /// What a run compares its adapters with beside probes.
 enum class Operand : std::uint8_t { none, pair, weight };
 
