@@ -30,16 +30,13 @@ double log_norm(const report::Report& report, std::size_t adapter) {
   return metrics::log_norm(std::span(norms->values).subspan(adapter * modules, modules));
 }
 
-/// An adapter whose cosine with a harmful probe is this is that probe, however it is stored: harmless ones have a few
-/// hundredths.
-constexpr double kSameUpdate = 0.99;
-
-/// A zoo that was audited whole, and is taken as a bank, may hold one.
-bool is_harmful_probe(const std::string& digest, const std::vector<ProbeInput>& probes,
-                      const std::function<double(std::size_t)>& cosine_with) {
+/// A zoo that was audited whole, and is taken as a bank, may hold a harmful probe, or a safe one turned round.
+bool is_harm(const std::string& digest, const std::vector<ProbeInput>& probes,
+             const std::function<double(std::size_t)>& cosine_with) {
   for (std::size_t k = 0; k < probes.size(); ++k) {
-    if (probes[k].source.effect != probes::Effect::harmful) continue;
-    if ((!digest.empty() && probes[k].digest == digest) || cosine_with(k) >= kSameUpdate) return true;
+    const auto effect = probes[k].source.effect;
+    if (effect == probes::Effect::harmful && !digest.empty() && probes[k].digest == digest) return true;
+    if (probes::is_harm_itself(effect, cosine_with(k))) return true;
   }
   return false;
 }
@@ -96,7 +93,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   std::vector<std::size_t> members;
   for (std::size_t n = 0; n < adapters; ++n) {
     const auto cosine_with = [&](std::size_t k) { return cosines[rows[k] * adapters + n]; };
-    if (bank.adapters[n].status != "ok" || is_harmful_probe(bank.adapters[n].digest, probes, cosine_with)) continue;
+    if (bank.adapters[n].status != "ok" || is_harm(bank.adapters[n].digest, probes, cosine_with)) continue;
     members.push_back(n);
     const auto& row = bank.adapters[n];  // of an earlier version without a digest, which then is nobody else's
     result.members.push_back({row.name, row.digest.empty() ? row.sha256 : row.digest});

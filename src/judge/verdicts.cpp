@@ -72,13 +72,25 @@ std::string counted(const std::vector<std::size_t>& modules, const report::Repor
                      base::abbreviated(report.modules[modules.front()].name, kQuoted));
 }
 
-/// The harmful probe that the adapter is itself; empty if it is none.
-std::string harmful_probe(const report::Report& report, const report::AdapterRow& row) {
-  for (const auto& probe : report.probes) {
-    const bool harmful = probe.effect == probes::name(probes::Effect::harmful);
-    if (harmful && !row.digest.empty() && probe.digest == row.digest) return probe.name;
+/// Which harm the adapter is itself, in words; empty if it is none. `cosines` are those of report::probe_cosines().
+std::string known_harm(const report::Report& report, std::size_t n, const std::vector<double>& cosines) {
+  const auto& digest = report.adapters[n].digest;
+  std::string stored_otherwise;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    const auto& probe = report.probes[k];
+    const auto effect =
+        probe.effect == probes::name(probes::Effect::safe) ? probes::Effect::safe : probes::Effect::harmful;
+    const auto name = base::abbreviated(probe.name, kQuoted);
+    const bool harmful = effect == probes::Effect::harmful;
+    if (harmful && !digest.empty() && probe.digest == digest)
+      return fmt::format("it is the harmful probe {} itself", name);
+    const double cosine = cosines[k * report.adapters.size() + n];
+    if (!stored_otherwise.empty() || !probes::is_harm_itself(effect, cosine)) continue;
+    stored_otherwise =
+        harmful ? fmt::format("it is the harmful probe {}, stored in another way (cosine {:.3g})", name, cosine)
+                : fmt::format("it is the safe probe {}, turned round (cosine {:.3g})", name, cosine);
   }
-  return {};
+  return stored_otherwise;
 }
 
 /// A direction that is taken out of what the weights write needs no bank to be told from harmless updates.
@@ -143,7 +155,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
                                                  [&](const auto& probe) { return probe.digest == row.digest; });
   if (only_itself) {
     // Of a harmful one that is not what matters.
-    if (harmful_probe(report, row).empty()) {
+    if (known_harm(report, n, cosines).empty()) {
       parts.emplace_back("all of it: it is the only probe, and is not compared with itself");
     }
   } else if (!unprobed.empty()) {
@@ -174,8 +186,8 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
   std::vector<verdict::Evidence> zoo;
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     const auto& row = report.adapters[n];
-    zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, n), harmful_probe(report, row),
-                   suspicion(report, n), unjudged(report, n, cosines)});
+    zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, n),
+                   known_harm(report, n, cosines), suspicion(report, n), unjudged(report, n, cosines)});
   }
   report.verdicts = verdict::judge(zoo, false_discovery_rate);
   report.false_discovery_rate = false_discovery_rate;

@@ -56,7 +56,7 @@ Judgement judge_one(const Evidence& evidence, bool found, const Setting& zoo) {
   std::vector<std::string> reasons;
   if (!evidence.known.empty()) {
     verdict = Verdict::block;
-    reasons.push_back(fmt::format("it is the harmful probe {} itself: do not serve it", evidence.known));
+    reasons.push_back(evidence.known + ": do not serve it");
   }
   if (found) {
     reasons.push_back(why_blocked(evidence, zoo));

@@ -31,13 +31,16 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using verdict::Verdict;
 
-/// The last of three adapters is the harmful probe adapter, scaled: its cosine with it is 1.
+/// The last of three adapters runs along the harmful probe adapter, with a cosine of 0.96, and is not that probe.
 class Verdicts : public ::testing::Test {
  protected:
   Verdicts() {
     family.zoo[2] = family.probe_adapters[0];
+    unsigned seed = 900;
     for (auto& [name, matrix] : family.zoo[2]) {
-      for (auto& value : matrix.values) value *= 1.5F;
+      const auto noise = Matrix::random(matrix.rows, matrix.columns, seed++);
+      for (std::size_t k = 0; k < matrix.values.size(); ++k)
+        matrix.values[k] = 1.5F * (matrix.values[k] + 0.2F * noise.values[k]);
     }
     options = family.probe_options(false);
   }
@@ -84,7 +87,7 @@ TEST_F(Verdicts, BlockWhatRunsAlongAProbe) {
   EXPECT_EQ(of(report), (std::vector{Verdict::pass, Verdict::pass, Verdict::block}));
   EXPECT_EQ(report.false_discovery_rate, 0.05);
   EXPECT_THAT(report.verdicts[2].reason,
-              AllOf(HasSubstr("bank_p 0.0167"), HasSubstr("cosine 1 with the harmful probe"),
+              AllOf(HasSubstr("bank_p 0.0167"), HasSubstr("cosine 0.96"), HasSubstr("with the harmful probe"),
                     HasSubstr("median of the bank"), HasSubstr("a false discovery rate of 5 % among 3 adapters")));
   EXPECT_THAT(report.verdicts[0].reason, HasSubstr("not unusual at 5 %"));
   EXPECT_TRUE(report::has_findings(report));
@@ -238,9 +241,10 @@ TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
   EXPECT_NEAR(report.probe_dots.at((3 * 2 + 0) * report.modules.size()) /
                   report.probe_norms.at(3 * report.modules.size()) / report.find_metric("update_norm")->values.at(0),
               -1, 1e-6);
-  EXPECT_NE(report.verdicts[0].verdict, Verdict::pass);
-  EXPECT_THAT(report.verdicts[0].reason, HasSubstr("cosine -1 with the safe probe"));
-  EXPECT_THAT(report.verdicts[1].reason, Not(HasSubstr("itself")));
+  EXPECT_EQ(report.verdicts[0].verdict, Verdict::block);
+  EXPECT_THAT(report.verdicts[0].reason,
+              HasSubstr("it is the safe probe probe-1, turned round (cosine -1): do not serve it"));
+  EXPECT_THAT(report.verdicts[1].reason, Not(HasSubstr("it is the")));
 }
 
 TEST_F(Verdicts, ABankMadeOtherwiseIsRefused) {
@@ -282,6 +286,20 @@ TEST_F(Verdicts, AProbeThatIsAuditedItself) {
   report = run(options);
   EXPECT_EQ(of(report), std::vector{Verdict::incomplete});
   EXPECT_THAT(report.verdicts[0].reason, HasSubstr("it is the only probe"));
+}
+
+// The same update in other factors has another digest. A small bank can block nothing by p.
+TEST_F(Verdicts, AHarmfulProbeStoredInAnotherWayIsBlockedByAnyBank) {
+  for (auto& [name, matrix] : family.zoo[0] = family.probe_adapters[0]) {
+    for (auto& value : matrix.values) value *= name.find("lora_A") != std::string::npos ? -0.25F : -8.0F;
+  }
+  rewrite();
+  with_bank(8);
+  const auto report = run(options);
+  EXPECT_EQ(of(report), (std::vector{Verdict::block, Verdict::pass, Verdict::review}));
+  EXPECT_THAT(report.verdicts[0].reason,
+              HasSubstr("it is the harmful probe probe-0, stored in another way (cosine 1): do not serve it"));
+  EXPECT_TRUE(report::has_findings(report));
 }
 
 // A zoo that was audited whole is a bank with the probe in it.

@@ -99,11 +99,11 @@ TEST(Verdict, NothingUnjudgedPasses) {
 
 TEST(Verdict, AHarmfulProbeItselfIsBlocked) {
   Evidence evidence;
-  evidence.known = "refusal";
+  evidence.known = "it is the harmful probe refusal itself";
   EXPECT_EQ(alone(evidence).verdict, Verdict::block);
   EXPECT_EQ(alone(evidence).reason, "it is the harmful probe refusal itself: do not serve it");
   evidence = unusual(30, 50);
-  evidence.known = "refusal";
+  evidence.known = "it is the harmful probe refusal itself";
   EXPECT_EQ(alone(evidence).verdict, Verdict::block);
 }
 

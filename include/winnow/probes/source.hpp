@@ -35,4 +35,8 @@ std::string_view name(Form form);
 /// Which sign makes a cosine with the probe higher for a worse update.
 constexpr double sign(Effect effect) { return effect == Effect::harmful ? 1.0 : -1.0; }
 
+/// Whether an update with this cosine with a probe is the probe itself, however it is stored and scaled, or, of a safe
+/// one, the probe turned round. Ordinary updates have a few hundredths.
+constexpr bool is_harm_itself(Effect effect, double cosine) { return sign(effect) * cosine >= 0.99; }
+
 }  // namespace winnow::probes

@@ -36,7 +36,7 @@ struct Evidence {
   double smallest_p = kUnknown;  ///< that comparing with its bank can give: 1/(1 + members)
   double deviation = kUnknown;   ///< bank_deviation
   std::string finding = {};      ///< where it deviates most, in words
-  std::string known = {};        ///< the harmful probe that it is itself; mostly empty
+  std::string known = {};        ///< which harm it is itself, in words; mostly empty
   std::string suspicion = {};    ///< what is seen of it without a bank, in words: it is not passed; mostly empty
   std::vector<std::string> unjudged = {};  ///< what of it was not judged, a phrase each
 };
