@@ -271,10 +271,19 @@ std::vector<double> probe_cosines(const Report& report) {
 
 std::vector<StageSummary> stages(const Report& report) {
   std::vector<StageSummary> out;
+  double fastest = 0;
   for (const auto& row : report.run) {
     auto found =
         std::find_if(out.begin(), out.end(), [&](const StageSummary& stage) { return stage.stage == row.stage; });
-    if (found == out.end()) found = out.insert(out.end(), StageSummary{row.stage, 0, 0, 0, 0});
+    if (found == out.end()) {
+      found = out.insert(out.end(), StageSummary());
+      found->stage = row.stage;
+    }
+    if (row.bytes_per_second > fastest) {
+      fastest = row.bytes_per_second;
+      found->reading = fmt::format("{} thread{} × {} KiB: {}/s", row.readers, row.readers == 1 ? "" : "s",
+                                   row.bytes_of_a_read / 1024, bytes_text(row.bytes_per_second));
+    }
     ++found->ranks;
     found->seconds = std::max(found->seconds, row.seconds);
     found->bytes_read += row.bytes_read;

@@ -97,7 +97,7 @@ void ModuleScorer::score(std::size_t module, Scores& scores) {
   }
 }
 
-void ModuleScorer::count_bytes() { clock_.add("read", 0, stream_.counts().total()); }
+void ModuleScorer::count_bytes() { clock_.add_reading(stream_.counts().total(), stream_.shape()); }
 
 /// What can throw runs in steps: between two of them, only collectives. Each step costs a team a meeting, so there are
 /// few: a module of a small model is computed in less time than ranks take to meet.

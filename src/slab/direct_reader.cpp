@@ -8,19 +8,17 @@
 namespace winnow::slab {
 namespace {
 
-/// Bytes of one read: large enough for the full bandwidth of disk arrays and parallel file systems.
-constexpr std::uint64_t kChunkBytes = 8ULL << 20;
-
 constexpr std::uint64_t align_down(std::uint64_t value) { return value / kDirectAlignment * kDirectAlignment; }
 constexpr std::uint64_t align_up(std::uint64_t value) { return align_down(value + kDirectAlignment - 1); }
 
 /// Fills `room` from the block that holds `offset` to the one that holds the last byte. The end of the file may cut the
 /// last block short, and any read may return less than was asked for: alignment is derived anew for each.
-void read_blocks(const base::File& file, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room) {
+void read_blocks(const base::File& file, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
+                 std::uint64_t read_bytes) {
   const std::uint64_t begin = align_down(offset), end = align_up(offset + bytes);
   for (std::uint64_t done = 0; begin + done < offset + bytes;) {
     const std::uint64_t count =
-        file.read_some(begin + done, room.subspan(done, std::min(kChunkBytes, end - begin - done)));
+        file.read_some(begin + done, room.subspan(done, std::min(read_bytes, end - begin - done)));
     if (begin + done + count >= offset + bytes) return;
     const std::uint64_t whole = align_down(count);
     if (whole == 0) throw file.ends_too_early(offset, bytes, std::max(begin + done + count, offset) - offset);
@@ -40,7 +38,7 @@ bool DirectReader::try_load(const std::string& path, std::uint64_t offset, std::
         if (!opened) throw Refused{};
         return std::move(*opened);
       });
-      read_blocks(file, offset, bytes, room);
+      read_blocks(file, offset, bytes, room, read_bytes_);
     });
   } catch (const Refused&) {
     return false;

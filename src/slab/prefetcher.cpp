@@ -106,8 +106,8 @@ void Prefetcher::run(std::size_t thread, const std::stop_token& stopped) {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (begun_ < reads_.size() && free_.empty()) probe_.interrupt();
-    const bool woken =
-        work_.wait(lock, stopped, [&] { return thread < static_cast<std::size_t>(probe_.readers()) && has_work(); });
+    const bool woken = work_.wait(
+        lock, stopped, [&] { return thread < static_cast<std::size_t>(probe_.shape().readers) && has_work(); });
     if (!woken) return;
     Slot* slot = std::exchange(half_begun_, nullptr);
     bool aligned = slot != nullptr;
@@ -123,10 +123,12 @@ void Prefetcher::run(std::size_t thread, const std::stop_token& stopped) {
       if (!aligned) half_begun_ = slot;
       work_.notify_all();
     }
+    const auto shape = probe_.shape();
     lock.unlock();
     std::exception_ptr failure;
     try {
       if (!reader) reader = make_reader_();
+      reader->read_in(shape.read_bytes);
       const auto& source = sources_.at(slot->read_.task->source);
       slot->load(*reader, aligned ? *source.aligned : *source.base, aligned, aligned ? largest_aligned_ : largest_base_,
                  host_memory_);
@@ -137,7 +139,7 @@ void Prefetcher::run(std::size_t thread, const std::stop_token& stopped) {
     if (reader) {
       const auto before = counts_[thread];
       counts_[thread] = reader->counts();
-      probe_.add(counts_[thread].total() - before.total() - (counts_[thread].mapped - before.mapped),
+      probe_.add(counts_[thread].total() - before.total() - (counts_[thread].mapped - before.mapped), shape,
                  std::chrono::steady_clock::now());
     }
     if (failure && !slot->failure_) slot->failure_ = failure;
@@ -179,6 +181,11 @@ std::optional<Slab> Prefetcher::ready(std::size_t ahead) const {
 }
 
 void Prefetcher::require_intact(const Slot& slot) const { slot.require_intact(sources_.at(slot.read_.task->source)); }
+
+ReadShape Prefetcher::shape() const {
+  const std::lock_guard lock(mutex_);
+  return probe_.best();
+}
 
 ReadCounts Prefetcher::counts() const {
   const std::lock_guard lock(mutex_);

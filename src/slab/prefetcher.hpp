@@ -70,6 +70,7 @@ class Prefetcher {
   /// is until then.
   std::optional<Slab> ready(std::size_t ahead) const;
   ReadCounts counts() const;
+  ReadShape shape() const;  ///< the best so far
   /// Throws Error(runtime) if a mapped file was cut short while the slot was in use.
   void require_intact(const Slot& slot) const;
 

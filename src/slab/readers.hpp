@@ -5,6 +5,7 @@
 #include <string>
 
 #include "open_files.hpp"
+#include "winnow/slab/read_shape.hpp"
 #include "winnow/slab/reader.hpp"
 
 namespace winnow::slab {
@@ -32,9 +33,11 @@ class DirectReader final : public BufferedReader {
   /// The same, but false and nothing read if the file's system refuses direct reads.
   bool try_load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
                 std::string_view tensor, Loaded& loaded);
+  void read_in(std::uint64_t bytes) override { read_bytes_ = bytes; }
 
  private:
   OpenFiles direct_files_;
+  std::uint64_t read_bytes_ = ReadShape().read_bytes;
 };
 
 class MappedReader final : public BufferedReader {
@@ -49,6 +52,7 @@ class AutomaticReader final : public BufferedReader {
   explicit AutomaticReader(bool mapping) : mapping_(mapping) {}
   Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
               std::string_view tensor) override;
+  void read_in(std::uint64_t bytes) override { direct_.read_in(bytes); }
 
  private:
   DirectReader direct_;

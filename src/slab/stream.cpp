@@ -118,6 +118,7 @@ class SlabStream::Implementation {
   }
 
   ReadCounts counts() const { return prefetcher_.counts(); }
+  ReadShape shape() const { return prefetcher_.shape(); }
 
  private:
   std::vector<StreamedModule> modules_;
@@ -153,5 +154,7 @@ void SlabStream::for_each(const std::function<void(const Slab&)>& use, const std
 std::optional<Slab> SlabStream::ready_ahead(std::size_t number) const { return implementation_->ready_ahead(number); }
 
 ReadCounts SlabStream::counts() const { return implementation_->counts(); }
+
+ReadShape SlabStream::shape() const { return implementation_->shape(); }
 
 }  // namespace winnow::slab

@@ -100,6 +100,10 @@ struct StageRow {
   std::uint64_t bytes_read = 0;
   std::uint64_t peak_memory_bytes = 0;  ///< of the process, at the end of the stage
   std::string part = {};                ///< in a merged report: the file this is from
+  /// Of `read`: how storage was read best, by how many threads in reads of what size, and what that gave. 0 of other
+  /// stages, and if too little came from storage to tell.
+  std::uint64_t readers = 0, bytes_of_a_read = 0;
+  double bytes_per_second = 0;
   bool operator==(const StageRow&) const = default;
 };
 

@@ -8,6 +8,7 @@
 
 #include "winnow/base/bytes.hpp"
 #include "winnow/report/report.hpp"
+#include "winnow/slab/read_shape.hpp"
 
 namespace winnow::run {
 
@@ -35,9 +36,12 @@ class StageClock {
 
   Timer time(std::string stage) { return {*this, std::move(stage)}; }
   void add(const std::string& stage, double seconds, std::uint64_t bytes_read);
+  /// To stage "read", with the shape in which storage gave most.
+  void add_reading(std::uint64_t bytes_read, const slab::ReadShape& shape);
   std::vector<report::StageRow> rows(int rank) const;
 
  private:
+  report::StageRow& row_of(const std::string& stage);
   std::vector<report::StageRow> rows_;
 };
 

@@ -54,6 +54,9 @@ class Reader {
   virtual Loaded load(const std::string& path, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> room,
                       std::string_view tensor);
 
+  /// No read past the page cache asks for more than so many bytes, a multiple of kDirectAlignment, from now on.
+  virtual void read_in(std::uint64_t /*bytes*/) {}
+
   /// How many files that read() uses stay open at most; a few unless asked for.
   virtual void keep_open(std::size_t /*files*/) {}
 

@@ -11,6 +11,7 @@
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/slab/host_memory.hpp"
 #include "winnow/slab/plan.hpp"
+#include "winnow/slab/read_shape.hpp"
 #include "winnow/slab/reader.hpp"
 #include "winnow/slab/slab.hpp"
 
@@ -31,7 +32,8 @@ struct StreamedModule {
 
 struct StreamOptions {
   std::uint64_t memory_bytes = 1ULL << 30;  ///< for slabs, read and read ahead; held
-  int most_readers = 16;                    ///< threads that may read at once; how many do is found by measuring
+  int most_readers = 16;                    ///< threads that may read at once; how many do, and in reads of what size,
+                                            ///< is found by measuring
   std::function<std::unique_ptr<Reader>()> make_reader;  ///< called once for each thread that reads, on it
   HostMemory* host_memory = nullptr;  ///< prepares the memory of slabs, which mapped ones have none of; may be null
 };
@@ -74,6 +76,9 @@ class SlabStream {
   std::optional<Slab> ready_ahead(std::size_t number) const;
 
   ReadCounts counts() const;  ///< bytes brought to memory so far, ahead of what was used
+  /// The shape of reads that gave most so far: found while reading, and kept once it is. Of no bandwidth if too little
+  /// came from storage to tell.
+  ReadShape shape() const;
 
  private:
   class Implementation;

@@ -287,7 +287,12 @@ void read_run(const Source& source, Report& report) {
   columns.number("seconds", &StageRow::seconds);
   columns.number("bytes_read", &StageRow::bytes_read);
   columns.number("peak_memory_bytes", &StageRow::peak_memory_bytes);
-  if (has(source.members(group, "run"), "part")) columns.text("part", &StageRow::part);
+  const auto members = source.members(group, "run");
+  if (has(members, "part")) columns.text("part", &StageRow::part);
+  if (!has(members, "readers")) return;  // of an earlier version
+  columns.number("readers", &StageRow::readers);
+  columns.number("bytes_of_a_read", &StageRow::bytes_of_a_read);
+  columns.number("bytes_per_second", &StageRow::bytes_per_second);
 }
 
 Error damaged(const std::string& path, std::string_view expectation) {

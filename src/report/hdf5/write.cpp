@@ -328,6 +328,9 @@ void write_run(const Image& image, const Report& report) {
   columns.number("bytes_read", &StageRow::bytes_read, "byte", "bytes read from files");
   columns.number("peak_memory_bytes", &StageRow::peak_memory_bytes, "byte",
                  "largest resident memory of the process so far");
+  columns.number("readers", &StageRow::readers, "1", "threads by which storage was read best; 0: not measured");
+  columns.number("bytes_of_a_read", &StageRow::bytes_of_a_read, "byte", "size of a read of these");
+  columns.number("bytes_per_second", &StageRow::bytes_per_second, "byte/s", "what storage gave then");
   const bool merged =
       std::any_of(report.run.begin(), report.run.end(), [](const StageRow& row) { return !row.part.empty(); });
   if (merged) columns.text("part", &StageRow::part, "report that was merged");

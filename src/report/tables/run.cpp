@@ -23,6 +23,7 @@ Table stages_table(const Report& report) {
     if (row.bytes_read == 0 || row.seconds <= 0) return Cell();
     return Cell(static_cast<double>(row.bytes_read) / row.seconds / 1e9);
   });
+  t.add({"reading", "read best by", "", word}, &StageSummary::reading);
   t.add({"peak_memory_bytes", "peak memory of a rank", "", bytes}, &StageSummary::peak_memory_bytes);
   t.add({"ranks", "ranks", "", number}, &StageSummary::ranks);
   return std::move(t.table);
@@ -35,6 +36,9 @@ Table run_table(const Report& report) {
   t.add({"seconds"}, &StageRow::seconds);
   t.add({"bytes_read"}, &StageRow::bytes_read);
   t.add({"peak_memory_bytes"}, &StageRow::peak_memory_bytes);
+  t.add({"readers"}, &StageRow::readers);
+  t.add({"bytes_of_a_read"}, &StageRow::bytes_of_a_read);
+  t.add({"bytes_per_second"}, &StageRow::bytes_per_second);
   t.add({"part"}, &StageRow::part);
   return std::move(t.table);
 }
