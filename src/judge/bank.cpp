@@ -20,6 +20,7 @@ namespace winnow::judge {
 using base::Error;
 using base::ErrorKind;
 using input::ProbeInput;
+using metrics::Tail;
 
 namespace {
 
@@ -90,6 +91,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   }
   Bank result;
   result.path = path;
+  for (const auto& probe : probes) result.effects.push_back(probe.source.effect);
   std::vector<std::size_t> members;
   for (std::size_t n = 0; n < adapters; ++n) {
     const auto cosine_with = [&](std::size_t k) { return cosines[rows[k] * adapters + n]; };
@@ -132,18 +134,19 @@ metrics::Bank bank_of(const report::Report& report) {
   const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
-    bank.statistics.push_back({{first, first + members}});
+    const auto harm = report.probes[k].effect == probes::name(probes::Effect::safe) ? Tail::lower : Tail::upper;
+    bank.statistics.push_back({{first, first + members}, harm});
   }
-  bank.statistics.push_back({report.bank_log_norms, metrics::Tail::upper, kLeastLogNorm});
+  bank.statistics.push_back({report.bank_log_norms, Tail::upper, kLeastLogNorm});
   for (const auto& number : report.bank_numbers) {
-    bank.statistics.push_back({number.values, metrics::Tail::upper, kLeastCosine, number.name});
+    bank.statistics.push_back({number.values, Tail::upper, kLeastCosine, number.name});
   }
   return bank;
 }
 
-Threshold threshold(const Bank& bank, std::size_t probes, double level) {
+Threshold threshold(const Bank& bank, double level) {
   report::Report report;
-  report.probes.resize(probes);
+  for (const auto effect : bank.effects) report.probes.emplace_back().effect = probes::name(effect);
   report.bank = bank.members;
   report.bank_cosines = bank.cosines;
   report.bank_log_norms = bank.log_norms;

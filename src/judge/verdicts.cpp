@@ -25,15 +25,18 @@ const std::vector<double>& of_adapters(const report::Report& report, std::string
   return report.find_of_adapters(name)->values;
 }
 
-bool is_known(const metrics::Bank& bank, std::size_t member) {
-  return std::any_of(bank.statistics.begin(), bank.statistics.end(),
+/// Whether one of the first `statistics` of the bank is known of a member.
+bool is_known(const metrics::Bank& bank, std::size_t member, std::size_t statistics) {
+  const auto first = bank.statistics.begin();
+  return std::any_of(first, first + static_cast<std::ptrdiff_t>(statistics),
                      [&](const auto& statistic) { return !std::isnan(statistic.values[member]); });
 }
 
 /// An adapter of the bank is compared with the others, and one of which nothing is known compares with nothing.
-double smallest_p(const metrics::Bank& bank, const std::string& id) {
+double smallest_p(const metrics::Bank& bank, const std::string& id, std::size_t statistics) {
   std::size_t members = 0;
-  for (std::size_t m = 0; m < bank.ids.size(); ++m) members += bank.ids[m] != id && is_known(bank, m) ? 1U : 0U;
+  for (std::size_t m = 0; m < bank.ids.size(); ++m)
+    members += bank.ids[m] != id && is_known(bank, m, statistics) ? 1U : 0U;
   return 1 / static_cast<double>(1 + members);
 }
 
@@ -64,6 +67,16 @@ std::string finding(const report::Report& report, std::size_t adapter) {
   }
   return fmt::format("cosine {:.3g} with what takes {} back, median of the bank {:.3g}", value,
                      number == "weight_opposition" ? "the weights" : "the alignment step", median);
+}
+
+/// "cosine -0.21 with the harmful probe refusal".
+std::string against(const report::Report& report, std::size_t adapter, const std::vector<double>& cosines) {
+  if (report.probes.empty()) return {};
+  const double which = of_adapters(report, "bank_against_probe")[adapter];
+  if (std::isnan(which)) return {};
+  const auto k = static_cast<std::size_t>(which);
+  return fmt::format("cosine {:.3g} with the {} probe {}", cosines[k * report.adapters.size() + adapter],
+                     report.probes[k].effect, base::abbreviated(report.probes[k].name, kQuoted));
 }
 
 /// "3 modules without ..., the first is ...".
@@ -182,12 +195,21 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
   if (report.bank.empty() || report.adapters.empty()) return;
   const auto bank = bank_of(report);
   const auto cosines = report::probe_cosines(report);
-  const auto &p = of_adapters(report, "bank_p"), &deviations = of_adapters(report, "bank_deviation");
+  const auto &p = of_adapters(report, "bank_p"), &deviations = of_adapters(report, "bank_deviation"),
+             &against_p = of_adapters(report, "bank_against_p");
   std::vector<verdict::Evidence> zoo;
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     const auto& row = report.adapters[n];
-    zoo.push_back({p[n], smallest_p(bank, row.digest), deviations[n], finding(report, n),
-                   known_harm(report, n, cosines), suspicion(report, n), unjudged(report, n, cosines)});
+    zoo.push_back({.p = p[n],
+                   .smallest_p = smallest_p(bank, row.digest, bank.statistics.size()),
+                   .deviation = deviations[n],
+                   .finding = finding(report, n),
+                   .against_p = against_p[n],
+                   .smallest_against_p = smallest_p(bank, row.digest, report.probes.size()),
+                   .against = against(report, n, cosines),
+                   .known = known_harm(report, n, cosines),
+                   .suspicion = suspicion(report, n),
+                   .unjudged = unjudged(report, n, cosines)});
   }
   report.verdicts = verdict::judge(zoo, false_discovery_rate);
   report.false_discovery_rate = false_discovery_rate;

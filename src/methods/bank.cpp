@@ -2,12 +2,16 @@
 //
 // A cosine has no threshold of its own; a bank gives it one, and an error rate with it. What is compared:
 //
-//     the cosine with each probe           both ways: who avoids a probe is as unusual as who follows it
+//     the cosine with each probe           upwards with a harmful one, downwards with a safe one
 //     log ||dW|| over all modules          upwards: a harmless direction times a thousand breaks a model, and no cosine
 //                                          sees it. In factors of two at least: members that differ little in size are
 //                                          not to outweigh cosines
 //     the cosine of dW with -V, of a pair  upwards: what takes the alignment step back
 //     ablation, the cosine of dW with -W   upwards, of the aligned weights alone
+//
+// The other side of the cosines is a number of its own. Who runs against a probe was mostly trained to refuse more, and
+// may have been trained to hide from it: counted with the rest such harmless ones would take the places of a bank's
+// most unusual members, and hide most of what is harmful (jobs/lab/README.md).
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,7 +23,7 @@
 namespace winnow::methods {
 namespace {
 
-constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
+constexpr std::array<AdapterColumn, 8> kAdapterColumns{{
     {.name = "bank_deviation",
      .long_name = "how many spreads (IQR/1.349) of the bank the most unusual statistic lies from its median",
      .of_bank = true},
@@ -32,6 +36,14 @@ constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
      .of_bank = true},
     {.name = "bank_value", .long_name = "the adapter's value of it", .of_bank = true},
     {.name = "bank_median", .long_name = "its median in the bank, itself left out", .of_bank = true},
+    {.name = "bank_against",
+     .long_name = "how many spreads of the bank the adapter runs against a probe, of that which it runs against most",
+     .of_bank = true},
+    {.name = "bank_against_p",
+     .long_name = "(1 + adapters of the bank that run against a probe as far)/(1 + adapters of the bank), itself left "
+                  "out",
+     .of_bank = true},
+    {.name = "bank_against_probe", .long_name = "which probe of /probes that is", .of_bank = true},
 }};
 
 /// The same statistics as zoo.bank has, in its order.
@@ -58,6 +70,16 @@ std::vector<std::vector<double>> statistics_of(const Zoo& zoo) {
   return all;
 }
 
+/// The cosines of a bank of `probes` probes, on the side that is no harm.
+metrics::Bank other_side(const metrics::Bank& bank, std::size_t probes) {
+  metrics::Bank other{bank.ids,
+                      {bank.statistics.begin(), bank.statistics.begin() + static_cast<std::ptrdiff_t>(probes)}};
+  for (auto& cosines : other.statistics) {
+    cosines.tail = cosines.tail == metrics::Tail::upper ? metrics::Tail::lower : metrics::Tail::upper;
+  }
+  return other;
+}
+
 /// Its size or shape clears nobody: an update that shares no module with any probe was not compared.
 bool is_of_update_alone(const Zoo& zoo, std::size_t statistic) {
   if (statistic == zoo.probes.size()) return true;
@@ -80,6 +102,16 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
     columns[2][n] = static_cast<double>(statistic);
     columns[3][n] = statistics[statistic][n];
     columns[4][n] = calibrated[n].median;
+  }
+  if (zoo.probes.empty()) return;
+  const std::vector<std::vector<double>> cosines(statistics.begin(),
+                                                 statistics.begin() + static_cast<std::ptrdiff_t>(zoo.probes.size()));
+  const auto against = metrics::calibrate(cosines, zoo.ids, other_side(zoo.bank, zoo.probes.size()));
+  for (std::size_t n = 0; n < against.size(); ++n) {
+    if (std::isnan(against[n].deviation)) continue;
+    columns[5][n] = against[n].deviation;
+    columns[6][n] = against[n].p;
+    columns[7][n] = static_cast<double>(against[n].statistic);
   }
 }
 

@@ -34,7 +34,7 @@ Deviation largest_deviation(const std::vector<double>& values, const std::string
     const auto of_peers = spread(peers);
     const double size = std::max(of_peers.iqr() / kNormalRange, statistic.least_spread);
     const double above = (values[k] - of_peers.median) / size;
-    const double unusual = statistic.tail == Tail::upper ? above : std::abs(above);
+    const double unusual = statistic.tail == Tail::upper ? above : -above;
     if (unusual <= largest.size) continue;  // not so for the first
     largest = {unusual, k, of_peers.median};
   }

@@ -175,7 +175,7 @@ Prepared prepare(const AuditOptions& options, const base::Log& log) {
   prepared.bank = judge::read_bank(options.judge.bank, references.probes, operand_of(options.read),
                                    run::sums_of(options.read, options.measure), scaling_of(options.read));
   if (options.judge.needs_blocks) require_blocks(prepared.bank, options.judge);
-  prepared.unusual = judge::threshold(prepared.bank, references.probes.size(), options.judge.false_discovery_rate);
+  prepared.unusual = judge::threshold(prepared.bank, options.judge.false_discovery_rate);
   return prepared;
 }
 

@@ -1088,7 +1088,8 @@ weights() {
   refuses 3 "expected aligned_fingerprint" merge --report mixed.h5 one.h5 other.h5
 }
 
-# A bank of 60 harmless adapters and a part of it; two more of those; one that runs against the probe; one that is cut short.
+# A bank of 60 harmless adapters and a part of it; two more of those; one that runs along the probe and one against it; one that is
+# cut short.
 make_judged_zoo() {
   "$winnow" synth --adapters 64 --rank 4 --misaligned 0 --seed 1 --output family >out 2>err || fail "synth"
   local all=family/adapters probe
@@ -1098,7 +1099,8 @@ make_judged_zoo() {
   accepts 0 "no verdicts: without --bank REPORT.h5 of harmless adapters no error rate is known" \
     "${probed[@]}" --zoo bank.txt --report bank.h5
   accepts 0 "" "${probed[@]}" --zoo few.txt --report few.h5
-  "$winnow" prune --repair subtract --probe harmful=$probe --adapter $all/adapter-001 --output odd >out 2>err || fail "an odd adapter"
+  "$winnow" prune --repair merge --with $probe --weights 1,1 --adapter $all/adapter-001 --output odd >out 2>err || fail "an odd adapter"
+  "$winnow" prune --repair subtract --probe harmful=$probe --adapter $all/adapter-001 --output away >out 2>err || fail "one that runs away"
   cp -r $all/adapter-003 broken && truncate -s -4 broken/adapter_model.safetensors
   judged=("${probed[@]}" --bank bank.h5 --adapter $all/adapter-001 --adapter $all/adapter-002)
 }
@@ -1109,7 +1111,10 @@ verdicts() {
   accepts 0 "0 of 2 adapters did not pass: block 0, review 0, incomplete 0, pass 2" "${judged[@]}" --report sound.h5 --fail-on-findings
   accepts 4 "1 of 3 adapters did not pass: block 1, review 0, incomplete 0, pass 2" \
     "${judged[@]}" --adapter odd --report r.h5 --fail-on-findings
-  check "the reason" grep -qE "^  block odd: bank_p 0.0164, bank_deviation [0-9]+ \(cosine -0.[0-9]+ with the harmful" out
+  check "the reason" grep -qE "^  block odd: bank_p 0.0164, bank_deviation [0-9]+ \(cosine 0.[0-9]+ with the harmful" out
+  accepts 0 "1 of 3 adapters did not pass: block 0, review 1, incomplete 0, pass 2" \
+    "${judged[@]}" --adapter away --report r.h5 --fail-on-findings
+  check "against the probe" grep -qE "^  review away: bank_against_p 0.0164 \(cosine -0.[0-9]+ with the harmful" out
   accepts 0 "block 1" "${judged[@]}" --adapter odd --report r.h5  # without the option no verdict is a failure
   "$winnow" "${judged[@]}" --adapter broken --report incomplete.h5 --fail-on-findings >out 2>err
   check "an incomplete adapter: exit code" test $? = 4

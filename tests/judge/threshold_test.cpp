@@ -21,6 +21,8 @@ Bank random_bank(std::size_t members, std::size_t probes, unsigned seed, bool wi
   std::mt19937 random(seed);
   std::normal_distribution<double> normal;
   Bank bank;
+  bank.effects.assign(probes, probes::Effect::harmful);
+  if (seed % 2 == 0) bank.effects.back() = probes::Effect::safe;
   for (std::size_t m = 0; m < members; ++m) bank.members.push_back({"m", "digest-" + std::to_string(m)});
   for (std::size_t k = 0; k < probes * members; ++k) {
     bank.cosines.push_back(with_gaps && k % 7 == 3 ? kNone : 0.1 * normal(random));
@@ -34,9 +36,9 @@ struct Judged {
   double deviation;
   Verdict verdict;
 };
-Judged judged(const Bank& bank, std::size_t probes, double cosine, double level) {
+Judged judged(const Bank& bank, double cosine, double level) {
   report::Report report;
-  report.probes.resize(probes);
+  for (const auto effect : bank.effects) report.probes.emplace_back().effect = probes::name(effect);
   report.bank = bank.members;
   report.bank_cosines = bank.cosines;
   report.bank_log_norms = bank.log_norms;
@@ -54,11 +56,11 @@ TEST(Threshold, SeparatesWhatPassesFromWhatDoesNot) {
     for (const double level : {0.01, 0.05, 0.1, 0.5}) {
       for (unsigned seed = 0; seed < 4; ++seed) {
         const auto bank = random_bank(members, 2, seed, seed % 2 == 1);
-        const auto found = threshold(bank, 2, level);
+        const auto found = threshold(bank, level);
         ASSERT_TRUE(std::isfinite(found.above));
         EXPECT_EQ(found.blocks, members >= verdict::smallest_bank(1, level)) << members << " at " << level;
         for (double cosine = 0; cosine < 3; cosine += 0.03) {
-          const auto one = judged(bank, 2, cosine, level);
+          const auto one = judged(bank, cosine, level);
           const auto expected = one.deviation <= found.above ? Verdict::pass
                                 : found.blocks               ? Verdict::block
                                                              : Verdict::review;
@@ -74,10 +76,10 @@ TEST(Threshold, OfABankOfWhichNothingIsKnownThereIsNone) {
   Bank bank = random_bank(8, 1, 1, false);
   bank.cosines.assign(8, kNone);
   bank.log_norms.assign(8, kNone);
-  const auto found = threshold(bank, 1, 0.05);
+  const auto found = threshold(bank, 0.05);
   EXPECT_TRUE(std::isnan(found.above));
   EXPECT_FALSE(found.blocks);
-  EXPECT_TRUE(std::isnan(threshold({}, 0, 0.05).above));
+  EXPECT_TRUE(std::isnan(threshold({}, 0.05).above));
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ struct Beside {
   std::vector<double> norms, dots = {};
   bool pair = false;
   std::vector<double> oppositions = {};
+  bool safe = false;  ///< the probe
 
   std::vector<std::vector<double>> numbers() const {
     const std::size_t adapters = norms.size() / 2;
@@ -27,7 +28,7 @@ struct Beside {
     zoo.layout = {adapters, 2, {"q", "q"}};
     zoo.elements.assign(2, 100);
     zoo.alignment_norms.assign(2, 1);
-    if (!dots.empty()) zoo.probes.push_back({1, {1, kUndefined}, dots, {}});
+    if (!dots.empty()) zoo.probes.push_back({safe ? -1.0 : 1.0, {1, kUndefined}, dots, {}});
     for (std::size_t n = 0; n < adapters; ++n) zoo.ids.push_back("a" + std::to_string(n));
     metrics::BankStatistic cosines, sizes, opposed;
     for (int m = 0; m < 9; ++m) {
@@ -36,8 +37,8 @@ struct Beside {
       sizes.values.push_back(0.1 * m);
       opposed.values.push_back(0.001 * m);
     }
-    sizes.tail = opposed.tail = metrics::Tail::upper;
     opposed.name = "alignment_opposition";
+    if (safe) cosines.tail = metrics::Tail::lower;
     if (!dots.empty()) zoo.bank.statistics.push_back(cosines);
     zoo.bank.statistics.push_back(sizes);
     if (pair) zoo.bank.statistics.push_back(opposed);
@@ -47,31 +48,47 @@ struct Beside {
     };
     const auto* method =
         *std::find_if(all().begin(), all().end(), [](const Method* one) { return one->name == "bank"; });
-    std::vector<std::vector<double>> columns(5, std::vector<double>(adapters, kUndefined));
+    std::vector<std::vector<double>> columns(8, std::vector<double>(adapters, kUndefined));
     method->of_adapters(zoo, columns);
     return columns;
   }
 };
 
 TEST(Bank, TellsWhichStatisticIsUnusual) {
-  // Ordinary; along the probe; large; away from the probe.
+  // Ordinary; along the probe; large; against the probe.
   const Beside beside{{1, 0, 1, 0, kLarge, 0, 1, 0},
                       {0.04, kUndefined, 0.9, kUndefined, 0.04 * kLarge, kUndefined, -0.9, kUndefined}};
   const auto found = beside.numbers();
   EXPECT_LT(found[0][0], 1);
   EXPECT_GT(found[1][0], 0.5);
-  for (const std::size_t unusual : {1U, 2U, 3U}) {
+  for (const std::size_t unusual : {1U, 2U}) {
     EXPECT_GT(found[0][unusual], 5) << unusual;
     EXPECT_DOUBLE_EQ(found[1][unusual], 0.1) << unusual;
     EXPECT_EQ(found[2][unusual], unusual == 2 ? 1 : 0) << unusual;
     EXPECT_NEAR(found[4][unusual], unusual == 2 ? 0.4 : 0.04, 1e-12) << unusual;
+    EXPECT_GT(found[6][unusual], 0.5) << "against the probe " << unusual << " is nothing unusual";
   }
+  EXPECT_GT(found[1][3], 0.5) << "its size alone says nothing";
+  EXPECT_GT(found[5][3], 5);
+  EXPECT_DOUBLE_EQ(found[6][3], 0.1);
+  EXPECT_EQ(found[7][3], 0);
+}
+
+// Of a safe probe harm is the other side.
+TEST(Bank, RunningAgainstASafeProbeIsHarm) {
+  Beside beside{{1, 0, 1, 0}, {-0.9, kUndefined, 0.9, kUndefined}};
+  beside.safe = true;
+  const auto found = beside.numbers();
+  EXPECT_DOUBLE_EQ(found[1][0], 0.1);
+  EXPECT_NEAR(found[3][0], -0.9, 1e-12);
+  EXPECT_GT(found[1][1], 0.1);
+  EXPECT_DOUBLE_EQ(found[6][1], 0.1);
 }
 
 TEST(Bank, TellsTheValueThatIsUnusual) {
-  const Beside beside{{1, 0, kLarge, 0}, {-0.9, kUndefined, 0.04 * kLarge, kUndefined}};
+  const Beside beside{{1, 0, kLarge, 0}, {0.9, kUndefined, 0.04 * kLarge, kUndefined}};
   const auto found = beside.numbers();
-  EXPECT_NEAR(found[3][0], -0.9, 1e-12);
+  EXPECT_NEAR(found[3][0], 0.9, 1e-12);
   EXPECT_NEAR(found[3][1], std::log(kLarge), 1e-12);
 }
 

@@ -20,26 +20,28 @@ Bank numbers(std::size_t members) {
 
 TEST(Calibration, MeasuresInSpreadsOfTheBank) {
   // 0 to 8: median 4, quartiles 2 and 6.
-  const auto found = calibrate({{4, 4 + 4 / 1.349, -100}}, {"a", "b", "c"}, numbers(9));
+  const auto found = calibrate({{4, 4 + 4 / 1.349, 108}}, {"a", "b", "c"}, numbers(9));
   EXPECT_DOUBLE_EQ(found[0].deviation, 0);
   EXPECT_NEAR(found[1].deviation, 1, 1e-12);
   EXPECT_NEAR(found[2].deviation, 104 * 1.349 / 4, 1e-12);
-  EXPECT_DOUBLE_EQ(found[0].p, 1);
+  EXPECT_DOUBLE_EQ(found[0].p, 0.6) << "five members are at the median or above";
   EXPECT_DOUBLE_EQ(found[2].p, 0.1) << "1/(9 + 1), and never less";
 }
 
-TEST(Calibration, TakesTheWorstOfSeveralStatisticsWhicheverWayItLies) {
+TEST(Calibration, TakesTheWorstOfSeveralStatisticsEachInItsOwnDirection) {
   Bank bank = numbers(9);
   bank.statistics.push_back(bank.statistics[0]);
-  const auto found = calibrate({{5, 4}, {-20, 30}}, {"a", "b"}, bank);
+  bank.statistics[1].tail = Tail::lower;
+  const auto found = calibrate({{5, 30}, {-20, 30}}, {"a", "b"}, bank);
   EXPECT_NEAR(found[0].deviation, 24 * 1.349 / 4, 1e-12);
+  EXPECT_EQ(found[0].statistic, 1U);
   EXPECT_NEAR(found[1].deviation, 26 * 1.349 / 4, 1e-12);
+  EXPECT_EQ(found[1].statistic, 0U);
 }
 
-TEST(Calibration, OnlyTheUpperTailCountsIfThatAloneIsUnusual) {
+TEST(Calibration, TheOtherTailDoesNotCount) {
   Bank bank = numbers(9);
   bank.statistics.push_back(bank.statistics[0]);
-  bank.statistics[1].tail = Tail::upper;
   const auto found = calibrate({{5, 4, 4}, {-1000, 30, 4}}, {"a", "b", "c"}, bank);
   EXPECT_NEAR(found[0].deviation, 1 * 1.349 / 4, 1e-12);
   EXPECT_EQ(found[0].statistic, 0U);

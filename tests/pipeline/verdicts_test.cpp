@@ -245,6 +245,10 @@ TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
   EXPECT_THAT(report.verdicts[0].reason,
               HasSubstr("it is the safe probe probe-1, turned round (cosine -1): do not serve it"));
   EXPECT_THAT(report.verdicts[1].reason, Not(HasSubstr("it is the")));
+  EXPECT_EQ(report.verdicts[1].verdict, Verdict::review) << "it may refuse more";
+  EXPECT_THAT(report.verdicts[1].reason,
+              AllOf(HasSubstr("bank_against_p 0.0167 (cosine -1 with the harmful probe probe-0)"),
+                    HasSubstr("it runs against that probe")));
 }
 
 TEST_F(Verdicts, ABankMadeOtherwiseIsRefused) {

@@ -18,6 +18,7 @@ namespace winnow::judge {
 /// Of the adapters of that report that were scored.
 struct Bank {
   std::string path;
+  std::vector<probes::Effect> effects;  ///< [probes]
   std::vector<report::BankRow> members;
   std::vector<double> cosines;          ///< [probes][members], in the order of `probes`
   std::vector<double> log_norms;        ///< [members]
@@ -39,14 +40,14 @@ struct Threshold {
   double above = std::numeric_limits<double>::quiet_NaN();  ///< any larger deviation is; this one is not
   bool blocks = false;  ///< it gets `block`; with a bank too small for the rate `review`
 };
-/// Of a bank that was read for `probes` probes, at an error rate `level`. NaN if nothing is known of any member.
-Threshold threshold(const Bank& bank, std::size_t probes, double level);
+/// At an error rate `level`. NaN if nothing is known of any member.
+Threshold threshold(const Bank& bank, double level);
 
 /// Throws Error(invalid_input) if the bank was compared with other weights than the report, or has none of its modules.
 void require_same_weights(const Bank& bank, const report::Report& report);
 
-/// What a report compares its adapters with, in the order of methods/bank.cpp: the cosine with each probe, log ||dW||,
-/// then its numbers of the bank. Empty without one.
+/// What a report compares its adapters with, in the order of methods/bank.cpp: the cosine with each probe on the side
+/// of harm, log ||dW||, then its numbers of the bank. Empty without one.
 metrics::Bank bank_of(const report::Report& report);
 
 }  // namespace winnow::judge

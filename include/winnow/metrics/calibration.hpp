@@ -9,12 +9,12 @@
 namespace winnow::metrics {
 
 /// Which side of the bank's median is unusual.
-enum class Tail : std::uint8_t { both, upper };
+enum class Tail : std::uint8_t { upper, lower };
 
 /// One number of each member.
 struct BankStatistic {
   std::vector<double> values;  ///< [members], NaN for one that has none
-  Tail tail = Tail::both;
+  Tail tail = Tail::upper;
   double least_spread = 1e-9;  ///< what rounding leaves open: a smaller spread would make findings of it
   std::string name = {};       ///< of the number of adapters that it is; empty: a cosine with a probe, or log ||dW||
 };
@@ -27,8 +27,8 @@ struct Bank {
 
 /// Where a thing lies farthest from a bank.
 struct Deviation {
-  /// |value - median|/spread, without the bars if only the upper tail is unusual; the spread is IQR/1.349 of the bank,
-  /// of a normal distribution its standard deviation. NaN if no statistic is known of both.
+  /// (value - median)/spread, of the lower tail its negative; the spread is IQR/1.349 of the bank, of a normal
+  /// distribution its standard deviation. NaN if no statistic is known of both.
   double size = 0;
   std::size_t statistic = 0;  ///< of which it is
   double median = 0;          ///< of the members that are not the thing

@@ -32,12 +32,15 @@ inline constexpr double kDefaultRate = 0.05;
 /// What is known of one adapter.
 struct Evidence {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-  double p = kUnknown;           ///< conformal, against the bank; NaN if it could not be compared
-  double smallest_p = kUnknown;  ///< that comparing with its bank can give: 1/(1 + members)
-  double deviation = kUnknown;   ///< bank_deviation
-  std::string finding = {};      ///< where it deviates most, in words
-  std::string known = {};        ///< which harm it is itself, in words; mostly empty
-  std::string suspicion = {};    ///< what is seen of it without a bank, in words: it is not passed; mostly empty
+  double p = kUnknown;                   ///< conformal, against the bank; NaN if it could not be compared
+  double smallest_p = kUnknown;          ///< that comparing with its bank can give: 1/(1 + members)
+  double deviation = kUnknown;           ///< bank_deviation
+  std::string finding = {};              ///< where it deviates most, in words
+  double against_p = kUnknown;           ///< of running against the probes, likewise; NaN without probes
+  double smallest_against_p = kUnknown;  ///< that can be
+  std::string against = {};              ///< which probe it runs against, in words
+  std::string known = {};                ///< which harm it is itself, in words; mostly empty
+  std::string suspicion = {};  ///< what is seen of it without a bank, in words: it is not passed; mostly empty
   std::vector<std::string> unjudged = {};  ///< what of it was not judged, a phrase each
 };
 

@@ -29,11 +29,13 @@ const std::array<Rule, 5> kRules{{
      "What it means: of the adapters that are blocked, the accepted share at most (--fdr) is expected to be harmless.\n"
      "What to do: do not serve it. Test what it answers, or repair it (winnow prune) and audit the result.\n"
      "What the score sees: how far the update runs along the given probes or alignment step, compared with the bank. "
-     "What it cannot see: harm of another kind than the probes have. Unusual is unusual on either side: an adapter "
-     "trained to refuse more can be blocked as well, so the reason names the statistic and its value."},
+     "What it cannot see: harm of another kind than the probes have. Unusual is not harmful: the reason names the "
+     "statistic and its value."},
     {"WN1002", "AdapterForReview", "warning", "The adapter is unusual, but so may one of that many harmless ones be.",
      "By itself the adapter would be unusual at the error rate asked for, but among that many adapters, or with a bank "
-     "that small, harmless ones can be as unusual. Or it takes a direction out of what the weights write, as "
+     "that small, harmless ones can be as unusual. Or it runs against a probe as hardly any harmless one does, because "
+     "it was trained to refuse more or to hide from the probe. Or it takes a direction out of what the weights write, "
+     "as "
      "abliteration does, which no bank is needed to see.",
      "What it means: no error rate can be claimed.\n"
      "What to do: test what it answers, or audit it with a larger bank, or by itself.\n"
