@@ -6,7 +6,6 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <string_view>
 #include <utility>
 
@@ -145,50 +144,81 @@ bool have_same_norms(const ReportPart& a, std::size_t row_a, const ReportPart& b
   });
 }
 
-bool is_same_adapter(const std::vector<ReportPart>& parts, const PartAdapter& a, const PartAdapter& b) {
-  const auto &one = parts[a.part].report.adapters[a.row], &other = parts[b.part].report.adapters[b.row];
-  return one.sha256 == other.sha256 && one.status == other.status && one.digest == other.digest &&
-         one.reason == other.reason && one.rank == other.rank && one.alpha == other.alpha &&
-         one.scaling == other.scaling && !input::are_separate_checkpoints(one.path, other.path) &&
-         have_same_norms(parts[a.part], a.row, parts[b.part], b.row);
-}
+/// What an adapter of a part does. Another status is told apart: only one of both says what was found.
+/// Of earlier versions, which have no digest, `earlier` tells: the rows without one so far, by checksum.
+class Contents {
+ public:
+  explicit Contents(const std::vector<ReportPart>& parts) : parts_(parts) {}
+
+  std::string of(const PartAdapter& adapter) {
+    const auto& row = parts_[adapter.part].report.adapters[adapter.row];
+    if (!row.digest.empty() || row.status != "ok") {
+      return row.status + " " + input::content_of(row.digest, row.path, row.sha256);
+    }
+    auto& alike = without_digest_[row.sha256];
+    const auto same =
+        std::find_if(alike.begin(), alike.end(), [&](const auto& other) { return same_(other, adapter); });
+    const auto& first = same == alike.end() ? alike.emplace_back(adapter) : *same;
+    return fmt::format("adapter {} of part {}", first.row, first.part);
+  }
+
+ private:
+  bool same_(const PartAdapter& a, const PartAdapter& b) const {
+    const auto &one = parts_[a.part].report.adapters[a.row], &other = parts_[b.part].report.adapters[b.row];
+    return one.rank == other.rank && one.alpha == other.alpha && one.scaling == other.scaling &&
+           have_same_norms(parts_[a.part], a.row, parts_[b.part], b.row);
+  }
+
+  const std::vector<ReportPart>& parts_;
+  std::map<std::string, std::vector<PartAdapter>> without_digest_;
+};
 
 /// Adapters of several reports in one.
 struct MergedAdapters {
   std::vector<PartAdapter> kept;
-  std::vector<std::vector<std::size_t>> judged_as;  ///< [parts][adapters of the part]: among those that are kept
+  std::vector<std::vector<std::size_t>> judged_as;   ///< [parts][adapters of the part]: among those that are kept
+  std::vector<std::vector<std::size_t>> stands_for;  ///< likewise: what an audit would have judged a copy of it as
 };
 
-/// The adapters of all parts, each once, whatever it is called: the one that comes first.
+/// The adapters of all parts, each once, whatever it is called: those that one audit would have kept.
 MergedAdapters adapters_of(const std::vector<ReportPart>& parts, const base::Log& log) {
-  MergedAdapters all;
-  std::map<std::string, std::vector<std::size_t>> known;  // by checksum
-  std::size_t repeated = 0;
-  std::string example;
+  std::vector<PartAdapter> all;
+  std::vector<input::Held> held;
+  Contents contents(parts);
   for (std::size_t p = 0; p < parts.size(); ++p) {
-    auto& judged_as = all.judged_as.emplace_back();
     for (std::size_t n = 0; n < parts[p].report.adapters.size(); ++n) {
-      const auto& row = parts[p].report.adapters[n];
-      auto& alike = known[row.sha256.empty() ? "path " + fs::path(row.path).lexically_normal().string() : row.sha256];
-      const PartAdapter candidate{p, n};
-      const auto same = std::find_if(alike.begin(), alike.end(),
-                                     [&](auto other) { return is_same_adapter(parts, all.kept[other], candidate); });
-      judged_as.push_back(same == alike.end() ? all.kept.size() : *same);
-      if (same == alike.end()) {
-        alike.push_back(all.kept.size());
-        all.kept.push_back(candidate);
-      } else if (repeated++ == 0) {
-        const auto& [part, kept] = all.kept[*same];
-        example = fmt::format("{} of {} is {} of {}", row.path, parts[p].path, parts[part].report.adapters[kept].path,
-                              parts[part].path);
-      }
+      all.push_back({p, n});
+      held.push_back({parts[p].report.adapters[n].path, contents.of(all.back())});
     }
   }
-  if (repeated != 0) {
-    log.warn(fmt::format("{} adapter{} in more than one report and count once: {}{}", repeated,
-                         repeated == 1 ? " is" : "s are", example, repeated == 1 ? "" : ", for example"));
+  const auto judged = input::judged_as(held);
+  std::map<std::string_view, std::size_t> first;  // of each content, the first that is kept
+  std::vector<std::size_t> place(all.size());
+  MergedAdapters merged;
+  std::size_t repeated = 0;
+  std::string example;
+  const auto told = [&](std::size_t n) { return fmt::format("{} of {}", held[n].path, parts[all[n].part].path); };
+  for (std::size_t n = 0; n < all.size(); ++n) {
+    if (judged[n] == n) {
+      place[n] = merged.kept.size();
+      merged.kept.push_back(all[n]);
+      first.try_emplace(held[n].content, n);
+    } else if (repeated++ == 0) {
+      example = fmt::format("{} is {}", told(n), told(judged[n]));
+    }
   }
-  return all;
+  merged.judged_as.resize(parts.size());
+  merged.stands_for.resize(parts.size());
+  for (std::size_t n = 0; n < all.size(); ++n) {
+    merged.judged_as[all[n].part].push_back(place[judged[n]]);
+    merged.stands_for[all[n].part].push_back(place[first.at(held[n].content)]);
+  }
+  if (repeated != 0) {
+    log.warn(fmt::format("{} adapter{} in more than one report and count{} once: {}{}", repeated,
+                         repeated == 1 ? " is" : "s are", repeated == 1 ? "s" : "", example,
+                         repeated == 1 ? "" : ", for example"));
+  }
+  return merged;
 }
 
 /// Names are unique within a run: those of a part may not be any more.
@@ -209,17 +239,21 @@ void merge_adapters(const std::vector<ReportPart>& parts, const std::vector<Part
 /// Those of the parts, and their adapters that another stands for now. Every directory once beside one adapter, and
 /// none that is an adapter's own.
 void merge_copies(const std::vector<ReportPart>& parts, const MergedAdapters& adapters, report::Report& merged) {
-  std::set<std::pair<std::string, std::uint64_t>> known;
+  std::vector<input::Copy> copies;
   const auto add = [&](const std::string& path, std::size_t of) {
-    if (input::are_one_path(path, merged.adapters[of].path) || !known.emplace(path, of).second) return;
-    merged.copies.push_back({path, of});
+    if (!input::are_one_path(path, merged.adapters[of].path)) copies.push_back({path, of});
   };
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const auto& part = parts[p].report;
     const auto& judged_as = adapters.judged_as[p];
     for (std::size_t n = 0; n < judged_as.size(); ++n) add(part.adapters[n].path, judged_as[n]);
-    for (const auto& copy : part.copies) add(copy.path, judged_as.at(copy.of));
+    for (const auto& copy : part.copies) {
+      const bool is_checkpoint = input::is_checkpoint(copy.path);  // then it leads to the very one
+      add(copy.path, is_checkpoint ? judged_as.at(copy.of) : adapters.stands_for[p].at(copy.of));
+    }
   }
+  input::put_in_order(copies);
+  for (const auto& copy : copies) merged.copies.push_back({copy.path, copy.of});
 }
 
 /// Where adapters have LoRA, and the metrics of single layers: every value where its adapter and module are now.

@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <random>
 
 #include "base/expect_error.hpp"
 #include "input/tiny_family.hpp"
@@ -242,7 +243,7 @@ TEST_F(Merge, AnAdapterThatIsInTwoPartsCountsOnce) {
   const base::Log log([&](base::LogLevel, std::string_view text) { said += text; });
   const auto merged = merge_reports({{"a.h5", run(0, 2)}, {"b.h5", run(1, 5)}}, log);
   EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(run(0, 5)));
-  EXPECT_EQ(said, fmt::format("1 adapter is in more than one report and count once: {0} of b.h5 is {0} of a.h5",
+  EXPECT_EQ(said, fmt::format("1 adapter is in more than one report and counts once: {0} of b.h5 is {0} of a.h5",
                               adapters[1]));
 }
 
@@ -282,7 +283,64 @@ TEST_F(Merge, EveryDirectoryIsFoundInTheReport) {
   EXPECT_EQ(again.adapters[0].path, adapters[5]);
   EXPECT_EQ(again.adapters[1].path, adapters[0]);
   EXPECT_EQ(again.adapters[3].path, adapters[3]);
-  EXPECT_EQ(again.copies, (Copies{{adapters[1], 0}, {adapters[6], 0}, {adapters[7], 3}}));
+  EXPECT_EQ(again.copies, (Copies{{adapters[6], 0}, {adapters[1], 0}, {adapters[7], 3}})) << "by path";
+}
+
+// Every way in which one adapter may come twice, in parts that begin and end anywhere: an audit of all tells copies by
+// what they do, and so does a merge.
+TEST_F(Merge, TellsCopiesAsOneAuditDoes) {
+  const auto write = [&](const std::string& name, unsigned seed, const std::string& scales) {
+    adapters.push_back(family.write_adapter(name, TinyFamily::adapter(seed)));
+    family.directory.write(name + "/adapter_config.json",
+                           R"({"peft_type": "LORA", "target_modules": ["up_proj"], )" + scales + "}");
+  };
+  adapters.clear();
+  write("spelled/adapter", 1, R"("r": 2, "lora_alpha": 4)");
+  write("spelled/alpha", 1, R"("r": 2, "lora_alpha": 1, "alpha_pattern": {"up_proj": 4})");
+  write("spelled/rank", 1, R"("r": 8, "lora_alpha": 4, "rank_pattern": {"up_proj": 2})");
+  write("spelled/other", 1, R"("r": 2, "lora_alpha": 4, "alpha_pattern": {"layers.3.mlp.up_proj": 5})");
+  write("dora/a", 2, R"("r": 2, "lora_alpha": 4, "use_dora": true)");  // quarantined before anything has a digest
+  write("dora/b", 2, R"("r": 2, "lora_alpha": 4, "use_dora": true)");
+  adapters.push_back(adapters.back() + "/");
+  auto broken = TinyFamily::adapter(3);
+  broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;  // found when it is scored
+  adapters.push_back(family.write_adapter("broken/a", broken));
+  adapters.push_back(family.write_adapter("broken/b", broken));
+  write("run/adapter", 4, R"("r": 2, "lora_alpha": 4)");
+  write("other/adapter", 5, R"("r": 2, "lora_alpha": 4)");
+  write("run/checkpoint-2", 4, R"("r": 2, "lora_alpha": 4)");
+  write("copy/of-run", 4, R"("r": 2, "lora_alpha": 4)");
+  write("run/checkpoint-1", 4, R"("r": 2, "lora_alpha": 4)");
+  write("copy/too", 1, R"("r": 2, "lora_alpha": 4)");
+  adapters.push_back(adapters[10]);
+  options.write.slice = true;  // some parts have nothing that can be scored
+  const auto whole = run(0, adapters.size());
+  ASSERT_EQ(whole.adapters.size(), 8U);
+  ASSERT_EQ(whole.copies.size(), 6U);
+  std::mt19937 random(20261130);
+  for (int round = 0; round < 12; ++round) {
+    std::vector<ReportPart> parts;
+    for (std::size_t begin = 0; begin < adapters.size();) {
+      const auto end = std::min<std::size_t>(adapters.size(), begin + 1 + random() % 7);
+      parts.push_back({fmt::format("{}.h5", parts.size()), run(begin, end)});
+      begin = end;
+    }
+    const auto merged = merge_reports(parts, {});
+    EXPECT_EQ(merged.adapters, whole.adapters) << parts.size();
+    EXPECT_EQ(merged.copies, whole.copies) << parts.size();
+    EXPECT_EQ(test::report_fingerprint(merged), test::report_fingerprint(whole)) << parts.size();
+  }
+}
+
+// That a part leaves nothing of an adapter is of the part's selection, not of the adapter.
+TEST_F(Merge, AnAdapterOfWhichAPartLeavesNothingIsTheSameAdapter) {
+  options.judge.scope = select::Scope::zoo;
+  options.judge.policy = {select::Policy::Kind::prune_top, 8};
+  options.write.repair = adapter::Repair::drop;
+  options.write.repaired_dir = family.directory / "repaired";
+  const auto whole = run(0, 5), alone = run(1, 2);
+  ASSERT_THAT(alone.adapters[0].reason, HasSubstr("no adapter is left"));
+  EXPECT_EQ(merge_reports({{"a.h5", run(0, 3)}, {"b.h5", alone}, {"c.h5", run(3, 5)}}, {}).adapters, whole.adapters);
 }
 
 TEST_F(Merge, AnAdapterThatIsInTwoPartsIsNoCopyOfItself) {

@@ -19,8 +19,8 @@ struct ReportPart {
 /// computed anew from the metrics of single layers, with the same code. Bit for bit what that audit would give, as far
 /// as its single layers are (a stack of other adapters moves their seventh digit, as teams do). /run names the part.
 ///
-/// An adapter that is in several of them, by the checksum of its weights and its scales, counts once, with a warning;
-/// if it was called otherwise, it is among the copies.
+/// An adapter that is in several of them, by its digest, counts once, with a warning; if it was called otherwise, it is
+/// among the copies. Which stands for which is input::judged_as()'s, as in an audit.
 /// Throws Error(invalid_input), naming the file and what differs, if the parts are not of the same checkpoints and
 /// options: by the digests of weights that they share, and by the samples of those that they do not. Reports of earlier
 /// versions have neither: merged among each other with a warning, never with newer ones.
