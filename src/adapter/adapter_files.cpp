@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "refusal.hpp"
+#include "winnow/checkpoint/holds_checkpoint.hpp"
 #include "written_files.hpp"
 
 namespace winnow::adapter {
@@ -33,6 +34,11 @@ AdapterFiles find_files(const std::string& path) {
         .advice("give the directory that holds the file; many adapters in one directory, or a list of them: --zoo");
   }
   const auto config = directory / kConfigFile, weights = directory / kWeightsFile;
+  if (type_of(config) == fs::file_type::not_found && checkpoint::holds_checkpoint(path)) {
+    throw bad_adapter("it is shaped like a checkpoint, not an adapter")
+        .file(path)
+        .expected("a directory with adapter_config.json and adapter_model.safetensors");
+  }
   if (type_of(config) == fs::file_type::not_found) {
     throw bad_adapter("adapter_config.json is missing").file(path);
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 
 #include "expert_blocks.hpp"
@@ -92,6 +93,11 @@ Adapter open_lone_adapter(const std::string& directory, const std::string& what,
   const bool named = adapter.reason.find(directory) != std::string::npos;
   const auto kind = adapter.is_unreadable ? ErrorKind::runtime : ErrorKind::invalid_input;
   throw Error(kind, fmt::format("{}: {}", what, adapter.reason)).file(named ? "" : directory);
+}
+
+bool holds_adapter(const std::string& directory) {
+  std::error_code ignored;
+  return std::filesystem::exists(std::filesystem::path(directory) / kConfigFile, ignored);
 }
 
 const LoraModule* find_counterpart(const Adapter& adapter, const std::string& module) {

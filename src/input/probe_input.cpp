@@ -13,6 +13,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/checkpoint/holds_checkpoint.hpp"
 
 namespace winnow::input {
 namespace {
@@ -34,12 +35,6 @@ Catalogue modules_of(const std::string& directory) {
   return adapter::modules_in(weights_file, config);
 }
 
-bool holds_checkpoint(const std::string& directory) {
-  std::error_code ignored;
-  return fs::exists(fs::path(directory) / "model.safetensors", ignored) ||
-         fs::exists(fs::path(directory) / "model.safetensors.index.json", ignored);
-}
-
 Error refused(const ProbeInput& probe, std::string_view reason, ErrorKind kind = ErrorKind::invalid_input) {
   return Error(kind, fmt::format("a probe cannot be used: {}", reason))
       .file(reason.find(probe.source.path) != reason.npos ? "" : probe.source.path);
@@ -58,8 +53,11 @@ ProbeInput open(const probes::Source& source, const base::Log& log) {
   } catch (const Error& error) {
     const bool absent = error.os_error() == ENOENT || error.os_error() == ENOTDIR;
     if (error.kind() != ErrorKind::invalid_input && !absent) throw;
-    if (!probe.is_direction() && absent && holds_checkpoint(source.path)) {
+    if (!probe.is_direction() && absent && checkpoint::holds_checkpoint(source.path)) {
       throw refused(probe, "it is shaped like a checkpoint, not an adapter").advice("give it as --direction");
+    }
+    if (probe.is_direction() && adapter::holds_adapter(source.path) && !checkpoint::holds_checkpoint(source.path)) {
+      throw refused(probe, "it is an adapter, not shaped like a checkpoint").advice("give it as --probe");
     }
     throw refused(probe, error.what());
   }

@@ -7,6 +7,7 @@
 #include "families.hpp"
 #include "winnow/adapter/lone_adapter.hpp"
 #include "winnow/base/error.hpp"
+#include "winnow/checkpoint/holds_checkpoint.hpp"
 #include "winnow/repair/deflect.hpp"
 #include "winnow/repair/singular_vectors.hpp"
 #include "winnow/repair/subtract.hpp"
@@ -56,6 +57,13 @@ class ByProbes final : public Repairer {
  public:
   ByProbes(const ModuleRepair& repair, const base::Log& log) : repair_(repair) {
     for (const auto& probe : repair.probes) {
+      if (!adapter::holds_adapter(probe.path) && checkpoint::holds_checkpoint(probe.path)) {
+        throw Error(ErrorKind::invalid_input,
+                    "the probe cannot be used: it is shaped like a checkpoint, not an adapter")
+            .file(probe.path)
+            .advice(repair.kind == repair::Kind::deflect ? "give it as --direction"
+                                                         : "give it as --direction, with --repair deflect");
+      }
       probes_.push_back(adapter::open_lone_adapter(probe.path, "the probe cannot be used", log));
     }
   }

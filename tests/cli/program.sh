@@ -757,6 +757,17 @@ probes() {
     prune --repair deflect --adapter absent --probe harmful=$other --output p
   refuses 3 "the probe cannot be used: no such adapter directory: absent" "${deflect[@]}" --probe harmful=absent
 
+  # What is of the other kind is given by the other option.
+  local shaped="it is shaped like a checkpoint, not an adapter: family/base; give it as --direction"
+  refuses 3 "the probe cannot be used: $shaped" "${deflect[@]}" --probe harmful=family/base
+  refuses 3 "the probe cannot be used: $shaped, with --repair deflect" "${subtract[@]}" --probe harmful=family/base
+  refuses 3 "a probe cannot be used: $shaped" audit --probe harmful=family/base --adapter $one --report p.h5
+  shaped="a probe cannot be used: it is an adapter, not shaped like a checkpoint: $other; give it as --probe"
+  refuses 3 "$shaped" "${deflect[@]}" --direction harmful=$other
+  refuses 3 "$shaped" audit --direction harmful=$other --adapter $one --report p.h5
+  refuses 3 "the adapter cannot be repaired: it is shaped like a checkpoint, not an adapter: family/base; expected a directory with adapter_config.json" \
+    prune --repair deflect --adapter family/base --probe harmful=$other --output p
+
   cp -r $other dora && sed -i 's/"use_dora": false/"use_dora": true/' dora/adapter_config.json
   refuses 3 "the probe cannot be used: it is a DoRA adapter" "${deflect[@]}" --probe harmful=dora
   refuses 3 "the adapter cannot be repaired: it is a DoRA adapter" \

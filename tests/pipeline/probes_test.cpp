@@ -282,6 +282,15 @@ TEST_F(Probes, ADirectionGivenAsAnAdapterIsToldFromNothing) {
                [&] { run(options); });
 }
 
+TEST_F(Probes, AnAdapterGivenAsADirectionIsToldFromNothing) {
+  auto options = family.probe_options(false, 0, 1);
+  options.read.probes[0].form = Form::direction;
+  expect_error(base::ErrorKind::invalid_input,
+               AllOf(HasSubstr("a probe cannot be used: it is an adapter, not shaped like a checkpoint"),
+                     HasSubstr("; give it as --probe"), Not(HasSubstr("--adapter"))),
+               [&] { run(options); });
+}
+
 TEST_F(Probes, ADirectionOfZerosScoresNothing) {
   for (auto& [name, matrix] : family.directions[0]) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
   test::expect_error(base::ErrorKind::invalid_input, HasSubstr("none of 3 adapters could be scored"),

@@ -35,4 +35,7 @@ struct FactorValues {
 /// Reads them. Throws Error(invalid_input) if an element is not finite, Error(runtime) for an I/O error.
 FactorValues read_factors(const Adapter& adapter, const LoraModule& module);
 
+/// Whether a directory has an adapter's configuration, whatever it says.
+bool holds_adapter(const std::string& directory);
+
 }  // namespace winnow::adapter
