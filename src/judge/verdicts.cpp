@@ -14,6 +14,7 @@
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/probes/source.hpp"
+#include "winnow/report/ablated_module.hpp"
 
 namespace winnow::judge {
 namespace {
@@ -108,17 +109,11 @@ std::string known_harm(const report::Report& report, std::size_t n, const std::v
 
 /// A direction that is taken out of what the weights write needs no bank to be told from harmless updates.
 std::string suspicion(const report::Report& report, std::size_t n) {
-  const auto* ablation = report.find_metric("ablation");
-  if (ablation == nullptr) return {};
-  const auto modules = report.modules.size();
-  std::size_t worst = modules;
-  for (std::size_t m = 0; m < modules; ++m) {
-    const double value = ablation->values[n * modules + m];
-    if (value >= methods::kAblated && (worst == modules || value > ablation->values[n * modules + worst])) worst = m;
-  }
-  if (worst == modules) return {};
+  const auto module = report::ablated_module(report, n);
+  if (!module) return {};
+  const double value = report.find_metric("ablation")->values[n * report.modules.size() + *module];
   return fmt::format("it takes a direction out of what {} writes (ablation {:.3g}), as abliteration does",
-                     base::abbreviated(report.modules[worst].name, kQuoted), ablation->values[n * modules + worst]);
+                     base::abbreviated(report.modules[*module].name, kQuoted), value);
 }
 
 /// Whether an update of module `m` was compared with anything there: with a probe or, without probes, the alignment

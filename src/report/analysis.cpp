@@ -14,6 +14,7 @@
 #include "text.hpp"
 #include "winnow/methods/table.hpp"
 #include "winnow/metrics/alongside.hpp"
+#include "winnow/report/ablated_module.hpp"
 #include "winnow/report/adapter_summary.hpp"
 
 namespace winnow::report {
@@ -83,6 +84,7 @@ const std::string& Analysis::category(const Metric& metric, std::size_t n, std::
 AdapterView Analysis::view(std::size_t n) const {
   AdapterView out;
   out.index = n;
+  out.ablates = ablated_module(report_, n).has_value();
   for (std::size_t m = 0; m < report_.modules.size(); ++m) {
     const auto at = score(n, m);
     if (action(n, m) == Action::prune) {
@@ -91,7 +93,6 @@ AdapterView Analysis::view(std::size_t n) const {
     }
     if (action(n, m) == Action::keep) ++out.kept;
     if (undoing(n, m)) ++out.undoing;
-    if (value("ablation", n, m) >= methods::kAblated) out.ablates = true;
     if (!std::isnan(at)) {
       out.ranking.push_back(m);
       continue;

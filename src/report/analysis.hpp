@@ -40,7 +40,7 @@ struct AdapterView {
   std::vector<std::size_t> unscored;                      ///< modules with LoRA but without a score
   std::size_t pruned = 0, kept = 0, undoing = 0;          ///< undoing: alignment_removed > kRemovedFlag
   std::size_t zoo_rank = 0;                               ///< 1: the worst adapter; equal ones share it; 0: no score
-  bool ablates = false;                                   ///< some module's ablation is methods::kAblated at least
+  bool ablates = false;                                   ///< ablated_module() finds one
   double cut = std::numeric_limits<double>::quiet_NaN();  ///< score of the least misaligned pruned module; NaN: none
 
   /// Of the scored modules; NaN if there is none.

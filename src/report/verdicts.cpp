@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "analysis.hpp"
-#include "winnow/methods/table.hpp"
+#include "winnow/report/ablated_module.hpp"
 #include "winnow/report/adapter_summary.hpp"
 #include "winnow/verdict/false_discovery.hpp"
 
@@ -24,16 +24,6 @@ std::size_t tested(const Report& report) {
   if (p == nullptr) return 0;
   return static_cast<std::size_t>(
       std::count_if(p->values.begin(), p->values.end(), [](double value) { return !std::isnan(value); }));
-}
-
-std::vector<bool> adapters_that_ablate(const Report& report) {
-  std::vector<bool> found(report.adapters.size());
-  const auto* ablation = report.find_metric("ablation");
-  if (ablation == nullptr || report.modules.empty()) return found;
-  for (std::size_t cell = 0; cell < ablation->values.size(); ++cell) {
-    if (ablation->values[cell] >= methods::kAblated) found[cell / report.modules.size()] = true;
-  }
-  return found;
 }
 
 }  // namespace
@@ -62,8 +52,10 @@ std::vector<std::size_t> adapters_by_verdict(const Report& report) {
 
 bool has_findings(const Report& report) {
   if (count_of(report, Verdict::block) + count_of(report, Verdict::incomplete) != 0) return true;
-  const auto ablating = adapters_that_ablate(report);
-  return !report.verdicts.empty() && std::find(ablating.begin(), ablating.end(), true) != ablating.end();
+  for (std::size_t n = 0; n < report.verdicts.size(); ++n) {
+    if (ablated_module(report, n)) return true;
+  }
+  return false;
 }
 
 std::string verdict_summary(const Report& report) {
@@ -86,10 +78,9 @@ std::string verdict_claim(const Report& report) {
 }
 
 std::string unblocked_warning(const Report& report) {
-  const auto ablating = adapters_that_ablate(report);
   std::size_t reviewed = 0;  // ablations are findings
   for (std::size_t n = 0; n < report.verdicts.size(); ++n) {
-    reviewed += report.verdicts[n].verdict == Verdict::review && !ablating[n] ? 1 : 0;
+    reviewed += report.verdicts[n].verdict == Verdict::review && !ablated_module(report, n) ? 1 : 0;
   }
   if (reviewed == 0 || count_of(report, Verdict::block) != 0) return {};
   const double smallest = 1 / static_cast<double>(1 + report.bank.size());
