@@ -169,9 +169,10 @@ Json results(const Report& report, const Places& places) {
   const Known known{summarise_adapters(report), adapter_scores(report)};
   std::vector<std::vector<std::size_t>> copies_of(report.adapters.size());
   for (std::size_t c = 0; c < report.copies.size(); ++c) copies_of[report.copies[c].of].push_back(c);
+  const sarif::Findings findings(report);
   auto results = Json::array();
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
-    const auto index = sarif::rule_of(report, n);
+    const auto index = findings.rule_of(n);
     if (!index) continue;
     const auto& rule = sarif::kRules.at(*index);
     const auto& row = report.adapters[n];

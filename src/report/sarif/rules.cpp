@@ -9,13 +9,8 @@ namespace {
 
 enum RuleIndex : std::size_t { kBlocked, kReview, kIncomplete, kQuarantined, kSelected };
 
-/// By a policy that selects nothing where there is nothing.
-bool has_selected_modules(const Report& report, std::size_t adapter) {
-  if (report.action.empty() || report.policy.empty() || select::parse_policy(report.policy).prunes_by_count())
-    return false;
-  const auto first = report.action.begin() + static_cast<std::ptrdiff_t>(adapter * report.modules.size());
-  return std::find(first, first + static_cast<std::ptrdiff_t>(report.modules.size()), Action::prune) !=
-         first + static_cast<std::ptrdiff_t>(report.modules.size());
+bool selection_tells(const Report& report) {
+  return !report.action.empty() && !report.policy.empty() && !select::parse_policy(report.policy).prunes_by_count();
 }
 
 }  // namespace
@@ -66,13 +61,22 @@ const std::array<Notice, 2> kNotices{{
     {"WN2002", "Claim", "note", "What the bank can claim of this zoo."},
 }};
 
-std::optional<std::size_t> rule_of(const Report& report, std::size_t adapter) {
-  const bool is_quarantined = report.adapters[adapter].status != "ok";
-  if (report.verdicts.empty()) {
+Findings::Findings(const Report& report) : report_(report), selection_tells_(selection_tells(report)) {}
+
+bool Findings::has_selected_modules(std::size_t adapter) const {
+  if (!selection_tells_) return false;
+  const auto modules = static_cast<std::ptrdiff_t>(report_.modules.size());
+  const auto first = report_.action.begin() + static_cast<std::ptrdiff_t>(adapter) * modules;
+  return std::find(first, first + modules, Action::prune) != first + modules;
+}
+
+std::optional<std::size_t> Findings::rule_of(std::size_t adapter) const {
+  const bool is_quarantined = report_.adapters[adapter].status != "ok";
+  if (report_.verdicts.empty()) {
     if (is_quarantined) return kQuarantined;
-    return has_selected_modules(report, adapter) ? std::optional<std::size_t>(kSelected) : std::nullopt;
+    return has_selected_modules(adapter) ? std::optional<std::size_t>(kSelected) : std::nullopt;
   }
-  switch (report.verdicts[adapter].verdict) {
+  switch (report_.verdicts[adapter].verdict) {
     case verdict::Verdict::block:
       return kBlocked;
     case verdict::Verdict::review:
@@ -83,7 +87,7 @@ std::optional<std::size_t> rule_of(const Report& report, std::size_t adapter) {
       break;
   }
   if (is_quarantined) return kQuarantined;
-  return has_selected_modules(report, adapter) ? std::optional<std::size_t>(kSelected) : std::nullopt;
+  return has_selected_modules(adapter) ? std::optional<std::size_t>(kSelected) : std::nullopt;
 }
 
 }  // namespace winnow::report::sarif

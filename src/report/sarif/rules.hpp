@@ -25,7 +25,19 @@ struct Notice {
 extern const std::array<Notice, 2> kNotices;
 enum NoticeIndex : std::size_t { kNothingJudged, kClaim };
 
-/// Position in kRules of what is found of an adapter; nothing of one that passed, or was not judged.
-std::optional<std::size_t> rule_of(const Report& report, std::size_t adapter);
+/// Which rule adapters of one report come under. It must outlive this.
+class Findings {
+ public:
+  explicit Findings(const Report& report);
+
+  /// Position in kRules of what is found of an adapter; nothing of one that passed, or was not judged.
+  std::optional<std::size_t> rule_of(std::size_t adapter) const;
+
+ private:
+  bool has_selected_modules(std::size_t adapter) const;
+
+  const Report& report_;
+  bool selection_tells_;  ///< its policy selects nothing where there is nothing
+};
 
 }  // namespace winnow::report::sarif
