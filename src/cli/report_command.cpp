@@ -45,10 +45,10 @@ CommandLine command_line() {
       ("bom", text_value("FILE"), "write a CycloneDX 1.6 bill of materials of models and adapters; - for stdout")  //
       ("in-toto", text_value("FILE"),
        "write an in-toto statement of the report, its options and the digests of its inputs, to be signed; - for "
-       "stdout")                                                                  //
-      ("worst", count_value(10), "modules listed per adapter")                    //
-      ("adapters", count_value(50), "adapters listed, worst first; 0 lists all")  //
-      ("width", count_value(100), "columns of the table")                         //
+       "stdout")                                                                                   //
+      ("worst", count_value(10), "modules listed per adapter")                                     //
+      ("adapters", count_value(50), "adapters listed, by verdict, then worst first; 0 lists all")  //
+      ("width", count_value(100), "columns of the table")                                          //
       ("truth", text_value("FILE"),
        "print how many planted modules and kinds of adapters each metric finds (truth.json of synth)");
   add_common_options(line.options);

@@ -16,6 +16,7 @@
 #include "winnow/metrics/alongside.hpp"
 #include "winnow/report/ablated_module.hpp"
 #include "winnow/report/adapter_summary.hpp"
+#include "winnow/report/verdicts.hpp"
 
 namespace winnow::report {
 
@@ -61,6 +62,9 @@ Analysis::Analysis(const Report& report)
     const bool tied = i > 0 && adapter_score(adapters_[i]) == adapter_score(adapters_[i - 1]);
     adapters_[i].zoo_rank = tied ? adapters_[i - 1].zoo_rank : i + 1;
   }
+  std::stable_sort(adapters_.begin(), adapters_.end(), [&](const AdapterView& a, const AdapterView& b) {
+    return verdict_place(report, a.index) < verdict_place(report, b.index);
+  });
 }
 
 double Analysis::value(const Metric* metric, std::size_t n, std::size_t m) const {
@@ -216,6 +220,14 @@ const methods::Column* Analysis::compared() const {
   const auto* column = methods::find_column(rank_by_);
   if (column == nullptr || column->compares.empty() || report_.find_metric(column->compares) == nullptr) return nullptr;
   return methods::find_column(column->compares);
+}
+
+std::string Analysis::order_text() const {
+  return report_.verdicts.empty() ? "worst first" : "by verdict, then worst first";
+}
+
+std::string Analysis::first_text(std::size_t many) const {
+  return report_.verdicts.empty() ? fmt::format("{} worst", many) : fmt::format("first {}", many);
 }
 
 std::string Analysis::selection_text() const {

@@ -90,7 +90,10 @@ class Analysis {
   bool knows_ablation() const { return report_.find_metric("ablation") != nullptr; }
   std::size_t ablating() const;  ///< adapters that take a direction out of what the weights write
 
-  const std::vector<AdapterView>& adapters() const { return adapters_; }  ///< those not quarantined, worst first
+  /// Those not quarantined: by verdict, if there are verdicts, and worst first.
+  const std::vector<AdapterView>& adapters() const { return adapters_; }
+  std::string order_text() const;                  ///< that order in words
+  std::string first_text(std::size_t many) const;  ///< what the first so many are: "3 worst", "first 3"
   const std::vector<std::size_t>& quarantined() const { return quarantined_; }
   std::vector<Summary> by_role() const;                    ///< worst median first
   std::vector<Summary> by_depth(std::size_t bands) const;  ///< in layer order, modules without a layer last

@@ -34,16 +34,19 @@ std::size_t count_of(const Report& report, Verdict verdict) {
   return static_cast<std::size_t>(count);
 }
 
+std::size_t verdict_place(const Report& report, std::size_t adapter) {
+  if (report.verdicts.empty()) return 0;
+  const auto& all = verdict::kVerdicts;
+  return static_cast<std::size_t>(std::find(all.begin(), all.end(), report.verdicts[adapter].verdict) - all.begin());
+}
+
 std::vector<std::size_t> adapters_by_verdict(const Report& report) {
   const auto scores = adapter_scores(report).values;
-  const auto severity = [&](std::size_t n) {
-    const auto& worst_first = verdict::kVerdicts;
-    return std::find(worst_first.begin(), worst_first.end(), report.verdicts[n].verdict) - worst_first.begin();
-  };
   std::vector<std::size_t> order(report.verdicts.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    if (severity(a) != severity(b)) return severity(a) < severity(b);
+    const auto one = verdict_place(report, a), other = verdict_place(report, b);
+    if (one != other) return one < other;
     if (std::isnan(scores[a]) || std::isnan(scores[b])) return !std::isnan(scores[a]) && std::isnan(scores[b]);
     return scores[a] > scores[b];
   });
@@ -65,7 +68,7 @@ std::string verdict_summary(const Report& report) {
   }
   const auto all = report.verdicts.size();
   std::vector<std::string> counts;
-  for (const auto verdict : {Verdict::block, Verdict::review, Verdict::incomplete, Verdict::pass}) {
+  for (const auto verdict : verdict::kVerdicts) {
     counts.push_back(fmt::format("{} {}", verdict::name(verdict), count_of(report, verdict)));
   }
   return fmt::format("{} of {} adapter{} did not pass: {}", all - count_of(report, Verdict::pass), all,

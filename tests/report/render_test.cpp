@@ -2,12 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <sstream>
 
 #include "report/sample.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/render.hpp"
 #include "winnow/report/verdicts.hpp"
 
@@ -547,8 +549,8 @@ TEST(Table, EndsWithTheVerdictsTheWorstFirst) {
   const auto& name = [&](std::size_t n) { return report.adapters[n].name; };
   ASSERT_GE(text.size(), 4U);
   EXPECT_EQ(text[text.size() - 4], "  block " + name(2) + ": unusual, with \"quotes\" and <b>");
-  EXPECT_EQ(text[text.size() - 3], "  incomplete " + name(1) + ": 1 module was not judged");
-  EXPECT_EQ(text[text.size() - 2], "  review " + name(3) + ": a little unusual");
+  EXPECT_EQ(text[text.size() - 3], "  review " + name(3) + ": a little unusual");
+  EXPECT_EQ(text[text.size() - 2], "  incomplete " + name(1) + ": 1 module was not judged");
   const auto all = render_table(report);
   EXPECT_THAT(all, HasSubstr("Verdicts: a bank of 3 cannot claim a rate of 5 % (19 adapters at least)"));
   EXPECT_THAT(all, ::testing::ContainsRegex("adapter +verdict"));
@@ -562,6 +564,47 @@ TEST(Table, WithoutVerdictsSaysWhatGivesThem) {
   EXPECT_THAT(plain, Not(::testing::ContainsRegex("adapter +verdict")));
   auto few = judged();
   EXPECT_THAT(render_table(few), Not(HasSubstr("pass " + few.adapters[0].name))) << "many: who passes is counted";
+}
+
+/// Where each adapter is named first after `begin`, as their places in that order.
+std::vector<std::size_t> order_after(const std::string& text, const std::string& begin, const Report& report) {
+  std::map<std::size_t, std::size_t> found;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    found[text.find(report.adapters[n].name, text.find(begin))] = n;
+  }
+  std::vector<std::size_t> order;
+  for (const auto& [at, n] : found) order.push_back(n);
+  return order;
+}
+
+// A score says how unusual an adapter is, a verdict what to do: whoever reads from the top reads the second.
+TEST(Renderings, ListByVerdictThenByScore) {
+  using enum verdict::Verdict;
+  auto report = sample(7, 2);
+  report.bank = {{"harmless", std::string(64, 'c')}};
+  report.of_adapters = {{"bank_deviation", "1", "how unusual", {20, 3, 5, 30, 9, 7, 1}, {}},
+                        {"bank_p", "1", "of the bank", {0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5}, {}}};
+  for (const auto verdict : {pass, review, block, incomplete, block, review, pass}) {
+    report.verdicts.push_back({verdict, "because"});
+  }
+  const std::vector<std::size_t> order{4, 2, 5, 1, 3, 0, 6};
+  EXPECT_EQ(adapters_by_verdict(report), order);
+  const auto table = render_table(report), page = render_html(report);
+  EXPECT_EQ(order_after(table, "All adapters, by verdict, then worst first", report), order);
+  EXPECT_EQ(order_after(page, "All adapters, by verdict, then worst first by ", report), order);
+  EXPECT_EQ(order_after(page, "Adapter by adapter", report), order);
+  EXPECT_THAT(table, HasSubstr("worst 30")) << "of the scores, not of the first adapter";
+  EXPECT_THAT(render_table(report, {10, 100, 2}), HasSubstr("The first 2 of 7 adapters, by verdict"));
+  // For programs they are in the order of the audit, ranked by score.
+  const auto summaries = summarise_adapters(report);
+  std::vector<std::size_t> ranks;
+  for (const auto& summary : summaries) ranks.push_back(summary.zoo_rank);
+  EXPECT_THAT(ranks, ::testing::ElementsAre(2, 6, 5, 1, 3, 4, 7));
+  EXPECT_EQ(order_after(render_csv(report).at("adapters.csv"), "\n", report),
+            (std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6}));
+  report.verdicts.clear();
+  EXPECT_EQ(order_after(render_table(report), "All adapters, worst first", report),
+            (std::vector<std::size_t>{3, 0, 4, 5, 2, 1, 6}));
 }
 
 TEST(Csv, HasVerdicts) {

@@ -15,7 +15,11 @@ std::string unblocked_warning(const Report& report);
 
 std::size_t count_of(const Report& report, verdict::Verdict verdict);
 
-/// Adapters by their verdict, the worst first, and among those of one by what ranks adapters. Empty without verdicts.
+/// The place of an adapter's verdict in verdict::kVerdicts. 0 without verdicts.
+std::size_t verdict_place(const Report& report, std::size_t adapter);
+
+/// Adapters by their verdict, as verdict::kVerdicts orders them, and among those of one by what ranks adapters. Empty
+/// without verdicts.
 std::vector<std::size_t> adapters_by_verdict(const Report& report);
 
 /// Whether some adapter must not be served: its verdict is block or incomplete.

@@ -20,8 +20,8 @@ enum class Verdict : std::uint8_t {
   block,       ///< unusual at the error rate that was asked for, or known to be harmful
   incomplete,  ///< some of it was not judged: nothing unjudged passes
 };
-inline constexpr std::array kVerdicts{Verdict::block, Verdict::incomplete, Verdict::review,
-                                      Verdict::pass};  ///< worst first
+/// In the order in which people are shown them: what was found, then of what not all is known, then the rest.
+inline constexpr std::array kVerdicts{Verdict::block, Verdict::review, Verdict::incomplete, Verdict::pass};
 
 std::string_view name(Verdict verdict);
 std::optional<Verdict> parse(std::string_view name);  ///< none for what is no verdict

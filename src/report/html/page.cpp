@@ -116,8 +116,8 @@ std::string overview(const Analysis& analysis, const std::set<std::string>& anch
       select(adapters_table(analysis, worst),
              {"zoo_rank", "name", "verdict", "score", "worst_score", "worst_misalignment", "modules_pruned",
               "share_pruned", "modules_scored", "modules_undoing", "rank", "worst_modules"});
-  const auto caption =
-      "All adapters, worst first by " + title_of(whole == nullptr ? std::string_view(analysis.rank_by()) : whole->name);
+  const auto caption = "All adapters, " + analysis.order_text() + " by " +
+                       title_of(whole == nullptr ? std::string_view(analysis.rank_by()) : whole->name);
   return zoo_figure(analysis) + html_table(table, caption, anchors);
 }
 
@@ -279,8 +279,8 @@ std::string render_html(const Report& report) {
   if (detailed != 0) {
     if (adapters.size() > 1) {
       out += detailed == adapters.size() ? std::string("<h2>Adapter by adapter</h2>\n")
-             : detailed == 1             ? std::string("<h2>The worst adapter</h2>\n")
-                                         : fmt::format("<h2>The {} worst adapters</h2>\n", detailed);
+             : detailed == 1 ? fmt::format("<h2>The {} adapter</h2>\n", report.verdicts.empty() ? "worst" : "first")
+                             : fmt::format("<h2>The {} adapters</h2>\n", analysis.first_text(detailed));
     }
     out += heat_map_legend(analysis);
     for (std::size_t i = 0; i < detailed; ++i) out += detail(analysis, adapters[i]);

@@ -66,23 +66,29 @@ std::string spread_text(const Analysis& analysis) {
     if (!std::isnan(score)) worst.push_back(score);
   }
   if (worst.empty()) return {};
+  const bool low = analysis.adapter_metric() == nullptr && analysis.low_is_worse();
+  const double extreme = quantile(worst, low ? 0 : 1);
   if (const auto* metric = analysis.adapter_metric()) {
     return fmt::format(" ({}: median {}, worst tenth from {}, worst {})", metric->name,
-                       share_text(quantile(worst, 0.5)), share_text(quantile(worst, 0.9)), share_text(worst.front()));
+                       share_text(quantile(worst, 0.5)), share_text(quantile(worst, 0.9)), share_text(extreme));
   }
   return fmt::format(" (their worst {}: median {}, worst tenth from {}, worst {})", for_terminal(analysis.rank_by()),
-                     number_text(quantile(worst, 0.5)),
-                     number_text(quantile(worst, analysis.low_is_worse() ? 0.1 : 0.9)), number_text(worst.front()));
+                     number_text(quantile(worst, 0.5)), number_text(quantile(worst, low ? 0.1 : 0.9)),
+                     number_text(extreme));
 }
 
 std::string overview(const Analysis& analysis, std::size_t listed, std::size_t width) {
+  const auto& report = analysis.report();
   const auto& adapters = analysis.adapters();
   const auto shown = listed == 0 ? adapters.size() : std::min(listed, adapters.size());
   std::vector<std::size_t> worst;
   for (std::size_t i = 0; i < shown; ++i) worst.push_back(adapters[i].index);
-  const auto title = shown == adapters.size() ? std::string("All adapters, worst first")
-                                              : fmt::format("The {} worst of {} adapters", shown, adapters.size());
-  auto out = "\n" + wrapped(title + spread_text(analysis), 0, width);
+  const auto title = shown == adapters.size()
+                         ? std::string("All adapters")
+                         : fmt::format("The {} of {} adapters", analysis.first_text(shown), adapters.size());
+  const auto order =
+      shown == adapters.size() || !report.verdicts.empty() ? ", " + analysis.order_text() : std::string();
+  auto out = "\n" + wrapped(title + order + spread_text(analysis), 0, width);
   out += grid(select(adapters_table(analysis, worst),
                      {"zoo_rank", "name", "verdict", "score", "rank", "modules_scored", "modules_pruned",
                       "share_pruned", "modules_undoing", "worst_score", "worst_misalignment", "worst_module"}),
@@ -212,9 +218,9 @@ std::string render_table(const Report& report, const TableOptions& options) {
   if (adapters.size() > kDetailed) out += overview(analysis, options.adapters, width);
   for (std::size_t i = 0; i < std::min(kDetailed, adapters.size()); ++i) out += detail(analysis, adapters[i], used);
   if (adapters.size() > kDetailed) {
-    out += wrapped(
-        fmt::format("(the {} worst of {} adapters in full; the others: --csv, --html)", kDetailed, adapters.size()), 0,
-        width);
+    out += wrapped(fmt::format("(the {} of {} adapters in full; the others: --csv, --html)",
+                               analysis.first_text(kDetailed), adapters.size()),
+                   0, width);
   }
   out += drift_text(analysis, used);
   out += summary(analysis, "role", analysis.by_role(), width);
