@@ -243,7 +243,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
         .advice("add --select prune-top:K, for the K worst of all adapters");
   }
   refuse_empty_findings(values, options.judge.policy, !options.judge.bank.empty());
-  options.judge.needs_blocks = values["fail-on-findings"].as<bool>() && options.judge.policy.prunes_by_count();
+  options.judge.tells_of_small_bank = values["fail-on-findings"].as<bool>() && options.judge.policy.prunes_by_count();
   options.judge.population = metrics::parse_population(values["population"].as<std::string>());
   options.measure.subspace_rank = count(values, "subspace-rank");
   options.measure.seed = count(values, "seed");

@@ -20,16 +20,15 @@ bool has_findings(const report::Report& report) {
 }
 
 void require_findings_possible(const report::Report& report) {
-  if (!select::parse_policy(report.policy).prunes_by_count()) return;
-  if (report.verdicts.empty()) {
-    throw Error(ErrorKind::usage, "--fail-on-findings says nothing of reports without verdicts that select by count")
-        .expected(fmt::format("parts that were audited with --bank, or with --select {}", select::kFormsThatFind));
-  }
-  const auto least = verdict::smallest_bank(1, report.false_discovery_rate);
-  if (report.bank.size() >= least) return;
-  throw Error(ErrorKind::usage, fmt::format("--fail-on-findings says nothing: a bank of {} can block nothing at {}",
-                                            report.bank.size(), verdict::percent(report.false_discovery_rate)))
-      .expected(fmt::format("{} harmless adapters at least", least));
+  if (!report.verdicts.empty() || !select::parse_policy(report.policy).prunes_by_count()) return;
+  throw Error(ErrorKind::usage, "--fail-on-findings says nothing of reports without verdicts that select by count")
+      .expected(fmt::format("parts that were audited with --bank, or with --select {}", select::kFormsThatFind));
+}
+
+void warn_of_small_bank(const report::Report& report, const base::Log& log) {
+  if (report.verdicts.empty() || !select::parse_policy(report.policy).prunes_by_count()) return;
+  const auto text = verdict::without_blocks(report.bank.size(), report.false_discovery_rate);
+  if (!text.empty()) log.warn(text);
 }
 
 void warn_of_reviews(const report::Report& report, const base::Log& log) {

@@ -47,9 +47,13 @@ int merge_command(const Arguments& arguments, comm::Communicator& world) {
     const auto merged =
         pipeline::merge_report_files(values["part"].as<std::vector<std::string>>(), path, run_facts("merge", arguments),
                                      console_log(log_level(values), world.rank()));
-    if (may_fail) require_findings_possible(merged);
     findings = has_findings(merged) ? 1 : 0;
-    if (may_fail) warn_of_reviews(merged, console_log(log_level(values), world.rank()));
+    if (may_fail) {
+      const auto log = console_log(log_level(values), world.rank());
+      require_findings_possible(merged);
+      warn_of_small_bank(merged, log);
+      warn_of_reviews(merged, log);
+    }
     print_result(report::render_table(merged));
     print_result(fmt::format("report: {}\n", path));
     return std::string();

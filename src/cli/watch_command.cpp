@@ -129,7 +129,7 @@ watch::WatchOptions watch_options(const po::variables_map& values) {
   }
   options.stop_at_trend = values["fail-on-trend"].as<bool>();
   options.stop_at_finding = values["fail-on-findings"].as<bool>() || options.stop_at_trend;
-  audit.judge.needs_blocks = options.stop_at_finding && !audit.judge.bank.empty() && !options.threshold;
+  audit.judge.tells_of_small_bank = options.stop_at_finding && !audit.judge.bank.empty() && !options.threshold;
   options.log = given(values, "log").value_or("");
   options.program = fmt::format("{} {}", build_version().number, build_version().git_sha);
   return options;

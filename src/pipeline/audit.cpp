@@ -112,15 +112,11 @@ judge::Operand operand_of(const Reading& reading) {
   return reading.has_checkpoint() ? judge::Operand::weight : judge::Operand::none;
 }
 
-/// An exit code that no harm can change says nothing.
-void require_blocks(const Bank& bank, const Judging& judging) {
-  const auto least = verdict::smallest_bank(1, judging.false_discovery_rate);
-  if (bank.members.size() >= least) return;
-  throw Error(ErrorKind::usage, fmt::format("--fail-on-findings says nothing: a bank of {} can block nothing at {}",
-                                            bank.members.size(), verdict::percent(judging.false_discovery_rate)))
-      .file(judging.bank)
-      .expected(fmt::format("{} harmless adapters at least", least))
-      .advice("audit more of them, or give a larger --fdr");
+/// What needs no bank is found all the same, so that it is no reason to end.
+void tell_of_small_bank(const Bank& bank, const Judging& judging, const base::Log& log) {
+  if (!judging.tells_of_small_bank || judging.bank.empty()) return;
+  const auto text = verdict::without_blocks(bank.members.size(), judging.false_discovery_rate);
+  if (!text.empty()) log.warn(fmt::format("{}: {}", text, judging.bank));
 }
 
 /// Runs `work`, which stops early if that is requested. Returns, the same on all ranks, whether it was.
@@ -174,7 +170,7 @@ Prepared prepare(const AuditOptions& options, const base::Log& log) {
   const auto& references = prepared.references;
   prepared.bank = judge::read_bank(options.judge.bank, references.probes, operand_of(options.read),
                                    run::sums_of(options.read, options.measure), scaling_of(options.read));
-  if (options.judge.needs_blocks) require_blocks(prepared.bank, options.judge);
+  tell_of_small_bank(prepared.bank, options.judge, log);
   prepared.unusual = judge::threshold(prepared.bank, options.judge.false_discovery_rate);
   return prepared;
 }
@@ -204,8 +200,8 @@ AuditResult audit(const AuditOptions& options, comm::Communicator& world, const 
     } else if (!options.judge.bank.empty()) {
       bank =
           judge::read_bank(options.judge.bank, inputs.probes, operand_of(options.read), sums, scaling_of(options.read));
+      tell_of_small_bank(bank, options.judge, log);
     }
-    if (!options.judge.bank.empty() && options.judge.needs_blocks) require_blocks(bank, options.judge);
     return std::string();
   });
   auto where = run::open_compute_place(choice, options.means, options.seams, world);

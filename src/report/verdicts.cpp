@@ -86,6 +86,7 @@ std::string unblocked_warning(const Report& report) {
     reviewed += report.verdicts[n].verdict == Verdict::review && !ablated_module(report, n) ? 1 : 0;
   }
   if (reviewed == 0 || count_of(report, Verdict::block) != 0) return {};
+  if (!verdict::without_blocks(report.bank.size(), report.false_discovery_rate).empty()) return {};  // that is said
   const double smallest = 1 / static_cast<double>(1 + report.bank.size());
   const auto together = verdict::needed(smallest, tested(report), report.false_discovery_rate);
   if (together <= 1) return {};

@@ -164,6 +164,15 @@ std::string claim(std::size_t members, std::size_t tested, double level) {
       percent(level), members, tested, together, smallest_bank(tested, level));
 }
 
+std::string without_blocks(std::size_t members, double level) {
+  const auto least = smallest_bank(1, level);
+  if (members >= least) return {};
+  return fmt::format(
+      "--fail-on-findings: a bank of {} can block nothing at {} ({} harmless adapters at least), so that findings are "
+      "only what needs no bank: a harmful probe itself, an ablation, what was not judged; give a larger bank or --fdr",
+      members, percent(level), least);
+}
+
 std::string percent(double level) { return fmt::format("{:.3g} %", 100 * level); }
 
 }  // namespace winnow::verdict

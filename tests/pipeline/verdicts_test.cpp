@@ -108,13 +108,34 @@ TEST_F(Verdicts, ABankThatCanBlockNothing) {
   EXPECT_EQ(of(report)[2], Verdict::review);
   EXPECT_FALSE(report::has_findings(report));
   EXPECT_THAT(report::verdict_claim(report), HasSubstr("a bank of 18 cannot claim a rate of 5 %"));
-  options.judge.needs_blocks = true;
-  expect_error(ErrorKind::usage,
-               AllOf(HasSubstr("--fail-on-findings says nothing: a bank of 18 can block nothing at 5 %"),
-                     HasSubstr("bank-18.h5"), HasSubstr("expected 19 harmless adapters at least")),
-               [&] { run(options); });
+  EXPECT_EQ(report::unblocked_warning(report), "") << "what the bank cannot claim is said before";
   options.judge.false_discovery_rate = 0.2;
   EXPECT_EQ(of(run(options))[2], Verdict::block);
+}
+
+// What needs no bank is found with any; what the bank cannot claim is said, once.
+TEST_F(Verdicts, ASmallBankIsToldOfAndEndsNothing) {
+  with_bank(10);
+  std::vector<std::string> warnings;
+  const base::Log log([&](base::LogLevel, std::string_view text) { warnings.emplace_back(text); });
+  const auto told = [&](const AuditOptions& these) {
+    warnings.clear();
+    return audit(these, *comm::make_self(), log).report;
+  };
+  options.judge.tells_of_small_bank = true;
+  auto report = told(options);
+  EXPECT_EQ(of(report)[2], Verdict::review);
+  EXPECT_FALSE(report::has_findings(report));
+  EXPECT_THAT(warnings, ::testing::ElementsAre(
+                            AllOf(HasSubstr("a bank of 10 can block nothing at 5 % (19 harmless adapters at least)"),
+                                  HasSubstr("bank-10.h5"), Not(HasSubstr("\n")))));
+  report.metrics.push_back({"ablation", "1", "", std::vector<double>(3 * report.modules.size(), 0.95), ""});
+  EXPECT_TRUE(report::has_findings(report)) << "an ablation";
+  options.read.adapters[0] = options.read.probes[2].path;
+  EXPECT_TRUE(report::has_findings(told(options))) << "a harmful probe itself";
+  options.judge.false_discovery_rate = 0.1;
+  told(options);
+  EXPECT_THAT(warnings, ::testing::IsEmpty());
 }
 
 TEST_F(Verdicts, ARateThatIsNoneIsRefused) {

@@ -334,10 +334,6 @@ TEST_F(Watching, RefusesAsAnAuditDoes) {
   options = sound;
   options.audit.read.probes[2].path = family.write_adapter("another", TinyFamily::adapter(77));
   refused(ErrorKind::invalid_input, "the bank was not compared with one of the probes");
-  options = sound;
-  options.audit.judge.false_discovery_rate = 0.001;
-  options.audit.judge.needs_blocks = true;
-  refused(ErrorKind::usage, "--fail-on-findings says nothing: a bank of 40 can block nothing");
 
   // Probes of another model: the first checkpoint tells.
   Tensors foreign;
@@ -347,6 +343,19 @@ TEST_F(Watching, RefusesAsAnAuditDoes) {
   options.audit.read.probes = {
       {probes::Effect::harmful, probes::Form::adapter, family.write_adapter("foreign", foreign)}};
   refused(ErrorKind::invalid_input, "no adapter could be scored");
+}
+
+TEST_F(Watching, ABankThatCanBlockNothingIsToldOfOnce) {
+  options.audit.judge.false_discovery_rate = 0.001;
+  options.audit.judge.tells_of_small_bank = true;
+  options.stop_at_finding = true;
+  save(10, family.zoo[0]);
+  save(20, family.zoo[1]);
+  EXPECT_EQ(run().findings, 0U);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("a bank of 40 can block nothing at 0.1 %")));
+  save(30, family.probe_adapters[0]);  // the harmful probe itself
+  EXPECT_EQ(run().findings, 1U);
+  EXPECT_THAT(said.back(), "checkpoint-30 block");
 }
 
 TEST_F(Watching, OnceJudgesWhatIsThere) {

@@ -10,7 +10,7 @@
 namespace winnow::report {
 
 /// What a script that asks for findings should know: adapters that are for review because too few of so many are as
-/// unusual, in one line; empty if there are none, or something was blocked.
+/// unusual, in one line; empty if there are none, something was blocked, or the bank can block nothing.
 std::string unblocked_warning(const Report& report);
 
 std::size_t count_of(const Report& report, verdict::Verdict verdict);
@@ -22,7 +22,7 @@ std::size_t verdict_place(const Report& report, std::size_t adapter);
 /// without verdicts.
 std::vector<std::size_t> adapters_by_verdict(const Report& report);
 
-/// Whether some adapter must not be served: its verdict is block or incomplete.
+/// Whether some adapter must not be served: its verdict is block or incomplete, or it has one and is an ablation.
 bool has_findings(const Report& report);
 
 /// "3 of 40 adapters did not pass: block 2, review 1, incomplete 0, pass 37". Of a report without verdicts what would

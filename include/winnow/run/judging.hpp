@@ -17,7 +17,7 @@ struct Judging {
   metrics::Population population = metrics::Population::role;
   std::string bank;  ///< report of harmless adapters, compared with the same probes; empty for none
   double false_discovery_rate = verdict::kDefaultRate;  ///< that verdicts accept; of a run with a bank
-  bool needs_blocks = false;                            ///< a bank that is too small to block anything is refused
+  bool tells_of_small_bank = false;  ///< an exit code goes by the verdicts: a bank that can block nothing is told of
 };
 
 /// The metric that selects and orders modules, of a run that makes these sums, bits of methods::Sum.

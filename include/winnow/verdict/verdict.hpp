@@ -59,6 +59,10 @@ std::size_t smallest_bank(std::size_t tested, double level);
 /// In one line what a bank can claim of that many tested adapters.
 std::string claim(std::size_t members, std::size_t tested, double level);
 
+/// Of a bank that is too small to block anything, in one line what an exit code that goes by verdicts says all the
+/// same. Empty for a larger one.
+std::string without_blocks(std::size_t members, double level);
+
 /// "5 %".
 std::string percent(double level);
 
