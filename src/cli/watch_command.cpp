@@ -57,8 +57,9 @@ CommandLine command_line() {
       ("until-file", text_value("FILE"), "end once this file is there, after a last look")          //
       ("until-idle", count_value(), "end once nothing of the run has changed for so many seconds")  //
       ("fail-on-findings", po::bool_switch(),
-       "end at once with exit code 4 if a verdict is block (with --threshold: a score above it) or incomplete")  //
-      ("fail-on-trend", po::bool_switch(), "the same, and also if scores are heading for the threshold")         //
+       "end at once with exit code 4 if a verdict is block (with --threshold: a score above it) or incomplete; what "
+       "--log has of an earlier watch ends it only if no newer checkpoint is there")                      //
+      ("fail-on-trend", po::bool_switch(), "the same, and also if scores are heading for the threshold")  //
       ("log", text_value("FILE"),
        "append a line of JSON for each; what is in it is not judged again by a watch with the same probes and bank")  //
       ("threads", count_value(1), "compute threads; 0: all cores")                                                    //
@@ -184,7 +185,7 @@ int watch_command(const Arguments& arguments, comm::Communicator& world) {
   const auto outcome = watch::watch(options, world, log, surroundings);
   say(fmt::format("{}: {} judged, {} finding{}\n", outcome.stopped ? "stopped at a signal" : "end of the watch",
                   outcome.judged, outcome.findings, outcome.findings == 1 ? "" : "s"));
-  return outcome.findings > 0 && options.stop_at_finding ? 4 : 0;
+  return outcome.at_finding ? 4 : 0;
 }
 
 }  // namespace winnow::cli

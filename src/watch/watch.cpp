@@ -80,6 +80,8 @@ class Watch {
         for (const auto& event : tracker_.look(*listing)) {
           if (ends_with(event)) return outcome_;
         }
+        // What nothing says of yet whether it is complete may be newer.
+        if (!tracker_.has_unsettled() && ends_as_before()) return outcome_;
       }
       last_look |= told_to_end;
       if (last_look && !(tracker_.has_unsettled() && std::exchange(may_settle_, false))) break;
@@ -91,6 +93,7 @@ class Watch {
       }
     }
     for (const auto& event : tracker_.unjudged()) tell_unjudged(event);
+    ends_as_before();
     if (options_.once && outcome_.judged == 0) {
       throw Error(ErrorKind::invalid_input, "no complete checkpoint").file(options_.run).expected("checkpoint-N below");
     }
@@ -148,8 +151,29 @@ class Watch {
     const bool finding = is_finding(*record, options_.threshold.has_value());
     outcome_.findings += finding ? 1U : 0U;
     if (options_.stop_at_trend && record->is_heading) ++outcome_.findings;
-    return (options_.stop_at_finding && finding) || (options_.stop_at_trend && record->is_heading);
+    const bool ends = (options_.stop_at_finding && finding) || (options_.stop_at_trend && record->is_heading);
+    auto& newest = newest_.try_emplace(below(record->place), Newest{record->place, ends}).first->second;
+    if (!(record->place < newest.place)) newest = {record->place, ends};
+    outcome_.at_finding = ends && !known;
+    return outcome_.at_finding;
   }
+
+  /// Whether what is newest of some adapter was found by an earlier watch.
+  bool ends_as_before() {
+    for (const auto& [name, newest] : newest_) {
+      if (!newest.ends) continue;
+      log_.warn(
+          fmt::format("{} was found by an earlier watch, and nothing newer is there: to go on from an earlier "
+                      "checkpoint remove it; to go on from this one leave out --fail-on-findings, or give a "
+                      "--threshold above its score",
+                      newest.place.name));
+      return outcome_.at_finding = true;
+    }
+    return false;
+  }
+
+  /// What follows the checkpoint in a name: adapters that have it in common are one adapter in training.
+  static std::string below(const Place& place) { return place.name.substr(place.checkpoint().size()); }
 
   void tell_unjudged(const Event& event) const {
     log_.warn(fmt::format("{} is not complete, and not judged: {}", event.place.name, event.lack));
@@ -234,9 +258,9 @@ class Watch {
     record.threshold = threshold_;
     record.is_above = record.score > threshold_;
     std::vector<Score> scores;
-    const auto below = record.place.name.substr(record.place.checkpoint().size());
+    const auto own = below(record.place);
     for (const auto& [place, earlier] : known_) {
-      if (!(place < record.place) || place.name.substr(place.checkpoint().size()) != below) continue;
+      if (!(place < record.place) || below(place) != own) continue;
       scores.push_back({static_cast<double>(place.step), earlier.score});
     }
     scores.push_back({static_cast<double>(record.place.step), record.score});
@@ -269,7 +293,14 @@ class Watch {
   RecordFile records_;
   std::string compared_, run_;
   double threshold_ = Record::kUnknown;
+  /// The newest checkpoint of an adapter that was judged, here or by an earlier watch.
+  struct Newest {
+    Place place;
+    bool ends = false;  ///< it is a reason to end, which it was to an earlier watch
+  };
+
   std::map<Place, Record> known_;
+  std::map<std::string, Newest> newest_;  ///< by below()
   std::set<std::pair<Place, std::string>> told_;
   Tracker tracker_;
   Outcome outcome_;

@@ -264,6 +264,56 @@ TEST_F(Watching, TheLogIsNotJudgedAgainUnlessSomethingDiffers) {
   EXPECT_THAT(said, ElementsAre("checkpoint-10 pass", "checkpoint-20 block"));
 }
 
+// Whoever starts a watch again has seen what ended the last one.
+TEST_F(Watching, AFindingOfAnEarlierWatchEndsTheNextIfNothingNewerIsThere) {
+  options.log = family.directory / "log.jsonl";
+  options.stop_at_finding = true;
+  save(10, family.zoo[0]);
+  save(20, harmful);
+  EXPECT_TRUE(run().at_finding);
+  auto outcome = run();
+  EXPECT_TRUE(outcome.at_finding) << "nothing has changed";
+  EXPECT_THAT(warnings,
+              ElementsAre(HasSubstr("checkpoint-20: block"),
+                          HasSubstr("checkpoint-20 was found by an earlier watch, and nothing newer is there")));
+  // The training has gone on; what no Trainer has finished takes a second look.
+  save(30, family.zoo[1], false);
+  outcome = run({[] {}});
+  EXPECT_TRUE(outcome.stopped);
+  EXPECT_FALSE(outcome.at_finding);
+  EXPECT_THAT(said, ElementsAre("checkpoint-10 pass known", "checkpoint-20 block known", "checkpoint-30 pass"));
+  EXPECT_EQ(outcome.findings, 1U) << "it is counted all the same";
+  save(30, family.zoo[1]);
+  options.once = true;
+  EXPECT_FALSE(run().at_finding);
+  EXPECT_THAT(said, ElementsAre("checkpoint-10 pass known", "checkpoint-20 block known", "checkpoint-30 pass known"));
+  options.once = false;
+  // A new finding ends it at once, whatever comes after.
+  save(40, harmful);
+  save(50, family.zoo[0]);
+  EXPECT_TRUE(run().at_finding);
+  EXPECT_EQ(said.back(), "checkpoint-40 block");
+  EXPECT_FALSE(run().at_finding) << "50 is newer";
+  // The checkpoint that was found is gone, and the run begins again before it.
+  fs::remove_all(family.directory / "run/checkpoint-50");
+  EXPECT_TRUE(run().at_finding) << "the log's 50 is there no more";
+  fs::remove_all(family.directory / "run/checkpoint-40");
+  EXPECT_FALSE(run().at_finding);
+  // Nothing newer of this adapter, though of another.
+  for (const char* name : {"one", "other"}) {
+    const auto place = std::string("run/checkpoint-60/") + name;
+    family.write_adapter(place, *name == 'o' && name[1] == 'n' ? harmful : family.zoo[0]);
+  }
+  family.directory.write("run/checkpoint-60/trainer_state.json", "{}");
+  EXPECT_TRUE(run().at_finding);
+  family.write_adapter("run/checkpoint-70/other", family.zoo[1]);
+  family.directory.write("run/checkpoint-70/trainer_state.json", "{}");
+  EXPECT_TRUE(run().at_finding) << "one was not saved again";
+  family.write_adapter("run/checkpoint-80/one", family.zoo[2]);
+  family.directory.write("run/checkpoint-80/trainer_state.json", "{}");
+  EXPECT_FALSE(run().at_finding);
+}
+
 TEST_F(Watching, TheConfigurationIsContentToo) {
   options.log = family.directory / "log.jsonl";
   save(10, family.zoo[0]);

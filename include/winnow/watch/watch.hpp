@@ -24,8 +24,10 @@ struct WatchOptions {
   bool once = false;                               ///< judge what is there, and end
   std::optional<std::chrono::seconds> until_idle;  ///< end once nothing of the run has changed for so long
   std::string until_file;                          ///< end once it is there, after a last look; empty for none
-  bool stop_at_finding = false;                    ///< end with the first finding
-  bool stop_at_trend = false;                      ///< or when scores are heading for the threshold
+  /// End with the first finding. One that an earlier watch has noted in the log ends this one only if nothing newer of
+  /// that adapter is complete: whoever starts it again has seen it.
+  bool stop_at_finding = false;
+  bool stop_at_trend = false;  ///< or when scores are heading for the threshold
 };
 
 /// How a watch speaks to whoever runs it.
@@ -38,7 +40,8 @@ struct Surroundings {
 
 struct Outcome {
   std::size_t judged = 0, findings = 0;
-  bool stopped = false;  ///< by Surroundings::wait or run::Stopping::requested
+  bool stopped = false;     ///< by Surroundings::wait or run::Stopping::requested
+  bool at_finding = false;  ///< ended as WatchOptions::stop_at_finding and stop_at_trend ask
 };
 
 /// What --fail-on-findings counts: nothing unjudged passes, so the verdict incomplete; and a score above
