@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -36,9 +38,39 @@ std::size_t position_of(std::string_view dataset, std::uint32_t sums) {
   return static_cast<std::size_t>(found - columns.begin());
 }
 
-/// A warning for each module whose passes contradict each other, naming the adapter that shows it most.
+/// Warnings of single modules. Of what many of them have in common one is given: of the first, with how many more.
+class ModuleWarnings {
+ public:
+  /// `text` is of the task `module`, those of one `kind` are one warning.
+  void add(const std::string& kind, std::size_t module, const std::string& text) {
+    auto& known = of_kind_.try_emplace(kind, Warning{module, text}).first->second;
+    if (module < known.module) known = {module, text, known.count};
+    ++known.count;
+  }
+
+  /// In the order of their modules, whichever rank found what.
+  void tell(const base::Log& log) const {
+    std::map<std::pair<std::size_t, std::string>, const Warning*> in_order;
+    for (const auto& [kind, warning] : of_kind_) in_order[{warning.module, kind}] = &warning;
+    for (const auto& [place, warning] : in_order) log.warn(warning->text + more_modules(warning->count - 1));
+  }
+
+  static std::string more_modules(std::size_t count) {
+    return count == 0 ? "" : fmt::format("; and {} more module{}", count, count == 1 ? "" : "s");
+  }
+
+ private:
+  struct Warning {
+    std::size_t module;
+    std::string text;
+    std::size_t count = 0;
+  };
+  std::map<std::string, Warning> of_kind_;
+};
+
+/// Modules whose passes contradict each other, with the adapter that shows it most.
 void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
-                        std::vector<report::ModuleRow>& rows, const base::Log& log) {
+                        std::vector<report::ModuleRow>& rows, ModuleWarnings& warnings) {
   struct Disagreement {
     double found = 0, bound = 0;
     std::uint32_t adapter = 0;
@@ -59,30 +91,32 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
     const auto& worst = *std::max_element(all.begin(), all.end(), [](const auto& a, const auto& b) {
       return std::pair(a.times(), b.adapter) < std::pair(b.times(), a.adapter);  // of equals the first adapter
     });
-    log.warn(fmt::format(
-        "the two passes over {} disagree by {:.3g}, rounding explains {:.3g}, for {} of its adapters, "
-        "most of all {}: do not trust their scores there; run again on another node or device, and "
-        "report it if it comes back",
-        inputs.tasks[module].weight, worst.found, worst.bound, all.size(), inputs.adapters[worst.adapter].name));
+    warnings.add(
+        "disagree", module,
+        fmt::format("the two passes over {} disagree by {:.3g}, rounding explains {:.3g}, for {} of its adapters, "
+                    "most of all {}: do not trust their scores there; run again on another node or device, and "
+                    "report it if it comes back",
+                    inputs.tasks[module].weight, worst.found, worst.bound, all.size(),
+                    inputs.adapters[worst.adapter].name));
   }
 }
 
 /// A direction says nothing if it holds what cannot be computed with.
-void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, const base::Log& log) {
+void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, ModuleWarnings& warnings) {
   const auto& task = inputs.tasks[score.module];
   if (!score.unusable.found) {
     if (!inputs.is_direction(task) || !std::isnan(score.norms.at(0))) return;
-    log.warn(
-        fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; its norm "
-                    "is below {:.3g}",
-                    inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
+    warnings.add(fmt::format("small direction {}", task.source), score.module,
+                 fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; "
+                             "its norm is below {:.3g}",
+                             inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
     return;
   }
-  log.warn(
-      fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, row {}, "
-                  "column {}",
-                  score.unusable.value, inputs.shard_of(task, true).path, task.weight,
-                  score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+  warnings.add(fmt::format("direction {}", task.source), score.module,
+               fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, "
+                           "row {}, column {}",
+                           score.unusable.value, inputs.shard_of(task, true).path, task.weight,
+                           score.unusable.element / task.columns(), score.unusable.element % task.columns()));
 }
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
@@ -91,6 +125,7 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   for (const auto first : inputs.first_task) names.push_back(inputs.tasks[first].name);
   const auto roles = input::roles_of(names);
   std::vector<report::ModuleRow> rows(names.size());
+  ModuleWarnings warnings;
   for (std::size_t m = 0; m < rows.size(); ++m) {
     const auto& task = inputs.tasks[inputs.first_task[m]];
     rows[m] = {names[m], roles[m], input::layer_of(names[m]), task.out_features, task.in_features, kUndefined, 0};
@@ -98,7 +133,7 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
     if (!inputs.is_of_checkpoint(task)) {
-      tell_of_unusable_direction(inputs, score, log);
+      tell_of_unusable_direction(inputs, score, warnings);
       continue;
     }
     auto& row = rows.at(inputs.module_of[score.module]);
@@ -111,15 +146,17 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
                                              task.has_base() ? "base and aligned may differ by" : "at most",
                                              compute::kLargestDifference)
                                : "a weight is NaN or infinite";
-      log.warn(fmt::format("{}, the module is not scored: {}, tensor {}, row {}, column {}", what,
-                           inputs.shard_of(task, weight.in_aligned).path, task.weight, weight.element / task.columns(),
-                           weight.element % task.columns()));
+      warnings.add(finite ? "range" : "finite", score.module,
+                   fmt::format("{}, the module is not scored: {}, tensor {}, row {}, column {}", what,
+                               inputs.shard_of(task, weight.in_aligned).path, task.weight,
+                               weight.element / task.columns(), weight.element % task.columns()));
       continue;
     }
     const double weight_norm = score.norms.at(1);
     if (task.weight_sweeps != 0 && !compute::step_in_range(weight_norm)) {
       row.flags |= report::kOutOfRange;
-      log.warn(
+      warnings.add(
+          "small weight", score.module,
           fmt::format("the weight {} is too small to compute with, the module is not scored: its norm is {:.3g}, "
                       "expected 0 or at least {:.3g}",
                       task.weight, weight_norm, compute::kSmallestStep));
@@ -129,14 +166,16 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
     if (row.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
     if (!compute::step_in_range(row.alignment_norm)) {
       row.flags |= report::kOutOfRange;
-      log.warn(
+      warnings.add(
+          "small step", score.module,
           fmt::format("the alignment step of {} is too small to compute with, the module is not scored: its norm "
                       "is {:.3g}, expected 0 or at least {:.3g}",
                       task.weight, row.alignment_norm, compute::kSmallestStep));
     }
   }
+  if (inputs.has_pair()) flag_disagreements(inputs, scores, sums, rows, warnings);
+  warnings.tell(log);
   if (!inputs.has_pair()) return rows;
-  flag_disagreements(inputs, scores, sums, rows, log);
   const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
                         return (row.flags & report::kNoAlignmentSignal) == 0;
                       });
@@ -288,11 +327,15 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     rows.back().base_model = adapter.base_model;
   }
   count_judged_parameters(inputs, scores, rows);
-  // The fault on the first module, whichever rank found it.
+  // The fault on the first module, whichever rank found it. How many more have one is told of faults that are the
+  // adapter's: a file that cannot be read is given up at once.
   std::vector<const LayerScore*> faults(rows.size(), nullptr);
+  std::vector<std::set<std::size_t>> at_fault(rows.size());
   for (const auto& layer : scores.layers) {
+    if (layer.fault.empty()) continue;
     auto& first = faults[layer.adapter];
-    if (!layer.fault.empty() && (first == nullptr || layer.module < first->module)) first = &layer;
+    if (first == nullptr || layer.module < first->module) first = &layer;
+    if (!layer.unreadable) at_fault[layer.adapter].insert(inputs.module_of[layer.module]);
   }
   for (std::size_t n = 0; n < rows.size(); ++n) {
     if (faults[n] == nullptr) continue;
@@ -303,6 +346,7 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     }
     rows[n].status = "quarantined";
     rows[n].reason = faults[n]->fault;
+    if (!faults[n]->unreadable) rows[n].reason += ModuleWarnings::more_modules(at_fault[n].size() - 1);
     rows[n].modules_not_judged = 0;
     rows[n].not_judged.clear();
     rows[n].tensors_not_judged = 0;

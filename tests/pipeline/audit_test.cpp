@@ -353,6 +353,25 @@ TEST_F(Audit, ContradictionsInTheOptionsAreUsageErrors) {
                "needs the sketch");
 }
 
+// One line for an adapter, one for a kind of fault of the weights, however many modules have it.
+TEST_F(Audit, OneWarningTellsOfAllModules) {
+  auto broken = TinyFamily::adapter(2);
+  broken[TinyFamily::key(4, "lora_B")].values[3] = INFINITY;
+  broken[TinyFamily::key(1, "lora_A")].values[9] = std::nanf("");
+  broken[TinyFamily::key(6, "lora_A")].values[0] = std::nanf("");
+  for (const int layer : {3, 5}) family.aligned[TinyFamily::weight(layer)].values[17] = std::nanf("");
+  for (const int layer : {0, 2, 7}) family.aligned[TinyFamily::weight(layer)].values[17] = 1e30F;
+  const auto report =
+      run(family.options({family.write_adapter("bad", broken), family.write_adapter("good", TinyFamily::adapter(1))}));
+  EXPECT_EQ(report.adapters[0].reason,
+            "lora_A of model.layers.1.mlp.up_proj is not finite at element 9; and 2 more modules");
+  EXPECT_THAT(said,
+              AllOf(HasSubstr("adapter bad is quarantined: lora_A of model.layers.1.mlp.up_proj is not finite at "
+                              "element 9; and 2 more modules\n"),
+                    HasSubstr("tensor model.layers.3.mlp.up_proj.weight, row 1, column 7; and 1 more module\n"),
+                    HasSubstr("tensor model.layers.0.mlp.up_proj.weight, row 1, column 7; and 2 more modules\n")));
+}
+
 // A script that sees success would take the empty report for a clean zoo.
 TEST_F(Audit, OfWhichNothingCouldBeScoredFailsAndItsReportTellsWhy) {
   auto broken = TinyFamily::adapter(2);

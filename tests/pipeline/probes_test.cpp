@@ -291,6 +291,22 @@ TEST_F(Probes, AnAdapterGivenAsADirectionIsToldFromNothing) {
                [&] { run(options); });
 }
 
+// A direction of which nothing can be computed with is one warning, not one for each of its modules.
+TEST_F(Probes, OneWarningTellsOfAllModulesOfADirection) {
+  for (const int layer : {2, 4, 5}) {
+    for (auto& value : family.directions[0][TinyFamily::weight(layer)].values) value = value < 0 ? -1e-42F : 1e-42F;
+  }
+  family.directions[1][TinyFamily::weight(7)].values[3] = INFINITY;
+  family.directions[1][TinyFamily::weight(6)].values[17] = INFINITY;
+  run(family.probe_options(false, 2, 0));
+  constexpr std::string_view kNothingThere = "no adapter is compared there";
+  std::size_t count = 0;
+  for (auto at = said.find(kNothingThere); at != std::string::npos; at = said.find(kNothingThere, at + 1)) ++count;
+  EXPECT_EQ(count, 2U) << said;
+  EXPECT_THAT(said, AllOf(HasSubstr(TinyFamily::weight(2) + "; its norm is below"), HasSubstr("; and 2 more modules\n"),
+                          HasSubstr(TinyFamily::weight(6) + ", row 1, column 7; and 1 more module\n")));
+}
+
 TEST_F(Probes, ADirectionOfZerosScoresNothing) {
   for (auto& [name, matrix] : family.directions[0]) std::fill(matrix.values.begin(), matrix.values.end(), 0.0F);
   test::expect_error(base::ErrorKind::invalid_input, HasSubstr("none of 3 adapters could be scored"),
