@@ -274,10 +274,10 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
     layer.fault = batch.faults[j];
     layer.unreadable = batch.unreadable[j];
     const double scale = inputs_.lora(batch.layers[j]).scale;
-    const auto gram_a = compute::gram_a(batch.stack, j, threads_);
     const auto& sums = task.has_base() ? statistics.layers[j] : batch.of_weight.layers[j];
-    const bool known = !methods::cancels(inputs_.lora(batch.layers[j]).rank, sums.btb, gram_a);
-    if (layer.fault.empty() && usable && known) {
+    const bool scored = layer.fault.empty() && usable;
+    const auto gram_a = scored ? compute::gram_a(batch.stack, j, threads_) : std::vector<double>();
+    if (scored && !methods::cancels(inputs_.lora(batch.layers[j]).rank, sums.btb, gram_a)) {
       const int exponent = batch.stack.exponents[j];
       std::optional<compute::ElementStatistics> entries;
       if (!batch.elements.empty()) {

@@ -49,12 +49,13 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     const bool usable = !all.unusable.found && compute::direction_in_range(norm);
     std::vector<compute::UpdateProducts> updates;
     const bool spreads = wants_spread(batch);
+    updates.resize(batch.count);
+    if (spreads) batch.spreads.resize(batch.count);
     for (std::size_t j = 0; j < batch.count; ++j) {
-      updates.push_back({all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}, {}});
-      if (spreads) {
-        const auto& update = updates.back();
-        batch.spreads.push_back(compute::spread_of(batch.stack, j, update.btb, update.gram_a, threads_));
-      }
+      if (!batch.faults[j].empty()) continue;
+      auto& update = updates[j];
+      update = {all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}, {}};
+      if (spreads) batch.spreads[j] = compute::spread_of(batch.stack, j, update.btb, update.gram_a, threads_);
     }
     add_probe_scores(batch, {usable ? norm : methods::kUndefined}, updates, scores);
   });
