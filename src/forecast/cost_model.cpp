@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "winnow/division/memory.hpp"
+#include "winnow/metrics/intruders.hpp"
 #include "winnow/slab/stream.hpp"
 
 namespace winnow::forecast {
@@ -155,6 +156,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
     rank.weight_bytes += task.bytes() / task.rows() * rows;
     const auto sketch = task.sketch_columns, weight_sketch = task.weight_sketch_columns;
     const auto out = static_cast<double>(task.out_features), in = static_cast<double>(task.in_features);
+    const auto c = static_cast<double>(weight_sketch);
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = division::batch_size(inputs, m, first, memory_budget);
       BatchWork batch{rows * task.columns(),
@@ -172,12 +174,13 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
         rank.factor_bytes += lora.lora_a.own_bytes() + lora.lora_b.own_bytes();
         rank.gram_units +=
             share * (out * r * (4 * r + static_cast<double>(sketch)) + in * r * (r + static_cast<double>(sketch)));
-        if (batch.right) {
-          const auto c = static_cast<double>(weight_sketch);
-          rank.gram_units += share * (out * r * (2 * r + 2 * c) + in * r * c);
-        }
-        if (place.member == 0) rank.metric_units += in * r * r;
+        if (batch.weight) rank.gram_units += share * in * r * 2 * r;
+        if (batch.right) rank.gram_units += share * (out * r * (2 * r + 2 * c) + in * r * c);
+        if (place.member != 0) continue;
+        rank.metric_units += in * r * r;
+        if (weight_sketch != 0) rank.metric_units += metrics::intruder_multiply_adds(lora.rank, weight_sketch);
       }
+      rank.gram_units += share * (3 * in + out) * c * c;
       rank.sketch_values += task.out_features * (sketch + weight_sketch);
       rank.batches.push_back(batch);
       first += count;

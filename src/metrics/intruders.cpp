@@ -119,4 +119,15 @@ std::optional<Intruders> find_intruders(const WeightBesideUpdate& sums, const Up
   return found;
 }
 
+double intruder_multiply_adds(std::uint64_t rank, std::uint64_t columns) {
+  const auto r = static_cast<double>(rank), c = static_cast<double>(columns);
+  const double q = r + c, all = q + r;  // columns of W*Q, and of [K M B] as of [W*Q U]
+  const double along = 2 * c * r * r + r * c * c, beyond = c * r * c;
+  const double seen = all * all * all + all * all * all;
+  const double changed = q * all * all + q * all * q, between = q * all * q;
+  const double cosines = 2 * static_cast<double>(kLeadingVectors) * q * q;
+  const auto symmetric = [](double n) { return 4.5 * n * n * n; };
+  return along + beyond + seen + changed + between + cosines + symmetric(c) + 2 * symmetric(q) + 6 * q * q * q;
+}
+
 }  // namespace winnow::metrics

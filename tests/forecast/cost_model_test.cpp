@@ -9,6 +9,7 @@
 
 #include "input/tiny_family.hpp"
 #include "winnow/forecast/plan.hpp"
+#include "winnow/metrics/intruders.hpp"
 #include "winnow/slab/plan.hpp"
 
 namespace winnow::forecast {
@@ -240,12 +241,47 @@ TEST(CostModel, WhatIsAskedOfTheWeightByNameIsCountedAndReadsNoMore) {
   EXPECT_EQ(right.sketch_values, 0U);
   EXPECT_EQ(sketched.sketch_values, kModules * kOut * kSketch);
   EXPECT_DOUBLE_EQ(right.gram_units - plain.gram_units, static_cast<double>(kLayers * kOut * 2 * 2 * 2));
+  // Of W: Z^T*Z twice, once as H^T*H of one more adapter, H^T*A^T of it, and M^T*M.
   EXPECT_DOUBLE_EQ(sketched.gram_units - right.gram_units,
-                   static_cast<double>(kLayers * (kOut * 2 * 2 * kSketch + kIn * 2 * kSketch)));
+                   static_cast<double>(kLayers * (kOut * 2 * 2 * kSketch + kIn * 2 * kSketch) +
+                                       kModules * kSketch * kSketch * (3 * kIn + kOut)));
+  EXPECT_DOUBLE_EQ(right.metric_units, plain.metric_units);
+  EXPECT_DOUBLE_EQ(sketched.metric_units - right.metric_units,
+                   static_cast<double>(kLayers) * metrics::intruder_multiply_adds(2, kSketch));
   for (const auto& rank : {right, sketched}) {
     EXPECT_EQ(rank.read_bytes, plain.read_bytes);
     EXPECT_EQ(rank.weight_bytes, plain.weight_bytes);
   }
+}
+
+// Of the sums of H = W^T*B: H^T*H and H^T*A^T.
+TEST(CostModel, ASweepOverTheWeightCountsItsOwnSums) {
+  const test::TinyFamily family;
+  auto options = family.options({family.write_adapter("one", test::TinyFamily::adapter(1))});
+  const auto world = comm::make_self();
+  const auto units_of = [&](std::uint32_t sums) {
+    options.measure.sums = methods::kDefaultSums | sums;
+    return plan_audit(options, 1, *world, base::Log()).work.ranks.at(0).gram_units;
+  };
+  constexpr std::uint64_t kIn = 10, kModules = 8;
+  EXPECT_DOUBLE_EQ(units_of(methods::kWeightSums) - units_of(0), static_cast<double>(kModules * kIn * 2 * 2 * 2));
+}
+
+/// Multiply-adds of a product of so many rows, inner products of that length, and columns.
+double product(double rows, double inner, double columns) { return rows * inner * columns; }
+
+// Every product of find_intruders() in its order, with r = 16, m = 16, c = 48, q = 64, r + c + r = q + m = 80.
+TEST(CostModel, WhatIntrudersTake) {
+  double count = product(48, 16, 16);                           // along = zta * right
+  count += product(48, 16, 48);                                 // along^T * along
+  count += product(16, 16, 48) + product(16, 48, 48);           // right * along * beyond
+  count += product(80, 80, 80) + product(80, 80, 80);           // map^T * all * map
+  count += product(64, 80, 80) + product(64, 80, 64);           // joined^T * gram * joined
+  count += product(64, 80, 64);                                 // joined^T * gram
+  count += product(10, 64, 64) + product(10, 64, 64);           // cosines
+  count += 4.5 * (48 * 48 * 48 + 64 * 64 * 64 + 64 * 64 * 64);  // what Z has beyond V, W*Q, W*Q + U*Sigma
+  count += 6 * 64 * 64 * 64;                                    // the root's singular values and right vectors
+  EXPECT_DOUBLE_EQ(metrics::intruder_multiply_adds(16, 48), count);
 }
 
 }  // namespace

@@ -40,11 +40,12 @@ struct RankWork {
   std::uint64_t read_bytes = 0;     ///< more if a module does not fit the memory budget
   std::uint64_t factor_bytes = 0;   ///< of adapters
   std::uint64_t sketch_values = 0;  ///< deviates drawn
-  /// Multiply-adds of the r x r sums: o * r * (4 * r + c) + i * r * (r + c) a layer; of K = W*A^T o * r * (2 * r + 2 *
-  /// c)
-  /// + i * r * c more, c that of W.
+  /// Multiply-adds of the r x r sums: o * r * (4 * r + c) + i * r * (r + c) a layer; of H = W^T*B i * r * 2 * r more,
+  /// of K = W*A^T o * r * (2 * r + 2 * c) + i * r * c more, c that of W, whose own are 3 * i * c * c + o * c * c a
+  /// batch.
   double gram_units = 0;
-  double metric_units = 0;  ///< of A * A^T: i * r * r a layer
+  /// Of A * A^T: i * r * r a layer; and metrics::intruder_multiply_adds(), if they are asked for.
+  double metric_units = 0;
 };
 
 struct AuditWork {

@@ -50,4 +50,9 @@ struct Intruders {
 /// products know no more. Nothing if a sum is not finite or W*Q is 0.
 std::optional<Intruders> find_intruders(const WeightBesideUpdate& sums, const UpdateDirections& update);
 
+/// Multiply-adds of find_intruders() for an update of full rank r beside a sketch of c columns: of its products, and of
+/// its decompositions as Golub & Van Loan count them (Matrix Computations, 4th ed., 8.3.5 and 8.6.3: 9n^3 flops of a
+/// symmetric one with its vectors, 12n^3 of singular values and right vectors). For `winnow plan`.
+double intruder_multiply_adds(std::uint64_t rank, std::uint64_t columns);
+
 }  // namespace winnow::metrics
