@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "adapter_files.hpp"
 #include "expert_blocks.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
@@ -94,6 +95,8 @@ Adapter open_lone_adapter(const std::string& directory, const std::string& what,
   const auto kind = adapter.is_unreadable ? ErrorKind::runtime : ErrorKind::invalid_input;
   throw Error(kind, fmt::format("{}: {}", what, adapter.reason)).file(named ? "" : directory);
 }
+
+void require_adapter_files(const std::string& directory) { find_files(directory); }
 
 bool holds_adapter(const std::string& directory) {
   std::error_code ignored;

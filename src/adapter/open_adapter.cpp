@@ -234,7 +234,7 @@ class Opening {
       return map_module(name, weights_, model_);  // for its error
     } catch (const Error& error) {
       if (options_.whole_model && lies_beyond_last_layer(name, weights_)) throw;
-      throw Mismatch{"no tensor of the checkpoint matches it", error};
+      throw Mismatch{options_.whole_model ? "no tensor of the checkpoint matches it" : "no probe has it", error};
     }
   }
 

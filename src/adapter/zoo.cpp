@@ -17,6 +17,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/file_type.hpp"
 #include "winnow/base/training_checkpoint.hpp"
+#include "winnow/checkpoint/holds_checkpoint.hpp"
 
 namespace winnow::adapter {
 
@@ -175,13 +176,19 @@ std::vector<std::string> find_adapters(const std::string& root, bool strict, con
   } else if (type == fs::file_type::regular) {
     found = read_manifest(root);
   } else {
-    throw Error(ErrorKind::invalid_input, "no such adapter zoo").file(root).expected("a directory or a manifest file");
+    throw Error(ErrorKind::invalid_input, "no such adapter zoo")
+        .file(root)
+        .expected("a directory that is searched for adapters, or a text file that names one directory a line")
+        .advice("check the path");
   }
   if (found.empty()) {
     throw Error(ErrorKind::invalid_input, "no adapters found")
         .file(root)
         .expected(type == fs::file_type::directory ? "a directory with adapter_config.json somewhere below"
-                                                   : "one directory a line");
+                                                   : "one directory a line")
+        .advice(checkpoint::holds_checkpoint(root)
+                    ? "it is shaped like a checkpoint: give the directory of the adapters"
+                    : "check the path");
   }
   return found;
 }

@@ -62,7 +62,7 @@ Error no_checkpoint(const std::string& directory) {
   if (is_present(inside(directory, "adapter_config.json"))) {
     return refused("directory holds an adapter, not a checkpoint", directory)
         .expected(fmt::format("{} or {}", kIndexName, kSingleName))
-        .advice("give adapters with --adapter");
+        .advice("give the directory of a whole model");
   }
   for (const auto* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin"}) {
     if (!is_present(inside(directory, pickle))) continue;

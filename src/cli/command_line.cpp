@@ -14,6 +14,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/methods/table.hpp"
 
 namespace winnow::cli {
 namespace {
@@ -56,7 +57,10 @@ po::variables_map parse_words(const CommandLine& line, const std::vector<std::st
   if (values.count(kExtraWords) != 0) {
     auto error = usage_error(
         line, fmt::format("unexpected argument {}", values[kExtraWords].as<std::vector<std::string>>().front()));
-    if (values.count("adapter") == 0 || line.options.find_nothrow("zoo", false) == nullptr) throw std::move(error);
+    if (values.count("adapter") == 0 || line.options.find_nothrow("zoo", false) == nullptr) {
+      throw std::move(error).advice(
+          fmt::format("a name with blanks in it goes in quotes; see winnow {} --help", line.command));
+    }
     // What a shell makes of --adapter zoo/*
     throw std::move(error)
         .expected("one directory after each --adapter")
@@ -94,10 +98,22 @@ void refuse_empty_values(const CommandLine& line, const po::variables_map& value
   }
 }
 
+/// "did you mean --report?"; empty if no option is like it.
+std::string nearest_option(const CommandLine& line, const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& option : line.options.options()) names.push_back("--" + option->long_name());
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  return methods::nearest("--" + name.substr(std::min(name.find_first_not_of('-'), name.size())), known);
+}
+
 /// Boost's own words, with what it does not say: which values there are.
 Error explained(const CommandLine& line, const po::error& error) {
   if (const auto* invalid = dynamic_cast<const po::invalid_option_value*>(&error)) {
     return usage_error(line, invalid->what()).expected("a whole number from 0");
+  }
+  if (const auto* unknown = dynamic_cast<const po::unknown_option*>(&error)) {
+    const auto near = nearest_option(line, unknown->get_option_name());
+    if (!near.empty()) return usage_error(line, error.what()).advice(near);
   }
   return usage_error(line, error.what());
 }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <new>
 #include <string_view>
+#include <vector>
 
 #include "command_line.hpp"
 #include "commands.hpp"
@@ -17,6 +18,7 @@
 #include "version.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
+#include "winnow/methods/table.hpp"
 
 namespace {
 
@@ -144,9 +146,12 @@ int main(int argc, char** argv) {
   for (const auto& command : kCommands) {
     if (command.name == name) return run_command(command, argc, argv);
   }
+  std::vector<std::string_view> known;
+  for (const auto& command : kCommands) known.push_back(command.name);
+  const auto near = name.empty() ? std::string() : methods::nearest(name, known);
   cli::print_error(
       base::Error(base::ErrorKind::usage, name.empty() ? "no command given" : fmt::format("unknown command {}", name))
           .expected("audit, watch, prune, extract, merge, report, verify, plan, methods or synth")
-          .advice("see winnow --help"));
+          .advice(near.empty() ? "see winnow --help" : near));
   return 2;
 }

@@ -48,12 +48,13 @@ ProbeInput open(const probes::Source& source, const base::Log& log) {
       probe.weights = checkpoint::read_checkpoint(source.path, log);
       probe.digest = base::sha256_hex(probe.weights.fingerprint + probe.weights.sample);
     } else {
+      adapter::require_adapter_files(source.path);
       probe.weights = modules_of(source.path);
     }
   } catch (const Error& error) {
     const bool absent = error.os_error() == ENOENT || error.os_error() == ENOTDIR;
     if (error.kind() != ErrorKind::invalid_input && !absent) throw;
-    if (!probe.is_direction() && absent && checkpoint::holds_checkpoint(source.path)) {
+    if (!probe.is_direction() && !adapter::holds_adapter(source.path) && checkpoint::holds_checkpoint(source.path)) {
       throw refused(probe, "it is shaped like a checkpoint, not an adapter").advice("give it as --direction");
     }
     if (probe.is_direction() && adapter::holds_adapter(source.path) && !checkpoint::holds_checkpoint(source.path)) {

@@ -18,6 +18,8 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
+constexpr std::string_view kNone = "none, ";  // the first of select::kPolicyForms
+
 /// The report's modules as a catalogue, so that names are matched by the very rules of an audit.
 checkpoint::Catalogue catalogue_of(const report::Report& report) {
   checkpoint::Catalogue catalogue;
@@ -93,7 +95,7 @@ std::vector<std::string> modules_to_prune(const report::Report& report, const st
                                       report.action.begin() + static_cast<std::ptrdiff_t>((n + 1) * modules));
   if (!anew.select && select::parse_policy(report.policy).kind == select::Policy::Kind::none) {
     throw Error(ErrorKind::usage, "the report selects nothing: its audit was not asked to")
-        .advice(fmt::format("add --select {}", select::kPolicyForms));
+        .advice(fmt::format("add --select {}", select::kPolicyForms.substr(kNone.size())));
   }
   if (anew.select || anew.rank_by || anew.scope) {
     actions = select_anew(report, n, anew.select.value_or(report.policy), anew.rank_by.value_or(report.rank_by),

@@ -12,6 +12,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
+#include "winnow/base/training_checkpoint.hpp"
 #include "winnow/judge/judge.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/adapter_summary.hpp"
@@ -95,7 +96,13 @@ class Watch {
     for (const auto& event : tracker_.unjudged()) tell_unjudged(event);
     ends_as_before();
     if (options_.once && outcome_.judged == 0) {
-      throw Error(ErrorKind::invalid_input, "no complete checkpoint").file(options_.run).expected("checkpoint-N below");
+      const auto run = fs::absolute(options_.run).lexically_normal();
+      const bool is_one =
+          base::checkpoint_number((run.has_filename() ? run : run.parent_path()).filename().string()).has_value();
+      throw Error(ErrorKind::invalid_input, "no complete checkpoint")
+          .file(options_.run)
+          .expected("a directory with checkpoint-N in it")
+          .advice(is_one ? "give the directory above it" : "adapters that are no checkpoints are for winnow audit");
     }
     return outcome_;
   }

@@ -253,8 +253,8 @@ TEST(CatalogueRefusal, an_adapter) {
   const test::TemporaryDirectory directory;
   directory.write("adapter_config.json", "{}");
   expect_refusal(directory.path(), "directory holds an adapter, not a checkpoint: " + directory.path() +
-                                       "; expected model.safetensors.index.json or model.safetensors; give adapters "
-                                       "with --adapter");
+                                       "; expected model.safetensors.index.json or model.safetensors; give the "
+                                       "directory of a whole model");
 }
 
 TEST(CatalogueRefusal, a_link_that_leads_nowhere) {

@@ -55,6 +55,7 @@ usage() {
   make_family
   refuses 2 "no command given; expected audit, watch, prune, extract, merge, report, verify, plan, methods or synth; see winnow --help"
   refuses 2 "unknown command frobnicate" frobnicate
+  refuses 2 "; did you mean audit?" adit
   refuses 2 "unknown command audi;" audi
   refuses 2 "nothing to compare the adapters with; expected --direction harmful=DIR" audit
   refuses 2 "--aligned is missing" audit --base family/base
@@ -72,10 +73,12 @@ usage() {
     refuses 2 "$option is empty" audit "$option" ""
   done
   refuses 2 "unexpected argument extra" "${audit[@]}" extra
+  refuses 2 "unexpected argument zoo; a name with blanks in it goes in quotes; see winnow audit --help" audit --zoo my zoo
   refuses 2 "unexpected argument extra" report r.h5 extra
   refuses 2 "unexpected argument b; expected one directory after each --adapter; for all adapters in a directory give --zoo DIR" \
     audit "${models[@]}" --report r.h5 --adapter a b
   refuses 2 "unrecognised option '--repor'" "${plan[@]}" --repor x.h5
+  refuses 2 "unrecognised option '--alligned'; did you mean --aligned?" "${plan[@]}" --alligned x
   refuses 2 "'--report' cannot be specified more than once" "${audit[@]}" --report again.h5
   refuses 2 "'--threads' is missing" "${audit[@]}" --threads
   refuses 2 "--html is empty" report r.h5 --html ""
@@ -214,6 +217,8 @@ inputs() {
   refuses 3 "no such adapter zoo: absent" audit "${models[@]}" --zoo absent --report r.h5
   mkdir empty
   refuses 3 "no adapters found: empty" audit "${models[@]}" --zoo empty --report r.h5
+  refuses 3 "no adapters found: family/base; expected a directory with adapter_config.json somewhere below; it is shaped like a checkpoint" \
+    audit "${models[@]}" --zoo family/base --report r.h5
   refuses 3 "leave out --strict to quarantine it and score the rest" \
     audit "${models[@]}" --adapter $one --adapter absent --strict --report r.h5
   check "a report of a refused run" test ! -e r.h5
@@ -228,7 +233,7 @@ inputs() {
   check "a file as an adapter: exit code" test $? = 3
   check "a file as an adapter: hint" grep -q "^winnow: error: no adapter could be scored: an adapter is a directory, not a file" err2
 
-  check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent$" err
+  check "one bad adapter and no other: error" grep -q "^winnow: error: no adapter could be scored: no such .*: absent; expected a directory with .*; check the path$" err
   unscored_zoo
   printf '%s\n' $one $'na\033[31mme\342\200\256\302\233\r' >manifest  # and what turns the direction, and a C1 control
   "$winnow" audit "${models[@]}" --zoo manifest --report r.h5 >out 2>err || fail "a zoo with a strange name"
@@ -244,7 +249,8 @@ inputs() {
   refuses 3 "the two checkpoints are of different models: twin/config.json; expected model_type llama" \
     audit --base family/base --aligned twin --adapter $one --report r3.h5
 
-  refuses 1 "cannot open file (No such file or directory): absent.h5" report absent.h5
+  refuses 1 "cannot open the report (No such file or directory): absent.h5; expected a file that winnow audit or winnow merge has written" report absent.h5
+  refuses 1 "cannot open the report (Is a directory): family; expected a file" report family
   refuses 3 "file is not HDF5: family/truth.json; give a report written by winnow audit" report family/truth.json
   head -c 5000 report.h5 >cut.h5
   refuses 3 "cannot open the report" report cut.h5
@@ -253,7 +259,12 @@ inputs() {
   "$winnow" synth --rank 8 --seed 2 --output other >out 2>err || fail "synth"
   refuses 3 "the report does not know this adapter: other/adapters/adapter-000/adapter_model.safetensors; expected the very" \
     prune --report report.h5 --adapter other/adapters/adapter-000 --output p
-  refuses 3 "no such adapter directory: absent" prune --report report.h5 --adapter absent --output p
+  refuses 3 "no such adapter directory: absent; expected a directory with adapter_config.json and adapter_model.safetensors; check the path" \
+    prune --report report.h5 --adapter absent --output p
+  refuses 3 "adapter_config.json is missing: family/adapters; expected a directory with adapter_config.json and adapter_model.safetensors; there are adapters in it: give one of them, or all of them as --zoo" \
+    prune --report report.h5 --adapter family/adapters --output p
+  refuses 3 "a probe cannot be used: an adapter is a directory, not a file: report.h5; expected a directory with adapter_config.json" \
+    audit --probe harmful=report.h5 --adapter family/adapters/adapter-000 --report p.h5
   refuses 2 "--rank-by diem is not in the report; expected one of " \
     prune --report report.h5 --adapter $one --output p --select prune-top:1 --rank-by diem
   refuses 2 "unknown selection 'best'" prune --report report.h5 --adapter $one --output p --select best
@@ -345,7 +356,7 @@ results() {
   check "the table of audit and that of report differ" diff <(grep -v '^report: ' table) <("$winnow" report report.h5)
   cp report.h5 first.h5  # what follows writes report.h5 again
   check "an audit that is not asked to select" grep -qF "; 0 selected for pruning" table
-  refuses 2 "the report selects nothing: its audit was not asked to; add --select none, keep-top:K" \
+  refuses 2 "the report selects nothing: its audit was not asked to; add --select keep-top:K" \
     prune --report first.h5 --adapter $one --output p
   refuses 2 "the report selects nothing" prune --report first.h5 --adapter $one --output p --rank-by misalignment
   # SPLoRA's repair comes with SPLoRA's rule.
@@ -447,7 +458,7 @@ verify() {
   check "verify: the adapters" grep -qx "2 adapters: 2 as audited" out
   check "verify: the last line" test "$(tail -1 out)" = "what was checked is what was audited"
   accepts 0 "report report.h5: as audited; sealed with SHA-256 $(head -c -87 report.h5 | sha256sum | cut -c-64)" verify --file report.h5
-  refuses 1 "cannot open file (No such file or directory): absent.h5" verify absent.h5
+  refuses 1 "cannot open the report (No such file or directory): absent.h5" verify absent.h5
   refuses 3 "file is not HDF5: family/truth.json" verify family/truth.json
   refuses 3 "no such adapter zoo: absent" verify report.h5 --zoo absent
   refuses 3 "no such checkpoint directory: absent" verify report.h5 --base absent

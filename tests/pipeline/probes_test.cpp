@@ -274,6 +274,14 @@ TEST_F(Probes, WhereAProbeIsZeroNothingIsComparedWhateverElseIsInTheZoo) {
   EXPECT_EQ(both.find_of_adapters("probe_cosine")->values[1], one.find_of_adapters("probe_cosine")->values[0]);
 }
 
+TEST_F(Probes, AModuleThatNoProbeHasIsToldAsThat) {
+  family.zoo[0]["base_model.model.vision.up_proj.lora_A.weight"] = test::Matrix::random(2, 10, 1);
+  family.zoo[0]["base_model.model.vision.up_proj.lora_B.weight"] = test::Matrix::random(12, 2, 2);
+  EXPECT_EQ(run(family.probe_options(false, 1, 1)).adapters[0].not_judged, "no probe has it: vision.up_proj");
+  EXPECT_EQ(run(family.probe_options(true, 1, 1)).adapters[0].not_judged,
+            "no tensor of the checkpoint matches it: vision.up_proj");
+}
+
 TEST_F(Probes, ADirectionGivenAsAnAdapterIsToldFromNothing) {
   auto options = family.probe_options(false, 1, 0);
   options.read.probes[0].form = Form::adapter;

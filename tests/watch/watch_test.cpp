@@ -413,6 +413,12 @@ TEST_F(Watching, OnceJudgesWhatIsThere) {
   expect_error(ErrorKind::invalid_input, HasSubstr("no such run"), [&] { run(); });
   fs::create_directories(options.run);
   expect_error(ErrorKind::invalid_input, HasSubstr("no complete checkpoint"), [&] { run(); });
+  const auto whole = options.run;
+  options.run = family.directory / "run/checkpoint-5/";
+  fs::create_directories(options.run);
+  expect_error(ErrorKind::invalid_input, HasSubstr("; give the directory above it"), [&] { run(); });
+  fs::remove_all(options.run);
+  options.run = whole;
   save(10, family.zoo[0], false);  // of no Trainer: a second look tells that nothing writes to it
   save(20, family.zoo[0]);
   save(30, family.zoo[0]);

@@ -35,6 +35,9 @@ struct FactorValues {
 /// Reads them. Throws Error(invalid_input) if an element is not finite, Error(runtime) for an I/O error.
 FactorValues read_factors(const Adapter& adapter, const LoraModule& module);
 
+/// Throws Error(invalid_input), saying what is there instead, for what has not both files of an adapter.
+void require_adapter_files(const std::string& directory);
+
 /// Whether a directory has an adapter's configuration, whatever it says.
 bool holds_adapter(const std::string& directory);
 

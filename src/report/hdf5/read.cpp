@@ -340,11 +340,21 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   return report;
 }
 
+base::File open_report(const std::string& path) try {
+  return base::File::open_for_reading(path);
+} catch (const Error& error) {
+  if (error.os_error() == 0) throw;
+  throw Error(error.kind(), "cannot open the report")
+      .file(path)
+      .os_error(error.os_error())
+      .expected("a file that winnow audit or winnow merge has written");
+}
+
 /// What `read` makes of all bytes of the file at `path`, which begin as HDF5 does.
 template <class Read>
 auto reading(const std::string& path, const Read& read) {
   constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
-  const auto file = base::File::open_for_reading(path);
+  const auto file = open_report(path);
   std::vector<std::byte> bytes;
   try {
     bytes.resize(file.size());
