@@ -48,6 +48,7 @@ class Fields {
         .expected(expectation)
         .advice("measure them again with winnow plan --calibrate");
   }
+  bool has(const char* name) const { return object_.is_object() && object_.contains(name); }
   const Json& at(const char* name) const {
     const auto found = object_.is_object() ? object_.find(name) : object_.end();
     if (!object_.is_object() || found == object_.end()) throw error(fmt::format("a field {}", name));
@@ -116,6 +117,7 @@ CostConstants default_constants(int cores) {
   constants.sketch_values_per_second = 10e6;
   constants.gram_seconds = 2e-9;
   constants.metric_seconds = 2e-9;
+  constants.intruder_seconds = 2e-9;
   constants.message_seconds = 1e-4;
   return constants;
 }
@@ -140,6 +142,8 @@ CostConstants read_constants(const std::string& path) {
   constants.sketch_values_per_second = fields.number("sketch_values_per_second");
   constants.gram_seconds = fields.number("gram_seconds");
   constants.metric_seconds = fields.number("metric_seconds");
+  constants.intruder_seconds = fields.has("intruder_seconds") ? fields.number("intruder_seconds")
+                                                              : default_constants(1).intruder_seconds;  // older files
   constants.message_seconds = fields.number("message_seconds", true);
   return constants;
 }
@@ -160,6 +164,7 @@ void write_constants(const CostConstants& constants, const std::string& path) {
                   {"sketch_values_per_second", constants.sketch_values_per_second},
                   {"gram_seconds", constants.gram_seconds},
                   {"metric_seconds", constants.metric_seconds},
+                  {"intruder_seconds", constants.intruder_seconds},
                   {"message_seconds", constants.message_seconds}};
   const auto directory = std::filesystem::absolute(path).parent_path();
   std::error_code failure;

@@ -122,8 +122,8 @@ RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, c
   seconds.pass2 = pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::both_passes);
   seconds.weight = pass_seconds(work, constants, share, &ArithmeticRate::pass1, &BatchWork::weight) +
                    pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::right);
-  seconds.statistics =
-      work.gram_units * constants.gram_seconds / share.threads + work.metric_units * constants.metric_seconds;
+  seconds.statistics = work.gram_units * constants.gram_seconds / share.threads +
+                       work.metric_units * constants.metric_seconds + work.intruder_units * constants.intruder_seconds;
   seconds.arithmetic = seconds.pass1 + seconds.pass2 + seconds.weight;
   const double first_slab = std::min(bytes, static_cast<double>(slab::kSlabBytes)) / share.bandwidth;
   const double reading = seconds.storage - first_slab;
@@ -178,7 +178,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
         if (batch.right) rank.gram_units += share * (out * r * (2 * r + 2 * c) + in * r * c);
         if (place.member != 0) continue;
         rank.metric_units += in * r * r;
-        if (weight_sketch != 0) rank.metric_units += metrics::intruder_multiply_adds(lora.rank, weight_sketch);
+        if (weight_sketch != 0) rank.intruder_units += metrics::intruder_multiply_adds(lora.rank, weight_sketch);
       }
       rank.gram_units += share * (3 * in + out) * c * c;
       rank.sketch_values += task.out_features * (sketch + weight_sketch);

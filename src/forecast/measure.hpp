@@ -36,6 +36,9 @@ void measure_arithmetic(const run::Means& means, const CalibrationEffort& effort
 std::pair<double, double> measure_statistics(const run::Means& means, std::uint32_t sums,
                                              const CalibrationEffort& effort);
 
+/// CostConstants::intruder_seconds.
+double measure_intruders();
+
 /// Sets cold, warm and streams, but for the overlap of cold.
 void measure_storage(const input::Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
 

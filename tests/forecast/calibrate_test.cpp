@@ -39,8 +39,9 @@ class Calibration : public ::testing::Test {
 };
 
 void expect_sensible(const CostConstants& constants) {
-  std::vector<double> values{constants.factor_bytes_per_second, constants.sketch_values_per_second,
-                             constants.gram_seconds, constants.metric_seconds, constants.message_seconds};
+  std::vector<double> values{
+      constants.factor_bytes_per_second, constants.sketch_values_per_second, constants.gram_seconds,
+      constants.metric_seconds,          constants.intruder_seconds,         constants.message_seconds};
   for (const auto* rates : {&constants.one_thread, &constants.all_threads}) {
     std::uint64_t columns = 0;
     for (const auto& rate : *rates) {
@@ -128,12 +129,16 @@ TEST(Constants, BrokenFilesAreRefused) {
   refused(with("\"gram_seconds\": 2e-09", "\"gram_seconds\": 0"), "a positive number in gram_seconds");
   refused(with("\"gram_seconds\": 2e-09", "\"gram_seconds\": \"quick\""), "a positive number in gram_seconds");
   refused(with("\"gram_seconds\": 2e-09", "\"gram\": 2e-09"), "a field gram_seconds");
+  refused(with("\"intruder_seconds\": 2e-09", "\"intruder_seconds\": 0"), "a positive number in intruder_seconds");
   refused(with("\"columns\": 24", "\"columns\": 8"), "rising columns in one_thread");
   refused(with("\"cold\": {", "\"cold\": 3, \"cool\": {"), "a field way");
   refused(with("\"overlap\": 0.5", "\"overlap\": 1.5"), "an overlap of at most 1 in cold");
   refused(with("\"one_thread\": [", "\"one_thread\": [], \"thread\": ["), "one entry at least in one_thread");
   refused(with("\"one_thread\": [", "\"one_thread\": 1, \"thread\": ["), "a list in one_thread");
   expect_error(ErrorKind::runtime, HasSubstr("absent.json"), [&] { read_constants(directory / "absent.json"); });
+  // One that was measured before there was this field is good for all the others.
+  directory.write("constants.json", with("  \"intruder_seconds\": 2e-09,\n", ""));
+  EXPECT_EQ(read_constants(path), default_constants(2));
 }
 
 TEST_F(Calibration, APredictionSaysWhatItRestsOn) {

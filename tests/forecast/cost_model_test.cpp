@@ -31,6 +31,7 @@ CostConstants round_constants() {
   constants.sketch_values_per_second = 1e7;
   constants.gram_seconds = 1e-9;
   constants.metric_seconds = 1e-9;
+  constants.intruder_seconds = 4e-9;
   constants.message_seconds = 0.001;
   return constants;
 }
@@ -77,6 +78,13 @@ TEST(CostModel, OneRankThatComputes) {
   EXPECT_DOUBLE_EQ(prediction.storage, 4.0);
   EXPECT_DOUBLE_EQ(prediction.arithmetic, 7.5);
   EXPECT_EQ(prediction.bottleneck, "arithmetic");
+}
+
+TEST(CostModel, IntrudersAreStatisticsOfOneThread) {
+  auto work = round_work();
+  work.intruder_units = 1e9;
+  auto stages = by_name(predict(work_of(1, work), round_constants(), {1, 0, 0, false}));
+  EXPECT_DOUBLE_EQ(stages["statistics"], 1.5 + 4.0);
 }
 
 TEST(CostModel, OneRankThatWaitsForStorage) {
@@ -245,9 +253,8 @@ TEST(CostModel, WhatIsAskedOfTheWeightByNameIsCountedAndReadsNoMore) {
   EXPECT_DOUBLE_EQ(sketched.gram_units - right.gram_units,
                    static_cast<double>(kLayers * (kOut * 2 * 2 * kSketch + kIn * 2 * kSketch) +
                                        kModules * kSketch * kSketch * (3 * kIn + kOut)));
-  EXPECT_DOUBLE_EQ(right.metric_units, plain.metric_units);
-  EXPECT_DOUBLE_EQ(sketched.metric_units - right.metric_units,
-                   static_cast<double>(kLayers) * metrics::intruder_multiply_adds(2, kSketch));
+  EXPECT_EQ(right.intruder_units, 0.0);
+  EXPECT_DOUBLE_EQ(sketched.intruder_units, static_cast<double>(kLayers) * metrics::intruder_multiply_adds(2, kSketch));
   for (const auto& rank : {right, sketched}) {
     EXPECT_EQ(rank.read_bytes, plain.read_bytes);
     EXPECT_EQ(rank.weight_bytes, plain.weight_bytes);

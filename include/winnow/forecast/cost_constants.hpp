@@ -42,6 +42,7 @@ struct CostConstants {
   double sketch_values_per_second = 0;  ///< normal deviates of the subspace sketch
   double gram_seconds = 0;              ///< of one thread, for a multiply-add of the r x r sums (RankWork::gram_units)
   double metric_seconds = 0;            ///< for a multiply-add of what is not threaded (RankWork::metric_units)
+  double intruder_seconds = 0;          ///< for a multiply-add of metrics::find_intruders()
   double message_seconds = 0;           ///< that the coordinator takes for the message of one rank
 
   bool measured() const { return !created_utc.empty(); }

@@ -44,8 +44,8 @@ struct RankWork {
   /// of K = W*A^T o * r * (2 * r + 2 * c) + i * r * c more, c that of W, whose own are 3 * i * c * c + o * c * c a
   /// batch.
   double gram_units = 0;
-  /// Of A * A^T: i * r * r a layer; and metrics::intruder_multiply_adds(), if they are asked for.
-  double metric_units = 0;
+  double metric_units = 0;    ///< of A * A^T: i * r * r a layer
+  double intruder_units = 0;  ///< metrics::intruder_multiply_adds() of each layer, if they are asked for
 };
 
 struct AuditWork {
