@@ -8,11 +8,11 @@
 #include <limits>
 #include <map>
 #include <set>
-#include <string>
 #include <string_view>
 #include <utility>
 
 #include "metric_table.hpp"
+#include "module_warnings.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/compute/range.hpp"
@@ -37,36 +37,6 @@ std::size_t position_of(std::string_view dataset, std::uint32_t sums) {
       std::find_if(columns.begin(), columns.end(), [&](const auto* column) { return column->name == dataset; });
   return static_cast<std::size_t>(found - columns.begin());
 }
-
-/// Warnings of single modules. Of what many of them have in common one is given: of the first, with how many more.
-class ModuleWarnings {
- public:
-  /// `text` is of the task `module`, those of one `kind` are one warning.
-  void add(const std::string& kind, std::size_t module, const std::string& text) {
-    auto& known = of_kind_.try_emplace(kind, Warning{module, text}).first->second;
-    if (module < known.module) known = {module, text, known.count};
-    ++known.count;
-  }
-
-  /// In the order of their modules, whichever rank found what.
-  void tell(const base::Log& log) const {
-    std::map<std::pair<std::size_t, std::string>, const Warning*> in_order;
-    for (const auto& [kind, warning] : of_kind_) in_order[{warning.module, kind}] = &warning;
-    for (const auto& [place, warning] : in_order) log.warn(warning->text + more_modules(warning->count - 1));
-  }
-
-  static std::string more_modules(std::size_t count) {
-    return count == 0 ? "" : fmt::format("; and {} more module{}", count, count == 1 ? "" : "s");
-  }
-
- private:
-  struct Warning {
-    std::size_t module;
-    std::string text;
-    std::size_t count = 0;
-  };
-  std::map<std::string, Warning> of_kind_;
-};
 
 /// Modules whose passes contradict each other, with the adapter that shows it most.
 void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
