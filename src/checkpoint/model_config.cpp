@@ -27,10 +27,7 @@ class ConfigReader {
 
   ModelConfig read(const std::string& text) const {
     const auto root = parse(text);
-    // Of models with more than one tower; InternVL's own files have the second.
-    const auto* name = find(root, "text_config") != nullptr ? "text_config" : "llm_config";
-    const auto* nested = find(root, name);
-    if (nested != nullptr && !nested->is_object()) throw wrong_type(name, "an object", *nested);
+    const auto* nested = text_part(root);
     refuse_quantized(root);
     if (nested != nullptr) refuse_quantized(*nested);
 
@@ -58,10 +55,53 @@ class ConfigReader {
         config.tie_word_embeddings = tied->get<bool>();
       }
     }
+    config.heads = heads_of(root, nested);
     return config;
   }
 
+  AttentionHeads read_heads(const std::string& text) const {
+    const auto root = parse(text);
+    return heads_of(root, text_part(root));
+  }
+
  private:
+  /// Of models with more than one tower; InternVL's own files have the second.
+  const json* text_part(const json& root) const {
+    const auto* name = find(root, "text_config") != nullptr ? "text_config" : "llm_config";
+    const auto* nested = find(root, name);
+    if (nested != nullptr && !nested->is_object()) throw wrong_type(name, "an object", *nested);
+    return nested;
+  }
+
+  /// What is no number, such as a list with one for each layer, counts as not told: it is needed for --heads alone.
+  static AttentionHeads heads_of(const json& root, const json* nested) {
+    const auto& object = nested != nullptr && find(*nested, "num_attention_heads") != nullptr ? *nested : root;
+    // The first of these names that is there.
+    const auto number = [&](std::initializer_list<const char*> keys) -> std::uint64_t {
+      for (const auto* key : keys) {
+        if (const auto* value = find(object, key)) return value->is_number_unsigned() ? value->get<std::uint64_t>() : 0;
+      }
+      return 0;
+    };
+    constexpr std::uint64_t kMost = 1U << 20;  // so that no product of two leaves 64 bits
+    AttentionHeads heads{number({"num_attention_heads", "n_head", "num_heads"}), number({"num_key_value_heads"}),
+                         number({"head_dim"})};
+    const auto hidden = number({"hidden_size", "n_embd"});
+    if (find(object, "num_key_value_heads") == nullptr) heads.key_value = heads.query;
+    if (find(object, "head_dim") == nullptr && heads.query != 0 && hidden % heads.query == 0) {
+      heads.width = hidden / heads.query;
+    }
+    if (heads.query == 0 || heads.key_value == 0 || heads.width == 0 || heads.query % heads.key_value != 0) return {};
+    if (heads.query > kMost || heads.width > kMost) return {};
+    for (const auto* of : {&root, nested}) {
+      const auto* type = of == nullptr ? nullptr : find(*of, "model_type");
+      if (type == nullptr || !type->is_string()) continue;
+      const auto name = type->get<std::string>();
+      heads.joined |= name.starts_with("phi3") || name.starts_with("phi4");
+    }
+    return heads;
+  }
+
   Error refused(std::string what) const { return Error(ErrorKind::invalid_input, std::move(what)).file(path_); }
   Error wrong_type(std::string_view key, std::string_view expected, const json& found) const {
     return refused(fmt::format("{} has the wrong type", key))
@@ -123,6 +163,7 @@ void ModelConfig::serialise(base::ByteWriter& out) const {
   out.put(model_type);
   put_optional(out, num_hidden_layers);
   put_optional(out, tie_word_embeddings);
+  out.put(heads);
 }
 
 ModelConfig ModelConfig::deserialise(base::ByteReader& in) {
@@ -131,6 +172,7 @@ ModelConfig ModelConfig::deserialise(base::ByteReader& in) {
   config.model_type = in.get_string();
   config.num_hidden_layers = get_optional<std::uint64_t>(in);
   config.tie_word_embeddings = get_optional<bool>(in);
+  config.heads = in.get<AttentionHeads>();
   return config;
 }
 
@@ -138,6 +180,12 @@ ModelConfig read_model_config(const std::string& directory) {
   const auto path = (std::filesystem::path(directory) / "config.json").string();
   const auto text = base::read_text_file_if_exists(path, kMaxConfigBytes);
   return text ? ConfigReader(path).read(*text) : ModelConfig{};
+}
+
+AttentionHeads read_attention_heads(const std::string& directory) {
+  const auto path = (std::filesystem::path(directory) / "config.json").string();
+  const auto text = base::read_text_file_if_exists(path, kMaxConfigBytes);
+  return text ? ConfigReader(path).read_heads(*text) : AttentionHeads{};
 }
 
 }  // namespace winnow::checkpoint

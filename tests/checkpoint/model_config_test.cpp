@@ -79,7 +79,8 @@ TEST(ModelConfig, without_what_is_asked_for) {
 
 TEST(ModelConfig, survives_being_sent) {
   for (const auto* text :
-       {"{}", R"({"architectures":["A"],"model_type":"m","n_layer":7,"tie_word_embeddings":true})"}) {
+       {"{}", R"({"architectures":["A"],"model_type":"m","n_layer":7,"tie_word_embeddings":true})",
+        R"({"model_type":"phi3","num_attention_heads":8,"num_key_value_heads":2,"hidden_size":64})"}) {
     const auto sent = read(text);
     base::ByteWriter out;
     sent.serialise(out);
@@ -90,7 +91,49 @@ TEST(ModelConfig, survives_being_sent) {
     EXPECT_EQ(got.model_type, sent.model_type);
     EXPECT_EQ(got.num_hidden_layers, sent.num_hidden_layers);
     EXPECT_EQ(got.tie_word_embeddings, sent.tie_word_embeddings);
+    EXPECT_EQ(got.heads, sent.heads);
   }
+}
+
+TEST(ModelConfig, of_attention_heads) {
+  const auto heads = [](const char* text) { return to_text(read(text).heads); };
+  EXPECT_EQ(heads(R"({"num_attention_heads":32,"num_key_value_heads":8,"hidden_size":4096})"),
+            "32 heads of 128, 8 of keys and values");
+  EXPECT_EQ(heads(R"({"num_attention_heads":32,"hidden_size":4096,"num_key_value_heads":null})"), "32 heads of 128");
+  EXPECT_EQ(heads(R"({"num_attention_heads":16,"num_key_value_heads":16,"hidden_size":3072,"head_dim":256})"),
+            "16 heads of 256");
+  EXPECT_EQ(heads(R"({"n_head":16,"n_embd":4096})"), "16 heads of 256");
+  EXPECT_EQ(heads(R"({"model_type":"phi3","num_attention_heads":4,"hidden_size":32})"),
+            "4 heads of 8, q, k and v in one");
+  EXPECT_EQ(heads(R"({"model_type":"llava","num_attention_heads":2,"hidden_size":8,
+                     "text_config":{"num_attention_heads":4,"hidden_size":32}})"),
+            "4 heads of 8")
+      << "those of the text";
+  EXPECT_EQ(heads(R"({"num_attention_heads":4,"hidden_size":32,"text_config":{"hidden_size":64}})"), "4 heads of 8");
+}
+
+// Nobody who does not ask for heads is to be refused for them.
+TEST(ModelConfig, of_attention_heads_that_are_not_told) {
+  for (const auto* text : {"{}", R"({"num_attention_heads":32})", R"({"num_attention_heads":3,"hidden_size":32})",
+                           R"({"num_attention_heads":[4,8],"head_dim":8})", R"({"num_attention_heads":0,"head_dim":8})",
+                           R"({"num_attention_heads":-4,"head_dim":8})", R"({"num_attention_heads":"4","head_dim":8})",
+                           R"({"num_attention_heads":4,"head_dim":8,"num_key_value_heads":3})",
+                           R"({"num_attention_heads":4,"head_dim":8,"num_key_value_heads":0})",
+                           R"({"num_attention_heads":4,"head_dim":8,"num_key_value_heads":[1,2]})",
+                           R"({"num_attention_heads":4,"head_dim":0})", R"({"num_attention_heads":4.0,"head_dim":8})",
+                           R"({"num_attention_heads":4294967296,"head_dim":4294967296})"}) {
+    EXPECT_FALSE(read(text).heads) << text;
+  }
+}
+
+TEST(ModelConfig, heads_of_a_quantized_model_are_known) {
+  const test::TemporaryDirectory directory;
+  EXPECT_FALSE(read_attention_heads(directory.path()));
+  directory.write("config.json", R"({"num_attention_heads":4,"head_dim":8,"quantization_config":{}})");
+  EXPECT_EQ(to_text(read_attention_heads(directory.path())), "4 heads of 8");
+  directory.write("config.json", "{");
+  test::expect_error(base::ErrorKind::invalid_input, testing::HasSubstr("not valid JSON"),
+                     [&] { read_attention_heads(directory.path()); });
 }
 
 struct BadConfig {
