@@ -74,13 +74,16 @@ double norm_of(const std::vector<double>& btb, const std::vector<double>& aat) {
 
 struct ProbeFactors::Sides {
   Side out, in;
+  Side heads;  ///< of the side that attention heads divide: a block each
+  bool heads_of_inputs = false;
   std::vector<std::size_t> ranks, first_columns;
   std::size_t columns = 0;
   std::vector<double> norms;
   std::vector<LeadingBlock> blocks;
 };
 
-ProbeFactors::ProbeFactors(const FactorStack& probes) : sides_(std::make_unique<Sides>()) {
+ProbeFactors::ProbeFactors(const FactorStack& probes, const checkpoint::HeadRanges& heads)
+    : sides_(std::make_unique<Sides>()) {
   auto& sides = *sides_;
   sides.columns = probes.columns();
   sides.out.blocks = blocks_of(0, probes.out_features);
@@ -89,6 +92,15 @@ ProbeFactors::ProbeFactors(const FactorStack& probes) : sides_(std::make_unique<
     some_of_b(probes, 0, sides.columns, block, sides.out.probes.emplace_back());
   }
   for (const auto& block : sides.in.blocks) sides.in.probes.push_back(all_of_a(probes, block));
+  sides.heads_of_inputs = heads.of_inputs;
+  for (std::size_t head = 0; head < heads.count; ++head) {
+    const auto& block = sides.heads.blocks.emplace_back(RowBlock{head * heads.width, heads.width});
+    if (heads.of_inputs) {
+      sides.heads.probes.push_back(all_of_a(probes, block));
+    } else {
+      some_of_b(probes, 0, sides.columns, block, sides.heads.probes.emplace_back());
+    }
+  }
   for (std::size_t h = 0; h < probes.ranks.size(); ++h) {
     const std::size_t rank = probes.ranks[h], first = probes.first_column(h);
     sides.ranks.push_back(rank);
@@ -116,16 +128,29 @@ double UpdateProducts::norm() const { return norm_of(btb, gram_a); }
 UpdateProducts ProbeFactors::with(const FactorStack& stack, std::size_t j) const {
   const auto& sides = *sides_;
   const std::size_t rank = stack.ranks[j], first = stack.first_column(j);
-  auto b = grams_of(sides.out, sides.columns, rank,
-                    [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); });
-  auto a = grams_of(sides.in, sides.columns, rank,
-                    [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); });
-  UpdateProducts products{std::move(b.own), std::move(a.own), {}, {}};
+  const auto b_rows = [&](const RowBlock& rows, Columns& to) { some_of_b(stack, first, rank, rows, to); };
+  const auto a_rows = [&](const RowBlock& rows, Columns& to) { columns_of_a(stack, j, rows, to); };
+  auto b = grams_of(sides.out, sides.columns, rank, b_rows);
+  auto a = grams_of(sides.in, sides.columns, rank, a_rows);
+  UpdateProducts products{std::move(b.own), std::move(a.own), {}, {}, {}};
   for (std::size_t h = 0; h < sides.ranks.size(); ++h) {
     const auto begin = sides.first_columns[h] * rank, count = sides.ranks[h] * rank;
     products.dots.push_back(inner(b.cross, a.cross, begin, count));
     products.blocks.push_back(
         sides.blocks[h].norm(std::span(b.cross).subspan(begin, count), std::span(a.cross).subspan(begin, count), rank));
+  }
+  // Of <B_h^T*B_x, A_h*A_x^T> one side is that of the head, the other one of the whole module.
+  const std::size_t heads = sides.heads.blocks.size();
+  products.heads.resize(sides.ranks.size() * heads);
+  Columns mine;
+  for (std::size_t head = 0; head < heads; ++head) {
+    std::vector<double> cross(sides.columns * rank);
+    sides.heads_of_inputs ? a_rows(sides.heads.blocks[head], mine) : b_rows(sides.heads.blocks[head], mine);
+    add_product(best_kernel(), cross, sides.heads.probes[head], mine);
+    for (std::size_t h = 0; h < sides.ranks.size(); ++h) {
+      products.heads[h * heads + head] =
+          inner(cross, sides.heads_of_inputs ? b.cross : a.cross, sides.first_columns[h] * rank, sides.ranks[h] * rank);
+    }
   }
   return products;
 }
