@@ -11,6 +11,7 @@
 
 #include "../analysis.hpp"
 #include "../schema.hpp"
+#include "column_reader.hpp"
 #include "source.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
@@ -23,33 +24,6 @@ namespace {
 
 using base::Error;
 using base::ErrorKind;
-
-template <class Row>
-class Columns {
- public:
-  Columns(const Source& source, const Handle& group, std::vector<Row>& rows)
-      : source_(source), group_(group), rows_(rows), shape_{{rows.size()}} {}
-
-  void text(const char* name, std::string Row::*member) const {
-    auto values = source_.strings(group_, name, shape_);
-    for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i].*member = std::move(values[i]);
-  }
-  template <class T>
-  void number(const char* name, T Row::*member) const {
-    const auto values = source_.numbers<T>(group_, name, shape_);
-    for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i].*member = values[i];
-  }
-
- private:
-  const Source& source_;
-  const Handle& group_;
-  std::vector<Row>& rows_;
-  Shape shape_;
-};
-
-bool has(const std::vector<std::string>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
 
 void read_root(const Source& source, Report& report) {
   report.attributes = source.attributes(source.file());
@@ -67,7 +41,7 @@ void read_root(const Source& source, Report& report) {
 void read_modules(const Source& source, Report& report) {
   const auto group = source.group("modules");
   report.modules.resize(source.length(group, "name"));
-  const Columns<ModuleRow> columns(source, group, report.modules);
+  const ColumnReader<ModuleRow> columns(source, group, report.modules);
   columns.text("name", &ModuleRow::name);
   columns.number("layer", &ModuleRow::layer);
   columns.text("role", &ModuleRow::role);
@@ -85,7 +59,7 @@ void read_copies(const Source& source, Report& report) {
   if (!source.has_group("copies")) return;
   const auto group = source.group("copies");
   report.copies.resize(source.length(group, "path"));
-  const Columns<CopyRow> columns(source, group, report.copies);
+  const ColumnReader<CopyRow> columns(source, group, report.copies);
   columns.text("path", &CopyRow::path);
   columns.number("of", &CopyRow::of);
   for (const auto& copy : report.copies) {
@@ -100,7 +74,7 @@ void read_shards(const Source& source, Report& report) {
   if (!source.has_group("shards")) return;
   const auto group = source.group("shards");
   report.shards.resize(source.length(group, "path"));
-  const Columns<ShardRow> columns(source, group, report.shards);
+  const ColumnReader<ShardRow> columns(source, group, report.shards);
   columns.text("checkpoint", &ShardRow::checkpoint);
   columns.text("path", &ShardRow::path);
   columns.number("bytes", &ShardRow::bytes);
@@ -131,7 +105,7 @@ void read_verdicts(const Source& source, const Handle& group, Report& report) {
 void read_adapters(const Source& source, Report& report) {
   const auto group = source.group("adapters");
   report.adapters.resize(source.length(group, "name"));
-  const Columns<AdapterRow> columns(source, group, report.adapters);
+  const ColumnReader<AdapterRow> columns(source, group, report.adapters);
   columns.text("name", &AdapterRow::name);
   columns.text("path", &AdapterRow::path);
   columns.text("status", &AdapterRow::status);
@@ -241,7 +215,7 @@ void read_probes(const Source& source, Report& report) {
   if (!source.has_group("probes")) return;
   const auto group = source.group("probes");
   report.probes.resize(source.length(group, "name"));
-  const Columns<ProbeRow> columns(source, group, report.probes);
+  const ColumnReader<ProbeRow> columns(source, group, report.probes);
   columns.text("name", &ProbeRow::name);
   columns.text("effect", &ProbeRow::effect);
   columns.text("form", &ProbeRow::form);
@@ -264,7 +238,7 @@ void read_bank(const Source& source, Report& report) {
   if (!source.has_group("bank")) return;
   const auto group = source.group("bank");
   report.bank.resize(source.length(group, "name"));
-  const Columns<BankRow> columns(source, group, report.bank);
+  const ColumnReader<BankRow> columns(source, group, report.bank);
   columns.text("name", &BankRow::name);
   columns.text("digest", &BankRow::digest);
   report.bank_log_norms = source.numbers<double>(group, "log_norm", {{report.bank.size()}});
@@ -281,7 +255,7 @@ void read_bank(const Source& source, Report& report) {
 void read_run(const Source& source, Report& report) {
   const auto group = source.group("run");
   report.run.resize(source.length(group, "stage"));
-  const Columns<StageRow> columns(source, group, report.run);
+  const ColumnReader<StageRow> columns(source, group, report.run);
   columns.number("rank", &StageRow::rank);
   columns.text("stage", &StageRow::stage);
   columns.number("seconds", &StageRow::seconds);

@@ -12,7 +12,9 @@
 
 #include "../analysis.hpp"
 #include "../schema.hpp"
+#include "column_writer.hpp"
 #include "image.hpp"
+#include "parts.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
@@ -26,14 +28,6 @@ namespace {
 using base::ErrorKind;
 using Shape = Image::Shape;
 
-template <class T, class Row, class Member>
-std::vector<T> column(const std::vector<Row>& rows, Member Row::*member) {
-  std::vector<T> values;
-  values.reserve(rows.size());
-  for (const auto& row : rows) values.push_back(static_cast<T>(row.*member));
-  return values;
-}
-
 template <class Enum>
 std::vector<std::uint8_t> codes(const std::vector<Enum>& values, std::size_t size) {
   std::vector<std::uint8_t> out(size);
@@ -41,29 +35,6 @@ std::vector<std::uint8_t> codes(const std::vector<Enum>& values, std::size_t siz
                  [](Enum value) { return static_cast<std::uint8_t>(value); });
   return out;
 }
-
-/// Writes the columns of one table of rows.
-template <class Row>
-class Columns {
- public:
-  Columns(const Image& image, const Handle& group, const std::vector<Row>& rows, const Handle& scale)
-      : image_(image), group_(group), rows_(rows), scale_(scale) {}
-
-  void text(const char* name, std::string Row::*member, const char* long_name) const {
-    image_.strings(group_.get(), name, rows_, member, long_name, {&scale_});
-  }
-  template <class T>
-  Handle number(const char* name, T Row::*member, const char* units, const char* long_name) const {
-    const auto values = column<T>(rows_, member);
-    return image_.numbers<T>(group_.get(), name, {rows_.size()}, values, units, long_name, {&scale_});
-  }
-
- private:
-  const Image& image_;
-  const Handle& group_;
-  const std::vector<Row>& rows_;
-  const Handle& scale_;
-};
 
 void write_root(const Image& image, const Report& report) {
   image.attribute(image.root(), "schema_version", std::int64_t{kSchemaVersion});
@@ -76,7 +47,7 @@ void write_root(const Image& image, const Report& report) {
 void write_modules(const Image& image, const Report& report, const Handle& scale) {
   const auto group = image.group("modules");
   image.link(group.get(), schema::kModuleScale);
-  const Columns<ModuleRow> columns(image, group, report.modules, scale);
+  const ColumnWriter<ModuleRow> columns(image, group, report.modules, scale);
   columns.text("name", &ModuleRow::name, "module name");
   columns.number("layer", &ModuleRow::layer, "1", "layer number, -1 where the name has none");
   columns.text("role", &ModuleRow::role, "last component of the module name");
@@ -94,20 +65,12 @@ void write_modules(const Image& image, const Report& report, const Handle& scale
   columns.text("aligned_digest", &ModuleRow::aligned_digest, "digest of the aligned weight, likewise");
 }
 
-/// A scale of numbers for a group that no other shares a dimension with.
-Handle numbered_scale(const Image& image, const Handle& group, const std::string& name, std::size_t count,
-                      const char* long_name) {
-  std::vector<std::int64_t> numbers(count);
-  for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<std::int64_t>(i);
-  return image.scale(image.numbers<std::int64_t>(group.get(), name, {count}, numbers, "1", long_name, {}), name);
-}
-
 void write_shards(const Image& image, const Report& report) {
   if (report.shards.empty()) return;
   const auto group = image.group("shards");
   const auto scale =
       numbered_scale(image, group, std::string(schema::kShardScale), report.shards.size(), "one file of weights");
-  const Columns<ShardRow> columns(image, group, report.shards, scale);
+  const ColumnWriter<ShardRow> columns(image, group, report.shards, scale);
   columns.text("checkpoint", &ShardRow::checkpoint, "base or aligned");
   columns.text("path", &ShardRow::path, "file");
   columns.number("bytes", &ShardRow::bytes, "byte", "size of the file");
@@ -119,7 +82,7 @@ void write_shards(const Image& image, const Report& report) {
 void write_summaries(const Image& image, const Handle& group, const Report& report, const Handle& scale) {
   const auto summaries = summarise_adapters(report);
   const auto metric = report.rank_by.empty() ? std::string(methods::kDefaultRanking) : report.rank_by;
-  const Columns<AdapterSummary> columns(image, group, summaries, scale);
+  const ColumnWriter<AdapterSummary> columns(image, group, summaries, scale);
   columns.number("modules_scored", &AdapterSummary::modules_scored, "1", "LoRA modules with a score");
   columns.number("modules_pruned", &AdapterSummary::modules_pruned, "1", "modules selected for pruning");
   columns.number("share_pruned", &AdapterSummary::share_pruned, "1", "modules_pruned / modules_scored");
@@ -184,7 +147,7 @@ void write_verdicts(const Image& image, const Handle& group, const Report& repor
 void write_adapters(const Image& image, const Report& report, const Handle& scale) {
   const auto group = image.group("adapters");
   image.link(group.get(), schema::kAdapterScale);
-  const Columns<AdapterRow> columns(image, group, report.adapters, scale);
+  const ColumnWriter<AdapterRow> columns(image, group, report.adapters, scale);
   columns.text("name", &AdapterRow::name, "adapter name");
   columns.text("path", &AdapterRow::path, "directory the adapter was read from");
   columns.text("status", &AdapterRow::status, "ok, or quarantined: not scored");
@@ -206,54 +169,6 @@ void write_adapters(const Image& image, const Report& report, const Handle& scal
   write_training_steps(image, group, report, scale);
   write_scores(image, group, report, scale);
   write_verdicts(image, group, report, scale);
-}
-
-void write_probes(const Image& image, const Report& report, const Handle& adapters, const Handle& modules) {
-  if (report.probes.empty()) return;
-  const auto group = image.group("probes");
-  image.link(group.get(), schema::kAdapterScale);
-  image.link(group.get(), schema::kModuleScale);
-  const auto scale = numbered_scale(image, group, std::string(schema::kProbeScale), report.probes.size(), "one probe");
-  const Columns<ProbeRow> columns(image, group, report.probes, scale);
-  columns.text("name", &ProbeRow::name, "probe name");
-  columns.text("effect", &ProbeRow::effect, "harmful: an update along it is worse; safe: better");
-  columns.text("form", &ProbeRow::form, "direction: a checkpoint-shaped file; adapter: a LoRA adapter");
-  columns.text("path", &ProbeRow::path, "directory the probe was read from");
-  columns.text("digest", &ProbeRow::digest, "SHA-256 of what it was read from");
-  const std::size_t probes = report.probes.size();
-  image.numbers<double>(group.get(), "norm", {probes, report.modules.size()}, report.probe_norms, "1",
-                        "Frobenius norm of the probe in the module, NaN where it has nothing", {&scale, &modules});
-  image.numbers<double>(group.get(), "dot", {probes, report.adapters.size(), report.modules.size()}, report.probe_dots,
-                        "1", "<D, dW> with the probe as it is, whatever its effect", {&scale, &adapters, &modules});
-  if (!report.probe_blocks.empty()) {
-    image.numbers<double>(group.get(), "block", {probes, report.adapters.size(), report.modules.size()},
-                          report.probe_blocks, "1",
-                          "||U_k^T dW V_k|| with the 4 leading singular vectors of the probe, NaN of a direction",
-                          {&scale, &adapters, &modules});
-  }
-  image.numbers<double>(group.get(), "cosine", {probes, report.adapters.size()}, probe_cosines(report), "1",
-                        "cosine between dW and the probe over all modules that both have", {&scale, &adapters});
-}
-
-void write_bank(const Image& image, const Report& report) {
-  if (report.bank.empty()) return;
-  const auto group = image.group("bank");
-  const auto scale =
-      numbered_scale(image, group, std::string(schema::kBankScale), report.bank.size(), "one harmless adapter");
-  const Columns<BankRow> columns(image, group, report.bank, scale);
-  columns.text("name", &BankRow::name, "name of a harmless adapter that others are compared with");
-  columns.text("digest", &BankRow::digest, "SHA-256 of its weights and scales");
-  image.numbers<double>(group.get(), "log_norm", {report.bank.size()}, report.bank_log_norms, "1",
-                        "logarithm of ||dW|| over all modules", {&scale});
-  for (const auto& number : report.bank_numbers) {
-    image.numbers<double>(group.get(), number.name, {report.bank.size()}, number.values, number.units, number.long_name,
-                          {&scale});
-  }
-  if (report.probes.empty()) return;
-  const auto probes =
-      numbered_scale(image, group, std::string(schema::kProbeScale), report.probes.size(), "one probe of /probes");
-  image.numbers<double>(group.get(), "cosine", {report.probes.size(), report.bank.size()}, report.bank_cosines, "1",
-                        "cosine between its update and the probe", {&probes, &scale});
 }
 
 /// The axes of a group whose datasets are [adapters, modules], and what its modules are.
@@ -312,7 +227,7 @@ void write_copies(const Image& image, const Report& report) {
   const auto group = image.group("copies");
   const auto scale =
       numbered_scale(image, group, std::string(schema::kCopyScale), report.copies.size(), "one copy of an adapter");
-  const Columns<CopyRow> columns(image, group, report.copies, scale);
+  const ColumnWriter<CopyRow> columns(image, group, report.copies, scale);
   columns.text("path", &CopyRow::path, "directory that has the content of an adapter and is judged with it");
   columns.number("of", &CopyRow::of, "1", "row of that adapter in /adapters, from 0");
 }
@@ -321,7 +236,7 @@ void write_run(const Image& image, const Report& report) {
   const auto group = image.group("run");
   const auto scale =
       numbered_scale(image, group, std::string(schema::kStageScale), report.run.size(), "one stage of one MPI rank");
-  const Columns<StageRow> columns(image, group, report.run, scale);
+  const ColumnWriter<StageRow> columns(image, group, report.run, scale);
   columns.number("rank", &StageRow::rank, "1", "MPI rank");
   columns.text("stage", &StageRow::stage, "stage of the run");
   columns.number("seconds", &StageRow::seconds, "s", "wall-clock time spent");
