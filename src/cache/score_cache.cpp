@@ -38,6 +38,7 @@ std::string settings_of(const Inputs& inputs, const AuditOptions& options, const
   Inputs bare;
   bare.base.fingerprint = inputs.base.fingerprint;
   bare.aligned.fingerprint = inputs.aligned.fingerprint;
+  bare.model.heads = inputs.model.heads;
   bare.probes = inputs.probes;
   return journal::describe_run(bare, options.read, options.measure, options.write.facts, budget, arithmetic, team);
 }

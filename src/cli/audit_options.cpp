@@ -132,10 +132,13 @@ void add_audit_options(po::options_description& options) {
       ("select", text_value("POLICY"), select_help.c_str())                                  //
       ("scope", text_value("SCOPE", "adapter"),
        "what --select is among: adapter, the modules of each by itself, or zoo, those of all adapters together, by a "
-       "metric that can be compared between adapters (winnow methods)")                                           //
-      ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")  //
-      ("seed", count_value(0), "of the random sketches")                                                          //
-      ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem");
+       "metric that can be compared between adapters (winnow methods)")                                              //
+      ("subspace-rank", count_value(6), "directions of the safety subspace (3N + 6 columns); 0 switches it off")     //
+      ("seed", count_value(0), "of the random sketches")                                                             //
+      ("element-stats", po::bool_switch(), "statistics of single entries: needed for ediem_published_iqr and diem")  //
+      ("heads", po::bool_switch(),
+       "tell which attention heads do most along the probes as well; config.json of the checkpoint, of a direction or "
+       "of a probe's base model says how many there are");
   po::options_description resources("Resources", kHelpColumns);
   resources.add_options()                                                                                          //
       ("device", text_value("DEVICE", "auto"), "auto (a GPU where there is one), cpu or cuda")                     //
@@ -249,6 +252,7 @@ run::AuditOptions audit_options(const po::variables_map& values, const std::stri
   options.measure.seed = count(values, "seed");
   options.measure.element_statistics = values["element-stats"].as<bool>() ||
                                        (options.read.has_pair() && (options.measure.sums & methods::kEntrySums) != 0);
+  options.measure.heads = values["heads"].as<bool>();
   options.means.device = compute::parse_device(values["device"].as<std::string>());
   options.means.backend = compute::parse_backend(values["backend"].as<std::string>());
   options.means.precision = compute::parse_precision(values["precision"].as<std::string>());

@@ -28,12 +28,13 @@ std::uint64_t device_stack_bytes(const slab::ModuleTask& task, std::uint64_t col
 /// as its largest one, which need not be of the same module: B and P are largest where o is, Y where i is.
 std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t>& modules,
                              const MemoryBudget& budget) {
-  std::uint64_t as_read = 0, out = 0, in = 0, probes = 0, weight_sketch = 0;
+  std::uint64_t as_read = 0, out = 0, in = 0, probes = 0, heads = 0, weight_sketch = 0;
   for (const auto module : modules) {
     const auto& task = inputs.tasks[module];
     const auto& layers = inputs.layers[module];
     weight_sketch = std::max(weight_sketch, task.weight_sketch_columns * (task.out_features + task.in_features));
     probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
+    heads = std::max(heads, task.probe_columns * task.heads.count * task.heads.width);
     for (std::size_t first = 0; first < layers.size();) {
       const auto count = batch_size(inputs, module, first, budget);
       std::uint64_t columns = inputs.tasks[module].largest_sketch();
@@ -45,8 +46,8 @@ std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t
     }
   }
   // B as read is copied once to make room for the sketch of W, before B and P are as large as they will be. Probes that
-  // are adapters: as read and in float64.
-  return (as_read + 2 * out + in) * sizeof(float) + weight_sketch * sizeof(double) +
+  // are adapters: as read and in float64, and by head again.
+  return (as_read + 2 * out + in) * sizeof(float) + (weight_sketch + heads) * sizeof(double) +
          probes * (sizeof(float) + sizeof(double));
 }
 

@@ -306,6 +306,7 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
     own.stacked_columns += own.largest_sketch();
     inputs.tasks.push_back(std::move(own));
   }
+  task.heads = checkpoint::heads_of_module(module, lora.out_features, lora.in_features, inputs.model.heads).ranges;
   for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {
     if (!inputs.probes[k].is_direction()) continue;
     const auto* tensor = tensor_of(inputs.probes[k], lora.weight(), inputs.names().find(lora.weight())->shape);
@@ -358,7 +359,8 @@ Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Mea
   Inputs inputs;
   const auto between = [&] { world.peers().keep_alive(); };
   const auto headers = comm::from_coordinator(world, [&] {
-    const auto read = references == nullptr ? read_references(reading, log, between) : References{};
+    auto read = references == nullptr ? read_references(reading, log, between) : References{};
+    if (references == nullptr && measuring.heads) find_heads(read, reading);
     return find_and_serialise(references == nullptr ? read : *references, reading, inputs.adapter_files, log, between);
   });
   std::vector<std::string> directories;
@@ -371,6 +373,7 @@ Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Mea
       inputs.probes.push_back(ProbeInput::deserialise(in));
     }
     inputs.model = checkpoint::ModelConfig::deserialise(in);
+    if (!measuring.heads) inputs.model.heads = {};
     directories.resize(in.get<std::uint64_t>());
     for (auto& directory : directories) directory = in.get_string();
   });

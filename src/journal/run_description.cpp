@@ -127,6 +127,7 @@ std::string describe_run(const Inputs& inputs, const Reading& reading, const Mea
            {"seed", measuring.seed},
            {"scaling", reading.adapter.unit_scale ? "none" : "peft"},
            {"element_stats", measuring.element_statistics},
+           {"heads", checkpoint::to_text(inputs.model.heads)},
            {"methods", names_of(methods::chosen(run::sums_of(reading, measuring)))},
            {"team", team},
            {"stacking", stacking(inputs, budget)},

@@ -17,6 +17,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/compute/range.hpp"
 #include "winnow/input/module_names.hpp"
+#include "winnow/judge/heads.hpp"
 #include "winnow/judge/judge.hpp"
 
 namespace winnow::judge {
@@ -369,6 +370,7 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, s
     }
   }
   add_probes(report, inputs, scores, log);
+  if (inputs.model.heads) report.heads = heads_of(inputs, scores, report, log);
   require_same_weights(bank, report);
   report.bank = std::move(bank.members);
   report.bank_cosines = std::move(bank.cosines);

@@ -105,6 +105,7 @@ void add_facts(report::Report& report, const Inputs& inputs, const AuditOptions&
   facts["repair"] = name_of_repair(options.write);
   if (options.journal.resume) facts["resumed_modules"] = static_cast<std::int64_t>(journal.finished_count());
   facts["scaling"] = scaling_of(options.read);
+  if (options.measure.heads) facts["heads"] = to_text(inputs.model.heads);
 }
 
 judge::Operand operand_of(const Reading& reading) {
@@ -166,6 +167,7 @@ Prepared prepare(const AuditOptions& options, const base::Log& log) {
   run::validate(options);
   Prepared prepared;
   prepared.references = input::read_references(options.read, log, [] {});
+  if (options.measure.heads) input::find_heads(prepared.references, options.read);
   if (options.judge.bank.empty()) return prepared;
   const auto& references = prepared.references;
   prepared.bank = judge::read_bank(options.judge.bank, references.probes, operand_of(options.read),

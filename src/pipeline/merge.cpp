@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "merge_adapters.hpp"
+#include "merge_heads.hpp"
 #include "merge_probes.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/same_file.hpp"
@@ -227,6 +228,7 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   if (parts.empty()) throw Error(ErrorKind::usage, "no reports to merge");
   for (const auto& part : parts) {
     require_same_probes(parts.front(), part);
+    require_same_heads(parts.front(), part);
     require_alike(parts.front(), part);
   }
   report::Report merged;
@@ -236,6 +238,7 @@ report::Report merge_reports(std::vector<ReportPart> parts, const base::Log& log
   merge_copies(parts, adapters, merged);
   merge_metrics(parts, adapters.kept, places, merged);
   merge_probes(parts, adapters.kept, places, merged);
+  merge_heads(parts, adapters.kept, merged);
   merge_attributes(parts, merged);
   if (has_pair(merged) && text_of(merged, "base_sample") == "nothing") {
     log.warn("the reports were made by an earlier version: whether they are of the same weights cannot be told");

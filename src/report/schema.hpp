@@ -13,7 +13,8 @@ namespace winnow::report::schema {
 /// opened on its own (xarray: group="metrics") has named dimensions and coordinates.
 inline constexpr std::string_view kAdapterScale = "adapter", kModuleScale = "module", kStageScale = "record",
                                   kShardScale = "shard", kProbeScale = "probe", kBankScale = "member",
-                                  kCopyScale = "copy";
+                                  kCopyScale = "copy", kAttentionScale = "attention", kHeadScale = "head",
+                                  kHeadlessScale = "headless";
 
 /// Columns of /modules that the groups of [adapters, modules] have as well: auxiliary coordinates (CF conventions 1.11,
 /// section 5), so that values can be grouped by layer and role without a look at another group.
@@ -25,6 +26,10 @@ inline bool is_axis(std::string_view name) {
   return name == kAdapterScale || name == kModuleScale ||
          std::find(kModuleCoordinates.begin(), kModuleCoordinates.end(), name) != kModuleCoordinates.end();
 }
+
+/// Attributes of /heads.
+inline constexpr const char *kQueryHeads = "num_attention_heads", *kKeyHeads = "num_key_value_heads",
+                            *kHeadWidth = "head_dim";
 
 inline constexpr const char* kVerdictRate = "false_discovery_rate";  ///< attribute of /adapters/verdict
 

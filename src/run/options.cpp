@@ -89,6 +89,10 @@ void validate(const AuditOptions& options) {
   if (!options.read.has_pair() && options.measure.element_statistics) {
     throw Error(ErrorKind::usage, "--element-stats needs both checkpoints").advice("add --base DIR and --aligned DIR");
   }
+  if (options.measure.heads && options.read.probes.empty()) {
+    throw Error(ErrorKind::usage, "--heads says nothing without a probe: it tells products with probes by head")
+        .advice("add --direction harmful=DIR or --probe harmful=DIR");
+  }
   if (options.read.has_checkpoint() && !options.read.has_pair() && (sums & methods::kWeightSums) == 0) {
     throw Error(ErrorKind::usage, "--aligned says nothing: none of the --methods measures the aligned weights alone")
         .advice("add ablation to them, or --base DIR");

@@ -24,6 +24,7 @@ struct ModuleScorer::Batch {
   stats::ModuleStatistics of_weight;   ///< of W, if it is swept over
   std::vector<compute::ElementStatistics> elements;
   std::vector<compute::Spread> spreads;          ///< [layers], or none if they are not asked for
+  std::vector<double> heads;                     ///< [layers][heads of the task] along a direction, of this share
   slab::PairDigest digest;                       ///< of the slabs of this rank
   checkpoint::TensorDigest base, aligned;        ///< of all, on the first member
   std::vector<std::string> parts, weight_parts;  ///< [members], on the first: what is to be merged

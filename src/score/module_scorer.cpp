@@ -205,10 +205,12 @@ void ModuleScorer::gather(Batch& batch, stats::ModuleStatistics& statistics, boo
   }
   if (place_.members == 1) return;
   const bool of_weight = &statistics == &batch.of_weight;
+  // What this program has formed itself no device has.
+  const bool of_device = !of_weight && (batch.heads.empty() || inputs_.tasks[batch.module].heads.of_inputs);
   std::string bytes;
   comm::step_together(team_, [&] {
     bool reduced = false;
-    if (!of_weight) reduce([&] { reduced = pass_.reduce_statistics(sums_, statistics); });
+    if (of_device) reduce([&] { reduced = pass_.reduce_statistics(sums_, statistics); });
     base::ByteWriter out;
     out.put<bool>(digests);
     if (digests) {
@@ -220,6 +222,7 @@ void ModuleScorer::gather(Batch& batch, stats::ModuleStatistics& statistics, boo
       if (place_.member != 0) statistics.squared_norm = 0;  // the team's sum already, which the first member brings
       statistics.serialise(out);
     }
+    out.put(batch.heads);
     bytes = std::move(out).bytes();
   });
   const auto timer = clock_.time("reduce");
@@ -237,6 +240,8 @@ void ModuleScorer::merge_members(Batch& batch) const {
         batch.aligned.merge(in.get<checkpoint::TensorDigest>());
       }
       if (!in.get<bool>()) statistics.merge(stats::ModuleStatistics::deserialise(in));
+      const auto heads = in.get_vector<double>();
+      for (std::size_t k = 0; k < heads.size(); ++k) batch.heads[k] += heads[k];
     }
   };
   merge(batch.parts, batch.statistics);

@@ -10,6 +10,7 @@
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/cross_products.hpp"
+#include "winnow/compute/head_sums.hpp"
 #include "winnow/compute/range.hpp"
 #include "winnow/methods/table.hpp"
 
@@ -21,9 +22,9 @@ using input::LayerRef;
 void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
   const bool alone = place_.members == 1;
+  const auto share = division::member_share(task, place_);
   comm::step_together(team_, [&] {
-    pass_.begin(batch.stack, {.stored_transposed = task.stored_transposed, .along = true},
-                division::member_share(task, place_));
+    pass_.begin(batch.stack, compute::along_heads(task.stored_transposed, task.heads), share);
     pass_.digest_into(batch.takes_digests() ? &batch.digest : nullptr);
     std::uint64_t rows = 0;
     sweep("pass1", [&](const slab::Slab& slab) {
@@ -39,6 +40,9 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     const auto timer = clock_.time("statistics");
     batch.statistics = pass_.finish();
     look_again(batch, batch.statistics);
+    if (task.heads) {
+      batch.heads = compute::add_head_sums(pass_, batch.stack, share, task.heads, threads_, batch.statistics);
+    }
   });
   gather(batch, batch.statistics, batch.takes_digests());
   comm::step_together(team_, [&] {
@@ -54,7 +58,12 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
     for (std::size_t j = 0; j < batch.count; ++j) {
       if (!batch.faults[j].empty()) continue;
       auto& update = updates[j];
-      update = {all.layers[j].btb, compute::gram_a(batch.stack, j, threads_), {all.layers[j].y_a}, {}};
+      const auto heads = batch.heads.begin() + static_cast<std::ptrdiff_t>(j * task.heads.count);
+      update = {all.layers[j].btb,
+                compute::gram_a(batch.stack, j, threads_),
+                {all.layers[j].y_a},
+                {},
+                {heads, heads + static_cast<std::ptrdiff_t>(task.heads.count)}};
       if (spreads) batch.spreads[j] = compute::spread_of(batch.stack, j, update.btb, update.gram_a, threads_);
     }
     add_probe_scores(batch, {usable ? norm : methods::kUndefined}, updates, scores);
@@ -111,7 +120,7 @@ void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
     const auto timer = clock_.time("probes");
     const auto& task = inputs_.tasks[batch.module];
     const auto found = probes_of(task);
-    const compute::ProbeFactors factors(found.stack);
+    const compute::ProbeFactors factors(found.stack, task.heads);
     std::vector<double> probe_norms(probes_.size(), methods::kUndefined), scales;
     for (std::size_t k = 0; k < found.refs.size(); ++k) {
       const auto& ref = found.refs[k];
@@ -128,13 +137,20 @@ void ModuleScorer::score_updates(Batch& batch, Scores& scores) {
                     batch.stack.exponents[j] = one.exponents[0];
                     if (!batch.spreads.empty())
                       batch.spreads[j] = compute::spread_of(one, 0, update.btb, update.gram_a);
+                    const std::size_t count = task.heads.count;
                     std::vector<double> dots(probes_.size(), methods::kUndefined), blocks(dots);
+                    std::vector<double> heads(probes_.size() * count, methods::kUndefined);
                     for (std::size_t k = 0; k < update.dots.size(); ++k) {
-                      dots[found.refs[k].adapter] = scales[k] * update.dots[k];
-                      blocks[found.refs[k].adapter] = update.blocks[k];
+                      const auto probe = found.refs[k].adapter;
+                      dots[probe] = scales[k] * update.dots[k];
+                      blocks[probe] = update.blocks[k];
+                      for (std::size_t head = 0; head < count; ++head) {
+                        heads[probe * count + head] = scales[k] * update.heads[k * count + head];
+                      }
                     }
                     update.dots = std::move(dots);
                     update.blocks = std::move(blocks);
+                    update.heads = std::move(heads);
                   });
     for (const auto& ref : batch.layers) batch.unreadable.push_back(factors_.unreadable(ref.adapter));
     clock_.add("factors", 0, factors_.bytes_read() - before);
@@ -185,6 +201,9 @@ void ModuleScorer::add_probe_scores(const Batch& batch, const std::vector<double
       for (std::size_t k = 0; k < probe_norms.size(); ++k) {
         const bool compared = known && !std::isnan(probe_norms[k]);
         layer.dots.push_back(compared ? whole * update.dots[k] : methods::kUndefined);
+        for (std::size_t head = 0; head < task.heads.count; ++head) {
+          layer.heads.push_back(compared ? whole * update.heads[k * task.heads.count + head] : methods::kUndefined);
+        }
       }
       for (const double block : update.blocks) layer.blocks.push_back(std::abs(whole) * block);
     }

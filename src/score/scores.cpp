@@ -28,6 +28,7 @@ void Scores::serialise(base::ByteWriter& out) const {
     for (const double dot : score.dots) out.put(dot);
     out.put<std::uint64_t>(score.blocks.size());
     for (const double block : score.blocks) out.put(block);
+    out.put(score.heads);
     out.put(score.fault);
   }
 }
@@ -52,6 +53,7 @@ void Scores::append(base::ByteReader& in) {
     for (auto values = in.get<std::uint64_t>(); values > 0; --values) score.values.push_back(in.get<double>());
     for (auto dots = in.get<std::uint64_t>(); dots > 0; --dots) score.dots.push_back(in.get<double>());
     for (auto blocks = in.get<std::uint64_t>(); blocks > 0; --blocks) score.blocks.push_back(in.get<double>());
+    score.heads = in.get_vector<double>();
     score.fault = in.get_string();
     layers.push_back(std::move(score));
   }

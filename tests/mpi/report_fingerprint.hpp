@@ -32,6 +32,11 @@ inline std::string report_fingerprint(const report::Report& report) {
   for (const double norm : report.probe_norms) add(norm);
   for (const double dot : report.probe_dots) add(dot);
   for (const double block : report.probe_blocks) add(block);
+  if (report.heads) {
+    for (const auto& row : report.heads->attention) bytes += row.name;
+    for (const auto& row : report.heads->headless) bytes += row.module + row.reason;
+    for (const double dot : report.heads->dots) add(dot);
+  }
   for (const auto action : report.action) bytes += static_cast<char>(action);
   for (const auto present : report.present) bytes += static_cast<char>(present);
   return base::sha256_hex(bytes);

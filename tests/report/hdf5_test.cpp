@@ -22,6 +22,7 @@ using testing::kNaN;
 using testing::sample;
 using testing::TemporaryDirectory;
 using testing::with_copies;
+using testing::with_heads;
 using testing::with_verdicts;
 
 std::string slurp(const std::string& path) {
@@ -95,6 +96,14 @@ void expect_same(const Report& a, const Report& b) {
   expect_same_bits(a.probe_norms, b.probe_norms, "norm");
   expect_same_bits(a.probe_dots, b.probe_dots, "dot");
   expect_same_bits(a.probe_blocks, b.probe_blocks, "block");
+  ASSERT_EQ(a.heads.has_value(), b.heads.has_value());
+  if (a.heads) {
+    expect_same_bits(a.heads->dots, b.heads->dots, "heads");
+    EXPECT_EQ(a.heads->attention, b.heads->attention);
+    EXPECT_EQ(a.heads->headless, b.heads->headless);
+    EXPECT_EQ((std::array{a.heads->query, a.heads->key_value, a.heads->width}),
+              (std::array{b.heads->query, b.heads->key_value, b.heads->width}));
+  }
   EXPECT_EQ(a.bank, b.bank);
   expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
   expect_same_bits(a.bank_log_norms, b.bank_log_norms, "bank");
@@ -176,6 +185,18 @@ TEST(Hdf5Report, RoundTripWithProbes) {
   one.probe_blocks.clear();  // as an earlier version wrote it
   one.probes[0].path = "with \xC3\xA4 and \"quotes\"\nand a line";
   expect_round_trip(one);
+}
+
+TEST(Hdf5Report, RoundTripWithHeads) {
+  auto report = with_heads(with_probes(sample(3, 4)));
+  expect_round_trip(report);
+  report.heads->headless.clear();
+  report.heads->key_value = 2;
+  expect_round_trip(report);
+  report.heads->attention.clear();  // no module has any
+  report.heads->dots.clear();
+  expect_round_trip(report);
+  expect_round_trip(with_heads(with_probes(sample(0, 2))));
 }
 
 TEST(Hdf5Report, RoundTripWithABank) {
@@ -393,6 +414,9 @@ TEST(Hdf5Report, InconsistentReportIsNotWritten) {
     (report.*values).pop_back();
     EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
   }
+  report = with_heads(with_probes(sample(2, 1)));
+  report.heads->dots.pop_back();
+  EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
   report = with_probes(sample(2, 1));
   report.of_adapters[1].values.push_back(0);
   EXPECT_THROW(write_hdf5(report, directory.file("r.h5")), base::Error);
@@ -594,6 +618,30 @@ TEST(Hdf5Report, DamagedProbesAreRefusedInOneLine) {
     const auto error = read_error(edited.close());
     EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
     EXPECT_THAT(error.what(), HasSubstr(std::string(name).substr(7)));
+  }
+}
+
+TEST(Hdf5Report, DamagedHeadsAreRefusedInOneLine) {
+  const auto refused = [](const char* name, hid_t type, const std::vector<hsize_t>& shape, const char* message) {
+    Edited edited(with_heads(with_probes(sample(2, 2))));
+    replace_dataset(edited.file(), name, type, shape);
+    const auto error = read_error(edited.close());
+    EXPECT_EQ(error.kind(), base::ErrorKind::invalid_input);
+    EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr(message), ::testing::Not(HasSubstr("\n")))) << name;
+  };
+  refused("heads/dot", H5T_NATIVE_DOUBLE, {2, 2, 4, 2}, "expected [2, 2, 2, 4], found [2, 2, 4, 2]");
+  refused("heads/dot", H5T_NATIVE_INT, {2, 2, 2, 4}, "dot has the wrong type");
+  refused("heads/layer", H5T_NATIVE_INT64, {3}, "layer has the wrong shape");
+  refused("heads/headless_reason", H5T_C_S1, {2}, "headless_reason has the wrong shape");
+  for (const char* name : {"heads/dot", "heads/attention", "heads/layer", "heads/headless_reason"}) {
+    Edited edited(with_heads(with_probes(sample(2, 2))));
+    ASSERT_GE(H5Ldelete(edited.file(), name, H5P_DEFAULT), 0);
+    EXPECT_THAT(read_error(edited.close()).what(), HasSubstr(std::string(name).substr(6)));
+  }
+  for (const char* name : {"num_attention_heads", "num_key_value_heads", "head_dim"}) {
+    Edited edited(with_heads(with_probes(sample(2, 2))));
+    ASSERT_GE(H5Adelete_by_name(edited.file(), "heads", name, H5P_DEFAULT), 0);
+    EXPECT_THAT(read_error(edited.close()).what(), HasSubstr(std::string("/heads has no attribute ") + name));
   }
 }
 

@@ -358,7 +358,8 @@ TEST(Json, HasTheMembersOfItsSchema) {
   const auto schema = nlohmann::json::parse(file);
   auto runs = with_copies(judged());
   for (std::size_t n = 0; n < runs.adapters.size(); ++n) runs.adapters[n].path = fmt::format("run/checkpoint-{}", n);
-  for (const auto& report : {runs, sample(2, 2), with_quarantined(sample(1, 1)), sample(0, 0)}) {
+  for (const auto& report :
+       {runs, testing::with_heads(judged()), sample(2, 2), with_quarantined(sample(1, 1)), sample(0, 0)}) {
     const auto json = nlohmann::json::parse(render_json(report));
     EXPECT_EQ(json["$schema"], schema["$id"]);
     expect_members(json, schema, schema, "report");

@@ -148,6 +148,27 @@ inline Report with_verdicts(Report report) {
   return report;
 }
 
+/// With `query` heads by layer: those of layer l and head h in the order of counting, of every second probe the other
+/// way round; none of the last head of adapter 1.
+inline Report with_heads(Report report, std::uint64_t query = 4) {
+  Heads heads{query, query, 128, {}, {}, {}};
+  for (const auto& row : report.modules) {
+    if (row.role == "q_proj") heads.attention.push_back({row.name.substr(0, row.name.rfind('.')), row.layer});
+  }
+  const auto cells = heads.attention.size() * query;
+  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+    for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+      for (std::size_t cell = 0; cell < cells; ++cell) {
+        const bool absent = n == 1 && cell + 1 == cells;
+        heads.dots.push_back(absent ? kNaN : (k % 2 == 0 ? 1e-3 : -1e-3) * (static_cast<double>(cell) - 1));
+      }
+    }
+  }
+  heads.headless = {{"model.layers.0.self_attn.qkv_proj", "holds q, k and v in an order that is not known"}};
+  report.heads = std::move(heads);
+  return report;
+}
+
 /// Of the second adapter two, of the first one.
 inline Report with_copies(Report report) {
   report.copies = {{"zoo/again", 1}, {"zoo/link", 0}, {"mirror/adapter-001", 1}};

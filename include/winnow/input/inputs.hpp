@@ -35,7 +35,7 @@ struct LayerRef {
 /// adapters, of which nothing is streamed.
 struct Inputs {
   checkpoint::Catalogue base, aligned;  ///< without a shard if the run has no such checkpoint
-  checkpoint::ModelConfig model;
+  checkpoint::ModelConfig model;        ///< without heads if they are not asked for
   std::vector<ProbeInput> probes;
   std::vector<adapter::Adapter> adapters;  ///< quarantined ones too, in the order given
   /// By module, those that any scored adapter touches, in layer order; within one by source.
@@ -79,6 +79,10 @@ struct References {
 /// Throws Error for a checkpoint or a probe that cannot be used. `between` is called with each of many files. For the
 /// coordinator alone.
 References read_references(const run::Reading& reading, const base::Log& log, const std::function<void()>& between);
+
+/// For `Measuring::heads`: sees to it that `model.heads` are known, of the checkpoint, else of a direction, else of the
+/// base model that a probe names. Throws Error(invalid_input) if no config.json of these tells.
+void find_heads(References& references, const run::Reading& reading);
 
 /// Collective. Throws Error(invalid_input) for a checkpoint that cannot be used, and with `strict` for an adapter.
 /// `references`, of a run with the same options but for its adapters, is taken instead of opening all that again.

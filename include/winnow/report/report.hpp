@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "winnow/report/heads.hpp"
 #include "winnow/select/selection.hpp"
 #include "winnow/verdict/verdict.hpp"
 
@@ -120,6 +122,7 @@ struct Report {
   std::vector<double> probe_norms;     ///< K x M: ||D||, NaN if a probe has nothing
   std::vector<double> probe_dots;      ///< K x N x M: <D, dW>, NaN if not known
   std::vector<double> probe_blocks;    ///< K x N x M: ||U_k^T*dW*V_k||, NaN if not known; empty of earlier versions
+  std::optional<Heads> heads;          ///< by attention head, if that was asked for
   std::vector<BankRow> bank;           ///< mostly none
   std::vector<double> bank_cosines;    ///< K x bank: with each probe, NaN if not known
   std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN if not known

@@ -14,6 +14,7 @@ struct Measuring {
   std::uint64_t subspace_rank = 6;  ///< directions of the safety subspace; 0 switches the sketch off
   std::uint64_t seed = 0;           ///< of the sketch
   bool element_statistics = false;
+  bool heads = false;  ///< products with probes by attention head as well
 };
 
 /// The sums over the weights that such a run makes, bits of methods::Sum.

@@ -32,6 +32,9 @@ struct LayerScore {
   /// Beside dots of probes that are adapters: ||U_k^T*dW*V_k||, their leading singular vectors. Empty along a
   /// direction.
   std::vector<double> blocks;
+  /// Of each of `dots` the parts of the task's attention heads (ModuleTask::heads), one after the other: they add up to
+  /// it. NaN where it is; empty if the task has no heads.
+  std::vector<double> heads;
   std::string fault;        ///< why the adapter cannot be scored (factor not finite, file not readable); or empty
   bool unreadable = false;  ///< the latter, of which storage may think better: not journalled
 };

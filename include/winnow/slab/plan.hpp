@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "winnow/checkpoint/attention_heads.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 
 namespace winnow::slab {
@@ -26,6 +27,7 @@ struct ModuleTask {
   std::uint64_t sketch_columns = 0;         ///< of V
   std::uint64_t weight_sketch_columns = 0;  ///< of W
   std::uint64_t probe_columns = 0;          ///< ranks of all probes here that are adapters; nothing is streamed then
+  checkpoint::HeadRanges heads;             ///< by which products with probes are told as well; none if not asked for
 
   std::uint64_t rows() const { return stored_transposed ? in_features : out_features; }     ///< stored rows
   std::uint64_t columns() const { return stored_transposed ? out_features : in_features; }  ///< stored columns

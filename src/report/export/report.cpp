@@ -8,6 +8,7 @@
 #include "../tables/tables.hpp"
 #include "../where.hpp"
 #include "csv.hpp"
+#include "heads.hpp"
 #include "json.hpp"
 #include "winnow/report/hdf5_report.hpp"
 #include "winnow/report/render.hpp"
@@ -159,6 +160,7 @@ void write_json(const Report& report, const Sink& sink) {
   write_rows(report, sink, [&](std::size_t n, std::size_t m) { return name(analysis.action(n, m)); });
   sink("}");
   sink(",\n\"probes\": " + dump(probes_json(report)));
+  if (report.heads) write_json_heads(analysis, sink);
   sink(",\n\"verdicts\": " + dump(verdicts_json(report)));
   sink(",\n\"training_runs\": " + dump(training_runs_json(analysis)));
   sink(",\n\"shards\": " + dump(json_rows(shards_table(report))));

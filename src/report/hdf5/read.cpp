@@ -12,6 +12,7 @@
 #include "../analysis.hpp"
 #include "../schema.hpp"
 #include "column_reader.hpp"
+#include "read_heads.hpp"
 #include "source.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
@@ -308,6 +309,7 @@ Report parse(std::span<std::byte> image, const std::string& path) {
   read_selection(source, report, shape);
   read_probes(source, report);
   read_bank(source, report);
+  read_heads(source, report);
   read_copies(source, report);
   read_shards(source, report);
   read_run(source, report);

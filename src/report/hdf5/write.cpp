@@ -274,6 +274,11 @@ void check_consistent(const Report& report, const std::string& path) {
           fmt::format("products with {} probes", probes));
   require(report.probe_blocks.size() == probes * cells || report.probe_blocks.empty(),
           fmt::format("blocks of {} probes", probes));
+  if (report.heads) {
+    const auto& heads = *report.heads;
+    require(heads.dots.size() == probes * report.adapters.size() * heads.attention.size() * heads.query,
+            fmt::format("{} products of heads", heads.dots.size()));
+  }
   const auto members = report.bank.size();
   require(report.bank_cosines.size() == probes * members && report.bank_log_norms.size() == members &&
               std::all_of(report.bank_numbers.begin(), report.bank_numbers.end(),
@@ -300,6 +305,7 @@ void fill(const Image& image, const Report& report) {
   write_selection(image, report, adapters, modules);
   write_probes(image, report, adapters, modules);
   write_bank(image, report);
+  write_heads(image, report, adapters);
   write_copies(image, report);
   write_shards(image, report);
   write_run(image, report);

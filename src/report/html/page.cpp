@@ -15,6 +15,7 @@
 #include "../where.hpp"
 #include "drift.hpp"
 #include "figures.hpp"
+#include "heads.hpp"
 #include "script.hpp"
 #include "style.hpp"
 #include "table.hpp"
@@ -158,6 +159,11 @@ std::string module_list(const Report& report, const std::vector<std::size_t>& mo
   return out;
 }
 
+std::string sentence(std::string text) {
+  text.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(text.front())));
+  return fmt::format("<p>{}.</p>\n", for_html(text));
+}
+
 std::string detail(const Analysis& analysis, const AdapterView& adapter) {
   const auto& report = analysis.report();
   const auto& row = report.adapters[adapter.index];
@@ -170,12 +176,12 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter) {
                      for_html(analysis.cut_text(adapter)));
   out += verdict_of(report, adapter.index);
   out += undoing_modules(analysis, adapter);
-  if (const auto where = where_of(analysis, adapter)) {
-    auto text = where_text(*where);
-    text.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(text.front())));
-    out += fmt::format("<p>{}.</p>\n", for_html(text));
-  }
-  out += "<div class=\"figs\">\n" + heat_map(analysis, adapter) + histogram(analysis, adapter) + "</div>\n";
+  if (const auto where = where_of(analysis, adapter)) out += sentence(where_text(*where));
+  const auto shares = head_shares(report, adapter);
+  if (shares) out += sentence(heads_text(*report.heads, *shares));
+  out += "<div class=\"figs\">\n" + heat_map(analysis, adapter) + histogram(analysis, adapter);
+  if (shares) out += head_map(*report.heads, *shares);
+  out += "</div>\n";
   if (!adapter.ranking.empty()) out += worst_modules(analysis, adapter);
   if (!adapter.unscored.empty()) {
     out += fmt::format("<p>Not scored, so not judged ({}): {}</p>\n", adapter.unscored.size(),
@@ -215,6 +221,11 @@ std::string copies(const Report& report) {
   return out + "</div></section>\n";
 }
 
+std::string headless_modules(const Report& report) {
+  const auto text = headless_text(report);
+  return text.empty() ? "" : "<p>" + breakable(text) + "</p>\n";
+}
+
 std::string special_modules(const Report& report) {
   const auto listed = [&](ModuleFlag flag, const std::string& what) {
     std::vector<std::size_t> flagged;
@@ -226,7 +237,7 @@ std::string special_modules(const Report& report) {
   return listed(kNoAlignmentSignal, "No alignment signal, base equals aligned") +
          listed(kNonFinite, "Weights that are not finite") +
          listed(kOutOfRange, "Weights or alignment step out of range") +
-         listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
+         listed(kPassesDisagree, "The two passes disagree, do not trust the scores") + headless_modules(report);
 }
 
 /// One of several lines, such as the parts of a merge, stays several.
@@ -283,6 +294,7 @@ std::string render_html(const Report& report) {
                              : fmt::format("<h2>The {} adapters</h2>\n", analysis.first_text(detailed));
     }
     out += heat_map_legend(analysis);
+    if (report.heads) out += head_map_legend();
     for (std::size_t i = 0; i < detailed; ++i) out += detail(analysis, adapters[i]);
   }
   out += "</section>\n" + quarantined(analysis) + copies(report);

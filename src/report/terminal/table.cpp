@@ -6,6 +6,7 @@
 
 #include "../analysis.hpp"
 #include "../coverage.hpp"
+#include "../head_shares.hpp"
 #include "../numbers.hpp"
 #include "../tables/tables.hpp"
 #include "../text.hpp"
@@ -138,6 +139,9 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
   if (const auto where = where_of(analysis, adapter)) {
     out += wrapped("where: " + for_terminal(where_text(*where)), 2, options.width);
   }
+  if (const auto shares = head_shares(report, adapter)) {
+    out += wrapped("heads: " + for_terminal(heads_text(*report.heads, *shares)), 2, options.width);
+  }
   if (!adapter.unscored.empty()) {
     std::string names;
     for (std::size_t i = 0; i < std::min(kUnscoredListed, adapter.unscored.size()); ++i) {
@@ -155,6 +159,11 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
   return out;
 }
 
+std::string headless_modules(const Report& report, std::size_t width) {
+  const auto text = headless_text(report);
+  return text.empty() ? "" : "\n" + wrapped(for_terminal(text), 0, width);
+}
+
 std::string special_modules(const Report& report, std::size_t width) {
   const auto listed = [&](ModuleFlag flag, const char* what) {
     std::string names;
@@ -169,7 +178,7 @@ std::string special_modules(const Report& report, std::size_t width) {
   return listed(kNoAlignmentSignal, "No alignment signal, base equals aligned") +
          listed(kNonFinite, "Weights that are not finite") +
          listed(kOutOfRange, "Weights or alignment step out of range") +
-         listed(kPassesDisagree, "The two passes disagree, do not trust the scores");
+         listed(kPassesDisagree, "The two passes disagree, do not trust the scores") + headless_modules(report, width);
 }
 
 std::string summary(const Analysis& analysis, std::string_view by, std::vector<Summary> rows, std::size_t width) {
