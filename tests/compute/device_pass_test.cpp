@@ -16,6 +16,7 @@
 
 #include "compute/dense_module.hpp"
 #include "compute/device_on_host.hpp"
+#include "winnow/compute/head_sums.hpp"
 #include "winnow/compute/weight_sums.hpp"
 
 namespace winnow::compute {
@@ -99,6 +100,32 @@ TEST(DevicePass, OfTheWeightItselfTheSumsAreThoseOfDenseMatrices) {
       const test::Matrix h = module.v().transpose() * module.b[j];
       test::expect_product("hth", found.layers[j].yty, h, h, kTolerance);
       test::expect_product("hta", found.layers[j].yta, h, module.a[j].transpose(), kTolerance);
+    }
+  }
+}
+
+TEST(DevicePass, OfAttentionHeadsTheSumsAreThoseOfDenseMatrices) {
+  std::mt19937_64 random(13);
+  OnHost device;
+  for (const bool transposed : {false, true}) {
+    for (const checkpoint::HeadRanges heads : {checkpoint::HeadRanges{3, 40, false}, {43, 3, true}}) {
+      const auto module = DenseModule::direction(random, 120, 129, {DType::bf16, DType::bf16, transposed}, {4, 1, 7});
+      const auto stack = module.stack();
+      device.pass->begin(stack, along_heads(transposed, heads));
+      module.for_each_slab({11, 90}, [&](const slab::Slab& slab) { device.pass->pass1(slab); });
+      auto statistics = device.pass->finish();
+      const auto found = add_head_sums(*device.pass, stack, Share::whole(stack), heads, 2, statistics);
+      test::expect_along(statistics, module, 1e-6);
+      for (std::size_t j = 0; j < module.a.size(); ++j) {
+        const test::Matrix update = module.b[j] * module.a[j], product = module.v().cwiseProduct(update);
+        for (std::size_t head = 0; head < heads.count; ++head) {
+          const auto first = static_cast<Eigen::Index>(head * heads.width);
+          const auto count = static_cast<Eigen::Index>(heads.width);
+          const double expected =
+              heads.of_inputs ? product.middleCols(first, count).sum() : product.middleRows(first, count).sum();
+          EXPECT_NEAR(found[j * heads.count + head], expected, 1e-6 * module.v().norm() * update.norm()) << head;
+        }
+      }
     }
   }
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "compute/host_queue.hpp"
+#include "input/head_family.hpp"
 #include "input/probe_family.hpp"
 #include "mpi/golden_audit.hpp"
 #include "sweep_pass.hpp"
@@ -226,6 +227,31 @@ TEST(Device, AValueThatCannotBeUsedIsNamedAfterOneSweepToo) {
           EXPECT_TRUE(std::isnan(norms[2]));
           EXPECT_TRUE(std::isfinite(norms[3]));
         }
+        world().barrier();
+      }
+    }
+  }
+}
+
+// In teams whose members' devices add up by themselves and in those whose ranks share one.
+TEST(Device, ProductsByHeadEqualDenseMatrices) {
+  const auto share = [](std::string& path) { world().broadcast(path, comm::kCoordinator); };
+  for (const bool transposed : {false, true}) {
+    for (const int team : {1, world().size()}) {
+      for (const char* shared : {"", "the only gpu"}) {
+        SCOPED_TRACE(testing::Message() << transposed << team << shared);
+        test::HeadFamily family;
+        family.transposed = transposed;
+        auto options = family.options(transposed);  // with adapters alone nothing tells which way round
+        for (auto* path : {&options.read.base, &options.read.aligned}) share(*path);
+        for (auto& path : options.read.adapters) share(path);
+        for (auto& probe : options.read.probes) share(probe.path);
+        Case device(shared[0] == 0 ? "gpu " + std::to_string(world().rank()) : shared);
+        options.seams = device.options.seams;
+        options.means = device.options.means;
+        options.means.team = team;
+        const auto report = pipeline::audit(options, world(), {}).report;
+        if (world().is_coordinator()) test::expect_heads(report, family, 1e-5);
         world().barrier();
       }
     }
