@@ -1,9 +1,15 @@
 """Which attention head does the harm: what probes say of each head against the measured effect of every head.
 
-A head's part of an update are the rows of q, k and v that make it and the columns of o that read it."""
+A head's part of an update are the rows of q, k and v that make it and the columns of o that read it. The products are
+formed here from dense matrices, and beside that by `winnow audit --heads` from the same files."""
 
+import os
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+import h5py
 import numpy as np
 from torch import Tensor
 
@@ -45,8 +51,16 @@ def heads_of(update: Update, scale: Scale) -> dict[Head, Update]:
     return dict(sorted(heads.items()))
 
 
-def measure(bench: Bench, scale: Scale, recipe: Recipe, probes: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
-    """By head in order: the change of the refusal odds that it is to blame for, and its product with each probe."""
+def measure(
+    bench: Bench,
+    scale: Scale,
+    recipe: Recipe,
+    probes: Mapping[str, Mapping[str, Tensor]],
+    program: str,
+    sources: Mapping[str, Path],
+) -> dict[str, Any]:
+    """By head in order: the change of the refusal odds that it is to blame for, and its product with each probe.
+    `sources`: where the probes lie, for `program`, whose products are compared."""
     evaluation = Evaluation(scale, recipe, "layers", 128 if scale.name == "full" else 32)
     update = dense(bench.adapter(recipe.name))
     heads = heads_of(update, scale)
@@ -55,6 +69,8 @@ def measure(bench: Bench, scale: Scale, recipe: Recipe, probes: Mapping[str, Map
         return bench.evaluate(of, evaluation)["margin"]
 
     whole, nothing = margin(update), margin({})
+    own = {label: [product(part, direction) for part in heads.values()] for label, direction in probes.items()}
+    told = by_winnow(program, sources, bench.folder / "zoo" / recipe.name)
     return {
         "heads": [f"{layer}.{head}" for layer, head in heads],
         "left out": [
@@ -62,10 +78,65 @@ def measure(bench: Bench, scale: Scale, recipe: Recipe, probes: Mapping[str, Map
             for part in heads.values()
         ],
         "alone": [nothing - margin(part) for part in heads.values()],
-        "products": {
-            **{label: [product(part, direction) for part in heads.values()] for label, direction in probes.items()},
-            "size": [product(part, part) for part in heads.values()],
-        },
+        "products": {**own, "size": [product(part, part) for part in heads.values()]},
+        "winnow": difference(heads, probes, own, told),
+    }
+
+
+def by_winnow(program: str, sources: Mapping[str, Path], adapter: Path) -> dict[str, dict[Head, float]]:
+    """label -> the product of each head that winnow knows. A source is an adapter if it has a config of one."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "heads.h5")
+        command = [program, "audit", "--heads", "--adapter", str(adapter), "--report", str(report)]
+        for source in sources.values():
+            option = "--probe" if (source / "adapter_config.json").is_file() else "--direction"
+            command += [option, f"harmful={source.resolve()}"]
+        command += ["--threads", "1", "--progress", "none"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+        with h5py.File(report) as file:
+            paths, layers = list(file["probes/path"].asstr()[:]), file["heads/layer"][:]
+            dots = file["heads/dot"][:, 0]
+    return {
+        label: {
+            (int(layer), head): float(value)
+            for layer, row in zip(layers, dots[paths.index(str(source.resolve()))])
+            for head, value in enumerate(row)
+            if np.isfinite(value)
+        }
+        for label, source in sources.items()
+    }
+
+
+def difference(
+    heads: Mapping[Head, Update],
+    probes: Mapping[str, Mapping[str, Tensor]],
+    own: Mapping[str, Sequence[float]],
+    told: Mapping[str, Mapping[Head, float]],
+) -> dict[str, float]:
+    """The largest between two products of one head, in units of the lengths of its factors, and how many were compared."""
+    largest, count = 0.0, 0
+    for label, values in told.items():
+        for (place, part), value in zip(heads.items(), own[label]):
+            shared = [name for name in part if name in probes[label]]
+            if place not in values or not shared:
+                continue
+            count += 1
+            lengths = [
+                sum((side[name].double() ** 2).sum().item() for name in shared) for side in (part, probes[label])
+            ]
+            unit = float(np.sqrt(lengths[0] * lengths[1]))
+            largest = max(largest, abs(values[place] - value) / unit if unit > 0 else abs(values[place]))
+    return {"differs by": largest, "compared": count}
+
+
+def agreement(measured: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of all adapters; nothing was compared of those that were measured before winnow knew heads."""
+    told = [entry["winnow"] for entry in measured if "winnow" in entry]
+    return {
+        "differs by": max((entry["differs by"] for entry in told), default=0.0),
+        "compared": sum(entry["compared"] for entry in told),
     }
 
 

@@ -18,7 +18,7 @@ from lab.bench import Bench, dense
 from lab.constructions import construct
 from lab.evaluation import Evaluation
 from lab.evasion_training import Knowledge
-from lab.probing import known_to, make_probes, read_probes
+from lab.probing import folder_of, known_to, make_probes, read_probes
 from lab.recipes import Recipe, zoo
 from lab.reference import Probe
 from lab.repairs import Rules, Subject, groups
@@ -115,11 +115,12 @@ class Laboratory:
             for name, direction in read_probes(self.folder / "probes").items()
             if name.startswith("auditor")
         }
+        sources = {name: folder_of(self.folder / "probes", name) for name in probes}
         chosen = layers.choose(self.recipes, facts, self.scale.ablated_adapters)
         measured = [
             stage(
                 self.folder / "head-effects" / recipe.name,
-                lambda where, recipe=recipe: heads.measure(bench, self.scale, recipe, probes),
+                lambda where, recipe=recipe: heads.measure(bench, self.scale, recipe, probes, self.program, sources),
             )
             for recipe in chosen
         ]
@@ -129,6 +130,7 @@ class Laboratory:
                 "adapters": [recipe.name for recipe in chosen],
                 "chance": heads.chance(measured),
                 "probes": heads.compare(measured),
+                "winnow": heads.agreement(measured),
             },
         )
 

@@ -1,5 +1,7 @@
 """The section of the page about modules and layers."""
 
+from typing import Any, Mapping
+
 from lab.drawing import heat, number
 from lab.html import section, table
 from lab.layers import EFFECTS
@@ -42,7 +44,7 @@ def layers(view: View) -> str:
     count = ", ".join(str(len(view.result["layers"][seed]["adapters"])) for seed in view.seeds)
     heads = [
         table(
-            f"{view.labels[seed]}: by attention head, {len(entry['adapters'])} adapters",
+            f"{view.labels[seed]}: by attention head, {len(entry['adapters'])} adapters" + _agreement(entry),
             ["product with", "left out", "alone", "finds the head that does most", "among its first three"],
             [
                 [name, *(number(found[what]) for what in ("left out", "alone", "first", "among three"))]
@@ -61,3 +63,11 @@ def layers(view: View) -> str:
         table("Every metric", headings, rows),
         *heads,
     )
+
+
+def _agreement(entry: Mapping[str, Any]) -> str:
+    """What winnow audit --heads says of the same heads, if it was asked."""
+    told = entry.get("winnow", {"compared": 0})
+    if told["compared"] == 0:
+        return ""
+    return f"; winnow's {told['compared']} products differ from these by {told['differs by']:.0e} of their factors at most"

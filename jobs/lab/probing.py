@@ -109,6 +109,12 @@ def read_probes(folder: Path) -> dict[str, dict[str, Tensor]]:
     return probes
 
 
+def folder_of(folder: Path, probe: str) -> Path:
+    """Where one of read_probes() lies."""
+    maker, kind = probe.split(" ", 1)
+    return folder / maker / kind if kind.startswith("red-team") else folder / maker / "directions" / kind
+
+
 def known_to(evade: str, probes: dict[str, dict[str, Tensor]]) -> tuple[dict[str, Tensor], ...]:
     """The directions that an attacker avoids."""
     names = {

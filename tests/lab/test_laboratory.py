@@ -159,6 +159,12 @@ class Whole(unittest.TestCase):
                     # No p of a bank of eight is below a ninth.
                     self.assertEqual([at["count"] for at in group["at"].values()], [0, 0])
 
+    def test_winnow_forms_the_same_products_by_head(self):
+        for seed in ("0", "2"):
+            told = self.result["heads"][seed]["winnow"]
+            self.assertGreater(told["compared"], 0)
+            self.assertLess(told["differs by"], 1e-5)
+
     def test_watched_runs_are_those_of_the_zoo(self):
         runs = self.result["watch"]["0"]["runs"]
         self.assertLessEqual({"harmful-usual", "mixed-20-0-usual", "benign-0-usual", "refusing-0"}, set(runs))
