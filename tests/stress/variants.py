@@ -86,6 +86,8 @@ VARIANTS = [
     audit("audit-weight", "--methods", "default,ablation", "--team", "2", "--threads", "1", journal=True, rounding=True),
     audit("audit-direction", "--threads", "1", journal=True, family=DIRECTION),
     audit("audit-probes", "--io", "buffered", journal=True, family=PROBES, repaired="deflect"),
+    audit("audit-heads", "--heads", "--threads", "1", journal=True, family=PROBES),
+    audit("audit-heads-team", "--heads", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),
     audit("audit-restore", "--threads", "1", journal=True, repaired="restore"),
     audit("audit-both", "--team", "2", "--threads", "1", journal=True, rounding=True, family=[*MODELS, *PROBES]),
     audit("audit-cache", "--cache", "case/cache", "--threads", "1", journal=True),
