@@ -22,6 +22,7 @@ checkpoint::AttentionHeads heads_of_base(const std::string& base_model) {
 
 void find_heads(References& references, const run::Reading& reading) {
   auto& heads = references.model.heads;
+  if (!heads && reading.has_checkpoint()) heads = checkpoint::read_attention_heads(reading.aligned);
   for (const auto& probe : references.probes) {
     if (!heads && probe.is_direction()) heads = checkpoint::read_attention_heads(probe.source.path);
   }

@@ -139,6 +139,15 @@ TEST_F(Heads, WithoutAProbeOrACountOfHeadsAreRefusedInOneLine) {
   EXPECT_NO_THROW(run(options)) << "nobody asked";
 }
 
+TEST_F(Heads, AreCountedByWhicheverConfigTells) {
+  family.base_model = family.write_weights("named-base", family.base) + "@main";
+  const auto options = family.options(true);
+  for (const char* silent : {"base", "aligned", "direction-0", "direction-1"}) {
+    family.directory.write(std::string(silent) + "/config.json", "{}");
+    expect_heads(run(options), family);
+  }
+}
+
 TEST_F(Heads, OfAProbeWhoseWeightsAreUnusableAreUnknownThere) {
   const auto& q = HeadFamily::kKinds[0];
   family.directions[0][HeadFamily::weight(1, q)].values[7] = std::nanf("");

@@ -5,7 +5,8 @@
 //     columns   sum over c in the head of (D^T*B)_c * a_c        from Y = D^T*B (i x r)
 //
 // Either comes of the one sweep that a product along a direction takes, if the right one of the two is kept: here, from
-// what any backend hands out.
+// what any backend hands out. Without heads it is the one that is faster, so <D, B*A> of an o_proj may differ in its
+// seventh digit from what it is with them.
 #pragma once
 
 #include <span>
