@@ -37,6 +37,16 @@ bool LoraModule::is_same(const LoraModule& other) const noexcept {
          shares_a == other.shares_a;
 }
 
+std::uint64_t DenseUpdate::hash() const noexcept {
+  return mixed(names ? hash_of(names->adapter_module) : 0, out_features, in_features, weight.offset);
+}
+
+bool DenseUpdate::is_same(const DenseUpdate& other) const noexcept {
+  if (names != other.names && (!names || !other.names || *names != *other.names)) return false;
+  return out_features == other.out_features && in_features == other.in_features &&
+         stored_transposed == other.stored_transposed && weight == other.weight;
+}
+
 std::uint64_t SkippedTensor::hash() const noexcept { return mixed(hash_of(key), hash_of(reason)); }
 
 std::uint64_t UnjudgedModule::hash() const noexcept { return mixed(hash_of(module), hash_of(reason)); }
@@ -55,6 +65,7 @@ void AdapterPool::share(Adapter& adapter) {
     });
     return list;
   });
+  adapter.dense = dense_.share(adapter.dense);
   adapter.skipped = skipped_.share(adapter.skipped);
   adapter.unjudged = unjudged_.share(adapter.unjudged);
 }

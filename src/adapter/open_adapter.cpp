@@ -17,6 +17,7 @@
 #include "refusal.hpp"
 #include "target_names.hpp"
 #include "weight_fit.hpp"
+#include "whole_weights.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
@@ -68,7 +69,12 @@ class Opening {
     for (const auto& [module, factors] : factors_) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
     settle_square_weights();
-    if (modules_.empty()) throw nothing_to_score(file);
+    if (modules_.empty()) {
+      const auto whole = whole_weights_.all();
+      skipped_.insert(skipped_.end(), whole.begin(), whole.end());
+      throw nothing_to_score(file);
+    }
+    add_whole_weights();
     finish();
     adapter_.digest = digest();
   }
@@ -163,7 +169,11 @@ class Opening {
           skip("copy of a base weight");
           break;
         case KeyKind::full_weight:
-          skip("full weight, not a LoRA factor (modules_to_save)");
+          if (options_.dense && options_.aligned != nullptr) {
+            whole_weights_.add(key, name, location, adapter_.weights_file);
+          } else {
+            skip(whole_weight_reason() + (options_.dense ? "; --aligned DIR compares it with the weight" : ""));
+          }
           break;
         case KeyKind::bias:
           skip("trained bias");
@@ -226,6 +236,16 @@ class Opening {
       if (!first_mismatch_) first_mismatch_ = mismatch.error;
       unjudged_.insert_or_assign(name, UnjudgedModule{name, mismatch.reason, true});
     }
+  }
+
+  void add_whole_weights() {
+    if (options_.aligned == nullptr) return;
+    auto judged = whole_weights_.judged(*options_.aligned, model_, modules_);
+    adapter_.dense = std::move(judged.updates);
+    for (const auto& sentence : judged.tied) warn(sentence);
+    if (judged.refused.empty()) return;
+    skipped_.insert(skipped_.end(), judged.refused.begin(), judged.refused.end());
+    std::stable_sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   }
 
   MappedWeight find_weight(const std::string& name) const {
@@ -418,6 +438,7 @@ class Opening {
   std::optional<ScalingRules> rules_;
   std::optional<TargetParameters> targets_;
   std::map<std::string, FileFactors> factors_;
+  WholeWeights whole_weights_;
   std::vector<LoraModule> modules_;
   std::vector<SkippedTensor> skipped_;
   std::vector<ExpertBlock> blocks_;
@@ -454,6 +475,7 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
     adapter.reason = error.what();
     adapter.is_unreadable = error.kind() == ErrorKind::runtime;
     adapter.modules.clear();
+    adapter.dense.clear();
   }
   adapter.skipped = opening.take_skipped();
   return adapter;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "winnow/base/error.hpp"
+#include "winnow/compute/dense_sums.hpp"
 
 namespace winnow::division {
 namespace {
@@ -32,6 +33,10 @@ std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t
   for (const auto module : modules) {
     const auto& task = inputs.tasks[module];
     const auto& layers = inputs.layers[module];
+    if (inputs.is_dense(task)) {
+      probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
+      continue;
+    }
     weight_sketch = std::max(weight_sketch, task.weight_sketch_columns * (task.out_features + task.in_features));
     probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
     for (std::size_t first = 0; first < layers.size();) {
@@ -72,6 +77,7 @@ std::uint64_t expert_blocks(const Inputs& inputs, const MemoryBudget& budget) {
 
 std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget) {
   const auto& layers = inputs.layers[module];
+  if (inputs.is_dense(inputs.tasks[module])) return layers.size() - first;
   std::uint64_t columns = inputs.tasks[module].largest_sketch();
   std::size_t count = 0;
   for (; first + count < layers.size(); ++count) {
@@ -81,6 +87,26 @@ std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t fir
     if (budget.device != 0 && device_stack_bytes(inputs.tasks[module], columns) > budget.device / 2) break;
   }
   return count;
+}
+
+DenseTiles dense_tiles(const Inputs& inputs, std::size_t module) {
+  constexpr std::uint64_t kAll = 64ULL << 20, kLargest = 8ULL << 20;
+  const auto& task = inputs.tasks[module];
+  const auto rows = std::max<std::uint64_t>(task.rows(), 1);
+  std::uint64_t operands = 0, update = 1;  // bytes of a row
+  for (const auto operand : inputs.operands_of(task)) operands += inputs.tensor_of(task, operand).bytes / rows;
+  for (const auto& layer : inputs.layers[module]) {
+    update = std::max(update, inputs.layer_bytes(task, layer) / rows);
+  }
+  const auto block = compute::dense_block_rows(task.columns());
+  const auto fitting = std::min(kLargest / update, kAll / (operands + update));
+  DenseTiles tiles;
+  tiles.rows = std::min(std::max<std::uint64_t>(fitting / block, 1) * block, rows);
+  const auto left = kAll - std::min(kAll, tiles.rows * operands);
+  tiles.updates = std::clamp<std::uint64_t>(left / (tiles.rows * update), 1,
+                                            std::max<std::size_t>(inputs.layers[module].size(), 1));
+  tiles.bytes = tiles.rows * (operands + tiles.updates * update);
+  return tiles;
 }
 
 slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
@@ -93,6 +119,18 @@ slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const Me
   return result;
 }
 
+namespace {
+
+std::uint64_t largest_tiles(const Inputs& inputs, const std::vector<std::size_t>& modules) {
+  std::uint64_t largest = 0;
+  for (const auto module : modules) {
+    if (inputs.is_dense(inputs.tasks[module])) largest = std::max(largest, dense_tiles(inputs, module).bytes);
+  }
+  return largest;
+}
+
+}  // namespace
+
 MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
                          const TeamPlace& place) {
   MemoryShare share;
@@ -102,12 +140,13 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
     if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
   }
   share.blocks = expert_blocks(inputs, budget);
-  const auto needed = share.stacks + share.blocks + kLittle + slab::least_stream_memory(stream);
+  share.dense = largest_tiles(inputs, modules);
+  const auto needed = share.stacks + share.blocks + share.dense + kLittle + slab::least_stream_memory(stream);
   if (budget.host < needed) {
     throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
         .expected(fmt::format("at least {}MiB", (needed + (1ULL << 20) - 1) >> 20U));
   }
-  share.slabs = budget.host - share.stacks - share.blocks - kLittle;
+  share.slabs = budget.host - share.stacks - share.blocks - share.dense - kLittle;
   return share;
 }
 
@@ -119,7 +158,7 @@ std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_
   for (const auto module : modules) {
     if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
   }
-  return share.stacks + share.blocks + kLittle + slab::stream_memory(stream, share.slabs);
+  return share.stacks + share.blocks + share.dense + kLittle + slab::stream_memory(stream, share.slabs);
 }
 
 }  // namespace winnow::division

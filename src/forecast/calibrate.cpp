@@ -58,6 +58,7 @@ double measure_factors(const Inputs& inputs, const Seams& seams) {
   std::uint64_t bytes = 0;
   double seconds = 0;
   for (std::size_t m = 0; m < inputs.tasks.size() && bytes < kFactorBytes && seconds < kFactorSeconds; ++m) {
+    if (inputs.is_dense(inputs.tasks[m])) continue;
     const std::vector<LayerRef> layer{inputs.layers[m].front()};
     const auto& lora = inputs.lora(layer.front());
     std::vector<std::string> faults(1);  // what is not finite is the audit's to report

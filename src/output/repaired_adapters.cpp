@@ -22,6 +22,7 @@ std::vector<RepairOrder> make_orders(const report::Report& report, const Inputs&
   const auto modules = report.modules.size();
   std::vector<std::vector<std::string>> selected(inputs.adapters.size());
   for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
+    if (inputs.is_dense_alone(m)) continue;  // no repair reaches it
     for (const auto& layer : inputs.layers[inputs.first_task[m]]) {
       if (report.action[layer.adapter * modules + m] == report::Action::prune) {
         selected[layer.adapter].push_back(inputs.lora(layer).adapter_module());

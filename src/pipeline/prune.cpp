@@ -18,11 +18,24 @@ namespace {
 using base::Error;
 using base::ErrorKind;
 
-/// The report's modules as a catalogue, so that names are matched by the very rules of an audit.
+/// Whether the module is in the report for whole weights alone.
+bool is_dense_alone(const report::Report& report, std::size_t module) {
+  bool dense = false;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    if (report.is_present(n, module)) return false;
+    dense |= report.presence(n, module) == report::Presence::dense;
+  }
+  return dense;
+}
+
+/// The report's modules as a catalogue, so that names are matched by the very rules of an audit. A head of which the
+/// report has whole weights alone would hide the embedding that LoRA on it was compared with.
 checkpoint::Catalogue catalogue_of(const report::Report& report) {
   checkpoint::Catalogue catalogue;
   catalogue.shards.push_back({"the report", 0, {}});
-  for (const auto& module : report.modules) {
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    if (is_dense_alone(report, m)) continue;
+    const auto& module = report.modules[m];
     checkpoint::TensorLocation location;
     location.shape = {module.out_features, module.in_features};
     location.bytes = module.out_features * module.in_features * base::element_bytes(location.dtype);
