@@ -166,14 +166,15 @@ class Architectures(TemporaryDirectoryCase):
         self.assertEqual(report.status[kind], "ok", report.reason[kind])
         found = {module: value for module, value in report.metric("update_norm", kind).items() if not math.isnan(value)}
         updates = self.updates(root, kind)
-        self.assertEqual(set(found), {names[module] for module in updates})
+        whole = self.check_whole_weights(report, root, kind, names, aligned)
+        self.assertEqual(set(found), {names[module] for module in updates} | set(whole))
         factors = sum(size for key, size in sizes.items()
                       if any(key.startswith(f"base_model.model.{module}.lora_") for module in updates)
                       and key.endswith((".lora_A.weight", ".lora_B.weight")))
-        self.assertEqual(judged, factors)
+        self.assertEqual(judged, factors + sum(whole.values()))
         if kind in ("linear", "pattern"):  # Qwen2-VL has a convolution of the same name as a linear layer
             self.assertEqual(judged + sum(sizes[key] for key, shape in shapes.items() if len(shape) > 2), shipped)
-        elif kind in ("embedding", "saved", "tokens"):
+        elif kind in ("embedding", "tokens"):
             self.assertLess(judged, shipped)
         if judged < shipped:
             said = report.texts("adapters/not_judged")[row] + report.texts("adapters/tensors_skipped")[row]
@@ -191,6 +192,24 @@ class Architectures(TemporaryDirectoryCase):
                 error = abs(value - expected[metric]) / max(abs(expected[metric]), 1e-3)
                 self.assertLessEqual(error, 1e-6, f"{where}: {value}, expected {expected[metric]}")
                 self.note("reference", metric, error, where)
+
+
+    def check_whole_weights(self, report, root, kind, names, aligned):
+        """{module: numbers} of whole weights, each compared with the aligned one of its name."""
+        whole = {}
+        with safe_open(root / "adapters" / kind / "adapter_model.safetensors", "pt") as file:
+            for key in file.keys():
+                module = key.removeprefix("base_model.model.").removesuffix(".weight")
+                stored = names.get(module)
+                if stored is None or key == module or f"{stored}.weight" not in aligned or not key.endswith(".weight"):
+                    continue
+                shipped = file.get_tensor(key).double()
+                if shipped.dim() != 2:
+                    continue
+                difference = (shipped - aligned[f"{stored}.weight"].double()).norm().item()
+                self.assertAlmostEqual(report.metric("update_norm", kind)[stored], difference, delta=1e-9 * difference)
+                whole[stored] = shipped.numel()
+        return whole
 
 
 if __name__ == "__main__":
