@@ -100,7 +100,11 @@ class Writer {
     out_.put(update.out_features);
     out_.put(update.in_features);
     out_.put(update.stored_transposed);
-    adapter::put(out_, update.weight);
+    out_.put(update.rank);
+    out_.put(update.scale);
+    for (const auto* tensor : {&update.weight, &update.lora_a, &update.lora_b, &update.magnitude}) {
+      adapter::put(out_, *tensor);
+    }
   }
   void put_item(const SkippedTensor& tensor) {
     out_.put(tensor.key);
@@ -180,7 +184,9 @@ class Reader {
     update.out_features = in_.get<std::uint64_t>();
     update.in_features = in_.get<std::uint64_t>();
     update.stored_transposed = in_.get<bool>();
-    update.weight = get_factor(in_);
+    update.rank = in_.get<std::uint64_t>();
+    update.scale = in_.get<double>();
+    for (auto* tensor : {&update.weight, &update.lora_a, &update.lora_b, &update.magnitude}) *tensor = get_factor(in_);
   }
   void get_item(SkippedTensor& tensor) {
     tensor.key = in_.get_string();

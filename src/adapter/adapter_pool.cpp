@@ -38,13 +38,15 @@ bool LoraModule::is_same(const LoraModule& other) const noexcept {
 }
 
 std::uint64_t DenseUpdate::hash() const noexcept {
-  return mixed(names ? hash_of(names->adapter_module) : 0, out_features, in_features, weight.offset);
+  return mixed(names ? hash_of(names->adapter_module) : 0, rank, bits(scale), weight.offset, lora_a.offset);
 }
 
 bool DenseUpdate::is_same(const DenseUpdate& other) const noexcept {
   if (names != other.names && (!names || !other.names || *names != *other.names)) return false;
   return out_features == other.out_features && in_features == other.in_features &&
-         stored_transposed == other.stored_transposed && weight == other.weight;
+         stored_transposed == other.stored_transposed && weight == other.weight && rank == other.rank &&
+         bits(scale) == bits(other.scale) && lora_a == other.lora_a && lora_b == other.lora_b &&
+         magnitude == other.magnitude;
 }
 
 std::uint64_t SkippedTensor::hash() const noexcept { return mixed(hash_of(key), hash_of(reason)); }

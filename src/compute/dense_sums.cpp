@@ -98,6 +98,66 @@ void add_probes(const DenseBlock& block, const std::vector<double>& update, cons
   }
 }
 
+/// A block row by row.
+class RowSums {
+ public:
+  RowSums(const DenseBlock& block, const DenseProbes& probes) : block_(block), probes_(probes) {
+    sums.with_directions.resize(block.directions.size());
+    for (const auto rank : probes.ranks()) sums.of_probes.emplace_back(rank * rank);
+  }
+
+  /// `read`(row, W's, to) makes a row of dW. False: it cannot be summed up.
+  template <class Read>
+  DenseSums over(const Read& read) && {
+    const auto columns = block_.columns;
+    std::vector<double> weight(columns), update(block_.rows * columns);
+    other_.resize(columns);
+    for (std::uint64_t row = 0; row < block_.rows; ++row) {
+      double* const own = update.data() + row * columns;
+      read_row(block_.weight, row, columns, weight.data());
+      if (!read(row, weight.data(), own)) return std::move(sums);
+      add(row, weight.data(), own);
+    }
+    if (sums.largest > 0 && probes_.columns() != 0) add_probes(block_, update, probes_, sums);
+    return std::move(sums);
+  }
+
+  /// Whether a row is; notes its first entry that is not, unless W's is not either.
+  bool are_finite(std::uint64_t row, const double* weight, const double* values) {
+    for (std::uint64_t k = 0; k < block_.columns; ++k) {
+      if (std::abs(values[k]) <= kLargestFloat || !std::isfinite(weight[k])) continue;
+      sums.not_finite = (block_.row_begin + row) * block_.columns + k;
+      return false;
+    }
+    return true;
+  }
+
+  DenseSums sums;
+
+ private:
+  void add(std::uint64_t row, const double* weight, const double* own) {
+    const auto columns = block_.columns;
+    const double largest = largest_of(own, columns);
+    if (largest == 0) return;
+    sums.largest = std::max(sums.largest, largest);
+    sums.squared_norm += dot(own, own, columns);
+    sums.with_weight += dot(weight, own, columns);
+    if (block_.base.data != nullptr) {
+      read_row(block_.base, row, columns, other_.data());
+      for (std::uint64_t k = 0; k < columns; ++k) other_[k] = weight[k] - other_[k];
+      sums.with_step += dot(other_.data(), own, columns);
+    }
+    for (std::size_t d = 0; d < block_.directions.size(); ++d) {
+      read_row(block_.directions[d], row, columns, other_.data());
+      sums.with_directions[d] += dot(other_.data(), own, columns);
+    }
+  }
+
+  const DenseBlock& block_;
+  const DenseProbes& probes_;
+  std::vector<double> other_;
+};
+
 }  // namespace
 
 std::uint64_t dense_block_rows(std::uint64_t columns) {
@@ -174,6 +234,8 @@ void DenseSums::merge(const DenseSums& other) {
   largest = std::max(largest, other.largest);
   conversions &= other.conversions;
   if (other.not_finite && (!not_finite || *other.not_finite < *not_finite)) not_finite = other.not_finite;
+  btb.resize(other.btb.size());
+  for (std::size_t k = 0; k < btb.size(); ++k) btb[k] += other.btb[k];
   with_directions.resize(other.with_directions.size());
   for (std::size_t k = 0; k < with_directions.size(); ++k) with_directions[k] += other.with_directions[k];
   of_probes.resize(other.of_probes.size());
@@ -185,41 +247,34 @@ void DenseSums::merge(const DenseSums& other) {
 
 DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const DenseProbes& probes,
                      std::uint8_t conversions) {
-  const auto columns = block.columns;
-  DenseSums sums;
-  sums.conversions = conversions;
-  sums.with_directions.resize(block.directions.size());
-  for (const auto rank : probes.ranks()) sums.of_probes.emplace_back(rank * rank);
-  std::vector<double> weight(columns), other(columns), update(block.rows * columns);
-  bool changed = false;
-  for (std::uint64_t row = 0; row < block.rows; ++row) {
-    double* const own = update.data() + row * columns;
-    read_row(block.weight, row, columns, weight.data());
-    read_row(whole, row, columns, own);
-    sums.conversions = conversions_of(weight.data(), own, columns, sums.conversions);
-    for (std::uint64_t k = 0; k < columns && !sums.not_finite; ++k) {
-      if (std::abs(own[k]) <= kLargestFloat || !std::isfinite(weight[k])) continue;
-      sums.not_finite = (block.row_begin + row) * columns + k;
-    }
-    if (sums.not_finite) return sums;  // there is nothing to be summed up
-    for (std::uint64_t k = 0; k < columns; ++k) own[k] -= weight[k];
-    const double largest = largest_of(own, columns);
-    if (largest == 0) continue;
-    changed = true;
-    sums.largest = std::max(sums.largest, largest);
-    sums.squared_norm += dot(own, own, columns);
-    sums.with_weight += dot(weight.data(), own, columns);
-    if (block.base.data != nullptr) {
-      read_row(block.base, row, columns, other.data());
-      for (std::uint64_t k = 0; k < columns; ++k) other[k] = weight[k] - other[k];
-      sums.with_step += dot(other.data(), own, columns);
-    }
-    for (std::size_t d = 0; d < block.directions.size(); ++d) {
-      read_row(block.directions[d], row, columns, other.data());
-      sums.with_directions[d] += dot(other.data(), own, columns);
-    }
-  }
-  if (changed && probes.columns() != 0) add_probes(block, update, probes, sums);
+  RowSums rows(block, probes);
+  rows.sums.conversions = conversions;
+  const auto read = [&](std::uint64_t row, const double* weight, double* own) {
+    read_row(whole, row, block.columns, own);
+    rows.sums.conversions = conversions_of(weight, own, block.columns, rows.sums.conversions);
+    if (!rows.are_finite(row, weight, own)) return false;
+    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] -= weight[k];
+    return true;
+  };
+  return std::move(rows).over(read);
+}
+
+DenseSums dense_sums(const DenseBlock& block, const DoraRows& dora, const DenseProbes& probes) {
+  const auto rank = extent(dora.rank);
+  const Rows a(dora.a, rank, extent(block.columns)), b(dora.b, extent(block.rows), rank);
+  const Matrix product = b * a;
+  RowSums rows(block, probes);
+  const auto read = [&](std::uint64_t row, const double* weight, double* own) {
+    const double* const added = product.data() + row * block.columns;
+    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] = weight[k] + dora.scale * added[k];
+    const double factor = dora.magnitude[row] / std::sqrt(dot(own, own, block.columns));
+    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] = factor * own[k] - weight[k];
+    return rows.are_finite(row, weight, own);
+  };
+  auto sums = std::move(rows).over(read);
+  sums.conversions = sums.largest == 0 ? std::uint8_t{kExact} : std::uint8_t{0};
+  sums.btb.resize(dora.rank * dora.rank);
+  Eigen::Map<Matrix>(sums.btb.data(), rank, rank) = b.transpose() * b;
   return sums;
 }
 

@@ -94,18 +94,23 @@ DenseTiles dense_tiles(const Inputs& inputs, std::size_t module) {
   const auto& task = inputs.tasks[module];
   const auto rows = std::max<std::uint64_t>(task.rows(), 1);
   std::uint64_t operands = 0, update = 1;  // bytes of a row
+  std::uint64_t apart = 0;  // of an update, whatever the rows: the factor A of DoRA, as stored and in float64
   for (const auto operand : inputs.operands_of(task)) operands += inputs.tensor_of(task, operand).bytes / rows;
   for (const auto& layer : inputs.layers[module]) {
-    update = std::max(update, inputs.layer_bytes(task, layer) / rows);
+    const auto& dense = inputs.dense(layer);
+    apart = std::max(apart, dense.lora_a.bytes + dense.rank * task.columns() * sizeof(double));
+    update = std::max({update, dense.weight.bytes / rows,
+                       (dense.lora_b.bytes + dense.magnitude.bytes) / rows + (dense.rank + 1) * sizeof(double)});
   }
+  const auto operand_count = std::max<std::uint64_t>(inputs.operands_of(task).size(), 1);
   const auto block = compute::dense_block_rows(task.columns());
-  const auto fitting = std::min(kLargest / update, kAll / (operands + update));
+  const auto fitting = std::min(kLargest / std::max(update, operands / operand_count), kAll / (operands + update));
   DenseTiles tiles;
   tiles.rows = std::min(std::max<std::uint64_t>(fitting / block, 1) * block, rows);
   const auto left = kAll - std::min(kAll, tiles.rows * operands);
-  tiles.updates = std::clamp<std::uint64_t>(left / (tiles.rows * update), 1,
+  tiles.updates = std::clamp<std::uint64_t>(left / (tiles.rows * update + apart), 1,
                                             std::max<std::size_t>(inputs.layers[module].size(), 1));
-  tiles.bytes = tiles.rows * (operands + tiles.updates * update);
+  tiles.bytes = tiles.rows * operands + tiles.updates * (tiles.rows * update + apart);
   return tiles;
 }
 

@@ -194,7 +194,7 @@ void leave_out_unpaired(Inputs& inputs) {
       known->second.edit([&](auto& modules) { std::erase_if(modules, is_unpaired); });
     }
     adapter.modules = known->second;
-    if (!adapter.modules.empty()) continue;
+    if (!adapter.modules.empty() || !adapter.dense.empty()) continue;
     adapter.status = adapter::AdapterStatus::quarantined;
     adapter.reason = reason.what();
     adapter.unjudged.clear();

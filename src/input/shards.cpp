@@ -33,7 +33,10 @@ const checkpoint::Shard& Inputs::shard_of(const slab::ModuleTask& task, std::uin
 }
 
 std::uint64_t Inputs::layer_bytes(const slab::ModuleTask& task, const LayerRef& ref) const {
-  if (is_dense(task)) return dense(ref).weight.own_bytes();
+  if (is_dense(task)) {
+    const auto& update = dense(ref);
+    return update.weight.bytes + update.lora_a.bytes + update.lora_b.bytes + update.magnitude.bytes;
+  }
   return lora(ref).lora_a.own_bytes() + lora(ref).lora_b.own_bytes();
 }
 

@@ -117,6 +117,11 @@ std::string layers_digest(const adapter::Adapter& adapter) {
   for (const auto& update : adapter.dense) {
     for (const auto& name : {update.module(), update.adapter_module(), update.names->weight}) out.put(name);
     out.put(update.weight.offset);
+    out.put(update.rank);
+    out.put(update.scale);
+    out.put(update.lora_a.offset);
+    out.put(update.lora_b.offset);
+    out.put(update.magnitude.offset);
   }
   return base::sha256_hex(out.bytes());
 }

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "winnow/adapter/adapter.hpp"
+#include "winnow/adapter/treatment.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/judge/select_over_zoo.hpp"
 #include "winnow/methods/table.hpp"
@@ -58,6 +59,18 @@ std::size_t adapter_row(const report::Report& report, const adapter::Adapter& ad
       .advice("audit it first, or name the adapter the report was made of");
 }
 
+/// What was judged as the dense updates of DoRA has no factors that could be taken out.
+void require_low_rank(const report::Report& report, std::size_t n, const std::string& path) {
+  bool dense = false;
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    if (report.is_present(n, m)) return;
+    dense |= report.presence(n, m) == report::Presence::dense;
+  }
+  if (!dense) return;
+  throw Error(ErrorKind::invalid_input, fmt::format("the adapter cannot be repaired: {}", adapter::dora_reason()))
+      .file(path);
+}
+
 std::vector<report::Action> select_anew(const report::Report& report, std::size_t adapter, const std::string& policy,
                                         const std::string& rank_by, select::Scope scope, const base::Log& log) {
   const auto* metric = report.find_metric(rank_by);
@@ -100,6 +113,7 @@ std::vector<std::string> modules_to_prune(const report::Report& report, const st
                                             {.allow_dora = true, .whole_model = false}, base::Log{});
   if (opened.sha256.empty()) throw Error(ErrorKind::invalid_input, opened.reason);
   const auto n = adapter_row(report, opened);
+  require_low_rank(report, n, directory);
   if (opened.status != adapter::AdapterStatus::ok) throw Error(ErrorKind::invalid_input, opened.reason);
   const auto modules = report.modules.size();
   std::vector<report::Action> actions(report.action.begin() + static_cast<std::ptrdiff_t>(n * modules),

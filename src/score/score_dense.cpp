@@ -2,13 +2,14 @@
 // what the adapters put in the weight's place.
 //
 //     tile    the same rows of W, of its base, of each direction: read at once
-//     group   those rows of some adapters' T
+//     group   those rows of some adapters' T, or of their factors and magnitudes (DoRA), of which A is read again
 //     block   what a thread sums up at a time (compute/dense_sums.hpp)
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -50,6 +51,34 @@ TensorRows rows_of(base::DType dtype, std::uint64_t columns) {
   return {dtype, columns * base::element_bytes(dtype), {}};
 }
 
+/// What is read of one update: rows of T; or of DoRA A, and rows of B and m, in float64 as well.
+struct UpdateRows {
+  TensorRows whole, raw_a, raw_b, raw_magnitude;
+  std::vector<double> a, b, magnitude;
+
+  /// Once they are read.
+  void to_double() {
+    for (const auto& [raw, values] : {std::pair(&raw_a, &a), {&raw_b, &b}, {&raw_magnitude, &magnitude}}) {
+      values->resize(raw->bytes.size() / base::element_bytes(raw->dtype));
+      base::to_double(raw->dtype, raw->bytes.data(), values->size(), values->data());
+    }
+  }
+};
+
+/// A*A^T, rank x rank.
+std::vector<double> gram_of(const std::vector<double>& a, std::uint64_t rank) {
+  const auto columns = a.size() / rank;
+  std::vector<double> gram(rank * rank);
+  for (std::uint64_t p = 0; p < rank; ++p) {
+    for (std::uint64_t q = 0; q < rank; ++q) {
+      const auto row = a.begin() + static_cast<std::ptrdiff_t>(p * columns);
+      gram[p * rank + q] = std::inner_product(row, row + static_cast<std::ptrdiff_t>(columns),
+                                              a.begin() + static_cast<std::ptrdiff_t>(q * columns), 0.0);
+    }
+  }
+  return gram;
+}
+
 /// Calls sum(block) for each of `count` blocks on several threads, and add(block, its sums) in their order.
 template <class Sum, class Add>
 void in_order(std::size_t count, int threads, const Sum& sum, const Add& add) {
@@ -76,7 +105,8 @@ class ModuleScorer::DensePass {
         tiles_(division::dense_tiles(inputs_, module)),
         block_rows_(compute::dense_block_rows(task_.columns())),
         operands_(inputs_.operands_of(task_)),
-        updates_(layers_.size()) {
+        updates_(layers_.size()),
+        grams_(layers_.size()) {
     for (const auto operand : operands_) {
       weights_.push_back(rows_of(inputs_.tensor_of(task_, operand).dtype, task_.columns()));
     }
@@ -99,6 +129,11 @@ class ModuleScorer::DensePass {
     return found == operands_.end() ? nullptr : &digests_[static_cast<std::size_t>(found - operands_.begin())];
   }
   const DenseSums& update(std::size_t layer) const { return updates_[layer]; }
+  /// Whether its factors cancel until nothing is known of what they do. A whole weight has none.
+  bool cancels(std::size_t layer) const {
+    const auto rank = inputs_.dense(layers_[layer]).rank;
+    return rank != 0 && methods::cancels(rank, updates_[layer].btb, grams_[layer]);
+  }
 
  private:
   std::size_t blocks() const { return (rows_ + block_rows_ - 1) / block_rows_; }
@@ -130,16 +165,15 @@ class ModuleScorer::DensePass {
   void add_group(std::size_t first, std::size_t count, const compute::DenseProbes& probes) {
     keep_alive();
     std::vector<DenseReader::Piece> pieces;
-    for (std::size_t j = 0; j < count; ++j) {
-      const auto& layer = layers_[first + j];
-      const auto& update = inputs_.dense(layer);
-      own_[j] = rows_of(update.weight.dtype, task_.columns());
-      pieces.push_back({&inputs_.adapters[layer.adapter].weights_file,
-                        update.weight.offset + row_begin_ * own_[j].row_bytes, own_[j].room(rows_),
-                        fmt::format("whole weight of {}", update.adapter_module()), layer.adapter});
-    }
+    for (std::size_t j = 0; j < count; ++j) add_pieces(layers_[first + j], own_[j], pieces);
     read(pieces);
     const auto timer = scorer_.clock_.time("dense");
+    base::parallel_blocks(count, scorer_.threads_, [&](std::size_t j, int) {
+      const auto rank = inputs_.dense(layers_[first + j]).rank;
+      if (rank == 0 || is_faulty(first + j)) return;
+      own_[j].to_double();
+      if (row_begin_ == 0) grams_[first + j] = gram_of(own_[j].a, rank);
+    });
     std::vector<std::atomic<std::uint8_t>> left(count);  // conversions that all blocks so far allow
     for (std::size_t j = 0; j < count; ++j) left[j] = updates_[first + j].conversions;
     in_order(
@@ -148,7 +182,7 @@ class ModuleScorer::DensePass {
           const auto j = n / blocks(), block = n % blocks();
           DenseSums sums;
           if (is_faulty(first + j)) return sums;
-          sums = compute::dense_sums(block_of(block), own_[j].from(block * block_rows_), probes, left[j]);
+          sums = sums_of(block, inputs_.dense(layers_[first + j]), own_[j], probes, left[j]);
           left[j] &= sums.conversions;
           return sums;
         },
@@ -156,6 +190,31 @@ class ModuleScorer::DensePass {
           const auto j = n / blocks();
           if (!is_faulty(first + j)) updates_[first + j].merge(found);
         });
+  }
+
+  /// What is to be read of an update in the tile in hand.
+  void add_pieces(const LayerRef& layer, UpdateRows& own, std::vector<DenseReader::Piece>& pieces) {
+    const auto& update = inputs_.dense(layer);
+    const auto add = [&](const adapter::FactorLocation& tensor, std::uint64_t row_length, std::uint64_t row,
+                         std::uint64_t rows, const char* what, TensorRows& to) {
+      to = rows_of(tensor.dtype, row_length);
+      pieces.push_back({&inputs_.adapters[layer.adapter].weights_file, tensor.offset + row * to.row_bytes,
+                        to.room(rows), fmt::format("{} of {}", what, update.adapter_module()), layer.adapter});
+    };
+    if (!update.is_dora()) return add(update.weight, task_.columns(), row_begin_, rows_, "whole weight", own.whole);
+    add(update.lora_a, task_.columns(), 0, update.rank, "lora_A", own.raw_a);
+    add(update.lora_b, update.rank, row_begin_, rows_, "lora_B", own.raw_b);
+    add(update.magnitude, 1, row_begin_, rows_, "magnitude", own.raw_magnitude);
+  }
+
+  DenseSums sums_of(std::size_t block, const adapter::DenseUpdate& update, const UpdateRows& own,
+                    const compute::DenseProbes& probes, std::uint8_t conversions) const {
+    const auto row = block * block_rows_;
+    if (!update.is_dora()) return compute::dense_sums(block_of(block), own.whole.from(row), probes, conversions);
+    return compute::dense_sums(block_of(block),
+                               compute::DoraRows{update.rank, update.scale, own.a.data(),
+                                                 own.b.data() + row * update.rank, own.magnitude.data() + row},
+                               probes);
   }
 
   bool is_faulty(std::size_t layer) const {
@@ -201,9 +260,10 @@ class ModuleScorer::DensePass {
   std::uint64_t row_begin_ = 0, rows_ = 0;  // of the tile in hand
   std::vector<TensorRows> weights_;         // [operands]
   std::vector<checkpoint::TensorDigest> digests_;
-  std::vector<TensorRows> own_;  // of the group in hand
+  std::vector<UpdateRows> own_;  // of the group in hand
   OperandSums sums_;
-  std::vector<DenseSums> updates_;  // [layers]
+  std::vector<DenseSums> updates_;          // [layers]
+  std::vector<std::vector<double>> grams_;  // [layers], of DoRA: A*A^T
 };
 
 /// One member of a team does it alone: of few modules there are such updates.
@@ -255,10 +315,11 @@ void ModuleScorer::score_dense(std::size_t module, Scores& scores) {
       layer.fault = dense_reader_.fault(ref.adapter);
       layer.unreadable = !layer.fault.empty();
       if (layer.fault.empty() && update.not_finite) {
-        layer.fault = fmt::format("the whole weight of {} is not finite at element {}",
+        layer.fault = fmt::format("{} of {} is not finite at element {}",
+                                  inputs_.dense(ref).is_dora() ? "the DoRA update" : "the whole weight",
                                   inputs_.dense(ref).adapter_module(), *update.not_finite);
       }
-      if (layer.fault.empty() && usable) {
+      if (layer.fault.empty() && usable && !pass.cancels(j)) {
         const double norm = update.is_unchanged() ? 0 : update.norm();
         layer.values = methods::dense_values(methods, {norm, weight_norm, update.with_weight, f, update.with_step});
         layer.dots.assign(inputs_.probes.size(), methods::kUndefined);

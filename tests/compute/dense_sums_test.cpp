@@ -292,6 +292,91 @@ TEST(Unchanged, IsNotAnUpdateWhoseSquaresVanish) {
   EXPECT_EQ(sums.norm(), 1e-200);
 }
 
+// --- DoRA
+
+/// W + s*B*A with rows of length m, less W, by plain loops.
+struct Dora {
+  static constexpr std::uint64_t kRank = 3;
+  double scale = 1.5;
+  Values a = random(kRank * kColumns, 21), b = random(kRows * kRank, 22), magnitude = random(kRows, 23, 1.0);
+
+  Values update(const Values& weight) const {
+    Values update(kCount);
+    for (std::uint64_t o = 0; o < kRows; ++o) {
+      double squares = 0;
+      for (std::uint64_t i = 0; i < kColumns; ++i) {
+        double added = 0;
+        for (std::uint64_t r = 0; r < kRank; ++r) added += b[o * kRank + r] * a[r * kColumns + i];
+        auto& x = update[o * kColumns + i] = weight[o * kColumns + i] + scale * added;
+        squares += x * x;
+      }
+      for (std::uint64_t i = 0; i < kColumns; ++i) {
+        auto& x = update[o * kColumns + i];
+        x = magnitude[o] * x / std::sqrt(squares) - weight[o * kColumns + i];
+      }
+    }
+    return update;
+  }
+  DenseSums sums(const Module& module, const DenseProbes& probes, std::uint64_t step) const {
+    DenseSums all;
+    for (std::uint64_t row = 0; row < kRows; row += step) {
+      all.merge(dense_sums(module.block(row, std::min(step, kRows - row)),
+                           {kRank, scale, a.data(), b.data() + row * kRank, magnitude.data() + row}, probes));
+    }
+    return all;
+  }
+};
+
+TEST(DoraSums, AreInnerProductsOfTheEntries) {
+  const Module module;
+  const Dora dora;
+  const auto w = module.weight.values(), update = dora.update(w), v = minus(w, module.base.values());
+  const auto stack = probes_of(kRows, kColumns, {2, 3});
+  for (const std::uint64_t step : {kRows, std::uint64_t{1}, std::uint64_t{5}}) {
+    const auto sums = dora.sums(module, DenseProbes(stack, false), step);
+    const double norm = std::sqrt(inner(update, update));
+    EXPECT_NEAR(sums.norm(), norm, 1e-13 * norm);
+    EXPECT_NEAR(sums.with_weight, inner(w, update), 1e-12);
+    EXPECT_NEAR(sums.with_step, inner(v, update), 1e-12);
+    EXPECT_NEAR(sums.with_directions.at(0), inner(module.direction.values(), update), 1e-12);
+    for (std::size_t h = 0; h < 2; ++h) {
+      EXPECT_NEAR(ProbeFactors(stack).with_dense(h, sums.of_probes[h]).dot, inner(product(stack, h), update), 1e-12);
+    }
+    double btb = 0;  // of its first two columns
+    for (std::uint64_t o = 0; o < kRows; ++o) btb += dora.b[o * Dora::kRank] * dora.b[o * Dora::kRank + 1];
+    EXPECT_NEAR(sums.btb.at(1), btb, 1e-13);
+    EXPECT_FALSE(sums.is_unchanged());
+  }
+}
+
+TEST(DoraSums, RowsOfMagnitudeZeroAreTakenOut) {
+  const Module module;
+  Dora dora;
+  dora.magnitude.assign(kRows, 0.0);
+  const auto w = module.weight.values();
+  const auto sums = dora.sums(module, {}, 4);
+  EXPECT_NEAR(sums.norm(), std::sqrt(inner(w, w)), 1e-13);
+  EXPECT_NEAR(sums.with_weight, -inner(w, w), 1e-13);
+}
+
+TEST(DoraSums, ARowOfZerosHasNoLength) {
+  Module module;
+  auto weight = module.weight.values();
+  std::fill_n(weight.begin() + 2 * kColumns, kColumns, 0.0);
+  module.weight = Stored(DType::bf16, weight);
+  Dora dora;
+  EXPECT_FALSE(dora.sums(module, {}, 4).not_finite);
+  std::fill_n(dora.b.begin() + 2 * Dora::kRank, Dora::kRank, 0.0);
+  EXPECT_EQ(*dora.sums(module, {}, 4).not_finite, 2 * kColumns);
+}
+
+TEST(DoraSums, OfFactorsThatAreNotFinite) {
+  const Module module;
+  Dora dora;
+  dora.b[4 * Dora::kRank] = std::nan("");
+  EXPECT_EQ(*dora.sums(module, {}, 3).not_finite, 4 * kColumns);
+}
+
 // --- what a model cannot compute with
 
 TEST(NotFinite, NamesTheFirstEntry) {

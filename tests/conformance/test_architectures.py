@@ -88,7 +88,7 @@ def configs(model):
     return kinds
 
 
-NO_LORA = {"dora", "loha", "lokr", "oft", "vera", "ia3"}
+NO_LORA = {"loha", "lokr", "oft", "vera", "ia3"}
 
 
 def write(root, name):
@@ -127,8 +127,9 @@ class Architectures(TemporaryDirectoryCase):
         super().tearDownClass()
 
     def updates(self, root, kind):
-        """{module: dW} of every linear layer that PEFT merges LoRA into, [out, in], float64."""
-        model = load(root / "base")
+        """{module: dW} of every linear layer that PEFT merges LoRA into, [out, in], float64. That of DoRA is another one on
+        other weights."""
+        model = load(root / ("aligned" if kind == "dora" else "base"))
         before = matrices(model)
         with reference.Messages(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -158,7 +159,7 @@ class Architectures(TemporaryDirectoryCase):
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
         sizes = {key: math.prod(shape) for key, shape in shapes.items()}
         self.assertEqual(shipped, sum(sizes.values()))
-        if kind in NO_LORA:
+        if kind in NO_LORA or (kind == "dora" and root.name == "gpt2"):  # stored [in, out]
             self.assertEqual(report.status[kind], "quarantined")
             self.assertEqual(judged, 0)
             self.assertTrue(report.reason[kind])
@@ -170,8 +171,10 @@ class Architectures(TemporaryDirectoryCase):
         self.assertEqual(set(found), {names[module] for module in updates} | set(whole))
         factors = sum(size for key, size in sizes.items()
                       if any(key.startswith(f"base_model.model.{module}.lora_") for module in updates)
-                      and key.endswith((".lora_A.weight", ".lora_B.weight")))
+                      and key.endswith((".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")))
         self.assertEqual(judged, factors + sum(whole.values()))
+        if kind == "dora":
+            self.assertEqual(judged, shipped)
         if kind in ("linear", "pattern"):  # Qwen2-VL has a convolution of the same name as a linear layer
             self.assertEqual(judged + sum(sizes[key] for key, shape in shapes.items() if len(shape) > 2), shipped)
         elif kind in ("embedding", "tokens"):
@@ -186,7 +189,8 @@ class Architectures(TemporaryDirectoryCase):
             if root.name == "gpt2":  # whose layers are all stored [in, out]
                 v, w = v.T, w.T
             expected = reference.all_metrics(v, w, update)
-            for metric in (*test_audit.METRICS, "weight_cosine", "relative_norm"):
+            of_dense = ("update_norm", "alignment_cosine", "alignment_removed", "weight_cosine", "relative_norm")
+            for metric in of_dense if kind == "dora" else (*test_audit.METRICS, "weight_cosine", "relative_norm"):
                 value = report.metric(metric, kind)[stored]
                 where = f"{root.name} {kind} {module} {metric}"
                 error = abs(value - expected[metric]) / max(abs(expected[metric]), 1e-3)

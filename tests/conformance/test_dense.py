@@ -27,6 +27,8 @@ def llama(tied):
 ADAPTERS = {
     "saved": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]),
     "linear": dict(target_modules=["q_proj"], modules_to_save=["down_proj"]),
+    "dora": dict(target_modules=["q_proj", "up_proj", "lm_head"], use_dora=True),
+    "dora-rslora": dict(target_modules=["v_proj"], use_dora=True, use_rslora=True, modules_to_save=["embed_tokens"]),
     "norm": dict(target_modules=["q_proj"], modules_to_save=["model.norm"]),
 }
 
@@ -139,6 +141,33 @@ class Dense(TemporaryDirectoryCase):
     def test_linear(self):
         modules = [f"model.layers.{layer}.mlp.down_proj" for layer in (0, 1)]
         self.assert_whole(self.check(self.directory / "untied", "linear", modules))
+
+    def test_dora(self):
+        root = self.directory / "untied"
+        modules = [f"model.layers.{layer}.{leaf}" for layer in (0, 1) for leaf in ("self_attn.q_proj", "mlp.up_proj")]
+        for ranks in (1, 2, 3):
+            self.assert_whole(self.check(root, "dora", [*modules, "lm_head"], ranks))
+        values = [f"model.layers.{layer}.self_attn.v_proj" for layer in (0, 1)]
+        self.assert_whole(self.check(root, "dora-rslora", [*values, "model.embed_tokens"]))
+
+    def test_dora_is_repaired_by_nothing(self):
+        root = self.directory / "untied"
+        path = self.directory / "dora-repairs.h5"
+        audit(root, path, "--select", "keep-top:1", adapters=["dora"])
+        done = run(["prune", "--report", path, "--adapter", root / "adapters" / "dora", "--output",
+                    self.directory / "no-repair"], expect=3)
+        self.assertIn("it is a DoRA adapter", done.stderr)
+        self.assertFalse((self.directory / "no-repair").exists())
+        done = audit(root, self.directory / "dora-repaired.h5", "--repair", "zero", "--repaired-dir",
+                     self.directory / "repaired", adapters=["dora", "saved"])
+        self.assertIn("adapter dora is not repaired: it is a DoRA adapter", done.stderr)
+        self.assertEqual([found.name for found in (self.directory / "repaired").iterdir()], ["saved"])
+
+    def test_verify_knows_dora(self):
+        root = self.directory / "untied"
+        path = self.directory / "dora-verified.h5"
+        audit(root, path, adapters=["dora", "saved"])
+        run(["verify", path])
 
     def test_a_norm_is_no_matrix(self):
         report = self.audit(self.directory / "untied", ["norm"])

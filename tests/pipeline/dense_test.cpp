@@ -240,6 +240,110 @@ TEST_F(WholeWeights, ATiedHeadIsComparedWithTheEmbedding) {
   EXPECT_THAT(untied.adapters[0].tensors_skipped, HasSubstr("does not have")) << untied.adapters[0].reason;
 }
 
+// --- DoRA
+
+/// diag(m/||X||)*X - W, X = W + s*B*A, by plain loops.
+Dense dora_update(const Matrix& weight, const Dense& low_rank, const Matrix& magnitude) {
+  Dense update;
+  for (std::uint64_t o = 0; o < weight.rows; ++o) {
+    double squares = 0;
+    for (std::uint64_t i = 0; i < weight.columns; ++i) {
+      const auto at = o * weight.columns + i;
+      update.push_back(static_cast<double>(weight.values[at]) + low_rank[at]);
+      squares += update[at] * update[at];
+    }
+    for (std::uint64_t i = 0; i < weight.columns; ++i) {
+      const auto at = o * weight.columns + i;
+      update[at] = static_cast<double>(magnitude.values[o]) * update[at] / std::sqrt(squares) -
+                   static_cast<double>(weight.values[at]);
+    }
+  }
+  return update;
+}
+
+class Dora : public WholeWeights {
+ protected:
+  /// Adapter 1 is DoRA.
+  AuditOptions options_of(bool pair) {
+    for (const auto& [key, tensor] : test::Tensors(family.zoo[1])) {
+      if (key.find("lora_A") == std::string::npos) continue;
+      const auto module = key.substr(0, key.find(".lora_A"));
+      family.zoo[1][module + ".lora_magnitude_vector"] =
+          Matrix::random(1, TinyFamily::kOut, 70 + static_cast<unsigned>(family.zoo[1].size()));
+    }
+    auto options = family.probe_options(pair);
+    family.directory.write("zoo-1/adapter_config.json",
+                           R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_dora": true})");
+    return options;
+  }
+};
+
+TEST_F(Dora, IsTheDenseUpdateThatItIs) {
+  const auto report = run(options_of(true));
+  ASSERT_EQ(report.adapters[1].status, "ok") << report.adapters[1].reason;
+  EXPECT_EQ(report.adapters[1].parameters, report.adapters[1].parameters_judged);
+  for (int layer = 0; layer < TinyFamily::kLayers; ++layer) {
+    const auto low_rank = test::update_of(family.zoo[1], layer);
+    const auto m = row_of(report, TinyFamily::module(layer));
+    if (low_rank.empty()) continue;
+    EXPECT_EQ(report.presence(1, m), Presence::dense);
+    const auto& w = family.aligned.at(TinyFamily::weight(layer));
+    const auto update =
+        dora_update(w, low_rank, family.zoo[1].at(kPrefix + TinyFamily::module(layer) + ".lora_magnitude_vector"));
+    EXPECT_NEAR(value(report, "update_norm", 1, TinyFamily::module(layer)), norm_of(update), 1e-12);
+    const auto v = minus(w, family.base.at(TinyFamily::weight(layer)));
+    EXPECT_NEAR(value(report, "alignment_removed", 1, TinyFamily::module(layer)), -inner(v, update) / inner(v, v),
+                1e-12);
+    const auto along = family.direction_of(0, layer);
+    EXPECT_NEAR(report.probe_dots[report.modules.size() + m], inner(along, update), 1e-12);
+    EXPECT_EQ(report.action[report.modules.size() + m], report::Action::none);
+  }
+}
+
+TEST_F(Dora, WithoutWeightsItIsQuarantinedAsBefore) {
+  auto options = options_of(false);
+  const auto report = run(options);
+  EXPECT_EQ(report.adapters[1].status, "quarantined");
+  EXPECT_THAT(report.adapters[1].reason,
+              AllOf(HasSubstr("--dora scores"), HasSubstr("--aligned DIR judges all of it")));
+  options.read.adapter.allow_dora = true;
+  EXPECT_EQ(run(options).adapters[1].status, "ok");
+}
+
+TEST_F(Dora, AModuleWithoutItsMagnitudeIsNamed) {
+  auto options = options_of(true);
+  family.zoo[1].erase(kPrefix + TinyFamily::module(3) + ".lora_magnitude_vector");
+  write_tensors(options.read.adapters[1] + "/adapter_model.safetensors", family.zoo[1]);
+  const auto report = run(options);
+  EXPECT_EQ(report.adapters[1].status, "ok");
+  EXPECT_EQ(report.adapters[1].modules_not_judged, 1U);
+  EXPECT_THAT(report.adapters[1].not_judged,
+              AllOf(HasSubstr("DoRA without its magnitude"), HasSubstr(TinyFamily::module(3))));
+}
+
+TEST_F(Dora, ARowWithoutLengthIsItsAdaptersFault) {
+  auto options = options_of(true);
+  family.zoo[1].at(kPrefix + TinyFamily::module(2) + ".lora_magnitude_vector").values[4] = INFINITY;
+  write_tensors(options.read.adapters[1] + "/adapter_model.safetensors", family.zoo[1]);
+  const auto report = run(options);
+  EXPECT_EQ(report.adapters[1].status, "quarantined");
+  EXPECT_EQ(report.adapters[1].reason, "the DoRA update of model.layers.2.mlp.up_proj is not finite at element 40");
+}
+
+TEST_F(Dora, FactorsThatCancelAreNotJudged) {
+  auto options = options_of(true);
+  auto &a = family.zoo[1].at(TinyFamily::key(2, "lora_A")), &b = family.zoo[1].at(TinyFamily::key(2, "lora_B"));
+  for (std::uint64_t i = 0; i < a.columns; ++i) a.values[i] = a.values[a.columns + i];
+  for (std::uint64_t o = 0; o < b.rows; ++o) {
+    b.values[2 * o] = 1e8F;
+    b.values[2 * o + 1] = -1e8F;
+  }
+  write_tensors(options.read.adapters[1] + "/adapter_model.safetensors", family.zoo[1]);
+  const auto report = run(options);
+  EXPECT_TRUE(std::isnan(value(report, "update_norm", 1, TinyFamily::module(2))));
+  EXPECT_LT(report.adapters[1].parameters_judged, report.adapters[1].parameters);
+}
+
 // --- what is wrong with one
 
 TEST_F(WholeWeights, OneThatIsNotFiniteIsItsAdaptersFault) {

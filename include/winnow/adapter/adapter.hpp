@@ -69,16 +69,25 @@ struct LoraModule {
   bool is_same(const LoraModule& other) const noexcept;
 };
 
-/// A weight that an adapter ships as a whole: dW = T - W_aligned, of full rank. T is stored as W_aligned is.
+/// An update of full rank, of W = W_aligned. Of a weight that an adapter ships as a whole, T, which is stored as W is:
+/// dW = T - W. Of DoRA: dW = diag(m/||W + s*B*A||)*(W + s*B*A) - W, norms by rows, the outputs of a linear layer.
 struct DenseUpdate {
   std::shared_ptr<const ModuleNames> names;
   std::uint64_t out_features = 0, in_features = 0;
   bool stored_transposed = false;  ///< both weights are stored [in, out]
-  FactorLocation weight;           ///< T
+  FactorLocation weight;           ///< T; nothing of DoRA
 
+  std::uint64_t rank = 0;                    ///< of DoRA; 0 of a whole weight
+  double scale = 0;                          ///< s
+  FactorLocation lora_a, lora_b, magnitude;  ///< A [rank, in], B [out, rank], m [out]
+
+  bool is_dora() const noexcept { return rank != 0; }
   const std::string& module() const noexcept { return names->module; }
   const std::string& adapter_module() const noexcept { return names->adapter_module; }
-  std::uint64_t parameters() const noexcept { return out_features * in_features; }  ///< that are judged with it
+  /// Numbers that are judged with it.
+  std::uint64_t parameters() const noexcept {
+    return is_dora() ? rank * (out_features + in_features) + out_features : out_features * in_features;
+  }
 
   std::uint64_t hash() const noexcept;
   bool is_same(const DenseUpdate& other) const noexcept;

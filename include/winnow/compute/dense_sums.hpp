@@ -1,7 +1,8 @@
 // Inner products of an update that is dense, in float64 from the stored bits: of a weight that an adapter ships as a
-// whole, T, in the place of W.
+// whole, T, in the place of W, or of DoRA (arXiv 2402.09353, as PEFT merges it).
 //
-//     dW = T - W       ||dW||^2, <W, dW>, <V, dW>, <D, dW> for each direction D,
+//     dW = T - W, or diag(m/||X||)*X - W with X = W + s*B*A and norms by rows
+//                      ||dW||^2, <W, dW>, <V, dW>, <D, dW> for each direction D,
 //                      B_h^T*dW*A_h^T (r_h x r_h) for each probe B_h*A_h, whose trace is <B_h*A_h, dW>
 //
 // All of it is additive over rows. A block of rows is summed up by itself, and blocks are added in their order: the
@@ -72,15 +73,26 @@ class DenseProbes {
 /// Formats to which a weight may have been converted on its way to T, as bits.
 enum Conversion : std::uint8_t { kExact = 1, kToF32 = 2, kToBf16 = 4, kToF16 = 8, kAnyConversion = 15 };
 
+/// DoRA in a block of rows, of a weight that is stored [out, in].
+struct DoraRows {
+  std::uint64_t rank = 0;
+  double scale = 0;                   ///< s
+  const double* a = nullptr;          ///< A, rank x columns
+  const double* b = nullptr;          ///< of the block's rows: rows x rank
+  const double* magnitude = nullptr;  ///< m, of the block's rows
+};
+
 /// Sums of one update.
 struct DenseSums {
   double squared_norm = 0, with_weight = 0, with_step = 0;
   double largest = 0;                          ///< |dW| of an entry
   std::vector<double> with_directions;         ///< [directions]
   std::vector<std::vector<double>> of_probes;  ///< [probes]: B_h^T*dW*A_h^T, row-major
+  std::vector<double> btb;                     ///< of DoRA: B^T*B, rank x rank
   /// Those by which every entry of T is what becomes of W's: with any of them left, nothing was changed.
   std::uint8_t conversions = kAnyConversion;
-  /// The first entry that is not finite (as float32, which models compute in at most) though W's is.
+  /// The first entry of T, or of DoRA's dW, that is not finite (as float32, which models compute in at most) though W's
+  /// is.
   std::optional<std::uint64_t> not_finite;
 
   bool is_unchanged() const noexcept { return conversions != 0; }
@@ -92,5 +104,8 @@ struct DenseSums {
 /// tried.
 DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const DenseProbes& probes,
                      std::uint8_t conversions = kAnyConversion);
+
+/// Of DoRA in a block.
+DenseSums dense_sums(const DenseBlock& block, const DoraRows& dora, const DenseProbes& probes);
 
 }  // namespace winnow::compute
