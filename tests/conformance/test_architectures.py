@@ -204,8 +204,13 @@ class Architectures(TemporaryDirectoryCase):
         with safe_open(root / "adapters" / kind / "adapter_model.safetensors", "pt") as file:
             for key in file.keys():
                 module = key.removeprefix("base_model.model.").removesuffix(".weight")
-                stored = names.get(module)
-                if stored is None or key == module or f"{stored}.weight" not in aligned or not key.endswith(".weight"):
+                if not key.endswith(".weight") or "lora_" in key or "base_layer" in key:
+                    continue
+                leaf = "." + key.rsplit(".", 2)[-2] + ".weight"
+                known = (names.get(module), module,  # of linear layers; of embeddings, which other names may wrap
+                         *(name.removesuffix(".weight") for name in aligned if f".{name}".endswith(leaf)))
+                stored = next((name for name in known if name and f"{name}.weight" in aligned), None)
+                if stored is None:
                     continue
                 shipped = file.get_tensor(key).double()
                 if shipped.dim() != 2:
