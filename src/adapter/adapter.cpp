@@ -62,6 +62,7 @@ class Writer {
     out_.put(adapter.alpha);
     out_.put(adapter.scale);
     put_list(adapter.modules);
+    put_list(adapter.dense);
     put_list(adapter.skipped);
     put_list(adapter.unjudged);
   }
@@ -76,12 +77,14 @@ class Writer {
     for (const auto& item : list) put_item(item);
   }
 
-  void put_item(const LoraModule& module) {
-    const auto [number, is_new] = names_.of(module.names.get());
+  void put_names(const Names& names) {
+    const auto [number, is_new] = names_.of(names.get());
     out_.put(number);
-    if (is_new) {
-      for (const auto* text : {&module.module(), &module.adapter_module(), &module.weight()}) out_.put(*text);
-    }
+    if (!is_new) return;
+    for (const auto* text : {&names->module, &names->adapter_module, &names->weight}) out_.put(*text);
+  }
+  void put_item(const LoraModule& module) {
+    put_names(module.names);
     out_.put(module.rank);
     out_.put(module.out_features);
     out_.put(module.in_features);
@@ -91,6 +94,17 @@ class Writer {
     adapter::put(out_, module.lora_a);
     adapter::put(out_, module.lora_b);
     out_.put(module.shares_a);
+  }
+  void put_item(const DenseUpdate& update) {
+    put_names(update.names);
+    out_.put(update.out_features);
+    out_.put(update.in_features);
+    out_.put(update.stored_transposed);
+    out_.put(update.rank);
+    out_.put(update.scale);
+    for (const auto* tensor : {&update.weight, &update.lora_a, &update.lora_b, &update.magnitude}) {
+      adapter::put(out_, *tensor);
+    }
   }
   void put_item(const SkippedTensor& tensor) {
     out_.put(tensor.key);
@@ -124,6 +138,7 @@ class Reader {
     adapter.alpha = in_.get<double>();
     adapter.scale = in_.get<double>();
     adapter.modules = get_list(modules_);
+    adapter.dense = get_list(dense_);
     adapter.skipped = get_list(skipped_);
     adapter.unjudged = get_list(unjudged_);
     return adapter;
@@ -146,14 +161,14 @@ class Reader {
     return known[number] = SharedList<T>(std::move(items));
   }
 
+  Names get_names() {
+    if (const auto number = in_.get<std::uint64_t>(); number < names_.size()) return names_[number];
+    auto names = std::make_shared<ModuleNames>();
+    for (auto* text : {&names->module, &names->adapter_module, &names->weight}) *text = in_.get_string();
+    return names_.emplace_back(std::move(names));
+  }
   void get_item(LoraModule& module) {
-    if (const auto number = in_.get<std::uint64_t>(); number < names_.size()) {
-      module.names = names_[number];
-    } else {
-      auto names = std::make_shared<ModuleNames>();
-      for (auto* text : {&names->module, &names->adapter_module, &names->weight}) *text = in_.get_string();
-      module.names = names_.emplace_back(std::move(names));
-    }
+    module.names = get_names();
     module.rank = in_.get<std::uint64_t>();
     module.out_features = in_.get<std::uint64_t>();
     module.in_features = in_.get<std::uint64_t>();
@@ -163,6 +178,15 @@ class Reader {
     module.lora_a = get_factor(in_);
     module.lora_b = get_factor(in_);
     module.shares_a = in_.get<bool>();
+  }
+  void get_item(DenseUpdate& update) {
+    update.names = get_names();
+    update.out_features = in_.get<std::uint64_t>();
+    update.in_features = in_.get<std::uint64_t>();
+    update.stored_transposed = in_.get<bool>();
+    update.rank = in_.get<std::uint64_t>();
+    update.scale = in_.get<double>();
+    for (auto* tensor : {&update.weight, &update.lora_a, &update.lora_b, &update.magnitude}) *tensor = get_factor(in_);
   }
   void get_item(SkippedTensor& tensor) {
     tensor.key = in_.get_string();
@@ -177,6 +201,7 @@ class Reader {
   ByteReader& in_;
   std::uint64_t count_ = 0;  // of lists
   Known<LoraModule> modules_;
+  Known<DenseUpdate> dense_;
   Known<SkippedTensor> skipped_;
   Known<UnjudgedModule> unjudged_;
   std::vector<Names> names_;

@@ -37,6 +37,18 @@ bool LoraModule::is_same(const LoraModule& other) const noexcept {
          shares_a == other.shares_a;
 }
 
+std::uint64_t DenseUpdate::hash() const noexcept {
+  return mixed(names ? hash_of(names->adapter_module) : 0, rank, bits(scale), weight.offset, lora_a.offset);
+}
+
+bool DenseUpdate::is_same(const DenseUpdate& other) const noexcept {
+  if (names != other.names && (!names || !other.names || *names != *other.names)) return false;
+  return out_features == other.out_features && in_features == other.in_features &&
+         stored_transposed == other.stored_transposed && weight == other.weight && rank == other.rank &&
+         bits(scale) == bits(other.scale) && lora_a == other.lora_a && lora_b == other.lora_b &&
+         magnitude == other.magnitude;
+}
+
 std::uint64_t SkippedTensor::hash() const noexcept { return mixed(hash_of(key), hash_of(reason)); }
 
 std::uint64_t UnjudgedModule::hash() const noexcept { return mixed(hash_of(module), hash_of(reason)); }
@@ -55,6 +67,7 @@ void AdapterPool::share(Adapter& adapter) {
     });
     return list;
   });
+  adapter.dense = dense_.share(adapter.dense);
   adapter.skipped = skipped_.share(adapter.skipped);
   adapter.unjudged = unjudged_.share(adapter.unjudged);
 }

@@ -6,17 +6,22 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "adapter_files.hpp"
+#include "dora.hpp"
 #include "expert_blocks.hpp"
 #include "expert_mapping.hpp"
 #include "file_factors.hpp"
+#include "module_list.hpp"
 #include "refusal.hpp"
 #include "target_names.hpp"
 #include "weight_fit.hpp"
+#include "whole_weights.hpp"
 #include "winnow/adapter/adapter.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
@@ -68,7 +73,9 @@ class Opening {
     for (const auto& [module, factors] : factors_) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
     settle_square_weights();
-    if (modules_.empty()) throw nothing_to_score(file);
+    if (modules_.empty()) throw_nothing_to_score(file);
+    add_dense_updates();
+    if (modules_.empty() && adapter_.dense.empty()) throw_nothing_to_score(file);
     finish();
     adapter_.digest = digest();
   }
@@ -77,13 +84,6 @@ class Opening {
   std::vector<SkippedTensor> take_skipped() { return std::move(skipped_); }
 
  private:
-  /// How the weight of a module is stored.
-  struct Orientation {
-    std::optional<bool> transposed;  ///< nothing if its shape does not tell
-    bool is_expert = false;
-    bool tells_of_others = true;
-  };
-
   /// Of the whole file, not of what a checkpoint has of it: the same in every audit.
   std::string digest() const {
     auto text = fmt::format("{}{}{}\n", adapter_.sha256, config_.use_dora ? " dora" : "",
@@ -107,7 +107,7 @@ class Opening {
 
   void read_config(const std::string& path, const base::Log& log) {
     config_ = parse_peft_config(base::read_text_file(path, kMaxConfigBytes), path, log);
-    auto reason = quarantine_reason(config_, options_.allow_dora);
+    auto reason = quarantine_reason(config_, options_.allow_dora || judges_dense());
     if (!reason.empty()) throw bad_adapter(std::move(reason));
     rules_.emplace(config_);
     targets_.emplace(config_.target_parameters);
@@ -147,9 +147,13 @@ class Opening {
           skip("LoRA on an embedding");
           break;
         case KeyKind::magnitude:
-          if (!options_.allow_dora) throw bad_adapter(dora_reason()).tensor(name);
-          dora_ = true;
-          skip("magnitude of DoRA");
+          if (judges_dense() && config_.use_dora) {
+            add_magnitude(key, name, location);
+          } else {
+            if (!options_.allow_dora) throw bad_adapter(dora_reason()).tensor(name);
+            dora_ = true;
+            skip("magnitude of DoRA");
+          }
           break;
         case KeyKind::other_factor:
           throw bad_adapter(fmt::format("{} is not a factor of a plain LoRA", key.factor))
@@ -163,7 +167,11 @@ class Opening {
           skip("copy of a base weight");
           break;
         case KeyKind::full_weight:
-          skip("full weight, not a LoRA factor (modules_to_save)");
+          if (judges_dense()) {
+            whole_weights_.add(key, name, location, adapter_.weights_file);
+          } else {
+            skip(whole_weight_reason() + (options_.dense ? "; --aligned DIR compares it with the weight" : ""));
+          }
           break;
         case KeyKind::bias:
           skip("trained bias");
@@ -222,10 +230,44 @@ class Opening {
       map();
     } catch (const Mismatch& mismatch) {
       modules_.resize(known);  // no block of experts is judged by halves
-      orientations_.resize(known);
       if (!first_mismatch_) first_mismatch_ = mismatch.error;
       unjudged_.insert_or_assign(name, UnjudgedModule{name, mismatch.reason, true});
     }
+  }
+
+  bool judges_dense() const { return options_.dense && options_.aligned != nullptr; }
+
+  void add_magnitude(const AdapterKey& key, const std::string& name, const TensorLocation& location) {
+    if (!magnitudes_.emplace(key.module, &location).second) {
+      throw bad_adapter(fmt::format("two tensors are the {} of module {}", key.factor, key.module))
+          .file(adapter_.weights_file)
+          .tensor(name);
+    }
+  }
+
+  void add_dense_updates() {
+    if (!judges_dense()) return;
+    auto judged = whole_weights_.judged(*options_.aligned, model_, modules_.all());
+    for (const auto& sentence : judged.tied) warn(sentence);
+    if (!judged.refused.empty()) {
+      skipped_.insert(skipped_.end(), judged.refused.begin(), judged.refused.end());
+      std::stable_sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+    }
+    auto updates = std::move(judged.updates);
+    if (config_.use_dora) {
+      auto layers = dora_layers(modules_.take(), magnitudes_, *options_.aligned);
+      for (auto& module : layers.unjudged) {
+        if (!first_mismatch_) {
+          first_mismatch_ = bad_adapter(fmt::format("module {} cannot be judged: {}", module.module, module.reason))
+                                .file(adapter_.weights_file);
+        }
+        unjudged_.insert_or_assign(module.module, std::move(module));
+      }
+      updates.insert(updates.end(), layers.updates.begin(), layers.updates.end());
+      std::sort(updates.begin(), updates.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
+      require_different(updates);
+    }
+    adapter_.dense = std::move(updates);
   }
 
   MappedWeight find_weight(const std::string& name) const {
@@ -286,13 +328,17 @@ class Opening {
   }
 
   void add(LoraModule module, const Orientation& orientation) {
-    module.stored_transposed = orientation.transposed.value_or(false);
     const bool patterns = !config_.rank_pattern.empty() || !config_.alpha_pattern.empty();
     if (patterns && module.alpha / static_cast<double>(module.rank) != config_.lora_alpha / config_.r) {
       relies_on_patterns_ = true;
     }
-    modules_.push_back(std::move(module));
-    orientations_.push_back(orientation);
+    modules_.add(std::move(module), orientation);
+  }
+
+  [[noreturn]] void throw_nothing_to_score(const checkpoint::Catalogue& file) {
+    const auto whole = whole_weights_.all();
+    skipped_.insert(skipped_.end(), whole.begin(), whole.end());
+    throw nothing_to_score(file);
   }
 
   Error nothing_to_score(const checkpoint::Catalogue& file) const {
@@ -307,68 +353,26 @@ class Opening {
         .expected(fmt::format("lora_A and lora_B of linear layers, found {}", skipped_.front().reason));
   }
 
-  /// A square weight does not show how it is stored. All layers of a model are stored alike, and so are all blocks of
-  /// experts, so the adapter's others of its kind tell if they agree. Otherwise fan_in_fan_out does, which PEFT saves
-  /// as what the layers really were; of experts the kind of model does.
   void settle_square_weights() {
-    for (const bool expert : {false, true}) {
-      const auto has = [&](bool value) {
-        return std::any_of(orientations_.begin(), orientations_.end(), [&](const auto& o) {
-          return o.tells_of_others && o.is_expert == expert && o.transposed == value;
-        });
-      };
-      const bool straight = has(false), transposed = has(true);
-      if (expert && straight == transposed && model_.model_type.empty()) leave_square_experts();
-      const bool square =
-          straight == transposed ? (expert ? stores_experts_transposed(model_) : config_.fan_in_fan_out) : transposed;
-      for (std::size_t i = 0; i < orientations_.size(); ++i) {
-        if (orientations_[i].is_expert == expert && !orientations_[i].transposed)
-          modules_[i].stored_transposed = square;
-      }
-    }
-  }
-
-  /// Those that are slices of a checkpoint's blocks: how they are stored nobody tells.
-  void leave_square_experts() {
     const std::string reason = "its experts are square, and no config.json says how they are stored";
-    std::vector<LoraModule> modules;
-    std::vector<Orientation> orientations;
-    for (std::size_t i = 0; i < modules_.size(); ++i) {
-      if (orientations_[i].is_expert && !orientations_[i].transposed &&
-          weights_.experts.contains(modules_[i].weight())) {
-        const auto& name = modules_[i].adapter_module();
-        if (!first_mismatch_) {
-          first_mismatch_ = bad_adapter(fmt::format("module {} cannot be judged: {}", name, reason))
-                                .tensor(modules_[i].weight())
-                                .advice("copy the model's config.json to its weights");
-        }
-        unjudged_.insert_or_assign(name, UnjudgedModule{name, reason, true});
-      } else {
-        modules.push_back(std::move(modules_[i]));
-        orientations.push_back(orientations_[i]);
+    for (const auto& module : modules_.settle_square_weights(config_.fan_in_fan_out, model_, weights_)) {
+      const auto& name = module.adapter_module();
+      if (!first_mismatch_) {
+        first_mismatch_ = bad_adapter(fmt::format("module {} cannot be judged: {}", name, reason))
+                              .tensor(module.weight())
+                              .advice("copy the model's config.json to its weights");
       }
+      unjudged_.insert_or_assign(name, UnjudgedModule{name, reason, true});
     }
-    modules_ = std::move(modules);
-    orientations_ = std::move(orientations);
   }
 
   void finish() {
-    auto& modules = modules_;
+    auto modules = modules_.take();
     std::sort(modules.begin(), modules.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
-    for (std::size_t i = 1; i < modules.size(); ++i) {
-      if (modules[i].weight() == modules[i - 1].weight()) {
-        throw bad_adapter("two modules of the adapter are the same tensor of the checkpoint")
-            .tensor(modules[i].weight())
-            .expected(
-                fmt::format("one, found {} and {}", modules[i - 1].adapter_module(), modules[i].adapter_module()));
-      }
-    }
-    const auto larger = [](const auto& a, const auto& b) { return a.rank < b.rank; };
-    if (std::none_of(modules.begin(), modules.end(), [&](const auto& m) { return m.rank == adapter_.rank; })) {
-      adapter_.rank = std::max_element(modules.begin(), modules.end(), larger)->rank;
-    }
-    adapter_.modules = std::move(modules_);
-    if (dora_ || config_.use_dora) warn("A DoRA adapter: only its s*B*A part is scored.");
+    require_different(modules);
+    settle_rank(modules, adapter_.dense.all());
+    adapter_.modules = std::move(modules);
+    if (dora_ || (config_.use_dora && !judges_dense())) warn("A DoRA adapter: only its s*B*A part is scored.");
     if (config_.activated_lora) warn("An activated LoRA (aLoRA): its update applies only after the invocation tokens.");
     if (!skipped_.empty()) {
       warn(fmt::format("{} not scored, the first {} ({}).", counted(skipped_.size(), "tensor is", "tensors are"),
@@ -401,6 +405,31 @@ class Opening {
     }
   }
 
+  /// `modules` are sorted by name.
+  template <class Module>
+  static void require_different(const std::vector<Module>& modules) {
+    const auto twice = std::adjacent_find(modules.begin(), modules.end(), [](const auto& a, const auto& b) {
+      return a.names->weight == b.names->weight && a.module() == b.module();
+    });
+    if (twice == modules.end()) return;
+    throw bad_adapter("two modules of the adapter are the same tensor of the checkpoint")
+        .tensor(twice->names->weight)
+        .expected(fmt::format("one, found {} and {}", twice->adapter_module(), std::next(twice)->adapter_module()));
+  }
+
+  /// The configuration's, if any module has it.
+  void settle_rank(const std::vector<LoraModule>& modules, const std::vector<DenseUpdate>& dense) {
+    std::uint64_t largest = 0;
+    bool has_own = false;
+    const auto add = [&](std::uint64_t rank) {
+      largest = std::max(largest, rank);
+      has_own |= rank == adapter_.rank;
+    };
+    for (const auto& module : modules) add(module.rank);
+    for (const auto& update : dense) add(update.rank);
+    if (!has_own && largest != 0) adapter_.rank = largest;
+  }
+
   static FactorLocation location_of(const TensorLocation& tensor) {
     return {tensor.offset, tensor.bytes, tensor.dtype};
   }
@@ -418,10 +447,11 @@ class Opening {
   std::optional<ScalingRules> rules_;
   std::optional<TargetParameters> targets_;
   std::map<std::string, FileFactors> factors_;
-  std::vector<LoraModule> modules_;
+  WholeWeights whole_weights_;
+  std::map<std::string, const TensorLocation*> magnitudes_;  // by module
+  ModuleList modules_;
   std::vector<SkippedTensor> skipped_;
   std::vector<ExpertBlock> blocks_;
-  std::vector<Orientation> orientations_;  // of modules_, until they are sorted
   std::map<std::string, UnjudgedModule> unjudged_;
   std::optional<Error> first_mismatch_;
   std::optional<std::string> adapter_name_;
@@ -454,6 +484,7 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
     adapter.reason = error.what();
     adapter.is_unreadable = error.kind() == ErrorKind::runtime;
     adapter.modules.clear();
+    adapter.dense.clear();
   }
   adapter.skipped = opening.take_skipped();
   return adapter;

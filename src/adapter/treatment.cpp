@@ -48,7 +48,9 @@ std::string quarantine_reason(const PeftConfig& config, bool allow_dora) {
   if (config.layer_replication) {
     return "it uses layer_replication: its layers are not those of the checkpoint";
   }
-  if (config.use_dora && !allow_dora) return dora_reason() + "; --dora scores its low-rank part alone";
+  if (config.use_dora && !allow_dora) {
+    return dora_reason() + "; --dora scores its low-rank part alone, an audit with --aligned DIR judges all of it";
+  }
   return initialisation_reason(config.init_lora_weights);
 }
 

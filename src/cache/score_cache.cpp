@@ -78,8 +78,6 @@ std::vector<LayerScore> layers_of(const PackReader& pack, const std::string& key
   }
 }
 
-const TensorDigest& digest_of(const ModuleScore& score, bool aligned) { return aligned ? score.aligned : score.base; }
-
 }  // namespace
 
 void check_cache(const std::string& directory) { base::require_directory_or_nothing(directory, "--cache"); }
@@ -103,7 +101,7 @@ ScoreCache::ScoreCache(const Inputs& inputs, const AuditOptions& options, const 
   for (base::ByteReader in(asked); !in.at_end();) doubts.push_back(in.get<WeightRef>());
   const auto digests = journal::digests_of_weights(doubts, inputs, where.threads, options.seams, options.stop, world);
   const auto known = comm::from_coordinator(world, [&] {
-    for (std::size_t k = 0; k < doubts.size(); ++k) weights_[doubts[k].module].at(doubts[k].aligned).now = digests[k];
+    for (std::size_t k = 0; k < doubts.size(); ++k) weights_[doubts[k].module].at(doubts[k].operand).now = digests[k];
     verified_ = !doubts.empty();
     find_known(inputs, log);
     base::ByteWriter out;
@@ -157,8 +155,9 @@ void ScoreCache::open_packs(const Inputs& inputs, const base::Log& log) {
     const auto& task = inputs.tasks[m];
     by_name[name_of(inputs, task)] = m;
     auto& weights = weights_.emplace_back();
-    if (task.has_base()) weights[false].file = names.at(inputs.shard_number(task, false));
-    if (task.aligned.bytes != 0) weights[true].file = names.at(inputs.shard_number(task, true));
+    for (const auto operand : inputs.operands_of(task)) {
+      weights[operand].file = names.at(inputs.shard_number(task, operand));
+    }
   }
   for (const auto& path : find_packs(directory_)) {
     auto reader = open_pack(path, settings_, log);
@@ -166,7 +165,9 @@ void ScoreCache::open_packs(const Inputs& inputs, const base::Log& log) {
     auto& pack = packs_.emplace_back(OpenPack{*std::move(reader), {}});
     for (const auto& task : pack.reader.tasks()) {
       const auto found = by_name.find(task.name);
-      pack.task.push_back(found == by_name.end() ? std::nullopt : std::optional(found->second));
+      const bool is_known =
+          found != by_name.end() && inputs.tasks[found->second].further.size() == task.score.further.size();
+      pack.task.push_back(is_known ? std::optional(found->second) : std::nullopt);
     }
   }
 }
@@ -176,10 +177,10 @@ void ScoreCache::believe_states() {
   for (const auto& [pack, tasks] : packs_) {
     for (std::size_t t = 0; t < tasks.size(); ++t) {
       if (!tasks[t]) continue;
-      for (auto& [aligned, weight] : weights_[*tasks[t]]) {
+      for (auto& [operand, weight] : weights_[*tasks[t]]) {
         const auto then = pack.weight_files().find(weight.file);
         if (then == pack.weight_files().end() || then->second != files_.at(weight.file)) continue;
-        const auto& digest = digest_of(pack.tasks()[t].score, aligned);
+        const auto& digest = pack.tasks()[t].score.digest(operand);
         weight.contradicts |= weight.now && *weight.now != digest;
         weight.now = digest;
       }
@@ -200,8 +201,8 @@ std::vector<WeightRef> ScoreCache::doubtful(const Inputs& inputs) const {
   std::vector<WeightRef> all;
   for (std::size_t m = 0; m < used.size(); ++m) {
     if (!used[m]) continue;
-    for (const auto& [aligned, weight] : weights_[m]) {
-      if (!weight.now || weight.contradicts) all.push_back({m, aligned});
+    for (const auto& [operand, weight] : weights_[m]) {
+      if (!weight.now || weight.contradicts) all.push_back({m, operand});
     }
   }
   return all;
@@ -210,7 +211,7 @@ std::vector<WeightRef> ScoreCache::doubtful(const Inputs& inputs) const {
 /// Whether what a pack has of a task was computed from the weights there are now.
 bool ScoreCache::matches(std::size_t task, const ModuleScore& score) const {
   return std::all_of(weights_[task].begin(), weights_[task].end(), [&](const auto& weight) {
-    return weight.second.now && *weight.second.now == digest_of(score, weight.first);
+    return weight.second.now && *weight.second.now == score.digest(weight.first);
   });
 }
 
@@ -248,7 +249,7 @@ void ScoreCache::leave_out_known(Inputs& inputs) {
     for (std::size_t k = 0; k < inputs.layers[m].size(); ++k) {
       const auto& layer = inputs.layers[m][k];
       if (is_known_[m][k]) {
-        inputs.tasks[m].stacked_columns -= inputs.lora(layer).rank;
+        if (!inputs.is_dense(inputs.tasks[m])) inputs.tasks[m].stacked_columns -= inputs.lora(layer).rank;
       } else {
         left.push_back(layer);
       }
@@ -276,12 +277,12 @@ void ScoreCache::require_same_weights(const Inputs& inputs, const std::vector<Mo
   for (const auto& score : scored) {
     const auto known = known_tasks_.find(score.module);
     if (known == known_tasks_.end()) continue;
-    for (const auto& [aligned, weight] : weights_[score.module]) {
-      const auto &then = digest_of(known->second, aligned), &now = digest_of(score, aligned);
+    for (const auto& [operand, weight] : weights_[score.module]) {
+      const auto &then = known->second.digest(operand), &now = score.digest(operand);
       if (now == then) continue;
       throw journal::error_of_weight(ErrorKind::runtime,
                                      "the cache saw other weights in this file, which looks the same",
-                                     {score.module, aligned}, inputs)
+                                     {score.module, operand}, inputs)
           .expected(fmt::format("digest {}, found {}", then.text(), now.text()))
           .advice(fmt::format("delete {} and run again", directory_));
     }

@@ -23,7 +23,7 @@ using base::ErrorKind;
 using score::LayerScore;
 using score::Scores;
 
-constexpr std::string_view kMagic = "winnow scores 1\n", kPrefix = "scores-", kSuffix = ".pack";
+constexpr std::string_view kMagic = "winnow scores 2\n", kPrefix = "scores-", kSuffix = ".pack";
 constexpr std::size_t kDigestDigits = 64, kNameDigits = 16;
 constexpr std::size_t kHeadBytes = kMagic.size() + kDigestDigits + 1 + sizeof(std::uint64_t);
 

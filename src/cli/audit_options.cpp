@@ -113,7 +113,7 @@ void add_audit_options(po::options_description& options) {
        "many adapters: a directory searched for adapter_config.json, or a text file with one directory a line, "
        "relative to where that file is")                                                                      //
       ("strict", po::bool_switch(), "an adapter that cannot be scored, or not whole, ends the run (exit 3)")  //
-      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters instead of quarantining them")    //
+      ("dora", po::bool_switch(), "without --aligned: score the low-rank part of DoRA adapters")              //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
   const auto select_help =
       fmt::format("{}. Without it: none, or keep-top:10 (SPLoRA's) for --repair drop or zero by two checkpoints",

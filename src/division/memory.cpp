@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "winnow/base/error.hpp"
+#include "winnow/compute/dense_sums.hpp"
 
 namespace winnow::division {
 namespace {
@@ -32,6 +33,10 @@ std::uint64_t largest_stacks(const Inputs& inputs, const std::vector<std::size_t
   for (const auto module : modules) {
     const auto& task = inputs.tasks[module];
     const auto& layers = inputs.layers[module];
+    if (inputs.is_dense(task)) {
+      probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
+      continue;
+    }
     weight_sketch = std::max(weight_sketch, task.weight_sketch_columns * (task.out_features + task.in_features));
     probes = std::max(probes, task.probe_columns * (task.out_features + task.in_features));
     heads = std::max(heads, task.probe_columns * task.heads.count * task.heads.width);
@@ -73,6 +78,7 @@ std::uint64_t expert_blocks(const Inputs& inputs, const MemoryBudget& budget) {
 
 std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t first, const MemoryBudget& budget) {
   const auto& layers = inputs.layers[module];
+  if (inputs.is_dense(inputs.tasks[module])) return layers.size() - first;
   std::uint64_t columns = inputs.tasks[module].largest_sketch();
   std::size_t count = 0;
   for (; first + count < layers.size(); ++count) {
@@ -82,6 +88,31 @@ std::size_t batch_size(const Inputs& inputs, std::size_t module, std::size_t fir
     if (budget.device != 0 && device_stack_bytes(inputs.tasks[module], columns) > budget.device / 2) break;
   }
   return count;
+}
+
+DenseTiles dense_tiles(const Inputs& inputs, std::size_t module) {
+  constexpr std::uint64_t kAll = 64ULL << 20, kLargest = 8ULL << 20;
+  const auto& task = inputs.tasks[module];
+  const auto rows = std::max<std::uint64_t>(task.rows(), 1);
+  std::uint64_t operands = 0, update = 1;  // bytes of a row
+  std::uint64_t apart = 0;  // of an update, whatever the rows: the factor A of DoRA, as stored and in float64
+  for (const auto operand : inputs.operands_of(task)) operands += inputs.tensor_of(task, operand).bytes / rows;
+  for (const auto& layer : inputs.layers[module]) {
+    const auto& dense = inputs.dense(layer);
+    apart = std::max(apart, dense.lora_a.bytes + dense.rank * task.columns() * sizeof(double));
+    update = std::max({update, dense.weight.bytes / rows,
+                       (dense.lora_b.bytes + dense.magnitude.bytes) / rows + (dense.rank + 1) * sizeof(double)});
+  }
+  const auto operand_count = std::max<std::uint64_t>(inputs.operands_of(task).size(), 1);
+  const auto block = compute::dense_block_rows(task.columns());
+  const auto fitting = std::min(kLargest / std::max(update, operands / operand_count), kAll / (operands + update));
+  DenseTiles tiles;
+  tiles.rows = std::min(std::max<std::uint64_t>(fitting / block, 1) * block, rows);
+  const auto left = kAll - std::min(kAll, tiles.rows * operands);
+  tiles.updates = std::clamp<std::uint64_t>(left / (tiles.rows * update + apart), 1,
+                                            std::max<std::size_t>(inputs.layers[module].size(), 1));
+  tiles.bytes = tiles.rows * operands + tiles.updates * (tiles.rows * update + apart);
+  return tiles;
 }
 
 slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const MemoryBudget& budget,
@@ -94,6 +125,18 @@ slab::StreamedModule streamed(const Inputs& inputs, std::size_t module, const Me
   return result;
 }
 
+namespace {
+
+std::uint64_t largest_tiles(const Inputs& inputs, const std::vector<std::size_t>& modules) {
+  std::uint64_t largest = 0;
+  for (const auto module : modules) {
+    if (inputs.is_dense(inputs.tasks[module])) largest = std::max(largest, dense_tiles(inputs, module).bytes);
+  }
+  return largest;
+}
+
+}  // namespace
+
 MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& modules, const MemoryBudget& budget,
                          const TeamPlace& place) {
   MemoryShare share;
@@ -103,12 +146,13 @@ MemoryShare share_memory(const Inputs& inputs, const std::vector<std::size_t>& m
     if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
   }
   share.blocks = expert_blocks(inputs, budget);
-  const auto needed = share.stacks + share.blocks + kLittle + slab::least_stream_memory(stream);
+  share.dense = largest_tiles(inputs, modules);
+  const auto needed = share.stacks + share.blocks + share.dense + kLittle + slab::least_stream_memory(stream);
   if (budget.host < needed) {
     throw base::Error(base::ErrorKind::usage, "--memory-budget is too small for these inputs")
         .expected(fmt::format("at least {}MiB", (needed + (1ULL << 20) - 1) >> 20U));
   }
-  share.slabs = budget.host - share.stacks - share.blocks - kLittle;
+  share.slabs = budget.host - share.stacks - share.blocks - share.dense - kLittle;
   return share;
 }
 
@@ -120,7 +164,7 @@ std::uint64_t expected_memory(const Inputs& inputs, const std::vector<std::size_
   for (const auto module : modules) {
     if (inputs.tasks[module].sweeps != 0) stream.push_back(streamed(inputs, module, budget, place));
   }
-  return share.stacks + share.blocks + kLittle + slab::stream_memory(stream, share.slabs);
+  return share.stacks + share.blocks + share.dense + kLittle + slab::stream_memory(stream, share.slabs);
 }
 
 }  // namespace winnow::division

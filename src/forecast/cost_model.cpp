@@ -141,6 +141,13 @@ std::string bottleneck_of(const RankSeconds& rank, double headers) {
   return rank.factors > rank.statistics ? "adapters" : "statistics";
 }
 
+/// Dense updates are read with their weights, by one member of a team, and little is computed of what is read.
+void add_dense(RankWork& rank, const slab::ModuleTask& task, const TeamPlace& place) {
+  if (place.member != 0) return;
+  rank.weight_bytes += task.all_bytes() - task.update_bytes;
+  rank.read_bytes += task.all_bytes();
+}
+
 RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules, std::uint64_t memory_budget,
                    const TeamPlace& place) {
   RankWork rank;
@@ -148,6 +155,10 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
   for (const auto m : modules) {
     const auto& task = inputs.tasks[m];
     const auto& layers = inputs.layers[m];
+    if (inputs.is_dense(task)) {
+      add_dense(rank, task, place);
+      continue;
+    }
     stream.push_back(division::streamed(inputs, m, memory_budget, place));
     std::uint64_t rows = 0;
     for (const auto& slab : stream.back().slabs) rows += slab.rows;
@@ -187,7 +198,7 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
     }
   }
   if (!modules.empty()) {
-    rank.read_bytes = slab::bytes_to_read(stream, division::share_memory(inputs, modules, memory_budget, place).slabs);
+    rank.read_bytes += slab::bytes_to_read(stream, division::share_memory(inputs, modules, memory_budget, place).slabs);
   }
   return rank;
 }

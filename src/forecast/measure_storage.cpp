@@ -26,6 +26,7 @@ std::vector<std::vector<slab::StreamedModule>> first_slabs(const Inputs& inputs,
   std::vector<std::vector<slab::StreamedModule>> dealt(static_cast<std::size_t>(streams));
   std::uint64_t taken = 0, number = 0;
   for (const auto& task : inputs.tasks) {
+    if (inputs.is_dense(task)) continue;  // not streamed
     for (auto& part : dealt) part.push_back({&task, {}, 1});
     for (const auto& range : slab::split(task)) {
       if (taken >= bytes) break;

@@ -26,9 +26,7 @@ using run::Measuring;
 
 std::uint64_t adapter_bytes(const Inputs& inputs, std::size_t module) {
   std::uint64_t bytes = 0;
-  for (const auto& layer : inputs.layers[module]) {
-    bytes += inputs.lora(layer).lora_a.own_bytes() + inputs.lora(layer).lora_b.own_bytes();
-  }
+  for (const auto& layer : inputs.layers[module]) bytes += inputs.layer_bytes(inputs.tasks[module], layer);
   return bytes;
 }
 
@@ -40,7 +38,8 @@ RankLoad load_of(const Inputs& inputs, const std::vector<std::size_t>& modules, 
     const auto& task = inputs.tasks[m];
     std::uint64_t rows = 0;
     for (const auto& slab : division::member_slabs(task, place)) rows += slab.rows;
-    const std::uint64_t row_bytes = task.rows() == 0 ? 0 : task.bytes() / task.rows();
+    if (inputs.is_dense(task)) rows = place.member == 0 ? task.rows() : 0;  // one member does it alone
+    const std::uint64_t row_bytes = task.rows() == 0 ? 0 : (task.all_bytes() - task.update_bytes) / task.rows();
     ++load.modules;
     load.weight_bytes += rows * row_bytes;
     load.adapter_bytes += adapter_bytes(inputs, m);
@@ -84,7 +83,7 @@ void render_modules(std::string& text, const AuditPlan& plan) {
   text += "\nmodule                                               shape          dtype   columns  rank  shard\n";
   for (std::size_t m = 0; m < plan.inputs.tasks.size(); ++m) {
     const auto& task = plan.inputs.tasks[m];
-    const bool streamed = task.sweeps != 0;
+    const bool streamed = task.aligned.bytes != 0;
     const auto file = streamed
                           ? std::filesystem::path(plan.inputs.shard_of(task, !task.has_base()).path).filename().string()
                           : std::string("(probes that are adapters)");
@@ -95,7 +94,7 @@ void render_modules(std::string& text, const AuditPlan& plan) {
                         task.stored_transposed ? " (stored transposed)" : "");
     // If an adapter's own name differs, the mapping is worth seeing.
     std::set<std::string> names;
-    for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.lora(layer).adapter_module());
+    for (const auto& layer : plan.inputs.layers[m]) names.insert(plan.inputs.adapter_module(task, layer));
     for (const auto& name : names) {
       if (name != task.name) text += fmt::format("    <- {}\n", base::printable(name));
     }

@@ -194,7 +194,7 @@ void leave_out_unpaired(Inputs& inputs) {
       known->second.edit([&](auto& modules) { std::erase_if(modules, is_unpaired); });
     }
     adapter.modules = known->second;
-    if (!adapter.modules.empty()) continue;
+    if (!adapter.modules.empty() || !adapter.dense.empty()) continue;
     adapter.status = adapter::AdapterStatus::quarantined;
     adapter.reason = reason.what();
     adapter.unjudged.clear();
@@ -221,40 +221,55 @@ void quarantine_contradicting_orientation(Inputs& inputs) {
   }
 }
 
+/// What adapters have on one module.
+struct Layers {
+  std::string module;
+  std::vector<LayerRef> lora, dense;  ///< by adapter
+};
+
 /// The modules of all scored adapters in layer order, and the layers on each by adapter.
-std::vector<std::pair<std::string, std::vector<LayerRef>>> layers_by_module(const Inputs& inputs) {
-  std::vector<std::pair<std::string, std::vector<LayerRef>>> by_module;
+std::vector<Layers> layers_by_module(const Inputs& inputs) {
+  std::vector<Layers> by_module;
   std::unordered_map<std::string_view, std::size_t> places;
   std::unordered_map<const void*, std::vector<std::size_t>> places_of_list;  // of its modules, in its order
+  const auto add = [&](std::uint32_t n, const auto& list, std::vector<LayerRef> Layers::*kind) {
+    auto& of_list = places_of_list[list.id()];
+    for (std::uint32_t k = 0; k < list.size(); ++k) {
+      if (k == of_list.size()) {
+        const auto& name = list[k].module();
+        const auto [place, is_new] = places.emplace(name, by_module.size());
+        if (is_new) by_module.push_back({name, {}, {}});
+        of_list.push_back(place->second);
+      }
+      (by_module[of_list[k]].*kind).push_back({n, k});
+    }
+  };
   for (std::uint32_t n = 0; n < inputs.adapters.size(); ++n) {
     const auto& adapter = inputs.adapters[n];
     if (adapter.status != adapter::AdapterStatus::ok) continue;
-    auto& of_list = places_of_list[adapter.modules.id()];
-    for (std::uint32_t k = 0; k < adapter.modules.size(); ++k) {
-      if (k == of_list.size()) {
-        const auto& name = adapter.modules[k].module();
-        const auto [place, is_new] = places.emplace(name, by_module.size());
-        if (is_new) by_module.emplace_back(name, std::vector<LayerRef>());
-        of_list.push_back(place->second);
-      }
-      by_module[of_list[k]].second.push_back({n, k});
-    }
+    add(n, adapter.modules, &Layers::lora);
+    add(n, adapter.dense, &Layers::dense);
   }
   std::sort(by_module.begin(), by_module.end(), [](const auto& a, const auto& b) {
-    if (comes_before(a.first, b.first)) return true;
-    return !comes_before(b.first, a.first) && a.first < b.first;
+    if (comes_before(a.module, b.module)) return true;
+    return !comes_before(b.module, a.module) && a.module < b.module;
   });
   return by_module;
+}
+
+/// What a probe that is an adapter has on this module; null if it has nothing.
+const adapter::LoraModule* lora_of(const ProbeInput& probe, const std::string& module) {
+  const auto& modules = probe.adapter.modules;  // sorted by name
+  const auto found = std::lower_bound(modules.begin(), modules.end(), module,
+                                      [](const auto& lora, const auto& name) { return lora.module() < name; });
+  return found != modules.end() && found->module() == module ? &*found : nullptr;
 }
 
 /// The columns of the probes that are adapters and have this module.
 std::uint64_t probe_columns(const Inputs& inputs, const std::string& module) {
   std::uint64_t columns = 0;
   for (const auto& probe : inputs.probes) {
-    const auto& modules = probe.adapter.modules;  // sorted by name
-    const auto found = std::lower_bound(modules.begin(), modules.end(), module,
-                                        [](const auto& lora, const auto& name) { return lora.module() < name; });
-    if (found != modules.end() && found->module() == module) columns += found->rank;
+    if (const auto* lora = lora_of(probe, module)) columns += lora->rank;
   }
   return columns;
 }
@@ -325,6 +340,50 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
   }
 }
 
+/// How the weight of dense updates is stored: as LoRA on it says, of an adapter or a probe, else as its name does.
+void orient(slab::ModuleTask& task, const Inputs& inputs, const std::vector<LayerRef>& lora) {
+  const adapter::LoraModule* other = lora.empty() ? nullptr : &inputs.lora(lora.front());
+  for (std::size_t k = 0; k < inputs.probes.size() && other == nullptr; ++k) {
+    other = lora_of(inputs.probes[k], task.name);
+  }
+  if (other == nullptr || other->stored_transposed == task.stored_transposed) return;
+  task.stored_transposed = other->stored_transposed;
+  std::swap(task.out_features, task.in_features);
+}
+
+/// One for all dense updates of a module. A probe that does not fit says nothing of them: with LoRA on the module it
+/// has been refused, and otherwise what one adapter ships must not end the run of all.
+void add_dense_task(Inputs& inputs, const Layers& layers) {
+  const auto& update = inputs.dense(layers.dense.front());
+  const auto& weight = update.names->weight;
+  slab::ModuleTask task;
+  task.name = layers.module;
+  task.weight = weight;
+  task.stored_transposed = update.stored_transposed;
+  task.out_features = update.out_features;
+  task.in_features = update.in_features;
+  orient(task, inputs, layers.lora);
+  task.source = inputs.dense_source();
+  task.sweeps = 0;
+  task.aligned = *inputs.aligned.find(weight);  // the mapping found it there
+  if (const auto* base = inputs.base.find(weight);
+      base != nullptr && base->shape == task.aligned.shape && base::is_computable(base->dtype)) {
+    task.base = *base;
+  }
+  for (std::uint32_t k = 0; k < inputs.probes.size(); ++k) {
+    if (inputs.probes[k].is_direction()) {
+      const auto* tensor = inputs.probes[k].weights.find(weight);
+      if (tensor == nullptr || tensor->shape != task.aligned.shape || !base::is_computable(tensor->dtype)) continue;
+      task.further.push_back({k + 1, *tensor});
+    } else if (const auto* lora = lora_of(inputs.probes[k], layers.module)) {
+      if (fits(*lora, task)) task.probe_columns += lora->rank;
+    }
+  }
+  task.dense_updates = layers.dense.size();
+  for (const auto& layer : layers.dense) task.update_bytes += inputs.layer_bytes(task, layer);
+  inputs.tasks.push_back(std::move(task));
+}
+
 }  // namespace
 
 References read_references(const Reading& reading, const base::Log& log, const std::function<void()>& between) {
@@ -348,6 +407,7 @@ References read_references(const Reading& reading, const base::Log& log, const s
   if (!reading.has_checkpoint()) all.probe_names = names_of(all.probes);
   auto adapter_options = reading.adapter;
   adapter_options.whole_model = reading.has_checkpoint();
+  adapter_options.dense = false;  // of a probe what is low-rank counts
   const auto& names = reading.has_pair() ? all.base : reading.has_checkpoint() ? all.aligned : all.probe_names;
   map_probes(all.probes, names, all.model, adapter_options);
   refuse_equal(all.probes);
@@ -398,11 +458,13 @@ Inputs read_inputs(const Reading& reading, const Measuring& measuring, const Mea
 void map_modules(Inputs& inputs, std::uint64_t subspace_rank, std::uint32_t sums) {
   if (inputs.has_checkpoint()) leave_out_unpaired(inputs);
   quarantine_contradicting_orientation(inputs);
-  for (const auto& [name, layers] : layers_by_module(inputs)) {
+  for (const auto& layers : layers_by_module(inputs)) {
     inputs.first_task.push_back(inputs.tasks.size());
-    add_tasks(inputs, name, layers, subspace_rank, sums);
+    if (!layers.lora.empty()) add_tasks(inputs, layers.module, layers.lora, subspace_rank, sums);
+    inputs.layers.resize(inputs.tasks.size(), layers.lora);
+    if (!layers.dense.empty()) add_dense_task(inputs, layers);
+    inputs.layers.resize(inputs.tasks.size(), layers.dense);
     inputs.module_of.resize(inputs.tasks.size(), inputs.first_task.size() - 1);
-    inputs.layers.resize(inputs.tasks.size(), layers);
   }
 }
 

@@ -75,6 +75,20 @@ std::vector<std::string> roles_of(const std::vector<std::string>& modules) {
   return roles;
 }
 
+std::vector<std::string> roles_beside(const std::vector<std::string>& modules, const std::vector<bool>& counted) {
+  std::vector<std::string> some;
+  for (std::size_t m = 0; m < modules.size(); ++m) {
+    if (counted[m]) some.push_back(modules[m]);
+  }
+  auto roles = roles_of(modules);
+  if (some.size() == modules.size()) return roles;
+  const auto own = roles_of(some);
+  for (std::size_t m = 0, next = 0; m < modules.size(); ++m) {
+    if (counted[m]) roles[m] = own[next++];
+  }
+  return roles;
+}
+
 bool comes_before(std::string_view a, std::string_view b) {
   // Without a layer number: embeddings before all layers, heads after them.
   const auto depth = [](std::string_view module) {

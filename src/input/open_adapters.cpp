@@ -33,6 +33,7 @@ struct Opened {
         [&](base::LogLevel level, std::string_view text) { messages[n].emplace_back(level, std::string(text)); });
     auto adapter_options = options;
     adapter_options.whole_model = inputs.has_checkpoint();  // a probe need not have every layer
+    if (inputs.has_checkpoint()) adapter_options.aligned = &inputs.aligned;
     adapters[n] = adapter::open_adapter(directory, inputs.names(), inputs.model, adapter_options, log);
     pool.share(adapters[n]);
   }

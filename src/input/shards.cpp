@@ -6,10 +6,42 @@
 
 namespace winnow::input {
 
-const checkpoint::Shard& Inputs::shard_of(const slab::ModuleTask& task, bool of_aligned) const {
-  const auto& location = of_aligned ? task.aligned : task.base;
-  const auto& catalogue = is_direction(task) ? probes[task.source - 1].weights : of_aligned ? aligned : base;
-  return catalogue.shards.at(location.shard);
+namespace {
+
+constexpr std::uint32_t kBase = 0, kAligned = 1, kFurther = 2;
+
+}  // namespace
+
+std::vector<std::uint32_t> Inputs::operands_of(const slab::ModuleTask& task) const {
+  std::vector<std::uint32_t> operands;
+  for (auto operand = kBase; operand < kFurther + task.further.size(); ++operand) {
+    if (tensor_of(task, operand).bytes != 0) operands.push_back(operand);
+  }
+  return operands;
+}
+
+const checkpoint::TensorLocation& Inputs::tensor_of(const slab::ModuleTask& task, std::uint32_t operand) const {
+  if (operand >= kFurther) return task.further.at(operand - kFurther).tensor;
+  return operand == kAligned ? task.aligned : task.base;
+}
+
+const checkpoint::Shard& Inputs::shard_of(const slab::ModuleTask& task, std::uint32_t operand) const {
+  const auto source = operand >= kFurther ? task.further.at(operand - kFurther).source : task.source;
+  const bool of_direction = source >= 1 && source <= probes.size();
+  const auto& catalogue = of_direction ? probes[source - 1].weights : operand == kBase ? base : aligned;
+  return catalogue.shards.at(tensor_of(task, operand).shard);
+}
+
+std::uint64_t Inputs::layer_bytes(const slab::ModuleTask& task, const LayerRef& ref) const {
+  if (is_dense(task)) {
+    const auto& update = dense(ref);
+    return update.weight.bytes + update.lora_a.bytes + update.lora_b.bytes + update.magnitude.bytes;
+  }
+  return lora(ref).lora_a.own_bytes() + lora(ref).lora_b.own_bytes();
+}
+
+const std::string& Inputs::adapter_module(const slab::ModuleTask& task, const LayerRef& ref) const {
+  return is_dense(task) ? dense(ref).adapter_module() : lora(ref).adapter_module();
 }
 
 std::vector<slab::Source> Inputs::sources() const {
@@ -29,9 +61,9 @@ std::vector<std::pair<std::string, const checkpoint::Shard*>> Inputs::all_shards
   return all;
 }
 
-std::size_t Inputs::shard_number(const slab::ModuleTask& task, bool of_aligned) const {
+std::size_t Inputs::shard_number(const slab::ModuleTask& task, std::uint32_t operand) const {
   const auto all = all_shards();
-  const auto* const wanted = &shard_of(task, of_aligned);
+  const auto* const wanted = &shard_of(task, operand);
   const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.second == wanted; });
   return static_cast<std::size_t>(found - all.begin());
 }

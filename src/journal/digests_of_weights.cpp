@@ -36,8 +36,7 @@ struct Place {
 
 Place place_of(const WeightRef& weight, const Inputs& inputs) {
   const auto& task = inputs.tasks.at(weight.module);
-  const auto& tensor = weight.aligned ? task.aligned : task.base;
-  return {&tensor, &inputs.shard_of(task, weight.aligned).path, &task.weight};
+  return {&inputs.tensor_of(task, weight.operand), &inputs.shard_of(task, weight.operand).path, &task.weight};
 }
 
 std::vector<Chunk> chunks_of(const std::vector<WeightRef>& weights, const Inputs& inputs,

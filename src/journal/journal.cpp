@@ -31,7 +31,11 @@ using score::Scores;
 /// What a crash of the machine may cost; a crash of the program alone costs nothing that was added.
 constexpr std::chrono::seconds kFlushInterval{5};
 
-PairDigests digests_of(const ModuleScore& score) { return {score.base.text(), score.aligned.text()}; }
+DigestTexts digests_of(const ModuleScore& score) {
+  DigestTexts digests{score.base.text(), score.aligned.text(), {}};
+  for (const auto& one : score.further) digests.further.push_back(one.digest.text());
+  return digests;
+}
 
 /// Leaves those of `wanted`. Returns whether all of them are there, and any is wanted.
 bool leave_wanted(const std::vector<input::LayerRef>& wanted, std::vector<LayerScore>& layers) {
@@ -148,12 +152,11 @@ std::string Journal::recover(const Inputs& inputs, const AuditOptions& options, 
   base::ByteWriter doubtful;
   std::uint64_t count = 0;
   for (const auto& score : scores_.modules) {
-    for (const bool aligned : {false, true}) {
-      const auto& task = inputs.tasks[score.module];
-      if ((aligned ? task.aligned : task.base).bytes == 0) continue;  // of adapters the run's description tells
-      const auto shard = inputs.shard_number(task, aligned);
-      if (earlier.knows(score, shard, inputs.shard_of(task, aligned).state)) continue;
-      doubtful.put(ScoredWeight{{score.module, aligned}, aligned ? score.aligned : score.base});
+    const auto& task = inputs.tasks[score.module];
+    for (const auto operand : inputs.operands_of(task)) {  // of adapters the run's description tells
+      const auto shard = inputs.shard_number(task, operand);
+      if (earlier.knows(score, shard, inputs.shard_of(task, operand).state)) continue;
+      doubtful.put(ScoredWeight{{score.module, operand}, score.digest(operand)});
       ++count;
     }
   }

@@ -10,7 +10,7 @@
 namespace winnow::journal {
 namespace {
 
-constexpr std::string_view kMagic = "winnow journal 2\n";
+constexpr std::string_view kMagic = "winnow journal 3\n";
 constexpr std::size_t kDigestBytes = 64, kRecordHead = sizeof(std::uint64_t) + kDigestBytes;
 
 std::string head_of(std::string_view digest) { return std::string(kMagic).append(digest).append("\n"); }

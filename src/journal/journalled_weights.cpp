@@ -32,6 +32,7 @@ std::string to_text(const JournalledWeights& weights, const Inputs& inputs) {
   }
   for (const auto& [module, digests] : weights.taken_over) {
     all["taken_over"].push_back({{"module", module}, {"base", digests.base}, {"aligned", digests.aligned}});
+    if (!digests.further.empty()) all["taken_over"].back()["further"] = digests.further;
   }
   // A path that is not UTF-8 must not end the run.
   return all.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
@@ -43,7 +44,8 @@ std::optional<JournalledWeights> parse_weights(std::string_view text) {
     JournalledWeights weights{states(all.at("shards")), {}};
     for (const auto& one : all.at("taken_over")) {
       weights.taken_over[one.at("module").get<std::uint64_t>()] = {one.at("base").get<std::string>(),
-                                                                   one.at("aligned").get<std::string>()};
+                                                                   one.at("aligned").get<std::string>(),
+                                                                   one.value("further", std::vector<std::string>())};
     }
     return weights;
   } catch (const json::exception&) {

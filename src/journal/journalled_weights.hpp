@@ -14,17 +14,19 @@
 
 namespace winnow::journal {
 
-/// Of both weights of a task, as text; of a direction there is one, and none of adapters.
-struct PairDigests {
+/// Of both weights of a task, as text; of a direction there is one, and none of adapters. Dense updates have further
+/// ones.
+struct DigestTexts {
   std::string base, aligned;
-  bool operator==(const PairDigests&) const = default;
+  std::vector<std::string> further;
+  bool operator==(const DigestTexts&) const = default;
 };
 
 /// A record of an incarnation was computed from files in the states that this incarnation noted. Those of earlier ones
 /// that it took over had the digests below when the files were in that state.
 struct JournalledWeights {
   std::vector<base::FileState> shards;              ///< in the order of Inputs::all_shards()
-  std::map<std::uint64_t, PairDigests> taken_over;  ///< by task
+  std::map<std::uint64_t, DigestTexts> taken_over;  ///< by task
 };
 
 std::string to_text(const JournalledWeights& weights, const input::Inputs& inputs);

@@ -114,6 +114,15 @@ std::string layers_digest(const adapter::Adapter& adapter) {
     out.put(lora.lora_b.first);
     out.put(lora.lora_b.step);
   }
+  for (const auto& update : adapter.dense) {
+    for (const auto& name : {update.module(), update.adapter_module(), update.names->weight}) out.put(name);
+    out.put(update.weight.offset);
+    out.put(update.rank);
+    out.put(update.scale);
+    out.put(update.lora_a.offset);
+    out.put(update.lora_b.offset);
+    out.put(update.magnitude.offset);
+  }
   return base::sha256_hex(out.bytes());
 }
 
@@ -139,6 +148,7 @@ std::string describe_run(const Inputs& inputs, const Reading& reading, const Mea
   for (const auto& task : inputs.tasks) {
     const auto* const of = inputs.is_of_checkpoint(task) ? ""
                            : inputs.is_direction(task)   ? " along direction "
+                           : inputs.is_dense(task)       ? " as a whole "
                                                          : " along adapters ";
     run["modules"].push_back(task.name + of + (inputs.is_of_checkpoint(task) ? "" : std::to_string(task.source)));
   }

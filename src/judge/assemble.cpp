@@ -53,7 +53,8 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
   const auto found = position_of("pass_discrepancy", sums), bound = position_of("pass_discrepancy_bound", sums);
   std::map<std::size_t, std::vector<Disagreement>> by_module;
   for (const auto& layer : scores.layers) {
-    if (!inputs.tasks[layer.module].has_base()) continue;
+    const auto& task = inputs.tasks[layer.module];
+    if (!task.has_base() || inputs.is_dense(task)) continue;
     if (bound >= layer.values.size() || layer.values[found] <= layer.values[bound]) continue;  // not so for a NaN
     by_module[layer.module].push_back({layer.values[found], layer.values[bound], layer.adapter});
   }
@@ -72,29 +73,52 @@ void flag_disagreements(const Inputs& inputs, const Scores& scores, std::uint32_
   }
 }
 
-/// A direction says nothing if it holds what cannot be computed with.
-void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, ModuleWarnings& warnings) {
+/// A direction says nothing if it holds what cannot be computed with: a tensor of a task, by its number. `source` is
+/// the direction's.
+void tell_of_unusable_direction(const Inputs& inputs, const ModuleScore& score, std::uint32_t operand,
+                                std::uint32_t source, const stats::UnusableWeight& unusable, ModuleWarnings& warnings) {
   const auto& task = inputs.tasks[score.module];
-  if (!score.unusable.found) {
-    if (!inputs.is_direction(task) || !std::isnan(score.norms.at(0))) return;
-    warnings.add(fmt::format("small direction {}", task.source), score.module,
+  const auto& path = inputs.shard_of(task, operand).path;
+  if (!unusable.found) {
+    warnings.add(fmt::format("small direction {}", source), score.module,
                  fmt::format("a direction is too small to compute with, no adapter is compared there: {}, tensor {}; "
                              "its norm is below {:.3g}",
-                             inputs.shard_of(task, true).path, task.weight, compute::kSmallestDirection));
+                             path, task.weight, compute::kSmallestDirection));
     return;
   }
-  warnings.add(fmt::format("direction {}", task.source), score.module,
+  warnings.add(fmt::format("direction {}", source), score.module,
                fmt::format("a value of {:.3g} cannot be computed with, no adapter is compared there: {}, tensor {}, "
                            "row {}, column {}",
-                           score.unusable.value, inputs.shard_of(task, true).path, task.weight,
-                           score.unusable.element / task.columns(), score.unusable.element % task.columns()));
+                           unusable.value, path, task.weight, unusable.element / task.columns(),
+                           unusable.element % task.columns()));
+}
+
+/// Of all directions of a task.
+void tell_of_unusable_directions(const Inputs& inputs, const ModuleScore& score, ModuleWarnings& warnings) {
+  const auto& task = inputs.tasks[score.module];
+  if (inputs.is_direction(task) && std::isnan(score.norms.at(0))) {
+    tell_of_unusable_direction(inputs, score, 1, task.source, score.unusable, warnings);
+  }
+  for (std::size_t k = 0; k < score.further.size(); ++k) {
+    const auto source = task.further.at(k).source;
+    if (!std::isnan(score.norms.at(source - 1))) continue;
+    tell_of_unusable_direction(inputs, score, static_cast<std::uint32_t>(k) + 2, source, score.further[k].unusable,
+                               warnings);
+  }
+}
+
+/// A module that has dense updates alone is a kind of its own: it must not rename the others.
+std::vector<std::string> roles_of(const Inputs& inputs, const std::vector<std::string>& names) {
+  std::vector<bool> low_rank(names.size());
+  for (std::size_t m = 0; m < names.size(); ++m) low_rank[m] = !inputs.is_dense_alone(m);
+  return input::roles_beside(names, low_rank);
 }
 
 std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& scores, std::uint32_t sums,
                                            const base::Log& log) {
   std::vector<std::string> names;
   for (const auto first : inputs.first_task) names.push_back(inputs.tasks[first].name);
-  const auto roles = input::roles_of(names);
+  const auto roles = roles_of(inputs, names);
   std::vector<report::ModuleRow> rows(names.size());
   ModuleWarnings warnings;
   for (std::size_t m = 0; m < rows.size(); ++m) {
@@ -103,11 +127,11 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   }
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
-    if (!inputs.is_of_checkpoint(task)) {
-      tell_of_unusable_direction(inputs, score, warnings);
-      continue;
-    }
-    auto& row = rows.at(inputs.module_of[score.module]);
+    const auto module = inputs.module_of[score.module];
+    const bool dense_alone = inputs.is_dense_alone(module);  // otherwise LoRA on the module has told all this
+    if (!inputs.is_dense(task) || dense_alone) tell_of_unusable_directions(inputs, score, warnings);
+    if (!inputs.is_of_checkpoint(task) && !dense_alone) continue;
+    auto& row = rows.at(module);
     if (task.has_base()) row.base_digest = score.base.text();
     row.aligned_digest = score.aligned.text();
     if (const auto& weight = score.unusable; weight.found) {
@@ -123,8 +147,9 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
                                weight.element / task.columns(), weight.element % task.columns()));
       continue;
     }
-    const double weight_norm = score.norms.at(1);
-    if (task.weight_sweeps != 0 && !compute::step_in_range(weight_norm)) {
+    const auto first_norm = dense_alone ? inputs.probes.size() : 0;
+    const double weight_norm = score.norms.at(first_norm + 1);
+    if ((sums & methods::kWeightSums) != 0 && !compute::step_in_range(weight_norm)) {
       row.flags |= report::kOutOfRange;
       warnings.add(
           "small weight", score.module,
@@ -133,7 +158,7 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
                       task.weight, weight_norm, compute::kSmallestStep));
     }
     if (!task.has_base()) continue;
-    row.alignment_norm = score.norms.at(0);
+    row.alignment_norm = score.norms.at(first_norm);
     if (row.alignment_norm == 0) row.flags |= report::kNoAlignmentSignal;
     if (!compute::step_in_range(row.alignment_norm)) {
       row.flags |= report::kOutOfRange;
@@ -147,9 +172,11 @@ std::vector<report::ModuleRow> module_rows(const Inputs& inputs, const Scores& s
   if (inputs.has_pair()) flag_disagreements(inputs, scores, sums, rows, warnings);
   warnings.tell(log);
   if (!inputs.has_pair()) return rows;
-  const bool signal = rows.empty() || std::any_of(rows.begin(), rows.end(), [](const auto& row) {
-                        return (row.flags & report::kNoAlignmentSignal) == 0;
-                      });
+  bool signal = rows.empty();
+  for (std::size_t m = 0; m < rows.size(); ++m) {
+    const bool has_step = !inputs.is_dense_alone(m) || inputs.tasks[inputs.first_task[m]].has_base();
+    signal |= has_step && (rows[m].flags & report::kNoAlignmentSignal) == 0;
+  }
   if (!signal) {
     throw Error(ErrorKind::invalid_input, "the two checkpoints do not differ in any module of the adapters")
         .file(inputs.aligned.directory)
@@ -206,10 +233,11 @@ void add_probes(report::Report& report, const Inputs& inputs, const Scores& scor
   };
   for (const auto& score : scores.modules) {
     const auto& task = inputs.tasks[score.module];
-    if (inputs.is_of_checkpoint(task)) continue;
-    for (std::size_t k = 0; k < score.norms.size(); ++k) {
+    const auto module = inputs.module_of[score.module];
+    if (inputs.is_of_checkpoint(task) || (inputs.is_dense(task) && !inputs.is_dense_alone(module))) continue;
+    for (std::size_t k = 0; k < std::min(score.norms.size(), count); ++k) {
       if (std::isnan(score.norms[k])) continue;
-      report.probe_norms[probe_of(task, k) * modules + inputs.module_of[score.module]] = score.norms[k];
+      report.probe_norms[probe_of(task, k) * modules + module] = score.norms[k];
     }
   }
   for (std::size_t k = 0; k < count; ++k) {
@@ -269,7 +297,7 @@ bool has_score(const LayerScore& layer) {
   return layer.fault.empty() && (!layer.values.empty() || std::any_of(layer.dots.begin(), layer.dots.end(), known));
 }
 
-/// Those of the factors of each module that got a score of any kind, once.
+/// Those of the factors, or of the whole weight, of each module that got a score of any kind, once.
 void count_judged_parameters(const Inputs& inputs, const Scores& scores, std::vector<report::AdapterRow>& rows) {
   const auto modules = inputs.first_task.size();
   std::vector<bool> counted(rows.size() * modules);
@@ -280,6 +308,10 @@ void count_judged_parameters(const Inputs& inputs, const Scores& scores, std::ve
     seen = true;
     const auto& layers = inputs.layers[layer.module];
     const auto place = std::ranges::lower_bound(layers, layer.adapter, {}, &input::LayerRef::adapter);
+    if (inputs.is_dense(inputs.tasks[layer.module])) {
+      rows[layer.adapter].parameters_judged += inputs.dense(*place).parameters();
+      continue;
+    }
     const auto& lora = inputs.lora(*place);
     rows[layer.adapter].parameters_judged += lora.rank * (lora.out_features + (lora.shares_a ? 0 : lora.in_features));
   }
@@ -340,7 +372,8 @@ void add_layer_datasets(MetricTable& table, const Inputs& inputs, const Scores& 
   for (const auto& layer : scores.layers) {
     if (adapters[layer.adapter].status != "ok" || layer.values.empty()) continue;
     const auto cell = layer.adapter * modules + inputs.module_of[layer.module];
-    if (inputs.is_of_checkpoint(inputs.tasks[layer.module])) {
+    const auto& task = inputs.tasks[layer.module];
+    if (inputs.is_of_checkpoint(task) || inputs.is_dense(task)) {
       for (std::size_t k = 0; k < columns.size(); ++k) (*datasets[k])[cell] = layer.values.at(k);
       continue;
     }
@@ -364,9 +397,10 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, s
   add_layer_datasets(table, inputs, scores, report.adapters, report.modules.size(), sums);
   report.metrics = std::move(table).take();
   report.present.assign(report.adapters.size() * report.modules.size(), 0);
-  for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
-    for (const auto& layer : inputs.layers[inputs.first_task[m]]) {
-      report.present[layer.adapter * report.modules.size() + m] = 1;
+  for (std::size_t t = 0; t < inputs.tasks.size(); ++t) {
+    const auto presence = inputs.is_dense(inputs.tasks[t]) ? report::Presence::dense : report::Presence::low_rank;
+    for (const auto& layer : inputs.layers[t]) {
+      report.present[layer.adapter * report.modules.size() + inputs.module_of[t]] = static_cast<std::uint8_t>(presence);
     }
   }
   add_probes(report, inputs, scores, log);

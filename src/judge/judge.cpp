@@ -106,9 +106,10 @@ void select_modules(report::Report& report, const Judging& judging, bool prunes,
   for (std::size_t n = 0; n < report.adapters.size(); ++n) {
     if (report.adapters[n].status != "ok") continue;
     std::vector<std::size_t> unscored;
-    bool anything_kept = false;
+    bool anything_kept = false, anything_to_prune = false;
     for (std::size_t m = 0; m < modules; ++m) {
       const auto cell = n * modules + m;
+      anything_to_prune |= report.is_present(n, m);
       if (report.is_present(n, m) && std::isnan(scores[cell])) unscored.push_back(m);
       anything_kept |= report.action[cell] == report::Action::keep;
     }
@@ -118,10 +119,20 @@ void select_modules(report::Report& report, const Judging& judging, bool prunes,
                       "first is {}",
                       report.adapters[n].name, unscored.size(), report.rank_by, report.modules[unscored.front()].name));
     }
-    if (!anything_kept && unscored.empty() && prunes) {
+    if (!anything_kept && unscored.empty() && prunes && anything_to_prune) {
       report.adapters[n].reason = "every LoRA module is pruned: no adapter is left";
     }
   }
+}
+
+/// A dense update has its numbers, whatever ranks layers.
+bool any_dense_score(const report::Report& report) {
+  const auto* norms = report.find_metric("update_norm");
+  for (std::size_t cell = 0; norms != nullptr && cell < report.present.size(); ++cell) {
+    const bool dense = static_cast<report::Presence>(report.present[cell]) == report::Presence::dense;
+    if (dense && !std::isnan(norms->values[cell])) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -144,6 +155,7 @@ void judge(report::Report& report, const Judging& judging, std::uint32_t sums, b
 void require_scores(const report::Report& report) {
   const auto scored = [](report::Action action) { return action != report::Action::none; };
   if (std::any_of(report.action.begin(), report.action.end(), scored)) return;
+  if (any_dense_score(report)) return;
   if (report.adapters.empty()) throw Error(ErrorKind::invalid_input, "no adapter could be scored: there is none");
   const auto& first = report.adapters.front();
   const auto reason =

@@ -128,6 +128,13 @@ bool compares_in(const report::Report& report, std::size_t m) {
   return false;
 }
 
+/// Whether a weight that the adapter ships is the one there was: whatever else is not known of it, it does nothing.
+bool is_unchanged(const report::Report& report, std::size_t n, std::size_t m) {
+  if (report.presence(n, m) != report::Presence::dense) return false;
+  const auto* norms = report.find_metric("update_norm");
+  return norms != nullptr && norms->values[n * report.modules.size() + m] == 0;
+}
+
 /// What of adapter `n` was not judged by the probes, or has no score though one was asked for. `cosines` are those of
 /// report::probe_cosines().
 std::vector<std::string> unjudged(const report::Report& report, std::size_t n, const std::vector<double>& cosines) {
@@ -149,13 +156,21 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
   // Without probes it is the alignment step that is compared with.
   const bool probed = !report.probes.empty();
   const auto* along = report.find_metric(probed ? "probe_dot" : "alignment_cosine");
+  const bool pair = along != nullptr;
   if (along == nullptr) along = report.find_metric("weight_cosine");
+  const auto along_in = [&](std::size_t m) {
+    return along == nullptr ? methods::kUndefined : along->values[n * modules + m];
+  };
   const auto* scores = report.find_metric(report.rank_by);
   for (std::size_t m = 0; m < modules; ++m) {
-    if (!report.is_present(n, m)) continue;
-    if (along == nullptr || std::isnan(along->values[n * modules + m]) || !compares_in(report, m)) {
+    const auto presence = report.presence(n, m);
+    if (presence == report::Presence::none || is_unchanged(report, n, m)) continue;
+    const bool dense = presence == report::Presence::dense;
+    // With the weight itself alone a dense update is not compared: what it does to its directions is not seen.
+    const bool compared = (!dense || probed || pair) && !std::isnan(along_in(m));
+    if (!compared || !compares_in(report, m)) {
       unprobed.push_back(m);
-    } else if (std::isnan(scores->values[n * modules + m])) {
+    } else if (!dense && std::isnan(scores->values[n * modules + m])) {
       unscored.push_back(m);
     }
   }

@@ -60,6 +60,17 @@ void values_of(const Layer& layer, std::span<double> values) {
   if (along != 0) removed = layer.whole(-along / f);
 }
 
+/// Of a weight that was left as it is nothing: beside the steps of others its own would only make theirs look smaller.
+void dense_values_of(const DenseLayer& layer, std::span<double> values) {
+  double &cosine = values[0], &removed = values[1];
+  if (std::isnan(layer.f) || layer.norm == 0) return;
+  cosine = removed = 0;
+  if (layer.f == 0) return;
+  const double along = layer.with_step / layer.f;
+  cosine = std::clamp(along / layer.norm, -1.0, 1.0);
+  removed = along == 0 ? 0 : -along / layer.f;
+}
+
 }  // namespace
 
 constinit const Method kAlignment{.name = "alignment",
@@ -68,6 +79,7 @@ constinit const Method kAlignment{.name = "alignment",
                                   .sums = kUpdateSums | kAlongSums,
                                   .columns = kColumns,
                                   .of_layer = values_of,
+                                  .of_dense = dense_values_of,
                                   .adapter_columns = kAdapterColumns,
                                   .of_adapters = adapters_of};
 

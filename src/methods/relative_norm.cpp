@@ -18,6 +18,10 @@ void values_of(const Layer& layer, std::span<double> values) {
   if (weight > 0) values[0] = layer.whole(layer.update_norm()) / weight;
 }
 
+void dense_values_of(const DenseLayer& layer, std::span<double> values) {
+  if (layer.weight_norm > 0) values[0] = layer.norm / layer.weight_norm;
+}
+
 }  // namespace
 
 constinit const Method kRelativeNorm{.name = "relative_norm",
@@ -25,6 +29,7 @@ constinit const Method kRelativeNorm{.name = "relative_norm",
                                      .source = "arXiv 2507.17075",
                                      .sums = kUpdateSums | kWeightSums,
                                      .columns = kColumns,
-                                     .of_layer = values_of};
+                                     .of_layer = values_of,
+                                     .of_dense = dense_values_of};
 
 }  // namespace winnow::methods

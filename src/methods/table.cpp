@@ -167,15 +167,31 @@ std::vector<const Column*> layer_columns(std::span<const Method* const> methods)
   return columns;
 }
 
-std::vector<double> layer_values(std::span<const Method* const> methods, const Layer& layer) {
+namespace {
+
+/// `make` fills in the values of one method.
+template <class Make>
+std::vector<double> values_of(std::span<const Method* const> methods, const Make& make) {
   std::vector<double> values(layer_columns(methods).size(), kUndefined);
   std::size_t first = 0;
   for (const auto* method : methods) {
     if (method->of_layer == nullptr) continue;
-    method->of_layer(layer, std::span(values).subspan(first, method->columns.size()));
+    make(*method, std::span(values).subspan(first, method->columns.size()));
     first += method->columns.size();
   }
   return values;
+}
+
+}  // namespace
+
+std::vector<double> layer_values(std::span<const Method* const> methods, const Layer& layer) {
+  return values_of(methods, [&](const Method& method, std::span<double> values) { method.of_layer(layer, values); });
+}
+
+std::vector<double> dense_values(std::span<const Method* const> methods, const DenseLayer& layer) {
+  return values_of(methods, [&](const Method& method, std::span<double> values) {
+    if (method.of_dense != nullptr) method.of_dense(layer, values);
+  });
 }
 
 std::vector<std::string_view> set_names() {

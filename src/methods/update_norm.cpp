@@ -15,6 +15,8 @@ constexpr std::array<Column, 1> kColumns{{
 
 void values_of(const Layer& layer, std::span<double> values) { values[0] = layer.whole(layer.update_norm()); }
 
+void dense_values_of(const DenseLayer& layer, std::span<double> values) { values[0] = layer.norm; }
+
 }  // namespace
 
 constinit const Method kUpdateNorm{.name = "update_norm",
@@ -22,6 +24,7 @@ constinit const Method kUpdateNorm{.name = "update_norm",
                                    .source = "||dW|| from r x r sums",
                                    .sums = kUpdateSums,
                                    .columns = kColumns,
-                                   .of_layer = values_of};
+                                   .of_layer = values_of,
+                                   .of_dense = dense_values_of};
 
 }  // namespace winnow::methods

@@ -1,6 +1,7 @@
 // How far an update takes the weight itself back: its cosine with W, in a module and over all of an adapter's.
 //
 //     weight_cosine = <W, dW> / (||W||*||dW||),   <W, B*A> = <H, A^T>
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -30,6 +31,12 @@ void values_of(const Layer& layer, std::span<double> values) {
   values[0] = norm == 0 ? 0 : layer.scale() * sums->y_a / weight / norm;
 }
 
+/// Of a weight that was left as it is nothing: there is no update that could be opposed.
+void dense_values_of(const DenseLayer& layer, std::span<double> values) {
+  if (!(layer.weight_norm > 0) || layer.norm == 0) return;
+  values[0] = std::clamp(layer.with_weight / layer.weight_norm / layer.norm, -1.0, 1.0);
+}
+
 /// By ||dW||: modules in which next to nothing happens could outvote the others.
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
   const auto &cosines = zoo.dataset("weight_cosine"), &norms = zoo.dataset("update_norm");
@@ -53,6 +60,7 @@ constinit const Method kWeightCosine{.name = "weight_cosine",
                                      .sums = kUpdateSums | kWeightSums,
                                      .columns = kColumns,
                                      .of_layer = values_of,
+                                     .of_dense = dense_values_of,
                                      .adapter_columns = kAdapterColumns,
                                      .of_adapters = adapters_of};
 

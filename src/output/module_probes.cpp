@@ -78,7 +78,7 @@ class ModuleProbes final : public ModuleRepairer {
 
 bool is_taken_out(const Inputs& inputs, const slab::ModuleTask& task, const ModuleRepair& repair) {
   if (inputs.is_direction(task)) return is_given(inputs.probes[task.source - 1], repair);
-  if (inputs.is_of_checkpoint(task)) return false;
+  if (inputs.is_of_checkpoint(task) || inputs.is_dense(task)) return false;
   // All probes that are adapters, of which some may stay.
   return std::any_of(inputs.probes.begin(), inputs.probes.end(), [&](const auto& probe) {
     if (probe.is_direction() || !is_given(probe, repair)) return false;

@@ -29,13 +29,10 @@ Error not_mergeable(const Adapter& adapter, const std::string& key, const std::s
 }
 
 /// Whole weights that the adapter has beside its updates stay; a part of an update that stayed would weigh too much.
-void require_weighable(const Adapter& adapter, const base::Log& log) {
+void require_weighable(const Adapter& adapter) {
   for (const auto& [key, reason] : adapter.skipped) {
     if (adapter::is_lora_factor(adapter::parse_adapter_key(key).kind)) throw not_mergeable(adapter, key, reason);
   }
-  if (adapter.skipped.empty()) return;
-  log.warn(fmt::format("{}: {} of its tensors stay as they are, the first {}: {}", adapter.path, adapter.skipped.size(),
-                       adapter.skipped.front().key, adapter.skipped.front().reason));
 }
 
 /// Nothing of what is added may be lost.
@@ -72,7 +69,7 @@ class ByAdapters final : public Repairer {
 
   Adapter open(const std::string& directory, const base::Log& log) override {
     auto adapter = adapter::open_lone_adapter(directory, kCannotBeRepaired, log);
-    require_weighable(adapter, log);
+    require_weighable(adapter);
     counterparts_.clear();
     for (std::size_t n = 0; n < others_.size(); ++n) {
       require_covered(adapter, others_[n]);

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
+#include "winnow/adapter/treatment.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/output/destinations.hpp"
 #include "winnow/output/repair_by_weights.hpp"
@@ -18,10 +20,11 @@ using run::Writing;
 
 /// Of the scored adapters, each without what is selected of it, or with new factors there or everywhere.
 std::vector<RepairOrder> make_orders(const report::Report& report, const Inputs& inputs, const Writing& writing,
-                                     bool of_selection) {
+                                     bool of_selection, const base::Log& log) {
   const auto modules = report.modules.size();
   std::vector<std::vector<std::string>> selected(inputs.adapters.size());
   for (std::size_t m = 0; m < inputs.first_task.size(); ++m) {
+    if (inputs.is_dense_alone(m)) continue;  // no repair reaches it
     for (const auto& layer : inputs.layers[inputs.first_task[m]]) {
       if (report.action[layer.adapter * modules + m] == report::Action::prune) {
         selected[layer.adapter].push_back(inputs.lora(layer).adapter_module());
@@ -32,6 +35,11 @@ std::vector<RepairOrder> make_orders(const report::Report& report, const Inputs&
   std::vector<RepairOrder> orders;
   for (std::size_t n = 0; n < selected.size(); ++n) {
     if (report.adapters[n].status != "ok") continue;
+    const auto& dense = inputs.adapters[n].dense;
+    if (std::any_of(dense.begin(), dense.end(), [](const auto& update) { return update.is_dora(); })) {
+      log.warn(fmt::format("adapter {} is not repaired: {}", inputs.adapters[n].name, adapter::dora_reason()));
+      continue;
+    }
     orders.push_back({inputs.adapters[n].path, paths[n], std::nullopt, n});
     if (of_selection) orders.back().only = std::move(selected[n]);
   }
@@ -59,7 +67,7 @@ std::vector<RepairedAdapter> write_repaired_adapters(const report::Report& repor
                                                      const Writing& writing, const select::Policy& policy, int threads,
                                                      comm::Communicator& world, const base::Log& log) {
   const auto bytes = comm::from_coordinator(
-      world, [&] { return serialise(make_orders(report, inputs, writing, is_of_selection(writing, policy))); });
+      world, [&] { return serialise(make_orders(report, inputs, writing, is_of_selection(writing, policy), log)); });
   const auto orders = comm::result_together(world, [&] { return deserialise_orders(bytes); });
   const auto outcomes = carry_out(orders, inputs, writing, threads, world, log);
   std::vector<RepairedAdapter> all;

@@ -98,6 +98,18 @@ repair::Factors within(const Selected& selected, const repair::Factors& update, 
   return repaired;
 }
 
+/// Whole weights, biases and the like: what is done to updates does not reach them.
+void tell_of_other_tensors(const Adapter& adapter, const std::string& source, const base::Log& log) {
+  const auto is_other = [](const auto& tensor) {
+    return !adapter::is_lora_factor(adapter::parse_adapter_key(tensor.key).kind);
+  };
+  const auto first = std::find_if(adapter.skipped.begin(), adapter.skipped.end(), is_other);
+  if (first == adapter.skipped.end()) return;
+  const auto count = std::count_if(first, adapter.skipped.end(), is_other);
+  log.warn(fmt::format("{}: {} of its tensors stay{} as {}, the first {}: {}", source, count, count == 1 ? "s" : "",
+                       count == 1 ? "it is" : "they are", first->key, first->reason));
+}
+
 }  // namespace
 
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log) {
@@ -117,6 +129,7 @@ adapter::WrittenReplacements write_repaired_adapter(Repairer& repairer, const st
     log.warn(fmt::format("{}: {} of its modules stay as they are, the first {}: {}", source, adapter.unjudged.size(),
                          adapter.unjudged.front().module, adapter.unjudged.front().reason));
   }
+  tell_of_other_tensors(adapter, source, log);
   const Selection selection(only);
   std::vector<adapter::Replacement> replacements;
   for (const auto& module : adapter.modules) {

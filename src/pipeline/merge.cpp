@@ -99,11 +99,16 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
     bool operator()(const std::string& a, const std::string& b) const { return input::comes_before(a, b); }
   };
   std::map<std::string, report::ModuleRow, Order> rows;
+  std::set<std::string_view> low_rank;
   for (const auto& part : parts) {
-    for (const auto& module : part.report.modules) {
+    for (std::size_t m = 0; m < part.report.modules.size(); ++m) {
+      const auto& module = part.report.modules[m];
       auto& known = rows.try_emplace(module.name, module).first->second;
       require_same_weights(known, module, part);
       known.flags |= module.flags;  // that passes disagree is of a part's adapters
+      // Of a module with LoRA an audit takes the norm that its passes have found.
+      if (!has_low_rank(part.report, m) || !low_rank.insert(known.name).second) continue;
+      known.alignment_norm = module.alignment_norm;
     }
   }
   std::vector<std::string> names;
@@ -114,7 +119,9 @@ std::vector<std::vector<std::size_t>> merge_modules(const std::vector<ReportPart
     merged.modules.push_back(row);
   }
   // Whether two kinds of module share a name's end depends on which there are.
-  const auto roles = input::roles_of(names);
+  std::vector<bool> counted;
+  for (const auto& name : names) counted.push_back(low_rank.contains(name));
+  const auto roles = input::roles_beside(names, counted);
   for (std::size_t m = 0; m < roles.size(); ++m) merged.modules[m].role = roles[m];
   std::vector<std::vector<std::size_t>> places;
   for (const auto& part : parts) {
@@ -138,7 +145,9 @@ void merge_metrics(const std::vector<ReportPart>& parts, const std::vector<PartA
     }
   };
   merged.present.assign(merged.adapters.size() * modules, 0);
-  place(merged.present, [](const report::Report& part, std::size_t n, std::size_t m) { return part.is_present(n, m); });
+  place(merged.present, [](const report::Report& part, std::size_t n, std::size_t m) {
+    return static_cast<std::uint8_t>(part.presence(n, m));
+  });
   for (const auto& metric : parts.front().report.metrics) {
     if (methods::is_over_population(metric.name)) continue;
     report::Metric all{metric.name, metric.units, metric.long_name, {}, metric.categories};

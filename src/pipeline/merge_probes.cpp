@@ -66,6 +66,13 @@ void require_same_probes(const ReportPart& first, const ReportPart& other) {
   require_same_bank(first, other);
 }
 
+bool has_low_rank(const report::Report& part, std::size_t module) {
+  for (std::size_t n = 0; n < part.adapters.size(); ++n) {
+    if (part.is_present(n, module)) return true;
+  }
+  return false;
+}
+
 void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
                   const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
   merged.probes = parts.front().report.probes;
@@ -78,7 +85,7 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
   merged.probe_dots.assign(count * all * modules, methods::kUndefined);
   merged.probe_blocks = merged.probe_dots;
   for (std::size_t k = 0; k < count; ++k) {
-    std::vector<bool> seen(modules, false);
+    std::vector<bool> seen(modules, false), low_rank(modules, false);
     for (std::size_t p = 0; p < parts.size(); ++p) {
       const auto& part = parts[p].report;
       for (std::size_t m = 0; m < part.modules.size(); ++m) {
@@ -90,7 +97,10 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
               fmt::format("norm {} of probe {} as in an earlier part, found {}", known, merged.probes[k].name, norm));
         }
         seen[places[p][m]] = true;
-        if (std::isnan(known)) known = norm;
+        // As an audit does, which has a norm from LoRA on the module if there is any.
+        const bool first_low_rank = !low_rank[places[p][m]] && has_low_rank(part, m);
+        if (std::isnan(known) || first_low_rank) known = norm;
+        if (first_low_rank) low_rank[places[p][m]] = true;
       }
     }
     for (std::size_t n = 0; n < all; ++n) {

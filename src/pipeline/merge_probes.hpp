@@ -29,4 +29,7 @@ void require_same_probes(const ReportPart& first, const ReportPart& other);
 void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAdapter>& adapters,
                   const std::vector<std::vector<std::size_t>>& places, report::Report& merged);
 
+/// Whether any adapter of a part has LoRA on the module.
+bool has_low_rank(const report::Report& part, std::size_t module);
+
 }  // namespace winnow::pipeline

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "winnow/adapter/adapter.hpp"
+#include "winnow/adapter/treatment.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/judge/select_over_zoo.hpp"
 #include "winnow/methods/table.hpp"
@@ -20,11 +21,24 @@ using base::ErrorKind;
 
 constexpr std::string_view kNone = "none, ";  // the first of select::kPolicyForms
 
-/// The report's modules as a catalogue, so that names are matched by the very rules of an audit.
+/// Whether the module is in the report for whole weights alone.
+bool is_dense_alone(const report::Report& report, std::size_t module) {
+  bool dense = false;
+  for (std::size_t n = 0; n < report.adapters.size(); ++n) {
+    if (report.is_present(n, module)) return false;
+    dense |= report.presence(n, module) == report::Presence::dense;
+  }
+  return dense;
+}
+
+/// The report's modules as a catalogue, so that names are matched by the very rules of an audit. A head of which the
+/// report has whole weights alone would hide the embedding that LoRA on it was compared with.
 checkpoint::Catalogue catalogue_of(const report::Report& report) {
   checkpoint::Catalogue catalogue;
   catalogue.shards.push_back({"the report", 0, {}});
-  for (const auto& module : report.modules) {
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    if (is_dense_alone(report, m)) continue;
+    const auto& module = report.modules[m];
     checkpoint::TensorLocation location;
     location.shape = {module.out_features, module.in_features};
     location.bytes = module.out_features * module.in_features * base::element_bytes(location.dtype);
@@ -45,6 +59,18 @@ std::size_t adapter_row(const report::Report& report, const adapter::Adapter& ad
       .file(adapter.weights_file)
       .expected("the very file that was audited (compared by SHA-256)")
       .advice("audit it first, or name the adapter the report was made of");
+}
+
+/// What was judged as the dense updates of DoRA has no factors that could be taken out.
+void require_low_rank(const report::Report& report, std::size_t n, const std::string& path) {
+  bool dense = false;
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    if (report.is_present(n, m)) return;
+    dense |= report.presence(n, m) == report::Presence::dense;
+  }
+  if (!dense) return;
+  throw Error(ErrorKind::invalid_input, fmt::format("the adapter cannot be repaired: {}", adapter::dora_reason()))
+      .file(path);
 }
 
 std::vector<report::Action> select_anew(const report::Report& report, std::size_t adapter, const std::string& policy,
@@ -89,6 +115,7 @@ std::vector<std::string> modules_to_prune(const report::Report& report, const st
                                             {.allow_dora = true, .whole_model = false}, base::Log{});
   if (opened.sha256.empty()) throw Error(ErrorKind::invalid_input, opened.reason);
   const auto n = adapter_row(report, opened);
+  require_low_rank(report, n, directory);
   if (opened.status != adapter::AdapterStatus::ok) throw Error(ErrorKind::invalid_input, opened.reason);
   const auto modules = report.modules.size();
   std::vector<report::Action> actions(report.action.begin() + static_cast<std::ptrdiff_t>(n * modules),

@@ -145,6 +145,7 @@ Inputs read_inputs(const RepairOptions& options, comm::Communicator& world, cons
   reading.base = options.repair->base;
   reading.aligned = options.repair->aligned;
   reading.probes = options.repair->probes;
+  reading.adapter.dense = false;  // repairs are of updates that are low-rank
   if (!options.adapter.empty()) reading.adapters = {options.adapter};
   reading.zoo = options.zoo;
   const run::Measuring measuring{.sums = 0, .subspace_rank = 0};

@@ -22,10 +22,10 @@ using score::Scores;
 /// What is read for it: weights, or the factors of adapters if no weights are.
 std::uint64_t bytes_of(const Inputs& inputs, std::size_t module) {
   const auto& task = inputs.tasks[module];
+  if (inputs.is_dense(task)) return task.all_bytes();
   std::uint64_t bytes = task.bytes();
   for (const auto& layer : inputs.layers[module]) {
-    const auto& lora = inputs.lora(layer);
-    if (task.sweeps == 0) bytes += lora.lora_a.own_bytes() + lora.lora_b.own_bytes();
+    if (task.sweeps == 0) bytes += inputs.layer_bytes(task, layer);
   }
   return bytes;
 }

@@ -75,6 +75,7 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
       factors_(inputs.adapters, where.make_reader, threads_),
       probes_(adapters_of(inputs.probes)),
       probe_factors_(probes_, where.make_reader, threads_),
+      dense_reader_(inputs.adapters.size(), where.make_reader, threads_),
       stream_options_(stream_options(share_, where)),
       stream_(inputs.sources(), streamed_modules(inputs, modules, budget_, place_), stream_options_) {
   const auto blocks = share_.blocks;
@@ -86,6 +87,7 @@ ModuleScorer::ModuleScorer(const Inputs& inputs, const std::vector<std::size_t>&
 ModuleScorer::~ModuleScorer() { pass_.drop_preloaded(); }
 
 void ModuleScorer::score(std::size_t module, Scores& scores) {
+  if (inputs_.is_dense(inputs_.tasks[module])) return score_dense(module, scores);
   const auto layers = inputs_.layers[module].size();
   for (std::size_t first = 0; first < layers;) {
     Batch batch;

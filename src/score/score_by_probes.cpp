@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "module_batch.hpp"
+#include "module_probes.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/together.hpp"
 #include "winnow/compute/cross_products.hpp"
@@ -70,12 +71,6 @@ void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   });
 }
 
-/// The probes that are adapters and have the module: where they are among all, and their factors.
-struct ModuleScorer::ModuleProbes {
-  std::vector<LayerRef> refs;
-  compute::FactorStack stack;
-};
-
 ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task) {
   ModuleProbes found;
   std::vector<std::uint64_t> ranks;
@@ -83,7 +78,8 @@ ModuleScorer::ModuleProbes ModuleScorer::probes_of(const slab::ModuleTask& task)
     for (std::uint32_t position = 0; position < probes_[k].modules.size(); ++position) {
       const auto& lora = probes_[k].modules[position];
       if (lora.module() != task.name) continue;
-      if (lora.out_features != task.out_features || lora.in_features != task.in_features) {
+      if (!input::fits(lora, task)) {
+        if (inputs_.is_dense(task)) continue;  // which it was not meant for
         throw base::Error(base::ErrorKind::invalid_input, "a probe differs from the adapters in shape")
             .file(probes_[k].weights_file)
             .tensor(lora.adapter_module())

@@ -5,18 +5,40 @@
 #include "winnow/score/scores.hpp"
 
 namespace winnow::score {
+namespace {
+
+void put(base::ByteWriter& out, const stats::UnusableWeight& weight) {
+  out.put(weight.found);
+  out.put(weight.in_aligned);
+  out.put(weight.element);
+  out.put(weight.value);
+}
+
+stats::UnusableWeight get_unusable(base::ByteReader& in) {
+  stats::UnusableWeight weight;
+  weight.found = in.get<bool>();
+  weight.in_aligned = in.get<bool>();
+  weight.element = in.get<std::uint64_t>();
+  weight.value = in.get<double>();
+  return weight;
+}
+
+}  // namespace
+
 void Scores::serialise(base::ByteWriter& out) const {
   out.put<std::uint64_t>(modules.size());
   for (const auto& score : modules) {
     out.put(score.module);
     out.put<std::uint64_t>(score.norms.size());
     for (const double norm : score.norms) out.put(norm);
-    out.put(score.unusable.found);
-    out.put(score.unusable.in_aligned);
-    out.put(score.unusable.element);
-    out.put(score.unusable.value);
+    put(out, score.unusable);
     out.put(score.base);
     out.put(score.aligned);
+    out.put<std::uint64_t>(score.further.size());
+    for (const auto& one : score.further) {
+      put(out, one.unusable);
+      out.put(one.digest);
+    }
   }
   out.put<std::uint64_t>(layers.size());
   for (const auto& score : layers) {
@@ -38,12 +60,14 @@ void Scores::append(base::ByteReader& in) {
     ModuleScore score;
     score.module = in.get<std::uint64_t>();
     for (auto norms = in.get<std::uint64_t>(); norms > 0; --norms) score.norms.push_back(in.get<double>());
-    score.unusable.found = in.get<bool>();
-    score.unusable.in_aligned = in.get<bool>();
-    score.unusable.element = in.get<std::uint64_t>();
-    score.unusable.value = in.get<double>();
+    score.unusable = get_unusable(in);
     score.base = in.get<checkpoint::TensorDigest>();
     score.aligned = in.get<checkpoint::TensorDigest>();
+    for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
+      auto& one = score.further.emplace_back();
+      one.unusable = get_unusable(in);
+      one.digest = in.get<checkpoint::TensorDigest>();
+    }
     modules.push_back(std::move(score));
   }
   for (auto count = in.get<std::uint64_t>(); count > 0; --count) {

@@ -11,7 +11,7 @@ namespace {
 constexpr double kFlopsPerByte = 24.0;
 
 double cost(const ModuleTask& task) {
-  return std::max(static_cast<double>(task.bytes()), task.flops() / kFlopsPerByte);
+  return std::max(static_cast<double>(task.all_bytes()), task.flops() / kFlopsPerByte);
 }
 
 std::vector<double> loads(const std::vector<ModuleTask>& tasks, const std::vector<int>& owner, int ranks) {
@@ -22,7 +22,18 @@ std::vector<double> loads(const std::vector<ModuleTask>& tasks, const std::vecto
 
 }  // namespace
 
+std::uint64_t ModuleTask::all_bytes() const {
+  auto all = bytes() + update_bytes;
+  for (const auto& one : further) all += one.tensor.bytes;
+  return all;
+}
+
 double ModuleTask::flops() const {
+  if (dense_updates != 0) {
+    const auto products = 2 + (has_base() ? 1 : 0) + further.size() + probe_columns;
+    return 2.0 * static_cast<double>(out_features) * static_cast<double>(in_features) *
+           static_cast<double>(dense_updates * products);
+  }
   if (probe_columns != 0) {
     return 2.0 * static_cast<double>(out_features + in_features) * static_cast<double>(stacked_columns) *
            static_cast<double>(probe_columns);

@@ -55,11 +55,8 @@ Item direction(const report::ProbeRow& probe, const base::Log& log) try {
 AdapterCheck::AdapterCheck(const report::Report& report, const Request& request, Jobs& jobs, const base::Log& log)
     : report_(report) {
   const auto scaling = text_of(report, "scaling");
-  const auto dora = report.attributes.find("dora");
-  const auto* allows = dora == report.attributes.end() ? nullptr : std::get_if<std::int64_t>(&dora->second);
-  knows_options_ = allows != nullptr && !scaling.empty();
+  knows_options_ = report.attributes.contains("dora") && !scaling.empty();
   jobs.unit_scale = scaling == "none";
-  jobs.allow_dora = allows != nullptr && *allows != 0;
 
   for (const auto& row : report.adapters) recorded_.push_back(row.path);
   for (const auto& copy : report.copies) recorded_.push_back(copy.path);

@@ -59,7 +59,8 @@ FoundAdapter look_at(const AdapterJob& job, const Jobs& jobs) {
   try {
     found.is_there = base::type_of(weights) != std::filesystem::file_type::not_found;
     if (!found.is_there) return found;
-    const adapter::AdapterOptions options{jobs.unit_scale, jobs.allow_dora, false};
+    // An audit that had the weights has judged DoRA whatever it was asked for; the digest is the same.
+    const adapter::AdapterOptions options{.unit_scale = jobs.unit_scale, .allow_dora = true, .whole_model = false};
     const auto names = adapter::modules_of(job.directory);
     const auto opened = adapter::open_adapter(job.directory, names, {}, options, base::Log());
     found.is_unreadable = opened.is_unreadable;
@@ -128,7 +129,6 @@ std::string work(const Jobs& jobs, comm::Communicator& world) {
 std::string Jobs::serialise() const {
   base::ByteWriter out;
   out.put(unit_scale);
-  out.put(allow_dora);
   out.put<std::uint64_t>(adapters.size());
   for (const auto& job : adapters) out.put(job.directory);
   out.put<std::uint64_t>(tensors.size());
@@ -146,7 +146,6 @@ Jobs Jobs::deserialise(const std::string& bytes) {
   base::ByteReader in(bytes);
   Jobs jobs;
   jobs.unit_scale = in.get<bool>();
-  jobs.allow_dora = in.get<bool>();
   for (auto left = in.get<std::uint64_t>(); left > 0; --left) jobs.adapters.push_back({in.get_string()});
   for (auto left = in.get<std::uint64_t>(); left > 0; --left) {
     TensorJob job;

@@ -22,7 +22,7 @@ struct TensorJob {
 };
 
 struct Jobs {
-  bool unit_scale = false, allow_dora = false;  ///< as the audit opened adapters
+  bool unit_scale = false;  ///< as the audit opened adapters
   std::vector<AdapterJob> adapters;
   std::vector<TensorJob> tensors;
 

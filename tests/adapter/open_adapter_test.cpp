@@ -343,6 +343,62 @@ TEST_F(OpenAdapter, ScoresDoraFlaggedWhenAsked) {
   EXPECT_THAT(adapter.warnings, HasSubstr("only its s*B*A part is scored"));
 }
 
+// --- beside the aligned weights
+
+TEST_F(OpenAdapter, TakesWholeWeightsThatTheCheckpointHas) {
+  for (const auto& name : {std::string("model.embed_tokens"), kQ}) weights_.tensors.at(name + ".weight").bytes = 512;
+  config(R"(, "r": 2)");
+  const std::string embedding = test::kPrefix + "model.embed_tokens";
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{embedding + ".modules_to_save.default.weight", {32, 8}},
+                                                      {test::kPrefix + "model.norm.weight", {8}},
+                                                      {test::kPrefix + "score.weight", {2, 8}},
+                                                      {test::kPrefix + kQ + ".weight", {8, 8}}});
+  const auto adapter = open_ok({.dense = true, .aligned = &weights_});
+  ASSERT_EQ(adapter.dense.size(), 1U);
+  EXPECT_EQ(adapter.dense[0].module(), "model.embed_tokens");
+  EXPECT_EQ(adapter.dense[0].out_features, 32U);
+  EXPECT_EQ(adapter.dense[0].parameters(), 256U);
+  std::vector<std::string> reasons;
+  for (const auto& tensor : adapter.skipped) reasons.push_back(tensor.reason);
+  EXPECT_THAT(reasons,
+              testing::ElementsAre("full weight of a module that has LoRA as well", "full weight that is no matrix",
+                                   "full weight that the checkpoint does not have"));
+  EXPECT_THAT(open_ok({.dense = true}).skipped.at(0).reason, HasSubstr("--aligned DIR compares it"));
+  base::ByteWriter out;
+  adapter.serialise(out);
+  base::ByteReader in(out.bytes());
+  EXPECT_TRUE(Adapter::deserialise(in).dense[0].is_same(adapter.dense[0]));
+}
+
+TEST_F(OpenAdapter, TakesDoraAsItIs) {
+  config(R"(, "r": 2, "lora_alpha": 6, "use_dora": true)");
+  const std::vector<TestTensor> magnitude{{test::kPrefix + kUp + ".lora_magnitude_vector", {16}}};
+  tensors(lora(kQ, 2, 8, 8) + lora(kUp, 2, 8, 16) + magnitude);
+  const auto adapter = open_ok({.dense = true, .aligned = &weights_});
+  EXPECT_THAT(adapter.modules, IsEmpty());
+  ASSERT_EQ(adapter.dense.size(), 1U);
+  EXPECT_EQ(adapter.dense[0].module(), kUp);
+  EXPECT_TRUE(adapter.dense[0].is_dora());
+  EXPECT_EQ(adapter.dense[0].scale, 3);
+  EXPECT_EQ(adapter.dense[0].parameters(), 2U * (8 + 16) + 16);
+  ASSERT_EQ(adapter.unjudged.size(), 1U);
+  EXPECT_THAT(adapter.unjudged[0].reason, HasSubstr("DoRA without its magnitude"));
+  EXPECT_EQ(adapter.digest, open_ok({.allow_dora = true}).digest);
+  base::ByteWriter out;
+  adapter.serialise(out);
+  base::ByteReader in(out.bytes());
+  EXPECT_TRUE(Adapter::deserialise(in).dense[0].is_same(adapter.dense[0]));
+}
+
+TEST_F(OpenAdapter, NamesDoraThatIsNotJudged) {
+  config(R"(, "r": 2, "use_dora": true, "fan_in_fan_out": true)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {8}}});
+  EXPECT_THAT(reason({.dense = true, .aligned = &weights_}), HasSubstr("DoRA on a layer that is stored [in, out]"));
+  config(R"(, "r": 2, "use_dora": true)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {7}}});
+  EXPECT_THAT(reason({.dense = true, .aligned = &weights_}), HasSubstr("DoRA with a magnitude of shape [7]"));
+}
+
 TEST_F(OpenAdapter, QuarantinesExtraFactors) {
   config(R"(, "r": 2)");
   tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_E", {2, 1}}});

@@ -97,7 +97,7 @@ std::vector<Fault> faults() {
          fs::remove(weights(directory));
          overwrite(directory / "adapter_model.bin", "\x80\x02}q");
        }},
-      {"dora", "it is a DoRA adapter", [](Sound& adapter) { adapter.config["use_dora"] = true; }, {}},
+      {"dora", "DoRA without its magnitude", [](Sound& adapter) { adapter.config["use_dora"] = true; }, {}},
       {"pissa",
        "init_lora_weights is pissa: PEFT changes the base weights at load",
        [](Sound& adapter) { adapter.config["init_lora_weights"] = "pissa"; },

@@ -88,7 +88,7 @@ def configs(model):
     return kinds
 
 
-NO_LORA = {"dora", "loha", "lokr", "oft", "vera", "ia3"}
+NO_LORA = {"loha", "lokr", "oft", "vera", "ia3"}
 
 
 def write(root, name):
@@ -127,8 +127,9 @@ class Architectures(TemporaryDirectoryCase):
         super().tearDownClass()
 
     def updates(self, root, kind):
-        """{module: dW} of every linear layer that PEFT merges LoRA into, [out, in], float64."""
-        model = load(root / "base")
+        """{module: dW} of every linear layer that PEFT merges LoRA into, [out, in], float64. That of DoRA is another one on
+        other weights."""
+        model = load(root / ("aligned" if kind == "dora" else "base"))
         before = matrices(model)
         with reference.Messages(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -158,7 +159,7 @@ class Architectures(TemporaryDirectoryCase):
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
         sizes = {key: math.prod(shape) for key, shape in shapes.items()}
         self.assertEqual(shipped, sum(sizes.values()))
-        if kind in NO_LORA:
+        if kind in NO_LORA or (kind == "dora" and root.name == "gpt2"):  # stored [in, out]
             self.assertEqual(report.status[kind], "quarantined")
             self.assertEqual(judged, 0)
             self.assertTrue(report.reason[kind])
@@ -166,14 +167,17 @@ class Architectures(TemporaryDirectoryCase):
         self.assertEqual(report.status[kind], "ok", report.reason[kind])
         found = {module: value for module, value in report.metric("update_norm", kind).items() if not math.isnan(value)}
         updates = self.updates(root, kind)
-        self.assertEqual(set(found), {names[module] for module in updates})
+        whole = self.check_whole_weights(report, root, kind, names, aligned)
+        self.assertEqual(set(found), {names[module] for module in updates} | set(whole))
         factors = sum(size for key, size in sizes.items()
                       if any(key.startswith(f"base_model.model.{module}.lora_") for module in updates)
-                      and key.endswith((".lora_A.weight", ".lora_B.weight")))
-        self.assertEqual(judged, factors)
+                      and key.endswith((".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")))
+        self.assertEqual(judged, factors + sum(whole.values()))
+        if kind == "dora":
+            self.assertEqual(judged, shipped)
         if kind in ("linear", "pattern"):  # Qwen2-VL has a convolution of the same name as a linear layer
             self.assertEqual(judged + sum(sizes[key] for key, shape in shapes.items() if len(shape) > 2), shipped)
-        elif kind in ("embedding", "saved", "tokens"):
+        elif kind in ("embedding", "tokens"):
             self.assertLess(judged, shipped)
         if judged < shipped:
             said = report.texts("adapters/not_judged")[row] + report.texts("adapters/tensors_skipped")[row]
@@ -185,12 +189,36 @@ class Architectures(TemporaryDirectoryCase):
             if root.name == "gpt2":  # whose layers are all stored [in, out]
                 v, w = v.T, w.T
             expected = reference.all_metrics(v, w, update)
-            for metric in (*test_audit.METRICS, "weight_cosine", "relative_norm"):
+            of_dense = ("update_norm", "alignment_cosine", "alignment_removed", "weight_cosine", "relative_norm")
+            for metric in of_dense if kind == "dora" else (*test_audit.METRICS, "weight_cosine", "relative_norm"):
                 value = report.metric(metric, kind)[stored]
                 where = f"{root.name} {kind} {module} {metric}"
                 error = abs(value - expected[metric]) / max(abs(expected[metric]), 1e-3)
                 self.assertLessEqual(error, 1e-6, f"{where}: {value}, expected {expected[metric]}")
                 self.note("reference", metric, error, where)
+
+
+    def check_whole_weights(self, report, root, kind, names, aligned):
+        """{module: numbers} of whole weights, each compared with the aligned one of its name."""
+        whole = {}
+        with safe_open(root / "adapters" / kind / "adapter_model.safetensors", "pt") as file:
+            for key in file.keys():
+                module = key.removeprefix("base_model.model.").removesuffix(".weight")
+                if not key.endswith(".weight") or "lora_" in key or "base_layer" in key:
+                    continue
+                leaf = "." + key.rsplit(".", 2)[-2] + ".weight"
+                known = (names.get(module), module,  # of linear layers; of embeddings, which other names may wrap
+                         *(name.removesuffix(".weight") for name in aligned if f".{name}".endswith(leaf)))
+                stored = next((name for name in known if name and f"{name}.weight" in aligned), None)
+                if stored is None:
+                    continue
+                shipped = file.get_tensor(key).double()
+                if shipped.dim() != 2:
+                    continue
+                difference = (shipped - aligned[f"{stored}.weight"].double()).norm().item()
+                self.assertAlmostEqual(report.metric("update_norm", kind)[stored], difference, delta=1e-9 * difference)
+                whole[stored] = shipped.numel()
+        return whole
 
 
 if __name__ == "__main__":

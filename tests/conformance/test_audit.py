@@ -6,7 +6,7 @@ import unittest
 
 from safetensors import safe_open
 
-from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, backends, needs_winnow
+from winnow_program import REAL, Report, TemporaryDirectoryCase, audit, backends, needs_winnow, run
 
 MODELS = sorted(path.parent.name for path in REAL.glob("*/expected.json"))
 METRICS = ("distance", "rms_distance", "update_norm", "projected_norm", "cosine", "alignment_cosine",
@@ -77,6 +77,9 @@ class Audit(TemporaryDirectoryCase):
         self.assertEqual(sorted(report.adapters), sorted(expected))
         for adapter, entry in expected.items():
             with self.subTest(adapter=adapter):
+                if entry.get("reason") == "dora" and model != "gpt2":  # whose layers are stored [in, out]
+                    self.check_dora(report, adapter)
+                    continue
                 self.assertEqual(report.status[adapter], entry["status"], report.reason[adapter])
                 if entry["status"] != "ok":
                     self.assertIn(entry["reason"], report.reason[adapter].lower())
@@ -89,8 +92,18 @@ class Audit(TemporaryDirectoryCase):
                 scored = {report.name_of(module) for module in entry["modules"]}
                 for metric in METRICS:
                     for name, value in report.metric(metric, adapter).items():
-                        self.assertEqual(math.isnan(value), name not in scored, f"{adapter} {name} {metric}")
+                        if report.present(adapter)[name] != 2:  # a whole weight: test_dense.py
+                            self.assertEqual(math.isnan(value), name not in scored, f"{adapter} {name} {metric}")
         return report
+
+    def check_dora(self, report, adapter):
+        """Judged as a dense update; by which numbers: test_dense.py."""
+        self.assertEqual(report.status[adapter], "ok", report.reason[adapter])
+        row = report.adapters.index(adapter)
+        self.assertEqual(report.datasets["adapters/parameters"][row], report.datasets["adapters/parameters_judged"][row])
+        self.assertEqual(set(report.present(adapter).values()), {0, 2})
+        self.assertTrue(all(map(math.isnan, report.metric("distance", adapter).values())))
+        self.assertEqual(set(report.action(adapter).values()), {0})
 
     def test_metrics_and_rank_counts(self):
         """Every metric of every module; and the same bits on 1, 2, 3 and 5 ranks."""
@@ -138,32 +151,41 @@ class Audit(TemporaryDirectoryCase):
                     directory = REAL / model / "adapters" / adapter
                     config = json.loads((directory / "adapter_config.json").read_text())
                     with safe_open(directory / "adapter_model.safetensors", "numpy") as file:
-                        sizes = {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}
+                        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
+                    sizes = {key: math.prod(shape) for key, shape in shapes.items()}
                     entry = expected[adapter]
                     factors = {f"base_model.model.{module}.lora_{factor}.weight"
                                for module in entry.get("modules", {}) for factor in "AB"}
                     if any(".experts." in module for module in entry.get("modules", {})):  # all of them, in blocks
                         factors = {key for key in factors if ".experts." not in key}
                         factors |= {key for key in sizes if ".experts." in key}
+                    # Whole weights that are matrices.
+                    factors |= {key for key, shape in shapes.items()
+                                if key.endswith((".lm_head.weight", "embed_tokens.weight")) and len(shape) == 2}
                     judged = sum(sizes[key] for key in factors) if entry["status"] == "ok" else 0
+                    if entry.get("reason") == "dora" and model != "gpt2":
+                        judged = sum(sizes.values())
                     self.assertEqual(report.datasets["adapters/parameters"][row], sum(sizes.values()))
                     self.assertEqual(report.datasets["adapters/parameters_judged"][row], judged)
                     if entry["status"] == "ok":
                         self.assertEqual(bases[row].partition("@")[0], config["base_model_name_or_path"] or "")
 
     def test_strict_refuses_what_would_be_quarantined(self):
-        done = audit(REAL / "llama", self.directory / "strict.h5", "--strict", adapters=["plain", "dora"], expect=3)
-        self.assertIn("dora", done.stderr.lower())
+        done = audit(REAL / "llama", self.directory / "strict.h5", "--strict", adapters=["plain", "pissa"], expect=3)
+        self.assertIn("pissa", done.stderr.lower())
         self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
         self.assertFalse((self.directory / "strict.h5").exists())
 
     def test_dora_on_request(self):
-        """--dora scores the s*B*A part, and says so."""
-        path = self.directory / "dora.h5"
-        audit(REAL / "llama", path, "--dora", adapters=["dora"])
-        report = Report(path)
-        self.assertEqual(report.status["dora"], "ok")
-        self.assertFalse(all(map(math.isnan, report.metric("distance", "dora").values())))
+        """Without the weights --dora compares the s*B*A part, and says so; without it nothing is judged."""
+        probe = ("--probe", f"harmful={REAL / 'llama' / 'adapters' / 'plain'}")
+        for options, status in (((), "quarantined"), (("--dora",), "ok")):
+            path = self.directory / f"dora-{status}.h5"
+            done = run(["audit", *probe, *options, "--adapter", REAL / "llama" / "adapters" / "dora", "--adapter",
+                        REAL / "llama" / "adapters" / "undoing", "--report", path])
+            report = Report(path)
+            self.assertEqual(report.status["dora"], status)
+            self.assertIn("only its s*B*A part is scored" if options else "an audit with --aligned DIR judges all of it", done.stderr)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ class Report:
         """{module: value} of one adapter, NaN included."""
         return dict(zip(self.modules, self.datasets[f"metrics/{metric}"][self.adapters.index(adapter)]))
 
+    def present(self, adapter):
+        """{module: 0 nothing | 1 LoRA | 2 a dense update}"""
+        return dict(zip(self.modules, self.datasets["selection/present"][self.adapters.index(adapter)]))
+
     def action(self, adapter):
         """{module: 0 none | 1 keep | 2 prune}"""
         return dict(zip(self.modules, self.datasets["selection/action"][self.adapters.index(adapter)]))

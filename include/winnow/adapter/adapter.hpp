@@ -69,6 +69,30 @@ struct LoraModule {
   bool is_same(const LoraModule& other) const noexcept;
 };
 
+/// An update of full rank, of W = W_aligned. Of a weight that an adapter ships as a whole, T, which is stored as W is:
+/// dW = T - W. Of DoRA: dW = diag(m/||W + s*B*A||)*(W + s*B*A) - W, norms by rows, the outputs of a linear layer.
+struct DenseUpdate {
+  std::shared_ptr<const ModuleNames> names;
+  std::uint64_t out_features = 0, in_features = 0;
+  bool stored_transposed = false;  ///< both weights are stored [in, out]
+  FactorLocation weight;           ///< T; nothing of DoRA
+
+  std::uint64_t rank = 0;                    ///< of DoRA; 0 of a whole weight
+  double scale = 0;                          ///< s
+  FactorLocation lora_a, lora_b, magnitude;  ///< A [rank, in], B [out, rank], m [out]
+
+  bool is_dora() const noexcept { return rank != 0; }
+  const std::string& module() const noexcept { return names->module; }
+  const std::string& adapter_module() const noexcept { return names->adapter_module; }
+  /// Numbers that are judged with it.
+  std::uint64_t parameters() const noexcept {
+    return is_dora() ? rank * (out_features + in_features) + out_features : out_features * in_features;
+  }
+
+  std::uint64_t hash() const noexcept;
+  bool is_same(const DenseUpdate& other) const noexcept;
+};
+
 /// A tensor of the adapter that is not scored, never silently.
 struct SkippedTensor {
   std::string key;
@@ -110,6 +134,7 @@ struct Adapter {
   std::string base_model;        ///< that it names in its configuration, with @revision if there is one; or empty
   std::string weights_file;      ///< full path of adapter_model.safetensors
   base::SharedList<LoraModule> modules;  ///< sorted by module name
+  base::SharedList<DenseUpdate> dense;   ///< likewise, on modules without LoRA of this adapter
   base::SharedList<SkippedTensor> skipped;
   base::SharedList<UnjudgedModule> unjudged;  ///< sorted by module name
 
@@ -141,6 +166,7 @@ class AdapterPool {
   std::mutex mutex_;
   std::unordered_set<std::shared_ptr<const ModuleNames>, HashNames, SameNames> names_;
   base::ListPool<LoraModule> modules_;
+  base::ListPool<DenseUpdate> dense_;
   base::ListPool<SkippedTensor> skipped_;
   base::ListPool<UnjudgedModule> unjudged_;
 };
@@ -150,6 +176,8 @@ struct AdapterOptions {
   bool unit_scale = false;  ///< `--scaling none`: s = 1, as the published scripts do
   bool allow_dora = false;  ///< score the s*B*A part of a DoRA adapter, flagged, instead of quarantining it
   bool whole_model = true;  ///< the catalogue has every layer: an adapter with further ones is of another model
+  bool dense = false;       ///< updates that are dense are judged, if there is `aligned` to take them from
+  const checkpoint::Catalogue* aligned = nullptr;  ///< the aligned checkpoint
 };
 
 /// Opens the adapter in `directory` and maps it onto the checkpoint `weights` (the base model's).

@@ -8,7 +8,7 @@
 namespace winnow::adapter {
 
 /// Why an adapter of this configuration is quarantined; empty if its update is the ordinary s*B*A.
-/// `allow_dora` lets DoRA pass (its s*B*A part is scored then, and flagged).
+/// `allow_dora` lets DoRA pass (its s*B*A part is scored then, and flagged; or all of it, beside the weights).
 std::string quarantine_reason(const PeftConfig& config, bool allow_dora);
 
 /// The reason DoRA is quarantined for, also if only the keys tell (lora_magnitude_vector).

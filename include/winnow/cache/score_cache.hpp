@@ -84,7 +84,7 @@ class ScoreCache {
   std::string settings_;                          // digest of them
   std::map<std::string, base::FileState> files_;  // of weights, as packs name them
   std::vector<OpenPack> packs_;
-  std::vector<std::map<bool, Weight>> weights_;              // [tasks], the base's and the aligned one
+  std::vector<std::map<std::uint32_t, Weight>> weights_;     // [tasks], by Inputs::operands_of()
   std::vector<std::string> keys_;                            // [adapters]; empty for one that is not scored
   score::Scores known_;                                      // layers of tonight's tasks and adapters
   std::map<std::uint64_t, score::ModuleScore> known_tasks_;  // on which they are

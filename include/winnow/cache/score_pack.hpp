@@ -1,6 +1,6 @@
 // A file of scores by content: what one run found out about adapters, for later runs on the same weights.
 //
-//     winnow scores 1\n          16 bytes
+//     winnow scores 2\n          16 bytes
 //     SHA-256 of the index       64 hexadecimal digits and a line feed
 //     length of the index        8 bytes, little-endian
 //     index                      whose scores these are, the files of weights, the tasks, and per adapter its key,

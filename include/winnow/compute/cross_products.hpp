@@ -37,6 +37,12 @@ class ProbeFactors {
 
   const std::vector<double>& norms() const;  ///< [probes]: ||B_h*A_h||
 
+  /// Of an update that is dense, given B_h^T*dW*A_h^T of probe h, r_h x r_h: <B_h*A_h, dW> and ||U_k^T*dW*V_k||.
+  struct DenseProducts {
+    double dot = 0, block = 0;
+  };
+  DenseProducts with_dense(std::size_t h, const std::vector<double>& between) const;
+
   /// Of adapter j of a stack on the same module. May be called by several threads at once.
   UpdateProducts with(const FactorStack& stack, std::size_t j) const;
 

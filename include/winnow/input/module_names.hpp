@@ -15,6 +15,9 @@ std::int64_t layer_of(std::string_view module);
 /// it, what follows the layer number without further numbers (attn.c_proj and mlp.c_proj of GPT-2).
 std::vector<std::string> roles_of(const std::vector<std::string>& modules);
 
+/// The same of those that are `counted`, as if there were no others. The others get theirs among all.
+std::vector<std::string> roles_beside(const std::vector<std::string>& modules, const std::vector<bool>& counted);
+
 /// Whether module `a` comes before `b` in a report: by layer (embeddings first, heads last), then in the order data
 /// flows through a block (q, k, v, o, gate, up, down), then by name with numbers compared as numbers.
 bool comes_before(std::string_view a, std::string_view b);

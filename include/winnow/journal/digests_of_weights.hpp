@@ -15,8 +15,8 @@ namespace winnow::journal {
 
 /// One of the tensors that a task streams.
 struct WeightRef {
-  std::uint64_t module = 0;  ///< index into Inputs::tasks
-  bool aligned = false;      ///< or of the base checkpoint
+  std::uint64_t module = 0;   ///< index into Inputs::tasks
+  std::uint32_t operand = 0;  ///< Inputs::operands_of()
 };
 
 /// The tensor's file and name, for an error.

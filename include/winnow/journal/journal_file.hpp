@@ -1,6 +1,6 @@
 // One rank's part of a journal: records in the order they were made, each with a checksum.
 //
-//     winnow journal 2\n                      17 bytes
+//     winnow journal 3\n                      17 bytes
 //     digest of the run's description\n       64 hexadecimal digits and a line feed
 //     per record  length of the payload       8 bytes, little-endian
 //                 SHA-256                     64 hexadecimal digits, of digest, place of the record and payload

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "winnow/methods/dense_layer.hpp"
 #include "winnow/methods/layer.hpp"
 #include "winnow/methods/zoo.hpp"
 
@@ -70,6 +71,9 @@ struct Column {
 /// Values of one layer, one for each column.
 using LayerValues = void (*)(const Layer& layer, std::span<double> values);
 
+/// The same of an update that is dense; what is not set stays undefined.
+using DenseValues = void (*)(const DenseLayer& layer, std::span<double> values);
+
 /// One number an adapter: a dataset of /adapters, made of all its modules.
 struct AdapterColumn {
   std::string_view name = {};       ///< e.g. probe_cosine; not that of a dataset of layers
@@ -91,6 +95,7 @@ struct Method {
   std::uint32_t sums = 0;        ///< of Sum; a method over a population needs those of the datasets it reads
   std::span<const Column> columns = {};
   LayerValues of_layer = nullptr;
+  DenseValues of_dense = nullptr;  ///< beside it, if inner products of entries are all that it takes
   ZooValues over_zoo = nullptr;
   std::span<const AdapterColumn> adapter_columns = {};
   AdapterValues of_adapters = nullptr;

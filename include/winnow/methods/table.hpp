@@ -77,6 +77,8 @@ std::vector<const AdapterColumn*> adapter_columns(std::span<const Method* const>
 /// Datasets of single layers that these methods make, in order; and their values for one layer, NaN if undefined.
 std::vector<const Column*> layer_columns(std::span<const Method* const> methods);
 std::vector<double> layer_values(std::span<const Method* const> methods, const Layer& layer);
+/// The same datasets of an update that is dense, of which most are undefined.
+std::vector<double> dense_values(std::span<const Method* const> methods, const DenseLayer& layer);
 
 /// "did you mean cosine or ediem?": the nearest of `known`, by edit distance; empty if none is near.
 std::string nearest(std::string_view unknown, std::span<const std::string_view> known);

@@ -94,6 +94,13 @@ struct Metric {
 
 using select::Action;
 
+/// What an adapter has on a module.
+enum class Presence : std::uint8_t {
+  none,
+  low_rank,  ///< LoRA
+  dense,     ///< an update of all of the weight, which inner products alone describe; it is not selected
+};
+
 /// A row of /run: what one rank spent in one stage.
 struct StageRow {
   std::int64_t rank = 0;
@@ -128,7 +135,7 @@ struct Report {
   std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN if not known
   std::vector<Metric> bank_numbers;    ///< bank values each: those of of_adapters that are compared as well
   std::vector<Metric> of_adapters;     ///< N values each, high is worse. Derived
-  std::vector<std::uint8_t> present;   ///< N x M: 1 if the adapter has LoRA on the module, scored or not; empty: all 0
+  std::vector<std::uint8_t> present;   ///< N x M: Presence, of what the adapter has there, scored or not; empty: all 0
   std::vector<Action> action;          ///< N x M; empty is the same as all none
   std::string policy, rank_by;         ///< of the selection, as given on the command line
   std::string scope = "adapter";       ///< among what it selects: adapter | zoo
@@ -139,8 +146,12 @@ struct Report {
 
   const Metric* find_metric(std::string_view name) const;       ///< nullptr if absent
   const Metric* find_of_adapters(std::string_view name) const;  ///< likewise
+  Presence presence(std::size_t adapter, std::size_t module) const {
+    return present.empty() ? Presence::none : static_cast<Presence>(present[adapter * modules.size() + module]);
+  }
+  /// Whether the adapter has LoRA on the module, of which all metrics and repairs are.
   bool is_present(std::size_t adapter, std::size_t module) const {
-    return !present.empty() && present[adapter * modules.size() + module] != 0;
+    return presence(adapter, module) == Presence::low_rank;
   }
 
   bool operator==(const Report&) const = default;  ///< NaN differs from NaN, as everywhere

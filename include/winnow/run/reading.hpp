@@ -18,7 +18,7 @@ struct Reading {
   std::vector<std::string> adapters;   ///< adapter directories
   std::string zoo;                     ///< a directory searched for adapters, or a manifest; empty for none
   bool strict = false;                 ///< a quarantined adapter ends the run
-  adapter::AdapterOptions adapter;
+  adapter::AdapterOptions adapter{.dense = true};
 };
 
 }  // namespace winnow::run

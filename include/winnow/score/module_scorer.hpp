@@ -15,6 +15,7 @@
 #include "winnow/run/compute_place.hpp"
 #include "winnow/run/measuring.hpp"
 #include "winnow/run/stage_clock.hpp"
+#include "winnow/score/dense_reader.hpp"
 #include "winnow/score/factor_loader.hpp"
 #include "winnow/score/scores.hpp"
 #include "winnow/slab/stream.hpp"
@@ -40,6 +41,7 @@ class ModuleScorer {
  private:
   struct Batch;  // layers of one module that are stacked at once
   struct ModuleProbes;
+  class DensePass;
 
   void score_batch(Batch& batch, Scores& scores);
   void find_layers(Batch& batch) const;
@@ -58,6 +60,7 @@ class ModuleScorer {
   void score_along(Batch& batch, Scores& scores);
   ModuleProbes probes_of(const slab::ModuleTask& task);
   void score_updates(Batch& batch, Scores& scores);
+  void score_dense(std::size_t module, Scores& scores);
   bool tells_updates(const Batch& batch) const;
   bool wants_spread(const Batch& batch) const;
   void add_scores(const Batch& batch, Scores& scores) const;
@@ -81,6 +84,7 @@ class ModuleScorer {
   FactorLoader factors_;
   std::vector<adapter::Adapter> probes_;  // those that are adapters
   FactorLoader probe_factors_;
+  DenseReader dense_reader_;
   slab::StreamOptions stream_options_;
   slab::SlabStream stream_;
 };

@@ -11,22 +11,35 @@
 
 namespace winnow::score {
 
+/// One of ModuleTask::further, read.
+struct FurtherScore {
+  stats::UnusableWeight unusable;
+  checkpoint::TensorDigest digest;
+};
+
 /// One task, scored.
 struct ModuleScore {
   std::uint64_t module = 0;  ///< index into Inputs::tasks
   /// Of its operands: ||V|| and ||W||, NaN for those that it has not; or ||D|| of a direction, or ||dW|| of each probe
-  /// of the run, NaN for those that are none of the task's.
+  /// of the run, NaN for those that are none of the task's; or of dense updates all of these, ||V|| and ||W|| last.
   std::vector<double> norms;
   stats::UnusableWeight unusable;
   checkpoint::TensorDigest base, aligned;  ///< of the weights it was computed from
+  std::vector<FurtherScore> further = {};  ///< of dense updates: of its directions
+
+  /// Of a tensor by its number (Inputs::operands_of()).
+  const checkpoint::TensorDigest& digest(std::uint32_t operand) const {
+    return operand == 0 ? base : operand == 1 ? aligned : further.at(operand - 2).digest;
+  }
 };
 
 /// One LoRA layer, scored.
 struct LayerScore {
   std::uint64_t module = 0;
   std::uint32_t adapter = 0;
-  /// Of the datasets of single layers that the task has the sums for, methods::layer_columns(). Empty if not scored,
-  /// and along further probes of the module, which could only say the same of an update.
+  /// Of the datasets of single layers that the task has the sums for, methods::layer_columns(). Of a dense update those
+  /// of the whole run, undefined ones among them. Empty if not scored, and along further probes of the module, which
+  /// could only say the same of an update.
   std::vector<double> values;
   std::vector<double> dots;  ///< along probes <D, dW> for each of `norms`, NaN if not known
   /// Beside dots of probes that are adapters: ||U_k^T*dW*V_k||, their leading singular vectors. Empty along a

@@ -11,9 +11,15 @@
 
 namespace winnow::slab {
 
+/// A further tensor of a task.
+struct FurtherTensor {
+  std::uint32_t source = 0;  ///< as ModuleTask::source
+  checkpoint::TensorLocation tensor;
+};
+
 /// One operand of a module, to be streamed, and the LoRA columns stacked on it. The operand is V = aligned - base, the
 /// weight in both checkpoints; or one tensor, `aligned` without a base: a direction, or W, the aligned weight. With a
-/// pair W may be asked for too.
+/// pair W may be asked for too. Of dense updates it is the pair or W, and the directions, which are read beside them.
 struct ModuleTask {
   std::string name;                          ///< e.g. model.layers.0.self_attn.q_proj
   std::string weight;                        ///< the tensor's name
@@ -28,13 +34,18 @@ struct ModuleTask {
   std::uint64_t weight_sketch_columns = 0;  ///< of W
   std::uint64_t probe_columns = 0;          ///< ranks of all probes here that are adapters; nothing is streamed then
   checkpoint::HeadRanges heads;             ///< by which products with probes are told as well; none if not asked for
+  std::vector<FurtherTensor> further;       ///< of dense updates: the directions that have the tensor
+  std::uint64_t dense_updates = 0;          ///< likewise: how many
+  std::uint64_t update_bytes = 0;           ///< likewise: what is read of the adapters
 
   std::uint64_t rows() const { return stored_transposed ? in_features : out_features; }     ///< stored rows
   std::uint64_t columns() const { return stored_transposed ? out_features : in_features; }  ///< stored columns
   std::uint64_t bytes() const { return base.bytes + aligned.bytes; }                        ///< of the operand
+  std::uint64_t all_bytes() const;                                                          ///< of all that is read
   bool has_base() const { return base.bytes != 0; }
   std::uint64_t largest_sketch() const { return std::max(sketch_columns, weight_sketch_columns); }
-  double flops() const;  ///< 2 * o * i columns a sweep; with probes that are adapters 2 * (o + i) * R * their columns
+  double flops() const;  ///< 2 * o * i columns a sweep; with probes that are adapters 2 * (o + i) * R * their columns,
+                         ///< of dense updates 2 * o * i for each operand and column
 };
 
 /// Bytes of both checkpoints in one slab: large enough for full read bandwidth, small beside any memory budget. A

@@ -125,6 +125,18 @@ const std::vector<double>& ProbeFactors::norms() const { return sides_->norms; }
 
 double UpdateProducts::norm() const { return norm_of(btb, gram_a); }
 
+ProbeFactors::DenseProducts ProbeFactors::with_dense(std::size_t h, const std::vector<double>& between) const {
+  const auto rank = sides_->ranks.at(h);
+  std::vector<double> identity(rank * rank);
+  DenseProducts products;
+  for (std::size_t k = 0; k < rank; ++k) {
+    identity[k * rank + k] = 1;
+    products.dot += between[k * rank + k];
+  }
+  products.block = sides_->blocks[h].norm(between, identity, rank);
+  return products;
+}
+
 UpdateProducts ProbeFactors::with(const FactorStack& stack, std::size_t j) const {
   const auto& sides = *sides_;
   const std::size_t rank = stack.ranks[j], first = stack.first_column(j);

@@ -194,7 +194,7 @@ void read_selection(const Source& source, Report& report, const Shape& shape) {
   const auto members = source.members(group, "selection");
   if (std::find(members.begin(), members.end(), "present") != members.end()) {
     report.present = source.numbers<std::uint8_t>(group, "present", shape);
-    require_meanings(source, "present", report.present, 2);
+    require_meanings(source, "present", report.present, 3);
   } else {
     report.present = presence_by_values(report);
   }

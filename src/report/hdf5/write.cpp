@@ -216,9 +216,12 @@ void write_selection(const Image& image, const Report& report, const Handle& ada
   image.attribute(action.get(), schema::kCoordinates, std::string(schema::kCoordinateNames));
   auto present = report.present;
   present.resize(shape[0] * shape[1]);
+  const bool any_dense = std::find(present.begin(), present.end(), std::uint8_t(Presence::dense)) != present.end();
   const auto presence =
       image.numbers<std::uint8_t>(group.get(), "present", shape, present, "1",
-                                  "1 if the adapter has LoRA on the module, scored or not", {&adapters, &modules});
+                                  std::string("1 if the adapter has LoRA on the module, scored or not") +
+                                      (any_dense ? "; 2 if it ships all of its weight" : ""),
+                                  {&adapters, &modules});
   image.attribute(presence.get(), schema::kCoordinates, std::string(schema::kCoordinateNames));
 }
 

@@ -38,7 +38,8 @@ const std::array<Rule, 5> kRules{{
     {"WN1003", "AdapterIncomplete", "warning",
      "Some of the adapter was not judged, and what is not judged may do harm.",
      "It ships something that no score covers: a module that matches nothing, has no score or shares nothing with a "
-     "probe, or a tensor that is no LoRA factor, such as a whole weight, a bias or the magnitude of DoRA.",
+     "probe, or a tensor that is no LoRA factor, such as a bias, the magnitude of DoRA whose weights were not "
+     "given, or a whole weight that has nothing to be compared with.",
      "What it means: the rest was judged, and the reason says how; nothing is known of the part that it names.\n"
      "What to do: do not serve it before that is settled. Audit it with the checkpoint or the probes that have the "
      "module, or without what is no LoRA."},

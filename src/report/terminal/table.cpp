@@ -124,7 +124,10 @@ std::string detail(const Analysis& analysis, const AdapterView& adapter, const T
   const auto& report = analysis.report();
   const auto& row = report.adapters[adapter.index];
   std::size_t present = 0;  // others than these it does not change
-  for (std::size_t m = 0; m < report.modules.size(); ++m) present += report.is_present(adapter.index, m) ? 1 : 0;
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    const bool whole = report.presence(adapter.index, m) == Presence::dense;
+    present += report.is_present(adapter.index, m) || (whole && !std::isnan(analysis.score(adapter.index, m))) ? 1 : 0;
+  }
   std::string out =
       "\n" + wrapped(fmt::format("{}: rank {}, scaling {}; {} of {} modules scored, {} selected for pruning{}",
                                  for_terminal(row.name), row.rank, number_text(row.scaling), adapter.ranking.size(),
