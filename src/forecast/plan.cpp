@@ -61,6 +61,7 @@ void render_adapters(std::string& text, const Inputs& inputs) {
     if (adapter.status == adapter::AdapterStatus::ok) {
       text += fmt::format("adapter  {}: {} LoRA modules, rank {}, scale {:g}", base::printable(adapter.name),
                           adapter.modules.size(), adapter.rank, adapter.scale);
+      if (!adapter.dense.empty()) text += fmt::format(", {} dense", adapter.dense.size());
       if (!adapter.skipped.empty()) {
         text += fmt::format(", {} tensor{} not scored", adapter.skipped.size(), adapter.skipped.size() == 1 ? "" : "s");
       }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "winnow/adapter/mapping.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file_type.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
@@ -60,7 +61,15 @@ void CheckpointCheck::plan(const report::Report& report, const std::string& role
     const auto& digest = role == "base" ? module.base_digest : module.aligned_digest;
     if (digest.empty()) continue;
     Tensor tensor{module.name + ".weight", {}, digest};
-    if (const auto* location = weights.find(tensor.name); location != nullptr) {
+    const auto* location = weights.find(tensor.name);
+    // A whole head that the model ties was compared with its embedding.
+    if (location == nullptr && adapter::is_output_head(module.name)) {
+      if (const auto tied = adapter::find_module(module.name, weights, {})) {
+        location = tied->location;
+        tensor.name = tied->weight;
+      }
+    }
+    if (location != nullptr) {
       tensor.is_there = true;
       tensor.job = jobs.tensors.size();
       tensor.file = weights.shards.at(location->shard).path;

@@ -186,6 +186,7 @@ class Dense(TemporaryDirectoryCase):
         for key in heads:
             self.assertAlmostEqual(report.metric("update_norm", "saved")["lm_head"],
                                    (shipped[key].double() - embedding.double()).norm().item(), delta=1e-9)
+        run(["verify", self.directory / "tied-saved-1-0.h5"])
 
     def test_copies_are_unchanged(self):
         """Loaded in 16 bits, saved in 32, as PEFT does."""
