@@ -88,7 +88,8 @@ std::optional<PackReader> PackReader::open(const std::string& path, std::string_
   const auto digest = head.substr(kMagic.size(), kDigestDigits);
   const auto length =
       ByteReader(std::string_view(head).substr(kHeadBytes - sizeof(std::uint64_t))).get<std::uint64_t>();
-  if (!head.starts_with(kMagic) || length > size - kHeadBytes) return std::nullopt;
+  const bool ends_line = head[kMagic.size() + kDigestDigits] == '\n';
+  if (!head.starts_with(kMagic) || !ends_line || length > size - kHeadBytes) return std::nullopt;
   const auto index = read_bytes(pack.file_, kHeadBytes, length);
   if (base::sha256_hex(index) != digest) return std::nullopt;
   ByteReader in(index);

@@ -32,6 +32,7 @@ ScorePack small_pack() {
       layer.adapter = n;
       layer.values = {1.0 + n, -0.0, static_cast<double>(t)};
       layer.dots = {0.25};
+      layer.heads = {0.125, 0.5 * n};
       adapter.layers.push_back(layer);
     }
     pack.adapters.push_back(adapter);
@@ -76,6 +77,7 @@ TEST_F(Packs, GiveBackWhatWasWritten) {
       EXPECT_EQ(layers[k].values, adapter.layers[k].values);
       EXPECT_TRUE(std::signbit(layers[k].values[1]));
       EXPECT_EQ(layers[k].dots, adapter.layers[k].dots);
+      EXPECT_EQ(layers[k].heads, adapter.layers[k].heads);
     }
   }
   EXPECT_FALSE(found->knows("key3"));
