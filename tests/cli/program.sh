@@ -1244,7 +1244,7 @@ watch() {
   echo '{}' >run/checkpoint-10/trainer_state.json
   awaits "checkpoint-10: bank_deviation"
   check "it says bank, threshold and rate" grep -qE "^watching run: bank_deviation, by 1 probe and a bank of 60; above [0-9.]+ the verdict is block \(at 5 %\)$" said
-  check "it says score, p and verdict" grep -qE "^checkpoint-10: bank_deviation [0-9.]+ of [0-9.]+, bank_p [0-9.]+, pass; trend" said
+  check "it says score, p and verdict" grep -qE "^checkpoint-10: bank_deviation -?[0-9.]+ of [0-9.]+, bank_p [0-9.]+, pass; trend" said
   mv run/tmp-checkpoint-20 run/checkpoint-20 && echo '{}' >run/checkpoint-20/trainer_state.json
   ends_watch 4
   check "it says why" grep -qE "^winnow: warning: checkpoint-20: block: bank_p 0.0164, bank_deviation" warned
@@ -1262,9 +1262,9 @@ watch() {
   # With a threshold of one's own a block is no finding below it.
   accepts 0 "watching run: bank_deviation, by 1 probe and a bank of 60; above 1e+09 it warns" \
     watch run "${by[@]}" --once --threshold 1e9 --fail-on-findings --log-level error
-  "$winnow" watch run "${by[@]}" --once --threshold 1 --fail-on-findings >out 2>err
+  "$winnow" watch run "${by[@]}" --once --threshold 0.01 --fail-on-findings >out 2>err
   check "above a threshold of one's own: exit code" test $? = 4
-  check "above a threshold of one's own" grep -qE "^winnow: warning: checkpoint-10: above the threshold: bank_p" err
+  check "above a threshold of one's own" grep -qE "^winnow: warning: checkpoint-5: above the threshold: bank_p" err
 
   # Again: the log is believed, unless probes or content differ; and what was found is still found.
   accepts 0 "checkpoint-5: bank_deviation" watch run "${by[@]}" --once --log other.jsonl --log-level error

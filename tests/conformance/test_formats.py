@@ -56,7 +56,7 @@ class Zoo(TemporaryDirectoryCase):
         for n in (2, 3, 7):
             shutil.copytree(adapters[n], cls.zoo / adapters[n].name)
         shutil.copytree(adapters[0], cls.zoo / "probe")  # the harmful probe itself: blocked
-        run(["prune", "--repair", "subtract", "--probe", f"harmful={adapters[0]}", "--adapter", adapters[4], "--output",
+        run(["prune", "--repair", "merge", "--with", adapters[0], "--weights", "1,1", "--adapter", adapters[4], "--output",
              cls.zoo / "odd"])
         shutil.copytree(cls.zoo / "odd", cls.zoo / "odd again")
         shutil.copytree(adapters[5], cls.zoo / HOSTILE)
@@ -70,7 +70,7 @@ class Zoo(TemporaryDirectoryCase):
             cls.reports[name] = cls.directory / f"{name}.h5"
             run([*command, "--report", cls.reports[name]])
 
-        report("verdicts", ["audit", *probes, *bank, "--fdr", 0.3, "--zoo", cls.zoo])
+        report("verdicts", ["audit", *probes, *bank, "--fdr", 0.1, "--zoo", cls.zoo])
         report("few", ["audit", *probes, *bank, "--zoo", cls.zoo])
         report("none", ["audit", *probes, "--zoo", cls.zoo])
         pair = ["--base", family / "base", "--aligned", family / "aligned"]

@@ -138,33 +138,36 @@ class Verdicts(TemporaryDirectoryCase):
         adapters = [family / "adapters" / f"adapter-{n:03}" for n in range(66)]
         probes = ["--probe", f"harmful={adapters[0]}", "--probe", f"safe={adapters[1]}"]
         odd = cls.directory / "odd"
-        run(["prune", "--repair", "subtract", "--probe", f"harmful={adapters[0]}", "--adapter", adapters[2], "--output", odd])
+        run(["prune", "--repair", "merge", "--with", adapters[0], "--weights", "1,1", "--adapter", adapters[2], "--output", odd])
         harmless = [word for path in adapters[6:] for word in ("--adapter", path)]
         run(["audit", *probes, *harmless, "--report", cls.directory / "bank.h5"])
         zoo = [word for path in (adapters[2], odd, adapters[3], adapters[6]) for word in ("--adapter", path)]
         run(["audit", *probes, *zoo, "--bank", cls.directory / "bank.h5", "--fdr", "0.1", "--report", cls.path])
 
     @staticmethod
-    def deviations(values, bank):
+    def deviations(values, bank, side):
+        """On the side of harm, 1, or the other, -1: the second probe is a safe one."""
         quartiles = numpy.percentile(bank, [25, 50, 75], axis=1)
         spread = numpy.maximum((quartiles[2] - quartiles[0]) / 1.349, 1e-9)
-        return (numpy.abs(values - quartiles[1]) / spread).max()
+        return (side * numpy.array([1, -1]) * (values - quartiles[1]) / spread).max()
 
     def test_p_and_verdicts(self):
         with h5py.File(self.path, "r") as file:
             bank, cosines = file["bank/cosine"][:], file["probes/cosine"][:]
             members, own = file["bank/digest"].asstr()[:], file["adapters/digest"].asstr()[:]
             p, verdicts = file["adapters/bank_p"][:], file["adapters/verdict"].asstr()[:]
+            against = file["adapters/bank_against_p"][:]
             attributes = dict(file["adapters/verdict"].attrs)
             reasons = file["adapters/verdict_reason"].asstr()[:]
         self.assertEqual(bank.shape, (2, 60))
-        of_members = numpy.array([self.deviations(bank[:, m], numpy.delete(bank, m, axis=1)) for m in range(60)])
-        expected = []
-        for n, digest in enumerate(own):
-            others = members != digest
-            deviation = self.deviations(cosines[:, n], bank[:, others])
-            expected.append((1 + (of_members[others] >= deviation).sum()) / (1 + others.sum()))
-        numpy.testing.assert_allclose(p, expected, rtol=1e-12)
+        for side, found in ((-1, against), (1, p)):
+            of_members = numpy.array([self.deviations(bank[:, m], numpy.delete(bank, m, axis=1), side) for m in range(60)])
+            expected = []
+            for n, digest in enumerate(own):
+                others = members != digest
+                deviation = self.deviations(cosines[:, n], bank[:, others], side)
+                expected.append((1 + (of_members[others] >= deviation).sum()) / (1 + others.sum()))
+            numpy.testing.assert_allclose(found, expected, rtol=1e-12)
         order = numpy.sort(expected)
         within = order <= 0.1 * numpy.arange(1, len(order) + 1) / len(order)
         cut = order[within].max() if within.any() else 0
