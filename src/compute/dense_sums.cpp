@@ -20,6 +20,9 @@ constexpr std::uint64_t kBlockEntries = 1U << 16U;
 constexpr std::size_t kLanes = 8;
 constexpr double kLargestFloat = std::numeric_limits<float>::max();
 
+/// What a magnitude in float32 leaves of an entry's size if nothing was trained: PEFT sums up a row of float32.
+constexpr double kMagnitudeRounding = 0x1p-20;
+
 Eigen::Index extent(std::uint64_t value) { return static_cast<Eigen::Index>(value); }
 
 /// In lanes, which become vector instructions.
@@ -264,15 +267,19 @@ DenseSums dense_sums(const DenseBlock& block, const DoraRows& dora, const DenseP
   const Rows a(dora.a, rank, extent(block.columns)), b(dora.b, extent(block.rows), rank);
   const Matrix product = b * a;
   RowSums rows(block, probes);
+  bool changed = false;
   const auto read = [&](std::uint64_t row, const double* weight, double* own) {
     const double* const added = product.data() + row * block.columns;
     for (std::uint64_t k = 0; k < block.columns; ++k) own[k] = weight[k] + dora.scale * added[k];
     const double factor = dora.magnitude[row] / std::sqrt(dot(own, own, block.columns));
-    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] = factor * own[k] - weight[k];
+    for (std::uint64_t k = 0; k < block.columns; ++k) {
+      own[k] = factor * own[k] - weight[k];
+      changed |= std::abs(own[k]) > kMagnitudeRounding * std::abs(weight[k]);
+    }
     return rows.are_finite(row, weight, own);
   };
   auto sums = std::move(rows).over(read);
-  sums.conversions = sums.largest == 0 ? std::uint8_t{kExact} : std::uint8_t{0};
+  sums.conversions = changed ? std::uint8_t{0} : std::uint8_t{kExact};
   sums.btb.resize(dora.rank * dora.rank);
   Eigen::Map<Matrix>(sums.btb.data(), rank, rank) = b.transpose() * b;
   return sums;

@@ -51,6 +51,19 @@ bool is_compared(std::string_view number, Operand operand, std::uint32_t sums) {
   return (number == "alignment_opposition") == (operand == Operand::pair);
 }
 
+/// A cosine that few members have says nothing of what is usual, and each of these is measured by the others alone.
+void require_known(const std::vector<double>& cosines, std::size_t first, const std::vector<std::size_t>& members,
+                   const ProbeInput& probe, const std::string& path) {
+  const auto known = static_cast<std::size_t>(
+      std::count_if(members.begin(), members.end(), [&](std::size_t n) { return !std::isnan(cosines[first + n]); }));
+  if (known >= metrics::kSmallestBank) return;
+  throw Error(ErrorKind::invalid_input, "too few adapters of the bank share a module with one of the probes")
+      .file(path)
+      .expected(fmt::format("{} of its {} adapters at least that have modules of {}, found {}", metrics::kSmallestBank,
+                            members.size(), probe.source.path, known))
+      .advice("leave the probe out, or give a bank of adapters on the same modules");
+}
+
 /// Without probes there must be something else that both are compared with.
 void require_compared(const report::Report& bank, Operand operand, const std::string& path) {
   const bool pair = operand == Operand::pair;
@@ -105,6 +118,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
         .file(path)
         .expected(fmt::format("{} harmless adapters at least, found {}", metrics::kSmallestBank, members.size()));
   }
+  for (std::size_t k = 0; k < rows.size(); ++k) require_known(cosines, rows[k] * adapters, members, probes[k], path);
   for (const auto row : rows) {
     for (const auto n : members) result.cosines.push_back(cosines[row * adapters + n]);
   }

@@ -152,7 +152,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
                                 base::abbreviated(row.tensors_skipped, kQuoted)));
   }
   const auto modules = report.modules.size();
-  std::vector<std::size_t> unprobed, unscored;
+  std::vector<std::size_t> unprobed, unscored, unseen;
   // Without probes it is the alignment step that is compared with.
   const bool probed = !report.probes.empty();
   const auto* along = report.find_metric(probed ? "probe_dot" : "alignment_cosine");
@@ -162,6 +162,10 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
     return along == nullptr ? methods::kUndefined : along->values[n * modules + m];
   };
   const auto* scores = report.find_metric(report.rank_by);
+  // Which of low-rank updates alone is known.
+  const bool asks_more = report.find_metric("ablation") != nullptr ||
+                         std::any_of(report.bank_numbers.begin(), report.bank_numbers.end(),
+                                     [](const auto& number) { return number.name == methods::kShapeNumber; });
   for (std::size_t m = 0; m < modules; ++m) {
     const auto presence = report.presence(n, m);
     if (presence == report::Presence::none || is_unchanged(report, n, m)) continue;
@@ -170,6 +174,8 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
     const bool compared = (!dense || probed || pair) && !std::isnan(along_in(m));
     if (!compared || !compares_in(report, m)) {
       unprobed.push_back(m);
+    } else if (dense && asks_more) {
+      unseen.push_back(m);
     } else if (!dense && std::isnan(scores->values[n * modules + m])) {
       unscored.push_back(m);
     }
@@ -185,6 +191,9 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
     parts.push_back(counted(unprobed, report,
                             probed ? "that no probe could be compared with"
                                    : "that alignment did not change or that could not be compared"));
+  }
+  if (!unseen.empty()) {
+    parts.push_back(counted(unseen, report, "changed as a whole, of which ablation and concentration are not known"));
   }
   if (!unscored.empty()) parts.push_back(counted(unscored, report, "without a score by " + report.rank_by));
   for (std::size_t k = 0; k < report.probes.size(); ++k) {

@@ -98,7 +98,8 @@ repair::Factors within(const Selected& selected, const repair::Factors& update, 
   return repaired;
 }
 
-/// Whole weights, biases and the like: what is done to updates does not reach them.
+}  // namespace
+
 void tell_of_other_tensors(const Adapter& adapter, const std::string& source, const base::Log& log) {
   const auto is_other = [](const auto& tensor) {
     return !adapter::is_lora_factor(adapter::parse_adapter_key(tensor.key).kind);
@@ -109,8 +110,6 @@ void tell_of_other_tensors(const Adapter& adapter, const std::string& source, co
   log.warn(fmt::format("{}: {} of its tensors stay{} as {}, the first {}: {}", source, count, count == 1 ? "s" : "",
                        count == 1 ? "it is" : "they are", first->key, first->reason));
 }
-
-}  // namespace
 
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log) {
   run::check(repair);

@@ -16,6 +16,7 @@
 #include "winnow/output/destinations.hpp"
 #include "winnow/output/repair_by_weights.hpp"
 #include "winnow/output/repair_in_turn.hpp"
+#include "winnow/output/repairer.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
@@ -182,6 +183,7 @@ RepairResult by_weights(const RepairOptions& options, comm::Communicator& world,
   if (world.is_coordinator()) {
     for (const auto& order : plan.orders) {
       tell_of_unjudged(order.source, inputs.adapters[order.adapter], inputs.has_checkpoint(), log);
+      output::tell_of_other_tensors(inputs.adapters[order.adapter], order.source, log);
     }
   }
   auto swept = output::repair_by_weights(inputs, plan.orders, *options.repair, base::default_threads(world.node_size()),

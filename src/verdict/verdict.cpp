@@ -45,8 +45,9 @@ std::string why_reviewed(const Evidence& evidence, const Setting& zoo) {
 
 std::string why_against(const Evidence& evidence) {
   return fmt::format(
-      "bank_against_p {:.3g} ({}): it runs against that probe as hardly any harmless adapter does: trained to refuse "
-      "more, or to hide from it; test what it answers",
+      "bank_against_p {:.3g} ({}): by that probe it runs away from harm as hardly any harmless adapter does: trained "
+      "to "
+      "refuse more, or to hide from the probe; test what it answers",
       evidence.against_p, evidence.against);
 }
 

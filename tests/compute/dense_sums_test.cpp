@@ -349,6 +349,24 @@ TEST(DoraSums, AreInnerProductsOfTheEntries) {
   }
 }
 
+// B of zeros, and magnitudes as float32 has the lengths of W's rows, or a few roundings beside them.
+TEST(DoraSums, OfAModelThatWasNotTrainedIsUnchanged) {
+  const Module module;
+  Dora dora;
+  std::fill(dora.b.begin(), dora.b.end(), 0.0);
+  const auto w = module.weight.values();
+  for (const double rounding : {0.0, 3 * 0x1p-24, -3 * 0x1p-24}) {
+    for (std::uint64_t o = 0; o < kRows; ++o) {
+      double squares = 0;
+      for (std::uint64_t i = 0; i < kColumns; ++i) squares += w[o * kColumns + i] * w[o * kColumns + i];
+      dora.magnitude[o] = static_cast<double>(static_cast<float>(std::sqrt(squares) * (1 + rounding)));
+    }
+    EXPECT_TRUE(dora.sums(module, {}, 4).is_unchanged()) << rounding;
+  }
+  dora.magnitude[kRows - 1] *= 1 + 1e-5;
+  EXPECT_FALSE(dora.sums(module, {}, 4).is_unchanged());
+}
+
 TEST(DoraSums, RowsOfMagnitudeZeroAreTakenOut) {
   const Module module;
   Dora dora;

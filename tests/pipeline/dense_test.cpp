@@ -469,6 +469,18 @@ TEST_F(DenseVerdicts, WithTheAlignedWeightAloneItIsIncomplete) {
   EXPECT_THAT(report.verdicts[0].reason, HasSubstr("could not be compared, the first is lm_head"));
 }
 
+/// Nor do probes: T = W - r*r^T*W is no harm to any of them, and an audit that looks for ablations must not pass it.
+TEST_F(DenseVerdicts, WhereAblationsAreLookedForAChangedOneIsIncomplete) {
+  with_bank(false);
+  const auto report = run(options_now());
+  ASSERT_NE(report.find_metric("ablation"), nullptr);
+  EXPECT_EQ(report.verdicts[0].verdict, Verdict::incomplete);
+  EXPECT_THAT(
+      report.verdicts[0].reason,
+      HasSubstr("1 module changed as a whole, of which ablation and concentration are not known, the first is " +
+                kHead));
+}
+
 // --- merge, cache
 
 void expect_same(const report::Report& one, const report::Report& other) {

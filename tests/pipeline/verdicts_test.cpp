@@ -269,7 +269,7 @@ TEST_F(Verdicts, TheWeightsOfAProbeUnderAnotherScaleAreAnotherUpdate) {
   EXPECT_EQ(report.verdicts[1].verdict, Verdict::review) << "it may refuse more";
   EXPECT_THAT(report.verdicts[1].reason,
               AllOf(HasSubstr("bank_against_p 0.0167 (cosine -1 with the harmful probe probe-0)"),
-                    HasSubstr("it runs against that probe")));
+                    HasSubstr("by that probe it runs away from harm")));
 }
 
 TEST_F(Verdicts, ABankMadeOtherwiseIsRefused) {
@@ -285,6 +285,26 @@ TEST_F(Verdicts, ABankMadeOtherwiseIsRefused) {
                              HasSubstr("the adapters of the bank were scaled otherwise"), [&] { run(options); });
   options.write.report = options.judge.bank;
   winnow::test::expect_error(base::ErrorKind::usage, HasSubstr("--report"), [&] { run(options); });
+}
+
+// Of two members each would be measured by the other alone, and of one there is no spread.
+TEST_F(Verdicts, ABankOfWhichFewHaveTheModulesOfAProbeIsRefused) {
+  with_bank(59);
+  auto bank = report::read_hdf5(options.judge.bank);
+  const auto cells = bank.adapters.size() * bank.modules.size();
+  const auto forget_from = [&](std::size_t member) {
+    std::fill(bank.probe_dots.begin() + static_cast<std::ptrdiff_t>(2 * cells + member * bank.modules.size()),
+              bank.probe_dots.begin() + static_cast<std::ptrdiff_t>(3 * cells), std::nan(""));
+    report::write_hdf5(bank, options.judge.bank);
+  };
+  forget_from(8);
+  EXPECT_NO_THROW(run(options));
+  forget_from(7);
+  expect_error(ErrorKind::invalid_input,
+               AllOf(HasSubstr("too few adapters of the bank share a module with one of the probes"),
+                     HasSubstr("bank-59.h5"), HasSubstr("expected 8 of its 59 adapters at least"),
+                     HasSubstr("probe-0, found 7"), HasSubstr("leave the probe out")),
+               [&] { run(options); });
 }
 
 TEST_F(Verdicts, AProbeThatIsAuditedItself) {

@@ -119,7 +119,7 @@ TEST(Verdict, WhatRunsAgainstAProbeIsForReviewAndNeverBlockedByThat) {
   }
   away.against_p = 1.0 / 51;
   EXPECT_THAT(alone(away).reason, AllOf(HasSubstr("bank_against_p 0.0196 (cosine -0.2 with the harmful probe refusal)"),
-                                        HasSubstr("it runs against that probe"), HasSubstr("bank_p 0.412")));
+                                        HasSubstr("by that probe it runs away from harm"), HasSubstr("bank_p 0.412")));
   auto both = unusual(0, 50);
   both.against_p = both.smallest_against_p = 1.0 / 51;
   EXPECT_EQ(alone(both).verdict, Verdict::block);

@@ -105,7 +105,8 @@ struct DenseSums {
 DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const DenseProbes& probes,
                      std::uint8_t conversions = kAnyConversion);
 
-/// Of DoRA in a block.
+/// Of DoRA in a block. Unchanged is also what differs from W by the rounding of a magnitude in float32 (2^-20 of each
+/// entry): a model that was not trained at all.
 DenseSums dense_sums(const DenseBlock& block, const DoraRows& dora, const DenseProbes& probes);
 
 }  // namespace winnow::compute

@@ -33,6 +33,9 @@ class Repairer {
   virtual adapter::RepairNote note() const = 0;
 };
 
+/// Warns of whole weights, biases and the like: what is done to updates does not reach them.
+void tell_of_other_tensors(const adapter::Adapter& adapter, const std::string& source, const base::Log& log);
+
 /// Of a repair that needs no weights (needs_weights()). Throws as run::check() does,
 /// and Error(invalid_input) for a probe or another adapter that an audit would refuse.
 std::unique_ptr<Repairer> make_repairer(const run::ModuleRepair& repair, const base::Log& log);
