@@ -22,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
-using checkpoint::TensorDigest;
 using input::Inputs;
 using journal::WeightRef;
 using run::AuditOptions;

@@ -17,8 +17,6 @@
 
 namespace winnow::score {
 
-using input::LayerRef;
-
 /// Along a direction: one sweep, and little to add up.
 void ModuleScorer::score_along(Batch& batch, Scores& scores) {
   const auto& task = inputs_.tasks[batch.module];
