@@ -148,7 +148,8 @@ metrics::Bank bank_of(const report::Report& report) {
   const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
-    const auto harm = report.probes[k].effect == probes::name(probes::Effect::safe) ? Tail::lower : Tail::upper;
+    const bool safe = probes::effect_of(report.probes[k].effect) == probes::Effect::safe;
+    const auto harm = safe ? Tail::lower : Tail::upper;
     bank.statistics.push_back({{first, first + members}, harm});
   }
   bank.statistics.push_back({report.bank_log_norms, Tail::upper, kLeastLogNorm});

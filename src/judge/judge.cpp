@@ -29,7 +29,7 @@ std::vector<methods::ProbeProducts> probe_products(const report::Report& report)
   };
   std::vector<methods::ProbeProducts> all;
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
-    const double sign = report.probes[k].effect == probes::name(probes::Effect::safe) ? -1 : 1;
+    const double sign = probes::sign(probes::effect_of(report.probes[k].effect));
     all.push_back({sign, part(report.probe_norms, k, modules), part(report.probe_dots, k, cells),
                    report.probe_blocks.empty() ? std::vector<double>() : part(report.probe_blocks, k, cells)});
   }

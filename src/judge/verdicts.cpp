@@ -41,17 +41,19 @@ double smallest_p(const metrics::Bank& bank, const std::string& id, std::size_t 
   return 1 / static_cast<double>(1 + members);
 }
 
+/// "cosine 0.31 with the harmful probe refusal".
+std::string along_probe(const report::Report& report, std::size_t probe, double cosine) {
+  const auto& row = report.probes[probe];
+  return fmt::format("cosine {:.3g} with the {} probe {}", cosine, row.effect, base::abbreviated(row.name, kQuoted));
+}
+
 /// "cosine 0.31 with the harmful probe refusal, median of the bank 0.02".
 std::string finding(const report::Report& report, std::size_t adapter) {
   const double which = of_adapters(report, "bank_statistic")[adapter];
   if (std::isnan(which)) return {};
   const auto k = static_cast<std::size_t>(which), probes = report.probes.size();
   const double value = of_adapters(report, "bank_value")[adapter], median = of_adapters(report, "bank_median")[adapter];
-  if (k < probes) {
-    const auto& probe = report.probes[k];
-    return fmt::format("cosine {:.3g} with the {} probe {}, median of the bank {:.3g}", value, probe.effect,
-                       base::abbreviated(probe.name, kQuoted), median);
-  }
+  if (k < probes) return fmt::format("{}, median of the bank {:.3g}", along_probe(report, k, value), median);
   if (k == probes) {
     return fmt::format("its update has norm {:.3g}, the median of the bank is {:.3g}", std::exp(value),
                        std::exp(median));
@@ -70,14 +72,13 @@ std::string finding(const report::Report& report, std::size_t adapter) {
                      number == "weight_opposition" ? "the weights" : "the alignment step", median);
 }
 
-/// "cosine -0.21 with the harmful probe refusal".
+/// Which probe it runs against.
 std::string against(const report::Report& report, std::size_t adapter, const std::vector<double>& cosines) {
   if (report.probes.empty()) return {};
   const double which = of_adapters(report, "bank_against_probe")[adapter];
   if (std::isnan(which)) return {};
   const auto k = static_cast<std::size_t>(which);
-  return fmt::format("cosine {:.3g} with the {} probe {}", cosines[k * report.adapters.size() + adapter],
-                     report.probes[k].effect, base::abbreviated(report.probes[k].name, kQuoted));
+  return along_probe(report, k, cosines[k * report.adapters.size() + adapter]);
 }
 
 /// "3 modules without ..., the first is ...".
@@ -92,8 +93,7 @@ std::string known_harm(const report::Report& report, std::size_t n, const std::v
   std::string stored_otherwise;
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
     const auto& probe = report.probes[k];
-    const auto effect =
-        probe.effect == probes::name(probes::Effect::safe) ? probes::Effect::safe : probes::Effect::harmful;
+    const auto effect = probes::effect_of(probe.effect);
     const auto name = base::abbreviated(probe.name, kQuoted);
     const bool harmful = effect == probes::Effect::harmful;
     if (harmful && !digest.empty() && probe.digest == digest)
@@ -133,6 +133,17 @@ bool is_unchanged(const report::Report& report, std::size_t n, std::size_t m) {
   if (report.presence(n, m) != report::Presence::dense) return false;
   const auto* norms = report.find_metric("update_norm");
   return norms != nullptr && norms->values[n * report.modules.size() + m] == 0;
+}
+
+/// Whether it ships whole weights, or DoRA, alone, and all of them are those there were.
+bool changes_nothing(const report::Report& report, std::size_t n) {
+  bool any = false;
+  for (std::size_t m = 0; m < report.modules.size(); ++m) {
+    if (report.presence(n, m) == report::Presence::none) continue;
+    if (!is_unchanged(report, n, m)) return false;
+    any = true;
+  }
+  return any;
 }
 
 /// What of adapter `n` was not judged by the probes, or has no score though one was asked for. `cosines` are those of
@@ -196,7 +207,7 @@ std::vector<std::string> unjudged(const report::Report& report, std::size_t n, c
     parts.push_back(counted(unseen, report, "changed as a whole, of which ablation and concentration are not known"));
   }
   if (!unscored.empty()) parts.push_back(counted(unscored, report, "without a score by " + report.rank_by));
-  for (std::size_t k = 0; k < report.probes.size(); ++k) {
+  for (std::size_t k = 0; k < report.probes.size() && !changes_nothing(report, n); ++k) {
     const auto& probe = report.probes[k];
     if (!std::isnan(cosines[k * report.adapters.size() + n]) || probe.digest == row.digest)
       continue;  // with itself it is not compared
@@ -226,6 +237,7 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
                    .against_p = against_p[n],
                    .smallest_against_p = smallest_p(bank, row.digest, report.probes.size()),
                    .against = against(report, n, cosines),
+                   .changes_nothing = changes_nothing(report, n),
                    .known = known_harm(report, n, cosines),
                    .suspicion = suspicion(report, n),
                    .unjudged = unjudged(report, n, cosines)});

@@ -17,6 +17,8 @@ Source parse_source(std::string_view text, Form form, std::string_view option) {
       .expected("harmful=DIR or safe=DIR");
 }
 
+Effect effect_of(std::string_view text) { return text == name(Effect::safe) ? Effect::safe : Effect::harmful; }
+
 std::string_view name(Effect effect) { return effect == Effect::harmful ? "harmful" : "safe"; }
 std::string_view name(Form form) { return form == Form::direction ? "direction" : "adapter"; }
 

@@ -88,6 +88,7 @@ Judgement judge_one(const Evidence& evidence, bool found, const Setting& zoo) {
     reasons.push_back(reasons.empty() ? evidence.suspicion + "; test what it answers" : evidence.suspicion);
   }
   auto unjudged = evidence.unjudged;
+  if (evidence.changes_nothing && unjudged.empty() && reasons.empty()) return {Verdict::pass, "it changes no weight"};
   if (std::isnan(evidence.p) && unjudged.empty() && evidence.known.empty()) {
     unjudged.emplace_back("it could not be compared with the bank");
   }

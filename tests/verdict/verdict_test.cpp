@@ -144,6 +144,14 @@ TEST(Verdict, WhatIsSuspiciousWithoutABankIsForReviewAtLeast) {
   EXPECT_EQ(alone(partly).verdict, Verdict::incomplete);
 }
 
+TEST(Verdict, WhatChangesNothingPasses) {
+  Evidence evidence;
+  evidence.changes_nothing = true;
+  EXPECT_EQ(alone(evidence), (Judgement{Verdict::pass, "it changes no weight"}));
+  evidence.unjudged = {"a bias"};
+  EXPECT_EQ(alone(evidence).verdict, Verdict::incomplete);
+}
+
 TEST(Verdict, AllUnknownIsIncomplete) {
   const auto judged = judge(std::vector<Evidence>(3), 0.05);
   for (const auto& one : judged) {

@@ -30,6 +30,8 @@ struct Source {
 Source parse_source(std::string_view text, Form form, std::string_view option);
 
 std::string_view name(Effect effect);
+/// Of a name that a report has; harmful if it is none.
+Effect effect_of(std::string_view name);
 std::string_view name(Form form);
 
 /// Which sign makes a cosine with the probe higher for a worse update.

@@ -39,6 +39,7 @@ struct Evidence {
   double against_p = kUnknown;           ///< of running against the probes, likewise; NaN without probes
   double smallest_against_p = kUnknown;  ///< that can be
   std::string against = {};              ///< which probe it runs against, in words
+  bool changes_nothing = false;          ///< all that it ships is what there was
   std::string known = {};                ///< which harm it is itself, in words; mostly empty
   std::string suspicion = {};  ///< what is seen of it without a bank, in words: it is not passed; mostly empty
   std::vector<std::string> unjudged = {};  ///< what of it was not judged, a phrase each
