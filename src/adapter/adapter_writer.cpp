@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "expert_blocks.hpp"
 #include "pruned_config.hpp"
 #include "staged_directory.hpp"
+#include "target_modules.hpp"
 #include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/peft_config.hpp"
 #include "winnow/base/error.hpp"
@@ -88,6 +90,22 @@ void plan_experts(Plan& plan, std::set<std::string>& wanted, const ExpertBlocks&
   }
 }
 
+/// Of all its LoRA modules, those on embeddings and convolutions too.
+NotLoaded not_loaded(const FileModules& modules, const checkpoint::SafetensorsHeader& header,
+                     const PeftConfig& config) {
+  std::set<std::string_view> experts;
+  for (const auto& block : modules.experts.blocks) experts.insert(block.wrapper);
+  std::map<std::string, bool> prefixed;
+  for (const auto& entry : header.tensors) {
+    const auto key = parse_adapter_key(entry.name);
+    if (!is_lora_factor(key.kind) || experts.contains(key.module) || modules.experts.refused.contains(key.module))
+      continue;
+    const auto known = prefixed.emplace(key.module, true).first;
+    known->second &= key.prefixed;
+  }
+  return not_loaded(prefixed, !experts.empty(), config);
+}
+
 Plan make_plan(const std::string& weights_file, const PeftConfig& config, const std::vector<std::string>& pruned,
                Repair repair) {
   const auto header = checkpoint::read_safetensors_header(weights_file);
@@ -96,6 +114,7 @@ Plan make_plan(const std::string& weights_file, const PeftConfig& config, const 
   plan.data_offset = header.data_offset;
   for (const auto& entry : header.tensors) plan.tensors.push_back({entry, Fate::copied, {}});
   const auto modules = read_modules(weights_file, config);
+  const auto unloaded = not_loaded(modules, header, config);
   std::set<std::string> seen;
   std::set<std::string_view> blocks;
   for (const auto& block : modules.experts.blocks) blocks.insert(block.wrapper);
@@ -105,8 +124,8 @@ Plan make_plan(const std::string& weights_file, const PeftConfig& config, const 
     const bool is_pruned = wanted.contains(key.module);
     if (is_pruned) tensor.fate = fate_of(key, repair);
     if (is_lora_factor(key.kind) && !blocks.contains(key.module) && seen.insert(key.module).second) {
-      // What is of parameters that nobody names PEFT does not load, nor does it make a module of them.
-      if (!is_pruned && modules.experts.refused.contains(key.module)) continue;
+      // What PEFT does not load must not become a module of its by the names of the new configuration.
+      if (!is_pruned && (modules.experts.refused.contains(key.module) || unloaded.leave_out(key.module))) continue;
       (is_pruned ? plan.pruned : plan.kept).push_back(key.module);
     }
   }

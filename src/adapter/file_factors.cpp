@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "refusal.hpp"
+#include "winnow/adapter/keys.hpp"
 
 namespace winnow::adapter {
 namespace {
@@ -14,6 +15,11 @@ namespace {
 constexpr std::uint64_t kLargestOddRank = 1024;
 
 }  // namespace
+
+bool is_prefixed(const FileFactors& factors) {
+  const auto fits = [](const std::string& key) { return key.empty() || parse_adapter_key(key).prefixed; };
+  return fits(factors.a_key) && fits(factors.b_key);
+}
 
 void check_factors(const std::string& module, const FileFactors& factors, const std::string& weights_file) {
   if (factors.a == nullptr || factors.b == nullptr) {

@@ -88,9 +88,6 @@ AdapterKey parse_adapter_key(std::string_view key) {
     result.kind = KeyKind::base_layer;
   } else if (ends_module("modules_to_save") || ends_module("original_module")) {
     result.kind = KeyKind::full_weight;
-    const auto at = std::find(parts.begin(), parts.end(), std::string_view(result.factor));
-    const auto tail = parse_tail(at + 1, parts.end());
-    result.is_weight = result.factor == "modules_to_save" && tail.fits && tail.leaf == "weight";
   } else {
     result.kind = parts.back() == "bias" ? KeyKind::bias : KeyKind::full_weight;
     result.module = join(parts.begin(), parts.end() - 1);

@@ -19,6 +19,7 @@
 #include "file_factors.hpp"
 #include "module_list.hpp"
 #include "refusal.hpp"
+#include "target_modules.hpp"
 #include "target_names.hpp"
 #include "weight_fit.hpp"
 #include "whole_weights.hpp"
@@ -70,6 +71,7 @@ class Opening {
     read_config(files.config, log);
     collect_factors(file);
     take_experts();
+    leave_not_loaded();
     for (const auto& [module, factors] : factors_) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
     settle_square_weights();
@@ -123,6 +125,7 @@ class Opening {
     for (const auto& [name, location] : file.tensors) {
       const auto key = parse_adapter_key(name);
       unprefixed_ += key.prefixed ? 0U : 1U;
+      has_prefixed_ |= key.prefixed;
       check_adapter_name(key);
       const auto skip = [&, &tensor = name](std::string reason) {
         if (is_lora_factor(key.kind) && key.kind != KeyKind::lora_b_bias && key.kind != KeyKind::magnitude) {
@@ -168,7 +171,7 @@ class Opening {
           break;
         case KeyKind::full_weight:
           if (judges_dense()) {
-            whole_weights_.add(key, name, location, adapter_.weights_file);
+            whole_weights_.add(key, name, location);
           } else {
             skip(whole_weight_reason() + (options_.dense ? "; --aligned DIR compares it with the weight" : ""));
           }
@@ -214,6 +217,26 @@ class Opening {
     }
   }
 
+  /// What PEFT does not load would thin out what it does: it is judged by itself only if there is nothing else.
+  void leave_not_loaded() {
+    std::map<std::string, bool> modules;
+    for (const auto& [module, factors] : factors_) modules.emplace(module, is_prefixed(factors));
+    const auto found = not_loaded(modules, !blocks_.empty(), config_);
+    if (!found.loads_others && unprefixed_ == 0 && !found.reasons.empty()) {
+      const auto& [module, reason] = *found.reasons.begin();
+      warn(fmt::format("None of its LoRA modules is loaded by PEFT, and all are judged, the first {}: {}.", module,
+                       reason));
+    }
+    for (const auto& [module, reason] : found.reasons) {
+      if (!found.loads_others) break;
+      unjudged_.insert_or_assign(module, UnjudgedModule{module, reason, false});
+      const auto factors = factors_.extract(module);
+      for (const auto& key : {factors.mapped().a_key, factors.mapped().b_key}) {
+        if (!key.empty()) skipped_.push_back({key, reason});
+      }
+    }
+  }
+
   void add_module(const std::string& name, const FileFactors& factors) {
     check_factors(name, factors, adapter_.weights_file);
     unless_mismatched(name, [&] { map_factors(name, factors); });
@@ -247,7 +270,7 @@ class Opening {
 
   void add_dense_updates() {
     if (!judges_dense()) return;
-    auto judged = whole_weights_.judged(*options_.aligned, model_, modules_.all());
+    auto judged = whole_weights_.judged(*options_.aligned, model_, modules_.all(), has_prefixed_);
     for (const auto& sentence : judged.tied) warn(sentence);
     if (!judged.refused.empty()) {
       skipped_.insert(skipped_.end(), judged.refused.begin(), judged.refused.end());
@@ -456,7 +479,7 @@ class Opening {
   std::optional<Error> first_mismatch_;
   std::optional<std::string> adapter_name_;
   std::size_t unprefixed_ = 0, wrong_ranks_ = 0;
-  bool dora_ = false, relies_on_patterns_ = false;
+  bool dora_ = false, relies_on_patterns_ = false, has_prefixed_ = false;
 };
 
 }  // namespace

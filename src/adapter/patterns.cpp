@@ -32,6 +32,18 @@ struct Free {
 
 std::string shown(std::string_view text) { return base::abbreviated(text, 200); }
 
+std::string expression(const std::string& key, Pattern::Form form) {
+  switch (form) {
+    case Pattern::Form::whole:
+      return "(?:" + key + R"()\z)";
+    case Pattern::Form::parts:
+      return R"((^|.*\.))" + key + R"(($|\..*))";
+    case Pattern::Form::end:
+      break;
+  }
+  return R"((.*\.)?()" + key + ")$";
+}
+
 std::string pcre2_message(int code) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(code, text.data(), text.size());
@@ -45,12 +57,12 @@ struct Pattern::Compiled {
   std::unique_ptr<pcre2_match_context, Free> limits;
 };
 
-Pattern::Pattern(std::string_view key) : key_(key), compiled_(std::make_unique<Compiled>()) {
+Pattern::Pattern(std::string_view key, Form form) : key_(key), compiled_(std::make_unique<Compiled>()) {
   if (key.size() > kMaxPatternBytes) {
     throw Error(ErrorKind::invalid_input, fmt::format("bad pattern \"{}\"", shown(key)))
         .expected(fmt::format("at most {} bytes", kMaxPatternBytes));
   }
-  const auto whole = R"((.*\.)?()" + python_to_pcre2(key) + ")$";
+  const auto whole = expression(python_to_pcre2(key), form);
   const std::unique_ptr<pcre2_compile_context, Free> context(pcre2_compile_context_create(nullptr));
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);  // what "." and "$" mean to Python
   int code = 0;

@@ -167,6 +167,27 @@ class Fields {
     }
     return list;
   }
+  std::optional<ModuleSelection> modules(std::string_view key) const {
+    const auto* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_string()) return ModuleSelection{{}, value->get<std::string>()};
+    return ModuleSelection{strings(key), {}};
+  }
+  std::vector<std::int64_t> integers(std::string_view key) const {
+    const auto* value = find(key);
+    if (value == nullptr) return {};
+    std::vector<std::int64_t> list;
+    const auto add = [&](const Json& item) {
+      if (!item.is_number_integer()) throw wrong_type(key, "a whole number, or a list of them", item);
+      list.push_back(item.get<std::int64_t>());
+    };
+    if (!value->is_array()) {
+      add(*value);
+    } else {
+      std::for_each(value->begin(), value->end(), add);
+    }
+    return list;
+  }
   PatternTable patterns(std::string_view key) const {
     const auto* value = find(key);
     if (value == nullptr) return {};
@@ -193,14 +214,23 @@ class Fields {
   std::string_view file_;
 };
 
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
 std::string initialisation(const Fields& fields) {
   const auto* value = fields.find("init_lora_weights");
   if (value == nullptr) return "true";
   if (value->is_boolean()) return value->get<bool>() ? "true" : "false";
   if (!value->is_string()) throw fields.wrong_type("init_lora_weights", "true, false or a name", *value);
-  auto text = value->get<std::string>();
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
+  return lower_case(value->get<std::string>());
+}
+
+std::optional<ModuleSelection> target_modules(const Fields& fields) {
+  auto modules = fields.modules("target_modules");
+  if (modules && lower_case(modules->expression) == "all-linear") return std::nullopt;
+  return modules;
 }
 
 bool is_on(const Json* value) {
@@ -248,6 +278,10 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view file, const
   config.base_model = fields.string("base_model_name_or_path", "");
   config.revision = fields.string("revision", "");
   config.modules_to_save = fields.strings("modules_to_save");
+  config.target_modules = target_modules(fields);
+  config.exclude_modules = fields.modules("exclude_modules").value_or(ModuleSelection{});
+  config.layers_to_transform = fields.integers("layers_to_transform");
+  config.layers_pattern = fields.strings("layers_pattern");
   config.target_parameters = fields.strings("target_parameters");
   config.layer_replication = is_on(fields.find("layer_replication"));
   config.activated_lora = is_on(fields.find("alora_invocation_tokens"));

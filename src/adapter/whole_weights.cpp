@@ -43,19 +43,9 @@ bool has_lora(const std::vector<LoraModule>& modules, const ModuleNames& names) 
 
 std::string whole_weight_reason() { return "full weight, not a LoRA factor (modules_to_save)"; }
 
-void WholeWeights::add(const AdapterKey& key, const std::string& tensor, const TensorLocation& location,
-                       const std::string& weights_file) {
-  if (key.is_weight) {
-    const auto twice = std::find_if(tensors_.begin(), tensors_.end(),
-                                    [&](const auto& one) { return one.first == key.module && one.second.is_weight; });
-    if (twice != tensors_.end()) {
-      throw bad_adapter(fmt::format("two tensors are the weight of module {}", key.module))
-          .file(weights_file)
-          .tensor(tensor)
-          .expected(fmt::format("one, found {} as well", twice->second.key));
-    }
-  }
-  tensors_.push_back({key.module, {tensor, key.is_weight, &location}});
+void WholeWeights::add(const AdapterKey& key, const std::string& tensor, const TensorLocation& location) {
+  const bool in_memory = key.factor == "modules_to_save" || key.factor == "original_module";
+  tensors_.push_back({key.module, {tensor, key.is_weight, in_memory, key.prefixed, &location}});
 }
 
 std::vector<SkippedTensor> WholeWeights::all() const {
@@ -65,12 +55,16 @@ std::vector<SkippedTensor> WholeWeights::all() const {
 }
 
 WholeWeights::Judged WholeWeights::judged(const checkpoint::Catalogue& aligned, const checkpoint::ModelConfig& model,
-                                          const std::vector<LoraModule>& modules) const {
+                                          const std::vector<LoraModule>& modules, bool has_prefixed) const {
   Judged judged;
   for (const auto& [module, tensor] : tensors_) {
     const auto refuse = [&, &key = tensor.key](std::string reason) {
       judged.refused.push_back({key, std::move(reason)});
     };
+    if (tensor.in_memory || (has_prefixed && !tensor.prefixed)) {
+      refuse("full weight under a key that PEFT does not load");
+      continue;
+    }
     if (!tensor.is_weight) {
       refuse(whole_weight_reason());
       continue;

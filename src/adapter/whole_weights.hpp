@@ -18,10 +18,8 @@ std::string whole_weight_reason();
 
 class WholeWeights {
  public:
-  /// Of a key of kind full_weight; `weights_file` and the tensor must outlive this. Throws Error(invalid_input) for a
-  /// second weight of one module: which of them counts would be a guess.
-  void add(const AdapterKey& key, const std::string& tensor, const checkpoint::TensorLocation& location,
-           const std::string& weights_file);
+  /// Of a key of kind full_weight; the tensor must outlive this.
+  void add(const AdapterKey& key, const std::string& tensor, const checkpoint::TensorLocation& location);
 
   struct Judged {
     std::vector<DenseUpdate> updates;    ///< sorted by module name
@@ -31,15 +29,18 @@ class WholeWeights {
   /// Of an adapter of which nothing is judged.
   std::vector<SkippedTensor> all() const;
 
-  /// Those that have a weight of the same shape in `aligned`, and no LoRA of the adapter on it (`modules`). Throws
+  /// Those that PEFT loads and that have a weight of the same shape in `aligned`, and no LoRA of the adapter on it
+  /// (`modules`). `has_prefixed`: there are keys that begin with base_model.model., and PEFT loads no others. Throws
   /// Error(invalid_input) if two are of one module under different names.
   Judged judged(const checkpoint::Catalogue& aligned, const checkpoint::ModelConfig& model,
-                const std::vector<LoraModule>& modules) const;
+                const std::vector<LoraModule>& modules, bool has_prefixed) const;
 
  private:
   struct Tensor {
     std::string key;
     bool is_weight = false;
+    bool in_memory = false;  ///< named as a module of PEFT's in memory, which it does not load
+    bool prefixed = true;    ///< with base_model.model.
     const checkpoint::TensorLocation* location = nullptr;
   };
   std::vector<std::pair<std::string, Tensor>> tensors_;  // module and tensor

@@ -24,8 +24,8 @@ using testing::IsEmpty;
 
 const std::string kExperts = "model.layers.0.mlp.experts", kQ = "model.layers.0.self_attn.q_proj";
 constexpr std::uint64_t kIn = 8, kInner = 6, kCount = 3, kRank = 2;
-const std::string kTargets = R"(, "r": 2, "lora_alpha": 6, "target_parameters": ["mlp.experts.down_proj",
-    "mlp.experts.gate_up_proj"])";
+const std::string kTargets = R"(, "r": 2, "lora_alpha": 6, "target_modules": ["q_proj", "q_proj_wide"],
+    "target_parameters": ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"])";
 
 /// An adapter on gate_up_proj [12, 8] and down_proj [8, 6] of three experts, stored [out, in].
 class Experts : public testing::Test {
@@ -168,7 +168,8 @@ TEST_F(Experts, AndTheWeightOfAModuleThatHasOneForAll) {
 
 TEST_F(Experts, ThatAreNamedByTheirParameterAloneAreNoOtherModules) {
   // As PEFT's target_modules="all-linear" writes it, which gives fused projections twice the rank.
-  config(R"(, "r": 2, "lora_alpha": 6, "target_parameters": ["gate_up_proj", "gate.weight", "down_proj"],
+  config(R"(, "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"],
+            "target_parameters": ["gate_up_proj", "gate.weight", "down_proj"],
             "rank_pattern": {"gate_up_proj": 4})");
   const std::string gate = "model.layers.0.mlp.gate";
   tensors(lora(kExperts + ".base_layer", 4 * kCount, kIn, 2 * kInner) + lora(kExperts, kRank * kCount, kInner, kIn) +
@@ -195,7 +196,7 @@ TEST_F(Experts, StoredTransposedAreKnownByTheirShapeOrByTheKindOfModel) {
   EXPECT_TRUE(at(adapter, kExperts + ".1.down_proj").stored_transposed) << "square, as its other block is stored";
   EXPECT_FALSE(at(adapter, kQ).stored_transposed) << "square, as other plain layers are stored";
 
-  config(R"(, "r": 2, "lora_alpha": 6, "target_parameters": ["mlp.experts.down_proj"])");
+  config(R"(, "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"], "target_parameters": ["mlp.experts.down_proj"])");
   tensors(lora(kExperts, kRank * kCount, kIn, kIn));
   EXPECT_THAT(open(weights).reason, HasSubstr("no config.json says how they are stored")) << "nothing else is left";
   tensors(lora(kExperts, kRank * kCount, kIn, kIn) + lora(kQ, kRank, kIn, kIn));
@@ -280,7 +281,8 @@ TEST_F(Experts, AConv1dThatIsTargetedAsAParameterIsNotJudged) {
   EXPECT_EQ(open_ok(weights).modules.size(), 2U);
   model_.model_type = "gpt2";
   EXPECT_THAT(open(weights).reason, HasSubstr("targeted as a parameter"));
-  config(R"(, "r": 2, "lora_alpha": 6, "fan_in_fan_out": true, "target_parameters": ["c_proj.weight"])");
+  config(R"(, "r": 2, "lora_alpha": 6, "fan_in_fan_out": true, "target_modules": ["c_attn"],
+            "target_parameters": ["c_proj.weight"])");
   tensors(lora(square, kRank, kIn, kIn) + lora(wide, kRank, kIn, 3 * kIn));
   const auto adapter = open_ok(weights);
   EXPECT_EQ(adapter.modules.size(), 1U);
@@ -330,7 +332,8 @@ TEST_F(Experts, OfLayersThatTheModelLacksAreOfAnotherModel) {
   usual(lora(beyond + ".base_layer", kRank * kCount, kIn, 2 * kInner) + lora(beyond, kRank * kCount, kInner, kIn));
   EXPECT_EQ(open(blocks()).status, AdapterStatus::quarantined);
   EXPECT_THAT(open(blocks()).reason, HasSubstr("no tensor of the checkpoint matches"));
-  config(R"(, "r": 2, "target_parameters": ["experts.down_proj", "experts.gate_up_proj"])");
+  config(
+      R"(, "r": 2, "target_modules": ["q_proj"], "target_parameters": ["experts.down_proj", "experts.gate_up_proj"])");
   tensors(lora(odd + ".base_layer", kRank * kCount, kIn, 2 * kInner) + lora(odd, kRank * kCount, kInner, kIn) +
           lora(kQ, kRank, kIn, kIn));
   const auto adapter = open_ok(blocks());

@@ -94,12 +94,13 @@ TEST_F(OpenAdapter, IsKnownByWeightsAndScalesWhateverTheCheckpointHas) {
   const std::string plain = R"(, "r": 2, "lora_alpha": 6)";
   const auto known = digest(plain);
   EXPECT_EQ(known.size(), 64U);
-  EXPECT_EQ(digest(plain + R"(, "target_modules": ["q_proj"], "lora_dropout": 0.5)"), known)
+  EXPECT_EQ(digest(plain + R"(, "target_modules": ["q_proj", "up_proj"], "lora_dropout": 0.5)"), known)
       << "no part of what it does";
   std::set<std::string> others{known};
   for (const auto* fields : {R"(, "r": 2, "lora_alpha": -6)", R"(, "r": 2, "lora_alpha": 6, "use_rslora": true)",
                              R"(, "r": 2, "lora_alpha": 6, "alpha_pattern": {"up_proj": 7})",
-                             R"(, "r": 2, "lora_alpha": 6, "fan_in_fan_out": true)"}) {
+                             R"(, "r": 2, "lora_alpha": 6, "fan_in_fan_out": true)",
+                             R"(, "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"])"}) {
     EXPECT_TRUE(others.insert(digest(fields)).second) << fields;
   }
   EXPECT_TRUE(others.insert(digest(plain, {.unit_scale = true})).second);
@@ -108,6 +109,53 @@ TEST_F(OpenAdapter, IsKnownByWeightsAndScalesWhateverTheCheckpointHas) {
   EXPECT_EQ(open_lone_adapter(directory_.path().string(), "no", messages_.log).digest, known);
   tensors(lora(kUp, 4, 8, 16));
   EXPECT_EQ(open().digest, "") << "quarantined: nothing of it is in the checkpoint";
+}
+
+// --- what PEFT does not load
+
+TEST_F(OpenAdapter, LeavesOutWhatPeftDoesNotLoad) {
+  const auto not_judged = [&](std::string_view fields) {
+    config(fields);
+    const auto adapter = open_ok();
+    EXPECT_EQ(adapter.modules.size() + adapter.unjudged.size(), 2U) << fields;
+    EXPECT_EQ(adapter.skipped.size(), 2 * adapter.unjudged.size()) << "--strict ends at it";
+    return adapter.unjudged.empty() ? std::string() : adapter.unjudged[0].module + ": " + adapter.unjudged[0].reason;
+  };
+  tensors(lora(kUp, 2, 8, 16) + lora(kQ, 2, 8, 8));
+  const auto up_is_left_out = kUp + ": PEFT does not load it: ";
+  EXPECT_EQ(not_judged(R"(, "r": 2, "target_modules": ["q_proj"])"),
+            up_is_left_out + "target_modules does not name it");
+  EXPECT_EQ(not_judged(R"(, "r": 2, "target_modules": ".*q_proj")"),
+            up_is_left_out + "target_modules does not name it");
+  EXPECT_EQ(not_judged(R"(, "r": 2, "target_modules": "all-linear", "exclude_modules": ["up_proj"])"),
+            up_is_left_out + "exclude_modules names it");
+  EXPECT_EQ(not_judged(R"(, "r": 2, "modules_to_save": ["mlp"])"), up_is_left_out + "modules_to_save names it");
+  EXPECT_EQ(not_judged(R"(, "r": 2, "target_modules": "all-linear")"), "");
+  EXPECT_EQ(not_judged(R"(, "r": 2, "target_modules": ["q_proj", "up_proj"])"), "");
+
+  config(R"(, "r": 2, "target_modules": ["k_proj"])");
+  const auto all = open_ok();
+  EXPECT_EQ(all.modules.size(), 2U) << "whoever uses it reads keys alone";
+  EXPECT_THAT(all.warnings, HasSubstr("None of its LoRA modules is loaded by PEFT"));
+
+  config(R"(, "r": 2, "target_modules": ["q_proj", "up_proj"])");
+  auto bare = lora(kUp, 2, 8, 16);
+  for (auto& tensor : bare) tensor.name = tensor.name.substr(std::string_view(test::kPrefix).size());
+  tensors(bare + lora(kQ, 2, 8, 8));
+  ASSERT_EQ(open_ok().unjudged.size(), 1U);
+  EXPECT_EQ(open_ok().unjudged[0].reason, "PEFT does not load it: its keys lack base_model.model.");
+  tensors(bare);
+  EXPECT_EQ(open_ok().modules.size(), 1U);
+}
+
+TEST_F(OpenAdapter, RefusesTargetsThatAreNone) {
+  tensors(lora(kQ, 2, 8, 8));
+  config(R"(, "target_modules": "(q_proj")");
+  EXPECT_THAT(reason(), AllOf(HasSubstr("target_modules"), HasSubstr("regular expression")));
+  config(R"(, "target_modules": 7)");
+  EXPECT_THAT(reason(), HasSubstr("a list of strings"));
+  config(R"(, "layers_to_transform": ["0"])");
+  EXPECT_THAT(reason(), HasSubstr("a whole number, or a list of them"));
 }
 
 TEST_F(OpenAdapter, LocatesTheFactorsInTheFile) {
@@ -349,7 +397,9 @@ TEST_F(OpenAdapter, TakesWholeWeightsThatTheCheckpointHas) {
   for (const auto& name : {std::string("model.embed_tokens"), kQ}) weights_.tensors.at(name + ".weight").bytes = 512;
   config(R"(, "r": 2)");
   const std::string embedding = test::kPrefix + "model.embed_tokens";
-  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{embedding + ".modules_to_save.default.weight", {32, 8}},
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{embedding + ".weight", {32, 8}},
+                                                      {embedding + ".modules_to_save.default.weight", {32, 8}},
+                                                      {"lm_head.weight", {32, 8}},
                                                       {test::kPrefix + "model.norm.weight", {8}},
                                                       {test::kPrefix + "score.weight", {2, 8}},
                                                       {test::kPrefix + kQ + ".weight", {8, 8}}});
@@ -360,9 +410,10 @@ TEST_F(OpenAdapter, TakesWholeWeightsThatTheCheckpointHas) {
   EXPECT_EQ(adapter.dense[0].parameters(), 256U);
   std::vector<std::string> reasons;
   for (const auto& tensor : adapter.skipped) reasons.push_back(tensor.reason);
-  EXPECT_THAT(reasons,
-              testing::ElementsAre("full weight of a module that has LoRA as well", "full weight that is no matrix",
-                                   "full weight that the checkpoint does not have"));
+  const std::string not_loaded = "full weight under a key that PEFT does not load";
+  EXPECT_THAT(reasons, testing::ElementsAre(not_loaded, "full weight of a module that has LoRA as well",
+                                            "full weight that is no matrix",
+                                            "full weight that the checkpoint does not have", not_loaded));
   EXPECT_THAT(open_ok({.dense = true}).skipped.at(0).reason, HasSubstr("--aligned DIR compares it"));
   base::ByteWriter out;
   adapter.serialise(out);

@@ -82,7 +82,8 @@ TEST_F(Writer, DropListsTheRestByFullPathAndClearsWhatSelectedThem) {
 }
 
 TEST_F(Writer, DropDoesNotInventKeys) {
-  test::write_file(source() / "adapter_config.json", R"({"peft_type": "LORA", "target_modules": ["q_proj"]})");
+  test::write_file(source() / "adapter_config.json",
+                   R"({"peft_type": "LORA", "target_modules": ["q_proj", "v_proj"]})");
   write({kQ1});
   EXPECT_EQ(config().dump(), fmt::format(R"({{"peft_type":"LORA","target_modules":["{}","{}"]}})", kQ0, kV1));
 }
@@ -142,6 +143,8 @@ TEST_F(Writer, DropRemovesEveryTensorOfTheModule) {
 }
 
 TEST_F(Writer, KeptEmbeddingsStayTargeted) {
+  test::write_file(source() / "adapter_config.json",
+                   R"({"peft_type": "LORA", "target_modules": ["q_proj", "embed_tokens"]})");
   write_tensors(lora(kQ0, 2, 8, 8) +
                 std::vector<TestTensor>{{test::kPrefix + "model.embed_tokens.lora_embedding_A", {2, 8}},
                                         {test::kPrefix + "model.embed_tokens.lora_embedding_B", {8, 2}}});
@@ -149,10 +152,21 @@ TEST_F(Writer, KeptEmbeddingsStayTargeted) {
   EXPECT_EQ(config()["target_modules"], Json({"model.embed_tokens"}));
 }
 
+/// By the names of the new configuration PEFT would load them.
+TEST_F(Writer, WhatPeftDoesNotLoadStaysSo) {
+  test::write_file(
+      source() / "adapter_config.json",
+      R"({"peft_type": "LORA", "target_modules": ["q_proj", "v_proj"], "exclude_modules": ["layers.0.self_attn.q_proj"]})");
+  EXPECT_EQ(write({kQ1}).kept, 1U);
+  EXPECT_EQ(config()["target_modules"], Json({kV1}));
+  EXPECT_EQ(after().size(), 4U) << "its tensors stay where they were";
+  EXPECT_FALSE(write({kQ1, kV1}).written) << "nothing is left that is loaded";
+}
+
 TEST_F(Writer, FusedExpertsStayWithTargetParameters) {
   test::write_file(
       source() / "adapter_config.json",
-      R"({"peft_type": "LORA", "r": 2, "target_modules": [], "target_parameters": ["mlp.experts.down_proj"]})");
+      R"({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "target_parameters": ["mlp.experts.down_proj"]})");
   write_tensors(lora(kQ0, 2, 8, 8) + lora(kQ1, 2, 8, 8) + lora("model.layers.0.mlp.experts", 2, 8, 8));
   write({kQ1});
   EXPECT_EQ(config()["target_modules"], Json({kQ0}));

@@ -71,7 +71,7 @@ class TinyFamily {
     const auto path = directory / name;
     std::filesystem::create_directories(path);
     directory.write(name + "/adapter_config.json",
-                    R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj"]})");
+                    R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj", "lm_head"]})");
     write_tensors(path + "/adapter_model.safetensors", tensors);
     return path;
   }

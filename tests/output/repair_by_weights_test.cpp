@@ -70,8 +70,9 @@ class RepairByWeights : public testing::Test {
 
   void write_adapter(const std::string& name, double size, const std::string& broken = "") {
     fs::create_directories(directory_ / name);
-    directory_.write(name + "/adapter_config.json",
-                     R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": ["q_proj"]})");
+    directory_.write(
+        name + "/adapter_config.json",
+        R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "v_proj", "up_proj"]})");
     std::vector<checkpoint::TensorSpec> specs;
     for (const auto& module : kModules) {
       specs.push_back({"base_model.model." + module + ".lora_A.weight", DType::f32, {kRank, kIn}});

@@ -29,9 +29,10 @@ namespace fs = std::filesystem;
 
 const std::string kQ = "model.layers.0.self_attn.q_proj", kV = "model.layers.0.self_attn.v_proj",
                   kUp = "model.layers.1.mlp.up_proj";
-constexpr const char* kConfig = R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": ["q_proj"]})";
+constexpr const char* kConfig =
+    R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "v_proj", "up_proj"]})";
 constexpr const char* kPatterns = R"({"peft_type": "LORA", "r": 8, "lora_alpha": 6, "use_rslora": true,
-    "target_modules": ["q_proj"], "rank_pattern": {".*_proj": 3}, "alpha_pattern": {"v_proj": 2.5}})";
+    "target_modules": ["q_proj", "v_proj", "up_proj"], "rank_pattern": {".*_proj": 3}, "alpha_pattern": {"v_proj": 2.5}})";
 
 struct Module {
   std::string name;

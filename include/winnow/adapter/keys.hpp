@@ -30,8 +30,10 @@ struct AdapterKey {
   std::string module;        ///< without prefix and without what follows the module's name
   std::string adapter_name;  ///< "default" in lora_A.default.weight; empty if the key has none, as PEFT writes it
   std::string factor;        ///< the part that gave the kind away, e.g. lora_A
-  bool is_weight = false;    ///< of a full_weight: it is the weight of `module`, not something below it or beside
-  bool prefixed = false;     ///< began with base_model.model.; PEFT loads no other, some trainers write them
+  /// Of a full_weight: it is the weight of `module`, not something below it or beside. PEFT loads `module`.weight and
+  /// nothing under the names modules_to_save and original_module, which are those in memory.
+  bool is_weight = false;
+  bool prefixed = false;  ///< began with base_model.model.; PEFT loads no other, some trainers write them
 };
 
 AdapterKey parse_adapter_key(std::string_view key);

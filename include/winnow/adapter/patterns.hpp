@@ -16,12 +16,18 @@ struct PeftConfig;
 /// An ordered pattern table: the first key that matches wins.
 using PatternTable = std::vector<std::pair<std::string, double>>;
 
-/// A pattern, compiled once: matches as PEFT does it, re.match(rf"(.*\.)?({key})$", module)
-/// (huggingface/peft, utils/other.py, get_pattern_key). Python's syntax, lookaheads included, by PCRE2.
+/// A pattern, compiled once. Python's syntax, lookaheads included, by PCRE2.
 class Pattern {
  public:
+  /// How PEFT compares it with a module's name.
+  enum class Form : std::uint8_t {
+    end,    ///< re.match(rf"(.*\.)?({key})$"): rank_pattern, alpha_pattern (peft, utils/other.py, get_pattern_key)
+    whole,  ///< re.fullmatch(key): target_modules, exclude_modules (match_target_against_key)
+    parts,  ///< re.match(rf"(^|.*\.){key}($|\..*)"): modules_to_save (tuners_utils.py, check_target_module_exists)
+  };
+
   /// Throws Error(invalid_input) if `key` is not a regular expression of Python's.
-  explicit Pattern(std::string_view key);
+  explicit Pattern(std::string_view key, Form form = Form::end);
   ~Pattern();
   Pattern(Pattern&&) noexcept;
   Pattern& operator=(Pattern&&) noexcept;

@@ -1,0 +1,123 @@
+"""What PEFT loads of a file is what winnow judges: modules that the configuration leaves out, and keys of other names."""
+
+import copy
+import json
+import shutil
+import unittest
+import warnings
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+from winnow_program import Report, TemporaryDirectoryCase, needs_winnow, run
+
+PREFIX = "base_model.model."
+LAYER = "model.layers.{}.self_attn.{}_proj"
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj"]
+# Each leaves out other modules of a file that has all of ALL in three layers.
+CONFIGURATIONS = {
+    "all": {},
+    "names": {"target_modules": ["q_proj", "1.self_attn.v_proj", LAYER.format(2, "k")]},
+    "expression": {"target_modules": r".*\.(0|2)\.self_attn\.[qv]_proj"},
+    "lookahead": {"target_modules": r"^(?!.*layers\.1\.).*(?:q|k)_proj$"},
+    "excluded": {"exclude_modules": ["q_proj", "2.self_attn.o_proj"]},
+    "excluded-expression": {"exclude_modules": r".*\.1\..*|.*v_proj"},
+    "saved": {"modules_to_save": ["k_proj"]},
+    "layers": {"layers_to_transform": [0, 2]},
+    "layer": {"layers_to_transform": 1, "layers_pattern": "layers"},
+    "layers-and-whole-name": {"target_modules": [LAYER.format(0, "q"), "v_proj"], "layers_to_transform": [1]},
+    "part-of-a-name": {"target_modules": ["q_proj", "proj", "attn.v_proj"]},
+}
+
+
+def llama():
+    return LlamaForCausalLM(LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2,
+                                        num_key_value_heads=2, vocab_size=32, tie_word_embeddings=False))
+
+
+@needs_winnow
+class Loading(TemporaryDirectoryCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        torch.manual_seed(3)
+        cls.model = llama()
+        cls.model.save_pretrained(cls.directory / "aligned")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = get_peft_model(copy.deepcopy(cls.model), LoraConfig(r=2, target_modules=ALL, init_lora_weights=False,
+                                                                         task_type="CAUSAL_LM"))
+            adapted.save_pretrained(cls.directory / "source")
+        cls.tensors = load_file(cls.directory / "source" / "adapter_model.safetensors")
+        cls.config = json.loads((cls.directory / "source" / "adapter_config.json").read_text())
+        cls.config |= {"target_modules": ALL, "init_lora_weights": True}  # what is not in the file is nothing
+
+    def adapter(self, name, change, tensors=None):
+        directory = self.directory / name
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        (directory / "adapter_config.json").write_text(json.dumps({**self.config, **change}))
+        save_file(self.tensors if tensors is None else tensors, directory / "adapter_model.safetensors")
+        return directory
+
+    def changed(self, directory):
+        """The weights that are others with the adapter, by PEFT."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            merged = PeftModel.from_pretrained(copy.deepcopy(self.model), directory).merge_and_unload().state_dict()
+        return {name.removesuffix(".weight") for name, before in self.model.state_dict().items()
+                if not torch.equal(before, merged[name])}
+
+    def judged(self, directory):
+        run(["audit", "--aligned", self.directory / "aligned", "--adapter", directory, "--report", self.directory / "report.h5"])
+        report = Report(self.directory / "report.h5").datasets
+        names = [name.decode() for name in report["modules/name"]]
+        return {name for name, present in zip(names, report["selection/present"][0]) if present}
+
+    def test_modules_that_the_configuration_leaves_out_are_not_judged(self):
+        for name, change in CONFIGURATIONS.items():
+            with self.subTest(name):
+                tensors = self.tensors
+                if "modules_to_save" in change:  # which PEFT wants in the file
+                    tensors = {**tensors, **{f"{PREFIX}{LAYER.format(n, 'k')}.weight":
+                                             self.model.state_dict()[f"{LAYER.format(n, 'k')}.weight"].clone()
+                                             for n in range(3)}}
+                directory = self.adapter(name, change, tensors)
+                changed = self.changed(directory)
+                self.assertTrue(changed)
+                unchanged = {LAYER.format(n, "k") for n in range(3)} if "modules_to_save" in change else set()
+                self.assertEqual(self.judged(directory) - unchanged, changed)
+
+    def test_pruned_they_stay_left_out(self):
+        for name, change in CONFIGURATIONS.items():
+            if "modules_to_save" in change:
+                continue
+            with self.subTest(name):
+                directory = self.adapter(name, change)
+                changed = self.changed(directory)
+                report = self.directory / "selected.h5"
+                run(["audit", "--aligned", self.directory / "aligned", "--adapter", directory, "--report", report, "--select",
+                     "prune-top:1"])
+                run(["prune", "--adapter", directory, "--report", report, "--output", self.directory / "pruned"])
+                left = self.changed(self.directory / "pruned")
+                self.assertEqual(len(changed - left), 1)
+                self.assertLess(left, changed)
+                shutil.rmtree(self.directory / "pruned")
+
+    def test_keys_that_peft_does_not_look_for_are_not_judged(self):
+        head = self.model.state_dict()["lm_head.weight"] + 1
+        q = LAYER.format(0, "q")
+        bare = {key.removeprefix(PREFIX) if f"{q}." in key else key: value for key, value in self.tensors.items()}
+        for name, extra in {"none": {}, "head": {PREFIX + "lm_head.weight": head}, "bare-head": {"lm_head.weight": head},
+                            "in-memory": {PREFIX + "lm_head.modules_to_save.weight": head},
+                            "other": {PREFIX + "lm_head.modules_to_save.other.weight": head},
+                            "original": {PREFIX + "lm_head.original_module.weight": head}}.items():
+            for keys in (self.tensors, bare):
+                with self.subTest(name, bare=keys is bare):
+                    directory = self.adapter("keys", {}, {**keys, **extra})
+                    self.assertEqual(self.judged(directory), self.changed(directory))
+
+
+if __name__ == "__main__":
+    unittest.main()
