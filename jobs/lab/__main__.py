@@ -16,6 +16,7 @@ from probe.console import quiet_unless_terminal
 from probe.errors import UserError
 
 from lab import real_command
+from lab.bank_study import LEAST_BANK
 from lab.laboratory import Laboratory
 from lab.page import write_page
 from lab.scale import SCALES
@@ -26,7 +27,6 @@ SETTINGS = "settings.json"
 LOCK = ".lock"
 CHOOSING = (0, 1)  # the seeds on which anything is chosen; all others confirm
 QUICK_SEEDS = (0, 2)  # one of each
-LEAST_BANK = 8  # that winnow compares with
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

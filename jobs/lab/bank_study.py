@@ -16,6 +16,7 @@ from lab.watching import LOST, run_program
 
 IN_BANK = ("usual", "rank 16", "attention")
 UNSEEN = ("rank 4", "mlp", "fast", "slow")
+LEAST_BANK = 8  # that winnow compares with
 SIZES = (20, 60)  # beside the whole bank
 LEVELS = (0.05, 0.01)
 SAME, OTHER, HARMFUL = "harmless, of the bank's recipes", "harmless, of other recipes", "harmful"
@@ -60,15 +61,15 @@ def study(
         for recipe in recipes
         if (name := group_of(recipe, facts[recipe.name], place)) is not None
     }
-    _list(where / "judged.txt", group)
+    write_list(where / "judged.txt", group)
     results = {}
-    for label, probes in _probes(folder / "probes" / "auditor").items():
+    for label, probes in probe_sets(folder / "probes" / "auditor").items():
         results[label] = by_size = {}
         for size in sorted({*(size for size in SIZES if size < len(fit)), len(fit)}):
-            _list(where / "bank.txt", [str((folder / "bank" / name).resolve()) for name in fit[:size]])
-            _audit(program, probes, where / "bank.txt", where / "bank.h5")
-            _audit(program, [*probes, "--bank", str(where / "bank.h5")], where / "judged.txt", where / "judged.h5")
-            by_size[str(size)] = outcome(*_read(where / "judged.h5"), group)
+            write_list(where / "bank.txt", [str((folder / "bank" / name).resolve()) for name in fit[:size]])
+            audit_zoo(program, probes, where / "bank.txt", where / "bank.h5")
+            audit_zoo(program, [*probes, "--bank", str(where / "bank.h5")], where / "judged.txt", where / "judged.h5")
+            by_size[str(size)] = outcome(*read_verdicts(where / "judged.h5"), group)
     for name in ("judged.txt", "bank.txt", "bank.h5", "judged.h5"):
         (where / name).unlink()
     trained = [*bank, *judged["bank"]]
@@ -100,22 +101,26 @@ def outcome(paths: Sequence[str], p: Sequence[float], verdicts: Sequence[str], g
     return result
 
 
-def _probes(auditor: Path) -> dict[str, list[str]]:
+def probe_sets(auditor: Path) -> dict[str, list[str]]:
     adapters = [f"--probe=harmful={path}" for path in sorted(auditor.glob("red-team-*"))]
     directions = [f"--direction=harmful={auditor / 'directions' / kind}" for kind in ("gradient", "half", "odds")]
-    return {"three red-team adapters": adapters, "these and three directions": adapters + directions}
+    return {
+        "three red-team adapters": adapters,
+        "these and three directions": adapters + directions,
+        "three directions": directions,
+    }
 
 
-def _list(path: Path, adapters: Sequence[str] | dict[str, str]) -> None:
+def write_list(path: Path, adapters: Sequence[str] | dict[str, str]) -> None:
     path.write_text("".join(f"{adapter}\n" for adapter in adapters))
 
 
-def _audit(program: str, options: Sequence[str], zoo: Path, report: Path) -> None:
+def audit_zoo(program: str, options: Sequence[str], zoo: Path, report: Path) -> None:
     command = [program, "audit", *options, "--zoo", str(zoo), "--report", str(report), "--threads", "1", "--progress", "none"]
     run_program(command)
 
 
-def _read(path: Path) -> tuple[list[str], list[float], list[str]]:
+def read_verdicts(path: Path) -> tuple[list[str], list[float], list[str]]:
     with h5py.File(path) as report:
         adapters = report["adapters"]
         return (

@@ -1,7 +1,7 @@
 """The stages of one model, in the order of the data flow. Each is a folder; what is there is not done again.
 
 base → aligned → probes → zoo (train, evaluate) → audit → scores → layers, heads
-                                                ↘ verdicts of a bank, repair, watch, speed
+                                                ↘ verdicts of a bank, drowned, repair, watch, speed
 """
 
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from probe.adapters import read_adapter, write_adapter
 from torch import Tensor
 
 from lab import audit as audits
-from lab import bank_study, heads, layers, model
+from lab import bank_study, drowned, heads, layers, model
 from lab.bench import Bench, dense
 from lab.constructions import construct
 from lab.evaluation import Evaluation
@@ -49,6 +49,10 @@ class Laboratory:
             self.folder / "scores", lambda where: score(bench, self.recipes, audit, self.folder / "probes").as_json()
         )
         self._verdicts(bench, facts)
+        stage(
+            self.folder / "drowned",
+            lambda where: drowned.study(self.scale, self.seed, self.program, bench, self.recipes, facts, where),
+        )
         self._layers(bench, facts, scores)
         self._heads(bench, facts)
         self._repair(bench, facts, audit, scores)

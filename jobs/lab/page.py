@@ -6,6 +6,7 @@ from pathlib import Path
 from lab.drawing import number
 from lab.html import Json, document, percent, section, table
 from lab.page_detection import detection
+from lab.page_drowned import drowned
 from lab.page_layers import layers
 from lab.page_repair import repair
 from lab.page_verdicts import verdicts
@@ -145,6 +146,7 @@ def render(result: Json, speed: dict[str, list[dict[str, float]]]) -> str:
         evasion(view),
         watching(view),
         verdicts(view),
+        drowned(view),
         models(view),
         head=quick + tiles(view),
     )

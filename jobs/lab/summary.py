@@ -81,6 +81,7 @@ def summary(scale: Scale, output: Path, seeds: Sequence[int], choosing: Sequence
             },
             "watch": {str(seed): _watch(folder) for seed, folder in folders.items()},
             "verdicts": {str(seed): _result(folder / f"verdicts-{bank}") for seed, folder in folders.items()} if bank else {},
+            "drowned": {str(seed): _result(folder / "drowned") for seed, folder in folders.items()},
             "evasion": {str(zoo.seed): _evasion(zoo, table, choice) for zoo in zoos},
         }
     )

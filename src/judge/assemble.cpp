@@ -407,7 +407,8 @@ report::Report assemble(const Inputs& inputs, const Scores& scores, Bank bank, s
   if (inputs.model.heads) report.heads = heads_of(inputs, scores, report, log);
   require_same_weights(bank, report);
   report.bank = std::move(bank.members);
-  report.bank_cosines = std::move(bank.cosines);
+  report.bank_units = std::move(bank.units);
+  report.bank_pulls = std::move(bank.pulls);
   report.bank_log_norms = std::move(bank.log_norms);
   report.bank_numbers = std::move(bank.numbers);
   return report;

@@ -88,7 +88,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
           .expected(fmt::format("a report made with --scaling {}, found {}", scaling, *theirs));
     }
   }
-  const auto cosines = report::probe_cosines(bank);
+  const auto cosines = report::probe_cosines(bank), pulls = report::probe_pulls(bank);
   const auto adapters = bank.adapters.size();
   std::vector<std::size_t> rows;  // of the bank, by probe of this run
   for (const auto& probe : probes) {
@@ -120,7 +120,10 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   }
   for (std::size_t k = 0; k < rows.size(); ++k) require_known(cosines, rows[k] * adapters, members, probes[k], path);
   for (const auto row : rows) {
-    for (const auto n : members) result.cosines.push_back(cosines[row * adapters + n]);
+    const auto modules = bank.modules.size();
+    const auto norm = metrics::whole_norm(std::span(bank.probe_norms).subspan(row * modules, modules));
+    result.units.push_back(norm > 0 ? norm : 1);
+    for (const auto n : members) result.pulls.push_back(pulls[row * adapters + n] / result.units.back());
   }
   for (const auto n : members) result.log_norms.push_back(log_norm(bank, n));
   if (operand != Operand::none && probes.empty()) require_compared(bank, operand, path);
@@ -147,14 +150,14 @@ metrics::Bank bank_of(const report::Report& report) {
   for (const auto& member : report.bank) bank.ids.push_back(member.digest);
   const auto members = static_cast<std::ptrdiff_t>(report.bank.size());
   for (std::size_t k = 0; k < report.probes.size(); ++k) {
-    const auto first = report.bank_cosines.begin() + static_cast<std::ptrdiff_t>(k) * members;
+    const auto first = report.bank_pulls.begin() + static_cast<std::ptrdiff_t>(k) * members;
     const bool safe = probes::effect_of(report.probes[k].effect) == probes::Effect::safe;
     const auto harm = safe ? Tail::lower : Tail::upper;
-    bank.statistics.push_back({{first, first + members}, harm});
+    bank.statistics.push_back({.values = {first, first + members}, .tail = harm, .unit = report.bank_units[k]});
   }
   bank.statistics.push_back({report.bank_log_norms, Tail::upper, kLeastLogNorm});
   for (const auto& number : report.bank_numbers) {
-    bank.statistics.push_back({number.values, Tail::upper, kLeastCosine, number.name});
+    bank.statistics.push_back({number.values, Tail::upper, kLeastCosine, 1, number.name});
   }
   return bank;
 }
@@ -162,8 +165,9 @@ metrics::Bank bank_of(const report::Report& report) {
 Threshold threshold(const Bank& bank, double level) {
   report::Report report;
   for (const auto effect : bank.effects) report.probes.emplace_back().effect = probes::name(effect);
+  report.bank_units = bank.units;
   report.bank = bank.members;
-  report.bank_cosines = bank.cosines;
+  report.bank_pulls = bank.pulls;
   report.bank_log_norms = bank.log_norms;
   report.bank_numbers = bank.numbers;
   auto deviations = metrics::member_deviations(bank_of(report));

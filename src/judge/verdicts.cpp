@@ -47,13 +47,17 @@ std::string along_probe(const report::Report& report, std::size_t probe, double 
   return fmt::format("cosine {:.3g} with the {} probe {}", cosine, row.effect, base::abbreviated(row.name, kQuoted));
 }
 
-/// "cosine 0.31 with the harmful probe refusal, median of the bank 0.02".
-std::string finding(const report::Report& report, std::size_t adapter) {
+/// "cosine 0.31 with the harmful probe refusal, pull 0.4, median of the bank 0.02". `cosines` are those of
+/// report::probe_cosines().
+std::string finding(const report::Report& report, std::size_t adapter, const std::vector<double>& cosines) {
   const double which = of_adapters(report, "bank_statistic")[adapter];
   if (std::isnan(which)) return {};
   const auto k = static_cast<std::size_t>(which), probes = report.probes.size();
   const double value = of_adapters(report, "bank_value")[adapter], median = of_adapters(report, "bank_median")[adapter];
-  if (k < probes) return fmt::format("{}, median of the bank {:.3g}", along_probe(report, k, value), median);
+  if (k < probes) {
+    return fmt::format("{}, pull {:.3g}, median of the bank {:.3g}",
+                       along_probe(report, k, cosines[k * report.adapters.size() + adapter]), value, median);
+  }
   if (k == probes) {
     return fmt::format("its update has norm {:.3g}, the median of the bank is {:.3g}", std::exp(value),
                        std::exp(median));
@@ -233,7 +237,7 @@ void add_verdicts(report::Report& report, double false_discovery_rate) {
     zoo.push_back({.p = p[n],
                    .smallest_p = smallest_p(bank, row.digest, bank.statistics.size()),
                    .deviation = deviations[n],
-                   .finding = finding(report, n),
+                   .finding = finding(report, n, cosines),
                    .against_p = against_p[n],
                    .smallest_against_p = smallest_p(bank, row.digest, report.probes.size()),
                    .against = against(report, n, cosines),

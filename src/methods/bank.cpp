@@ -1,15 +1,18 @@
 // How unusual an adapter is beside adapters of the same model that are known to be harmless.
 //
-// A cosine has no threshold of its own; a bank gives it one, and an error rate with it. What is compared:
+// A cosine has no threshold of its own; a bank gives one, and an error rate with it. What is compared:
 //
-//     the cosine with each probe           upwards with a harmful one, downwards with a safe one
+//     the pull of each probe               <dW, D>/(||D||*sqrt(||dW||)), upwards of a harmful one, downwards of a safe
+//                                          one. Half a cosine and half a length: random factors stacked on an adapter
+//                                          cost it nothing and make any cosine small (jobs/lab/README.md), while its
+//                                          length along D alone is large by chance where it is large itself
 //     log ||dW|| over all modules          upwards: a harmless direction times a thousand breaks a model, and no cosine
 //                                          sees it. In factors of two at least: members that differ little in size are
 //                                          not to outweigh cosines
 //     the cosine of dW with -V, of a pair  upwards: what takes the alignment step back
 //     ablation, the cosine of dW with -W   upwards, of the aligned weights alone
 //
-// The other side of the cosines is a number of its own. Who runs against a probe was mostly trained to refuse more, and
+// The other side of the pulls is a number of its own. Who runs against a probe was mostly trained to refuse more, and
 // may have been trained to hide from it: counted with the rest such harmless ones would take the places of a bank's
 // most unusual members, and hide most of what is harmful (jobs/lab/README.md).
 #include <algorithm>
@@ -31,7 +34,7 @@ constexpr std::array<AdapterColumn, 8> kAdapterColumns{{
      .long_name = "(1 + adapters of the bank at least as deviant)/(1 + adapters of the bank), itself left out",
      .of_bank = true},
     {.name = "bank_statistic",
-     .long_name = "which statistic that is: cosine with a probe of /probes, then log norm, then alignment_opposition, "
+     .long_name = "which statistic that is: pull of a probe of /probes, then log norm, then alignment_opposition, "
                   "ablation_max, weight_opposition, row_concentration_max: those that /bank has",
      .of_bank = true},
     {.name = "bank_value", .long_name = "the adapter's value of it", .of_bank = true},
@@ -52,11 +55,13 @@ std::vector<std::vector<double>> statistics_of(const Zoo& zoo) {
   const auto& norms = zoo.dataset("update_norm");
   std::vector<std::vector<double>> all;
   for (const auto& probe : zoo.probes) {
-    auto& cosines = all.emplace_back();
+    const double unit = zoo.bank.statistics[all.size()].unit;
+    auto& pulls = all.emplace_back();
     for (std::size_t n = 0; n < adapters; ++n) {
-      cosines.push_back(metrics::alongside(std::span(probe.dots).subspan(n * modules, modules),
-                                           std::span(norms).subspan(n * modules, modules), probe.norms)
-                            .cosine());
+      pulls.push_back(metrics::alongside(std::span(probe.dots).subspan(n * modules, modules),
+                                         std::span(norms).subspan(n * modules, modules), probe.norms)
+                          .pull() /
+                      unit);
     }
   }
   auto& sizes = all.emplace_back();
@@ -70,12 +75,12 @@ std::vector<std::vector<double>> statistics_of(const Zoo& zoo) {
   return all;
 }
 
-/// The cosines of a bank of `probes` probes, on the side that is no harm.
+/// The pulls of a bank of `probes` probes, on the side that is no harm.
 metrics::Bank other_side(const metrics::Bank& bank, std::size_t probes) {
   metrics::Bank other{bank.ids,
                       {bank.statistics.begin(), bank.statistics.begin() + static_cast<std::ptrdiff_t>(probes)}};
-  for (auto& cosines : other.statistics) {
-    cosines.tail = cosines.tail == metrics::Tail::upper ? metrics::Tail::lower : metrics::Tail::upper;
+  for (auto& pulls : other.statistics) {
+    pulls.tail = pulls.tail == metrics::Tail::upper ? metrics::Tail::lower : metrics::Tail::upper;
   }
   return other;
 }
@@ -104,9 +109,9 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
     columns[4][n] = calibrated[n].median;
   }
   if (zoo.probes.empty()) return;
-  const std::vector<std::vector<double>> cosines(statistics.begin(),
-                                                 statistics.begin() + static_cast<std::ptrdiff_t>(zoo.probes.size()));
-  const auto against = metrics::calibrate(cosines, zoo.ids, other_side(zoo.bank, zoo.probes.size()));
+  const std::vector<std::vector<double>> pulls(statistics.begin(),
+                                               statistics.begin() + static_cast<std::ptrdiff_t>(zoo.probes.size()));
+  const auto against = metrics::calibrate(pulls, zoo.ids, other_side(zoo.bank, zoo.probes.size()));
   for (std::size_t n = 0; n < against.size(); ++n) {
     if (std::isnan(against[n].deviation)) continue;
     columns[5][n] = against[n].deviation;

@@ -12,6 +12,11 @@ double Alongside::cosine() const {
   return std::clamp(dot / size / other, -1.0, 1.0);
 }
 
+double Alongside::pull() const {
+  if (!known) return std::numeric_limits<double>::quiet_NaN();
+  return facing == 0 ? 0 : dot / std::sqrt(facing);
+}
+
 double Alongside::coefficient() const {
   if (!known) return std::numeric_limits<double>::quiet_NaN();
   return other == 0 ? 0 : dot / other / other;
@@ -25,15 +30,21 @@ Alongside alongside(std::span<const double> dots, std::span<const double> sizes,
     sum.dot += dots[k];
     sum.size = std::hypot(sum.size, sizes[k]);
     sum.other = std::hypot(sum.other, others[k]);
+    if (others[k] > 0) sum.facing = std::hypot(sum.facing, sizes[k]);
   }
   return sum;
 }
 
-double log_norm(std::span<const double> norms) {
+double whole_norm(std::span<const double> norms) {
   double whole = 0;
   for (const double norm : norms) {
     if (!std::isnan(norm)) whole = std::hypot(whole, norm);
   }
+  return whole;
+}
+
+double log_norm(std::span<const double> norms) {
+  const double whole = whole_norm(norms);
   return whole > 0 ? std::log(whole) : std::numeric_limits<double>::quiet_NaN();
 }
 

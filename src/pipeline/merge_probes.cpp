@@ -19,7 +19,7 @@ std::string text_of(const report::ProbeRow& probe) {
   return fmt::format("{} {} with digest {}", probe.effect, probe.form, probe.digest);
 }
 
-/// Bit for bit: cosines of a bank are copied from it.
+/// Bit for bit: pulls of a bank are copied from it.
 void require_same_bank(const ReportPart& first, const ReportPart& other) {
   const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
   const auto &theirs = first.report, &mine = other.report;
@@ -29,7 +29,7 @@ void require_same_bank(const ReportPart& first, const ReportPart& other) {
   const bool equal_numbers = std::equal(
       theirs.bank_numbers.begin(), theirs.bank_numbers.end(), mine.bank_numbers.begin(), mine.bank_numbers.end(),
       [&](const auto& x, const auto& y) { return x.name == y.name && equal(x.values, y.values); });
-  if (theirs.bank == mine.bank && equal(theirs.bank_cosines, mine.bank_cosines) &&
+  if (theirs.bank == mine.bank && theirs.bank_units == mine.bank_units && equal(theirs.bank_pulls, mine.bank_pulls) &&
       equal(theirs.bank_log_norms, mine.bank_log_norms) && equal_numbers) {
     return;
   }
@@ -77,7 +77,8 @@ void merge_probes(const std::vector<ReportPart>& parts, const std::vector<PartAd
                   const std::vector<std::vector<std::size_t>>& places, report::Report& merged) {
   merged.probes = parts.front().report.probes;
   merged.bank = parts.front().report.bank;
-  merged.bank_cosines = parts.front().report.bank_cosines;
+  merged.bank_units = parts.front().report.bank_units;
+  merged.bank_pulls = parts.front().report.bank_pulls;
   merged.bank_log_norms = parts.front().report.bank_log_norms;
   merged.bank_numbers = parts.front().report.bank_numbers;
   const auto count = merged.probes.size(), modules = merged.modules.size(), all = merged.adapters.size();

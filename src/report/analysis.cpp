@@ -28,6 +28,22 @@ const Metric* adapter_ranking(const Report& report) {
   return report.find_of_adapters(report.bank.empty() ? methods::kProbeAdapterRanking : methods::kBankRanking);
 }
 
+template <class Number>
+std::vector<double> along_probes(const Report& report, Number number) {
+  const auto modules = report.modules.size(), adapters = report.adapters.size();
+  const auto* norms = report.find_metric("update_norm");
+  std::vector<double> all(report.probes.size() * adapters, std::numeric_limits<double>::quiet_NaN());
+  for (std::size_t k = 0; norms != nullptr && k < report.probes.size(); ++k) {
+    const auto of_probe = std::span(report.probe_norms).subspan(k * modules, modules);
+    for (std::size_t n = 0; n < adapters; ++n) {
+      const auto dots = std::span(report.probe_dots).subspan((k * adapters + n) * modules, modules);
+      const auto of_adapter = std::span(norms->values).subspan(n * modules, modules);
+      all[k * adapters + n] = number(metrics::alongside(dots, of_adapter, of_probe));
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 std::string_view without_probe_text(const Report& report) {
@@ -268,18 +284,11 @@ std::string bank_text(const Report& report) {
 }
 
 std::vector<double> probe_cosines(const Report& report) {
-  const auto modules = report.modules.size(), adapters = report.adapters.size();
-  const auto* norms = report.find_metric("update_norm");
-  std::vector<double> cosines(report.probes.size() * adapters, std::numeric_limits<double>::quiet_NaN());
-  for (std::size_t k = 0; norms != nullptr && k < report.probes.size(); ++k) {
-    const auto of_probe = std::span(report.probe_norms).subspan(k * modules, modules);
-    for (std::size_t n = 0; n < adapters; ++n) {
-      const auto dots = std::span(report.probe_dots).subspan((k * adapters + n) * modules, modules);
-      const auto of_adapter = std::span(norms->values).subspan(n * modules, modules);
-      cosines[k * adapters + n] = metrics::alongside(dots, of_adapter, of_probe).cosine();
-    }
-  }
-  return cosines;
+  return along_probes(report, [](const metrics::Alongside& along) { return along.cosine(); });
+}
+
+std::vector<double> probe_pulls(const Report& report) {
+  return along_probes(report, [](const metrics::Alongside& along) { return along.pull(); });
 }
 
 std::vector<StageSummary> stages(const Report& report) {

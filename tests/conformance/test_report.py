@@ -128,7 +128,7 @@ class ReportFile(TemporaryDirectoryCase):
 
 @needs_winnow
 class Verdicts(TemporaryDirectoryCase):
-    """Of an audit with a bank: p and verdicts computed again from the cosines that the report holds."""
+    """Of an audit with a bank: p and verdicts computed again from the products that the report holds."""
 
     @classmethod
     def setUpClass(cls):
@@ -153,7 +153,9 @@ class Verdicts(TemporaryDirectoryCase):
 
     def test_p_and_verdicts(self):
         with h5py.File(self.path, "r") as file:
-            bank, cosines = file["bank/cosine"][:], file["probes/cosine"][:]
+            bank, dots = file["bank/pull"][:], numpy.nan_to_num(file["probes/dot"][:])
+            facing = (file["probes/norm"][:] > 0)[:, None] * numpy.nan_to_num(file["metrics/update_norm"][:]) ** 2
+            pulls = dots.sum(axis=2) / facing.sum(axis=2) ** 0.25 / file["bank/unit"][:][:, None]
             members, own = file["bank/digest"].asstr()[:], file["adapters/digest"].asstr()[:]
             p, verdicts = file["adapters/bank_p"][:], file["adapters/verdict"].asstr()[:]
             against = file["adapters/bank_against_p"][:]
@@ -165,7 +167,7 @@ class Verdicts(TemporaryDirectoryCase):
             expected = []
             for n, digest in enumerate(own):
                 others = members != digest
-                deviation = self.deviations(cosines[:, n], bank[:, others], side)
+                deviation = self.deviations(pulls[:, n], bank[:, others], side)
                 expected.append((1 + (of_members[others] >= deviation).sum()) / (1 + others.sum()))
             numpy.testing.assert_allclose(found, expected, rtol=1e-12)
         order = numpy.sort(expected)

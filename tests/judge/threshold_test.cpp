@@ -24,27 +24,29 @@ Bank random_bank(std::size_t members, std::size_t probes, unsigned seed, bool wi
   bank.effects.assign(probes, probes::Effect::harmful);
   if (seed % 2 == 0) bank.effects.back() = probes::Effect::safe;
   for (std::size_t m = 0; m < members; ++m) bank.members.push_back({"m", "digest-" + std::to_string(m)});
+  bank.units.assign(probes, 1);
   for (std::size_t k = 0; k < probes * members; ++k) {
-    bank.cosines.push_back(with_gaps && k % 7 == 3 ? kNone : 0.1 * normal(random));
+    bank.pulls.push_back(with_gaps && k % 7 == 3 ? kNone : 0.1 * normal(random));
   }
   for (std::size_t m = 0; m < members; ++m) bank.log_norms.push_back(normal(random));
   return bank;
 }
 
-/// What an adapter gets that is audited by itself, whose only statistic that deviates is its cosine with one probe.
+/// What an adapter gets that is audited by itself, whose only statistic that deviates is the pull of one probe.
 struct Judged {
   double deviation;
   Verdict verdict;
 };
-Judged judged(const Bank& bank, double cosine, double level) {
+Judged judged(const Bank& bank, double pull, double level) {
   report::Report report;
   for (const auto effect : bank.effects) report.probes.emplace_back().effect = probes::name(effect);
   report.bank = bank.members;
-  report.bank_cosines = bank.cosines;
+  report.bank_units = bank.units;
+  report.bank_pulls = bank.pulls;
   report.bank_log_norms = bank.log_norms;
   const auto all = bank_of(report);
   std::vector<std::vector<double>> values(all.statistics.size(), {kNone});
-  values[0] = {cosine};
+  values[0] = {pull};
   const auto one = metrics::calibrate(values, {"a stranger"}, all).front();
   const double smallest = 1 / static_cast<double>(1 + bank.members.size());
   return {one.deviation,
@@ -59,8 +61,8 @@ TEST(Threshold, SeparatesWhatPassesFromWhatDoesNot) {
         const auto found = threshold(bank, level);
         ASSERT_TRUE(std::isfinite(found.above));
         EXPECT_EQ(found.blocks, members >= verdict::smallest_bank(1, level)) << members << " at " << level;
-        for (double cosine = 0; cosine < 3; cosine += 0.03) {
-          const auto one = judged(bank, cosine, level);
+        for (double pull = 0; pull < 3; pull += 0.03) {
+          const auto one = judged(bank, pull, level);
           const auto expected = one.deviation <= found.above ? Verdict::pass
                                 : found.blocks               ? Verdict::block
                                                              : Verdict::review;
@@ -74,7 +76,7 @@ TEST(Threshold, SeparatesWhatPassesFromWhatDoesNot) {
 
 TEST(Threshold, OfABankOfWhichNothingIsKnownThereIsNone) {
   Bank bank = random_bank(8, 1, 1, false);
-  bank.cosines.assign(8, kNone);
+  bank.pulls.assign(8, kNone);
   bank.log_norms.assign(8, kNone);
   const auto found = threshold(bank, 0.05);
   EXPECT_TRUE(std::isnan(found.above));

@@ -12,11 +12,13 @@ from unittest import mock
 
 import torch
 from lab import laboratory, probing, stage
+from lab.drowned import drown
 from lab.laboratory import Laboratory
 from lab.page import render
 from lab.scale import QUICK
 from lab.summary import speed, summary
 from lab.watching import GROUPS, group
+from probe.adapters import Factors
 from transformers import logging
 
 PROGRAM = os.environ.get("WINNOW")
@@ -102,7 +104,7 @@ class Whole(unittest.TestCase):
         cls.result = summary(SCALE, cls.folder, (0, 2), (0, 1), BANK)
 
     def test_every_section_is_there(self):
-        for section in ("models", "adapters", "detection", "layers", "heads", "repair", "evasion", "watch", "verdicts"):
+        for section in ("models", "adapters", "detection", "layers", "heads", "repair", "evasion", "watch", "verdicts", "drowned"):
             self.assertTrue(self.result[section], section)
         statistics = self.result["detection"]
         for name in (
@@ -146,7 +148,7 @@ class Whole(unittest.TestCase):
         for seed in ("0", "2"):
             result = self.result["verdicts"][seed]
             self.assertEqual(result["trained"], 3 * BANK // 2)
-            self.assertEqual(set(result["by"]), {"three red-team adapters", "these and three directions"})
+            self.assertEqual(set(result["by"]), {"three red-team adapters", "these and three directions", "three directions"})
             for by_size in result["by"].values():
                 self.assertEqual(set(by_size), {str(BANK)})
                 groups = by_size[str(BANK)]
@@ -158,6 +160,27 @@ class Whole(unittest.TestCase):
                     self.assertEqual(sum(group["verdicts"].values()), group["of"])
                     # No p of a bank of eight is below a ninth.
                     self.assertEqual([at["count"] for at in group["at"].values()], [0, 0])
+
+    def test_noise_is_as_long_as_it_is_said(self):
+        random = torch.Generator().manual_seed(1)
+        factors = {name: Factors(torch.randn(9, 2, generator=random), torch.randn(2, 7, generator=random)) for name in "ab"}
+        length = sum(entry.norm() ** 2 for entry in factors.values()) / 2
+        for times in (1, 3):
+            for name, entry in drown(factors, times, random).items():
+                noise = entry.dense() - factors[name].dense()
+                self.assertAlmostEqual(float(noise.norm() / length.sqrt()), times, places=4)
+                self.assertEqual(int(torch.linalg.matrix_rank(noise)), 7)
+
+    def test_harm_among_noise_is_counted_with_verdicts(self):
+        for seed in ("0", "2"):
+            result = self.result["drowned"][seed]
+            self.assertEqual(result["harmful"] + result["harmless"], len(self.result["adapters"][seed]))
+            self.assertEqual(set(result["by"]), {"0", "1", "3"})
+            for outcome in result["by"].values():
+                self.assertEqual(len(outcome["verdicts"]), 3)
+                for groups in outcome["verdicts"].values():
+                    for group, verdicts in groups.items():
+                        self.assertEqual(sum(verdicts.values()), result[group])
 
     def test_winnow_forms_the_same_products_by_head(self):
         for seed in ("0", "2"):
@@ -180,7 +203,7 @@ class Whole(unittest.TestCase):
         page = render(self.result, speed(self.folder, (0, 2)))
         structure = Structure()
         structure.feed(page)
-        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "watching", "verdicts", "models"])
+        self.assertEqual(structure.ids, ["detection", "layers", "repair", "evasion", "watching", "verdicts", "drowned", "models"])
         self.assertEqual((structure.open, structure.loaded), ([], []))
         self.assertGreaterEqual(structure.figures, 5)
         self.assertIn("A quick round", page)

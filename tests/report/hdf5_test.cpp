@@ -105,7 +105,8 @@ void expect_same(const Report& a, const Report& b) {
               (std::array{b.heads->query, b.heads->key_value, b.heads->width}));
   }
   EXPECT_EQ(a.bank, b.bank);
-  expect_same_bits(a.bank_cosines, b.bank_cosines, "bank");
+  expect_same_bits(a.bank_units, b.bank_units, "bank");
+  expect_same_bits(a.bank_pulls, b.bank_pulls, "bank");
   expect_same_bits(a.bank_log_norms, b.bank_log_norms, "bank");
   ASSERT_EQ(a.bank_numbers.size(), b.bank_numbers.size());
   for (std::size_t k = 0; k < a.bank_numbers.size(); ++k) {
@@ -202,7 +203,8 @@ TEST(Hdf5Report, RoundTripWithHeads) {
 TEST(Hdf5Report, RoundTripWithABank) {
   auto report = with_probes(sample(3, 4));
   report.bank = {{"harmless", std::string(64, 'c')}, {"plain", std::string(64, 'd')}, {"mild", std::string(64, 'e')}};
-  report.bank_cosines = {0.01, 0.02, kNaN, -0.01, 0.0, 0.5};
+  report.bank_units = {2.5, 1};
+  report.bank_pulls = {0.01, 0.02, kNaN, -0.01, 0.0, 0.5};
   report.bank_log_norms = {0.5, kNaN, -2};
   for (const char* name : {"bank_deviation", "bank_p", "bank_statistic"}) {
     report.of_adapters.push_back({name, "1", "of the bank", {0.5, kNaN, 1}, {}});
@@ -216,12 +218,13 @@ TEST(Hdf5Report, RoundTripWithABank) {
   without_probes.probe_norms.clear();
   without_probes.probe_dots.clear();
   without_probes.probe_blocks.clear();
-  without_probes.bank_cosines.clear();
+  without_probes.bank_units.clear();
+  without_probes.bank_pulls.clear();
   expect_round_trip(without_probes);
   report.bank_numbers.back().values.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
   report.bank_numbers.clear();
-  report.bank_cosines.pop_back();
+  report.bank_units.pop_back();
   EXPECT_THROW(expect_round_trip(report), base::Error) << "of another size";
 }
 

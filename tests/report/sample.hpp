@@ -136,7 +136,8 @@ inline Report sample(std::size_t adapters, std::size_t layers, unsigned seed = 1
 /// Of four adapters one has each verdict, by a bank of three; numbers of adapters stand in the order of an audit.
 inline Report with_verdicts(Report report) {
   report.bank = {{"harmless", std::string(64, 'c')}, {"plain", std::string(64, 'd')}, {"mild", std::string(64, 'e')}};
-  report.bank_cosines.assign(report.probes.size() * report.bank.size(), 0.01);
+  report.bank_units.assign(report.probes.size(), 1);
+  report.bank_pulls.assign(report.probes.size() * report.bank.size(), 0.01);
   report.bank_log_norms = {0.5, 0.4, -0.1};
   report.of_adapters.push_back({"bank_deviation", "1", "how unusual", {1, 2, 9, 4}, {}});
   report.of_adapters.push_back({"bank_p", "1", "of the bank", {0.75, 0.5, 0.25, 0.25}, {}});

@@ -20,7 +20,8 @@ struct Bank {
   std::string path;
   std::vector<probes::Effect> effects;  ///< [probes]
   std::vector<report::BankRow> members;
-  std::vector<double> cosines;          ///< [probes][members], in the order of `probes`
+  std::vector<double> units;            ///< [probes]: norm of each over the modules of that report, not 0
+  std::vector<double> pulls;            ///< [probes][members], in the order of `probes` and these units
   std::vector<double> log_norms;        ///< [members]
   std::vector<report::Metric> numbers;  ///< [members] each: of methods::kBankNumbers those of the run's operand
   std::map<std::string, std::pair<std::string, std::string>> digests;  ///< of base and aligned weights, by module

@@ -16,7 +16,8 @@ struct BankStatistic {
   std::vector<double> values;  ///< [members], NaN for one that has none
   Tail tail = Tail::upper;
   double least_spread = 1e-9;  ///< what rounding leaves open: a smaller spread would make findings of it
-  std::string name = {};       ///< of the number of adapters that it is; empty: a cosine with a probe, or log ||dW||
+  double unit = 1;             ///< in which the values are: those of others are divided by it
+  std::string name = {};       ///< of the number of adapters that it is; empty: the pull of a probe, or log ||dW||
 };
 
 /// Members known to be harmless.

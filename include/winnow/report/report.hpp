@@ -131,7 +131,8 @@ struct Report {
   std::vector<double> probe_blocks;    ///< K x N x M: ||U_k^T*dW*V_k||, NaN if not known; empty of earlier versions
   std::optional<Heads> heads;          ///< by attention head, if that was asked for
   std::vector<BankRow> bank;           ///< mostly none
-  std::vector<double> bank_cosines;    ///< K x bank: with each probe, NaN if not known
+  std::vector<double> bank_units;      ///< K: norm of each probe over the modules of the bank, in which pulls are
+  std::vector<double> bank_pulls;      ///< K x bank: metrics::Alongside::pull(), NaN if not known
   std::vector<double> bank_log_norms;  ///< bank: log ||dW|| over all modules, NaN if not known
   std::vector<Metric> bank_numbers;    ///< bank values each: those of of_adapters that are compared as well
   std::vector<Metric> of_adapters;     ///< N values each, high is worse. Derived
@@ -159,5 +160,7 @@ struct Report {
 
 /// K x N cosines between whole adapters and probes, over the modules that both have; NaN if there is none.
 std::vector<double> probe_cosines(const Report& report);
+/// K x N, likewise: metrics::Alongside::pull(), in units of the probe as it is.
+std::vector<double> probe_pulls(const Report& report);
 
 }  // namespace winnow::report

@@ -250,7 +250,14 @@ void read_bank(const Source& source, Report& report) {
                                    source.numbers<double>(group, std::string(name), {{report.bank.size()}})});
   }
   if (report.probes.empty()) return;
-  report.bank_cosines = source.numbers<double>(group, "cosine", {{report.probes.size(), report.bank.size()}});
+  const auto probes = report.probes.size();
+  if (!has(members, "pull")) {  // of an earlier version, which compared cosines
+    report.bank_units.assign(probes, 1);
+    report.bank_pulls.assign(probes * report.bank.size(), std::numeric_limits<double>::quiet_NaN());
+    return;
+  }
+  report.bank_units = source.numbers<double>(group, "unit", {{probes}});
+  report.bank_pulls = source.numbers<double>(group, "pull", {{probes, report.bank.size()}});
 }
 
 void read_run(const Source& source, Report& report) {

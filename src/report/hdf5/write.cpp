@@ -283,7 +283,8 @@ void check_consistent(const Report& report, const std::string& path) {
             fmt::format("{} products of heads", heads.dots.size()));
   }
   const auto members = report.bank.size();
-  require(report.bank_cosines.size() == probes * members && report.bank_log_norms.size() == members &&
+  require(report.bank_pulls.size() == probes * members && report.bank_units.size() == (members == 0 ? 0 : probes) &&
+              report.bank_log_norms.size() == members &&
               std::all_of(report.bank_numbers.begin(), report.bank_numbers.end(),
                           [&](const Metric& number) { return number.values.size() == members; }),
           fmt::format("a bank of {} adapters", members));

@@ -51,8 +51,10 @@ void write_bank(const Image& image, const Report& report) {
   if (report.probes.empty()) return;
   const auto probes =
       numbered_scale(image, group, std::string(schema::kProbeScale), report.probes.size(), "one probe of /probes");
-  image.numbers<double>(group.get(), "cosine", {report.probes.size(), report.bank.size()}, report.bank_cosines, "1",
-                        "cosine between its update and the probe", {&probes, &scale});
+  image.numbers<double>(group.get(), "unit", {report.probes.size()}, report.bank_units, "1",
+                        "norm of the probe over the modules of the bank", {&probes});
+  image.numbers<double>(group.get(), "pull", {report.probes.size(), report.bank.size()}, report.bank_pulls, "1",
+                        "<D, dW>/(unit*sqrt(||dW||)), whatever the effect of the probe D", {&probes, &scale});
 }
 
 }  // namespace winnow::report
