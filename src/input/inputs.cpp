@@ -409,7 +409,7 @@ References read_references(const Reading& reading, const base::Log& log, const s
   adapter_options.whole_model = reading.has_checkpoint();
   adapter_options.dense = false;  // of a probe what is low-rank counts
   const auto& names = reading.has_pair() ? all.base : reading.has_checkpoint() ? all.aligned : all.probe_names;
-  map_probes(all.probes, names, all.model, adapter_options);
+  map_probes(all.probes, names, all.model, adapter_options, log);
   refuse_equal(all.probes);
   return all;
 }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "winnow/adapter/lone_adapter.hpp"
+#include "winnow/adapter/treatment.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
@@ -152,10 +153,19 @@ Catalogue names_of(const std::vector<ProbeInput>& probes) {
 }
 
 void map_probes(std::vector<ProbeInput>& probes, const Catalogue& names, const checkpoint::ModelConfig& model,
-                const adapter::AdapterOptions& options) {
+                const adapter::AdapterOptions& options, const base::Log& log) {
   for (auto& probe : probes) {
     if (probe.is_direction()) continue;
     auto opened = adapter::open_adapter(probe.source.path, names, model, options, base::Log());
+    if (const auto dora = adapter::dora_reason(); opened.reason.find(dora) != std::string::npos) {
+      opened.reason =
+          dora + "; --dora takes its low-rank part alone, or make a direction of it (merged weights less the model's)";
+    }
+    if (opened.status == adapter::AdapterStatus::ok && !opened.skipped.empty()) {
+      log.warn(fmt::format("probe {}: {} of its tensors {} no part of it, the first {}: {}", probe.name,
+                           opened.skipped.size(), opened.skipped.size() == 1 ? "is" : "are", opened.skipped.front().key,
+                           opened.skipped.front().reason));
+    }
     if (opened.status != adapter::AdapterStatus::ok) {
       // Storage that is away for a while makes no probe a bad one.
       throw refused(probe, opened.reason, opened.is_unreadable ? ErrorKind::runtime : ErrorKind::invalid_input);

@@ -35,6 +35,24 @@ void add_rows(const Inputs& inputs, const base::Log& log, report::Heads& heads) 
                        heads.headless.size() + with_heads, heads.headless.size() == 1 ? "is" : "are", module, reason));
 }
 
+/// What is shipped as a whole has no sums by head.
+void tell_of_dense(const Inputs& inputs, const base::Log& log) {
+  std::size_t count = 0;
+  std::string first;
+  for (std::size_t t = 0; t < inputs.tasks.size(); ++t) {
+    const auto& task = inputs.tasks[t];
+    if (!inputs.is_dense(task) || inputs.layers[t].empty()) continue;
+    if (!checkpoint::heads_of_module(task.name, task.out_features, task.in_features, inputs.model.heads).ranges)
+      continue;
+    if (count == 0)
+      first = fmt::format("{} of adapter {}", task.name, inputs.adapters[inputs.layers[t].front().adapter].name);
+    count += inputs.layers[t].size();
+  }
+  if (count == 0) return;
+  log.warn(fmt::format("--heads: {} whole weight{} or DoRA layer{} of attention {} in no head, the first: {}", count,
+                       count == 1 ? "" : "s", count == 1 ? "" : "s", count == 1 ? "is" : "are", first));
+}
+
 }  // namespace
 
 void sort_rows(report::Heads& heads) {
@@ -54,6 +72,7 @@ report::Heads heads_of(const Inputs& inputs, const score::Scores& scores, const 
   const auto& model = inputs.model.heads;
   report::Heads heads{model.query, model.key_value, model.width, {}, {}, {}};
   add_rows(inputs, log, heads);
+  tell_of_dense(inputs, log);
   std::map<std::string, std::size_t> place;
   for (std::size_t l = 0; l < heads.attention.size(); ++l) place[heads.attention[l].name] = l;
 

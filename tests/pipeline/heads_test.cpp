@@ -122,6 +122,16 @@ TEST_F(Heads, WhatIsNoProjectionOfThatManyHeadsIsLeftOutAndNamed) {
   EXPECT_THAT(said, HasSubstr("12 of 12 modules"));
 }
 
+TEST_F(Heads, OfAWeightThatIsShippedAsAWholeAreUnknownAndThatIsSaid) {
+  run(family.options(true, 1, 1));
+  EXPECT_THAT(said, Not(HasSubstr("--heads")));
+  family.zoo[2]["base_model.model." + HeadFamily::weight(2, HeadFamily::kKinds[0])] =
+      test::Matrix::random(HeadFamily::kHeads * HeadFamily::kWidth, HeadFamily::kHidden, 99);
+  run(family.options(true, 1, 1));
+  EXPECT_THAT(said, HasSubstr("--heads: 1 whole weight or DoRA layer of attention is in no head, the first: "
+                              "model.layers.2.self_attn.q_proj of adapter zoo-2"));
+}
+
 TEST_F(Heads, WithoutAProbeOrACountOfHeadsAreRefusedInOneLine) {
   auto options = family.options(true, 0, 0);
   expect_refused(options, ErrorKind::usage, HasSubstr("--heads says nothing without a probe"));

@@ -385,6 +385,17 @@ TEST_F(Probes, TheSameProbeTwiceIsRefused) {
   }
 }
 
+TEST_F(Probes, WhatOfAProbeIsNoPartOfItIsSaid) {
+  for (const bool pair : {true, false}) {
+    run(family.probe_options(pair, 0, 1));
+    EXPECT_THAT(said, Not(HasSubstr("no part of it")));
+  }
+  family.probe_adapters[0]["base_model.model.lm_head.weight"] = test::Matrix::random(3, TinyFamily::kIn, 7);
+  run(family.probe_options(true, 0, 1));
+  EXPECT_THAT(said, HasSubstr("probe probe-0: 1 of its tensors is no part of it, the first "
+                              "base_model.model.lm_head.weight: full weight"));
+}
+
 TEST_F(Probes, AProbeThatWouldBeQuarantinedIsRefused) {
   auto options = family.probe_options(true, 0, 1);
   family.directory.write(
@@ -392,7 +403,9 @@ TEST_F(Probes, AProbeThatWouldBeQuarantinedIsRefused) {
       R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj"], "use_dora": true})");
   for (const bool pair : {true, false}) {
     if (!pair) options.read.base = options.read.aligned = "";
-    expect_refused(options, ErrorKind::invalid_input, AllOf(HasSubstr("probe"), HasSubstr("probe-0")));
+    expect_refused(options, ErrorKind::invalid_input,
+                   AllOf(HasSubstr("probe"), HasSubstr("probe-0"), HasSubstr("make a direction of it"),
+                         Not(HasSubstr("an audit with --aligned"))));
   }
   options = family.probe_options(false, 0, 1);
   auto broken = family.probe_adapters[0];

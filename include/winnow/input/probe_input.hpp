@@ -35,9 +35,9 @@ std::vector<ProbeInput> open_probes(const std::vector<probes::Source>& sources, 
 /// Error(invalid_input) if two probes differ in the shape of one.
 checkpoint::Catalogue names_of(const std::vector<ProbeInput>& probes);
 
-/// Maps the probes that are adapters on `names`, as all adapters are.
+/// Maps the probes that are adapters on `names`, as all adapters are. Warns of tensors that are no part of a probe.
 void map_probes(std::vector<ProbeInput>& probes, const checkpoint::Catalogue& names,
-                const checkpoint::ModelConfig& model, const adapter::AdapterOptions& options);
+                const checkpoint::ModelConfig& model, const adapter::AdapterOptions& options, const base::Log& log);
 
 /// Throws Error(usage) for two adapters of the same content, under whichever names: together they would count twice, or
 /// for nothing.
