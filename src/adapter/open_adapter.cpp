@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "adapter_files.hpp"
+#include "adapter_tensors.hpp"
 #include "dora.hpp"
 #include "expert_blocks.hpp"
 #include "expert_mapping.hpp"
@@ -22,9 +23,7 @@
 #include "target_modules.hpp"
 #include "target_names.hpp"
 #include "weight_fit.hpp"
-#include "whole_weights.hpp"
 #include "winnow/adapter/adapter.hpp"
-#include "winnow/adapter/keys.hpp"
 #include "winnow/adapter/mapping.hpp"
 #include "winnow/adapter/storage_order.hpp"
 #include "winnow/adapter/treatment.hpp"
@@ -69,10 +68,11 @@ class Opening {
     // After the header, which tells the size: a file made to be endless is refused before it is read whole.
     adapter_.sha256 = base::sha256_file(adapter_.weights_file);
     read_config(files.config, log);
-    collect_factors(file);
+    sort_tensors(file, adapter_.weights_file, {judges_dense(), options_.dense, config_.use_dora, options_.allow_dora},
+                 tensors_);
     take_experts();
     leave_not_loaded();
-    for (const auto& [module, factors] : factors_) add_module(module, factors);
+    for (const auto& [module, factors] : tensors_.factors) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
     settle_square_weights();
     if (modules_.empty()) throw_nothing_to_score(file);
@@ -83,14 +83,14 @@ class Opening {
   }
 
   /// Those that were met, of an adapter that turned out wrong as well.
-  std::vector<SkippedTensor> take_skipped() { return std::move(skipped_); }
+  std::vector<SkippedTensor> take_skipped() { return std::move(tensors_.skipped); }
 
  private:
   /// Of the whole file, not of what a checkpoint has of it: the same in every audit.
   std::string digest() const {
     auto text = fmt::format("{}{}{}\n", adapter_.sha256, config_.use_dora ? " dora" : "",
                             config_.fan_in_fan_out ? " fan_in_fan_out" : "");
-    for (const auto& [module, factors] : factors_) {
+    for (const auto& [module, factors] : tensors_.factors) {
       text += fmt::format("{} {:a}\n", module, scaling_of(targets_->pattern_name(module), factors.a->shape[0]).scale);
     }
     for (const auto& block : blocks_) {
@@ -121,119 +121,27 @@ class Opening {
         options_.unit_scale ? 1 : config_.lora_alpha / (config_.use_rslora ? std::sqrt(config_.r) : config_.r);
   }
 
-  void collect_factors(const checkpoint::Catalogue& file) {
-    for (const auto& [name, location] : file.tensors) {
-      const auto key = parse_adapter_key(name);
-      unprefixed_ += key.prefixed ? 0U : 1U;
-      has_prefixed_ |= key.prefixed;
-      check_adapter_name(key);
-      const auto skip = [&, &tensor = name](std::string reason) {
-        if (is_lora_factor(key.kind) && key.kind != KeyKind::lora_b_bias && key.kind != KeyKind::magnitude) {
-          unjudged_.try_emplace(key.module, UnjudgedModule{key.module, reason, false});
-        }
-        skipped_.push_back({tensor, std::move(reason)});
-      };
-      switch (key.kind) {
-        case KeyKind::lora_a:
-        case KeyKind::lora_b:
-          if (location.shape.size() > 2) {
-            skip("LoRA on a convolution");
-          } else {
-            add_factor(key, name, location);
-          }
-          break;
-        case KeyKind::lora_b_bias:
-          skip("bias of lora_B: it is no part of the weight's update");
-          break;
-        case KeyKind::embedding_a:
-        case KeyKind::embedding_b:
-          skip("LoRA on an embedding");
-          break;
-        case KeyKind::magnitude:
-          if (judges_dense() && config_.use_dora) {
-            add_magnitude(key, name, location);
-          } else {
-            if (!options_.allow_dora) throw bad_adapter(dora_reason()).tensor(name);
-            dora_ = true;
-            skip("magnitude of DoRA");
-          }
-          break;
-        case KeyKind::other_factor:
-          throw bad_adapter(fmt::format("{} is not a factor of a plain LoRA", key.factor))
-              .file(adapter_.weights_file)
-              .tensor(name)
-              .expected("lora_A.weight and lora_B.weight");
-        case KeyKind::trainable_tokens:
-          skip("trained token embeddings");
-          break;
-        case KeyKind::base_layer:
-          skip("copy of a base weight");
-          break;
-        case KeyKind::full_weight:
-          if (judges_dense()) {
-            whole_weights_.add(key, name, location);
-          } else {
-            skip(whole_weight_reason() + (options_.dense ? "; --aligned DIR compares it with the weight" : ""));
-          }
-          break;
-        case KeyKind::bias:
-          skip("trained bias");
-          break;
-      }
-    }
-  }
-
-  void check_adapter_name(const AdapterKey& key) {
-    if (!is_lora_factor(key.kind)) return;
-    if (!adapter_name_) adapter_name_ = key.adapter_name;
-    if (*adapter_name_ != key.adapter_name) {
-      throw bad_adapter("the file holds more than one adapter")
-          .file(adapter_.weights_file)
-          .expected(fmt::format("one, found \"{}\" and \"{}\"", *adapter_name_, key.adapter_name));
-    }
-  }
-
-  void add_factor(const AdapterKey& key, const std::string& name, const TensorLocation& location) {
-    auto& factors = factors_[key.module];
-    const bool is_a = key.kind == KeyKind::lora_a;
-    auto& slot = is_a ? factors.a : factors.b;
-    if (slot != nullptr) {  // base_model.model.x and x, both
-      throw bad_adapter(fmt::format("two tensors are the {} of module {}", key.factor, key.module))
-          .file(adapter_.weights_file)
-          .tensor(name);
-    }
-    slot = &location;
-    (is_a ? factors.a_key : factors.b_key) = name;
-  }
-
   void take_experts() {
-    auto experts = take_expert_blocks(factors_, config_, *rules_, adapter_.weights_file);
+    auto experts = take_expert_blocks(tensors_.factors, config_, *rules_, adapter_.weights_file);
     blocks_ = std::move(experts.blocks);
     for (const auto& [wrapper, refused] : experts.refused) {
-      unjudged_.insert_or_assign(wrapper, UnjudgedModule{wrapper, refused.reason, false});
-      for (const auto& key : {refused.factors.a_key, refused.factors.b_key}) {
-        if (!key.empty()) skipped_.push_back({key, refused.reason});
-      }
+      tensors_.unjudged.insert_or_assign(wrapper, UnjudgedModule{wrapper, refused.reason, false});
+      tensors_.skip(refused.factors, refused.reason);
     }
   }
 
   /// What PEFT does not load would thin out what it does: it is judged by itself only if there is nothing else.
   void leave_not_loaded() {
     std::map<std::string, bool> modules;
-    for (const auto& [module, factors] : factors_) modules.emplace(module, is_prefixed(factors));
+    for (const auto& [module, factors] : tensors_.factors) modules.emplace(module, is_prefixed(factors));
     const auto found = not_loaded(modules, !blocks_.empty(), config_);
-    if (!found.loads_others && unprefixed_ == 0 && !found.reasons.empty()) {
+    if (found.reasons.empty()) return;
+    if (found.loads_others) {
+      for (const auto& [module, reason] : found.reasons) tensors_.leave_out(module, reason);
+    } else if (tensors_.unprefixed == 0) {
       const auto& [module, reason] = *found.reasons.begin();
       warn(fmt::format("None of its LoRA modules is loaded by PEFT, and all are judged, the first {}: {}.", module,
                        reason));
-    }
-    for (const auto& [module, reason] : found.reasons) {
-      if (!found.loads_others) break;
-      unjudged_.insert_or_assign(module, UnjudgedModule{module, reason, false});
-      const auto factors = factors_.extract(module);
-      for (const auto& key : {factors.mapped().a_key, factors.mapped().b_key}) {
-        if (!key.empty()) skipped_.push_back({key, reason});
-      }
     }
   }
 
@@ -254,37 +162,30 @@ class Opening {
     } catch (const Mismatch& mismatch) {
       modules_.resize(known);  // no block of experts is judged by halves
       if (!first_mismatch_) first_mismatch_ = mismatch.error;
-      unjudged_.insert_or_assign(name, UnjudgedModule{name, mismatch.reason, true});
+      tensors_.unjudged.insert_or_assign(name, UnjudgedModule{name, mismatch.reason, true});
     }
   }
 
   bool judges_dense() const { return options_.dense && options_.aligned != nullptr; }
 
-  void add_magnitude(const AdapterKey& key, const std::string& name, const TensorLocation& location) {
-    if (!magnitudes_.emplace(key.module, &location).second) {
-      throw bad_adapter(fmt::format("two tensors are the {} of module {}", key.factor, key.module))
-          .file(adapter_.weights_file)
-          .tensor(name);
-    }
-  }
-
   void add_dense_updates() {
     if (!judges_dense()) return;
-    auto judged = whole_weights_.judged(*options_.aligned, model_, modules_.all(), has_prefixed_);
+    auto judged = tensors_.whole_weights.judged(*options_.aligned, model_, modules_.all(), tensors_.has_prefixed);
     for (const auto& sentence : judged.tied) warn(sentence);
     if (!judged.refused.empty()) {
-      skipped_.insert(skipped_.end(), judged.refused.begin(), judged.refused.end());
-      std::stable_sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+      tensors_.skipped.insert(tensors_.skipped.end(), judged.refused.begin(), judged.refused.end());
+      std::stable_sort(tensors_.skipped.begin(), tensors_.skipped.end(),
+                       [](const auto& a, const auto& b) { return a.key < b.key; });
     }
     auto updates = std::move(judged.updates);
     if (config_.use_dora) {
-      auto layers = dora_layers(modules_.take(), magnitudes_, *options_.aligned);
+      auto layers = dora_layers(modules_.take(), tensors_.magnitudes, *options_.aligned);
       for (auto& module : layers.unjudged) {
         if (!first_mismatch_) {
           first_mismatch_ = bad_adapter(fmt::format("module {} cannot be judged: {}", module.module, module.reason))
                                 .file(adapter_.weights_file);
         }
-        unjudged_.insert_or_assign(module.module, std::move(module));
+        tensors_.unjudged.insert_or_assign(module.module, std::move(module));
       }
       updates.insert(updates.end(), layers.updates.begin(), layers.updates.end());
       std::sort(updates.begin(), updates.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
@@ -359,21 +260,21 @@ class Opening {
   }
 
   [[noreturn]] void throw_nothing_to_score(const checkpoint::Catalogue& file) {
-    const auto whole = whole_weights_.all();
-    skipped_.insert(skipped_.end(), whole.begin(), whole.end());
+    const auto whole = tensors_.whole_weights.all();
+    tensors_.skipped.insert(tensors_.skipped.end(), whole.begin(), whole.end());
     throw nothing_to_score(file);
   }
 
   Error nothing_to_score(const checkpoint::Catalogue& file) const {
     if (first_mismatch_) return *first_mismatch_;
-    if (file.tensors.empty() || skipped_.empty()) {
+    if (file.tensors.empty() || tensors_.skipped.empty()) {
       return bad_adapter("no LoRA tensors").file(adapter_.weights_file).expected("lora_A and lora_B of some module");
     }
     return bad_adapter(fmt::format("no LoRA tensors that can be scored: {} something else",
-                                   counted(skipped_.size(), "tensor is", "tensors are")))
+                                   counted(tensors_.skipped.size(), "tensor is", "tensors are")))
         .file(adapter_.weights_file)
-        .tensor(skipped_.front().key)
-        .expected(fmt::format("lora_A and lora_B of linear layers, found {}", skipped_.front().reason));
+        .tensor(tensors_.skipped.front().key)
+        .expected(fmt::format("lora_A and lora_B of linear layers, found {}", tensors_.skipped.front().reason));
   }
 
   void settle_square_weights() {
@@ -385,7 +286,7 @@ class Opening {
                               .tensor(module.weight())
                               .advice("copy the model's config.json to its weights");
       }
-      unjudged_.insert_or_assign(name, UnjudgedModule{name, reason, true});
+      tensors_.unjudged.insert_or_assign(name, UnjudgedModule{name, reason, true});
     }
   }
 
@@ -395,14 +296,15 @@ class Opening {
     require_different(modules);
     settle_rank(modules, adapter_.dense.all());
     adapter_.modules = std::move(modules);
-    if (dora_ || (config_.use_dora && !judges_dense())) warn("A DoRA adapter: only its s*B*A part is scored.");
+    if (tensors_.dora || (config_.use_dora && !judges_dense())) warn("A DoRA adapter: only its s*B*A part is scored.");
     if (config_.activated_lora) warn("An activated LoRA (aLoRA): its update applies only after the invocation tokens.");
-    if (!skipped_.empty()) {
-      warn(fmt::format("{} not scored, the first {} ({}).", counted(skipped_.size(), "tensor is", "tensors are"),
-                       skipped_.front().key, skipped_.front().reason));
+    if (!tensors_.skipped.empty()) {
+      warn(fmt::format("{} not scored, the first {} ({}).",
+                       counted(tensors_.skipped.size(), "tensor is", "tensors are"), tensors_.skipped.front().key,
+                       tensors_.skipped.front().reason));
     }
     std::vector<UnjudgedModule> unjudged;
-    for (auto& [name, module] : unjudged_) unjudged.push_back(std::move(module));
+    for (auto& [name, module] : tensors_.unjudged) unjudged.push_back(std::move(module));
     adapter_.unjudged = std::move(unjudged);
     const auto mismatch = std::find_if(adapter_.unjudged.begin(), adapter_.unjudged.end(),
                                        [](const auto& module) { return module.mismatch; });
@@ -416,9 +318,10 @@ class Opening {
       warn(fmt::format("{} another rank than the config says; PEFT does not load {}.",
                        counted(wrong_ranks_, "module has", "modules have"), wrong_ranks_ == 1 ? "it" : "them"));
     }
-    if (unprefixed_ > 0) {
+    if (tensors_.unprefixed > 0) {
       warn(fmt::format("{} the prefix base_model.model.; PEFT does not load {}.",
-                       counted(unprefixed_, "key lacks", "keys lack"), unprefixed_ == 1 ? "it" : "them"));
+                       counted(tensors_.unprefixed, "key lacks", "keys lack"),
+                       tensors_.unprefixed == 1 ? "it" : "them"));
     }
     if (config_.use_rslora || relies_on_patterns_) {
       warn(fmt::format("llama.cpp ignores {} and applies another scale.",
@@ -469,17 +372,12 @@ class Opening {
   PeftConfig config_;
   std::optional<ScalingRules> rules_;
   std::optional<TargetParameters> targets_;
-  std::map<std::string, FileFactors> factors_;
-  WholeWeights whole_weights_;
-  std::map<std::string, const TensorLocation*> magnitudes_;  // by module
+  AdapterTensors tensors_;
   ModuleList modules_;
-  std::vector<SkippedTensor> skipped_;
   std::vector<ExpertBlock> blocks_;
-  std::map<std::string, UnjudgedModule> unjudged_;
   std::optional<Error> first_mismatch_;
-  std::optional<std::string> adapter_name_;
-  std::size_t unprefixed_ = 0, wrong_ranks_ = 0;
-  bool dora_ = false, relies_on_patterns_ = false, has_prefixed_ = false;
+  std::size_t wrong_ranks_ = 0;
+  bool relies_on_patterns_ = false;
 };
 
 }  // namespace
