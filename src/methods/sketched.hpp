@@ -16,7 +16,7 @@ void with_sketch_error(const ModuleFacts& module, std::span<double> values, cons
   const auto& subspace = *module.subspace;
   values[0] = value(subspace, metrics::SafetySubspace::ColumnRange{0, subspace.columns()});
   if (std::isnan(values[0])) return;
-  values[1] = module.sketch_is_exact() ? 0 : subspace.error_of(value);
+  values[1] = subspace.error_of(value);
 }
 
 }  // namespace winnow::methods

@@ -44,24 +44,31 @@ std::vector<double> block(std::span<const double> values, std::uint64_t columns,
 }  // namespace
 
 SafetySubspace::SafetySubspace(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns,
-                               std::uint64_t k)
+                               std::uint64_t k, bool whole)
     : SafetySubspace(without_error(ztz, mtm, columns, k)) {
   const std::uint64_t half = columns / 2;
-  if (directions_ == 0 || half < k) return;
+  if (directions_ == 0) return;
+  if (whole) {
+    others_.push_back(without_error(ztz, mtm, columns, k, shift_ + 1));
+    ranges_.push_back({0, columns});
+    return;
+  }
+  if (half < k) return;
   for (const auto first : {std::uint64_t{0}, half}) {
-    halves_.push_back(without_error(block(ztz, columns, first, half), block(mtm, columns, first, half), half, k));
+    others_.push_back(without_error(block(ztz, columns, first, half), block(mtm, columns, first, half), half, k));
+    ranges_.push_back({first, half});
   }
 }
 
 SafetySubspace SafetySubspace::without_error(std::span<const double> ztz, std::span<const double> mtm,
-                                             std::uint64_t columns, std::uint64_t k) {
+                                             std::uint64_t columns, std::uint64_t k, std::size_t first_shift) {
   SafetySubspace subspace;
-  subspace.find(ztz, mtm, columns, k);
+  subspace.find(ztz, mtm, columns, k, first_shift);
   return subspace;
 }
 
 void SafetySubspace::find(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns,
-                          std::uint64_t k) {
+                          std::uint64_t k, std::size_t first_shift) {
   columns_ = columns;
   const Matrix sketch = view(ztz, columns, columns), image = view(mtm, columns, columns);
   if (columns == 0 || k == 0 || !sketch.allFinite() || !image.allFinite()) return;
@@ -70,8 +77,8 @@ void SafetySubspace::find(std::span<const double> ztz, std::span<const double> m
 
   const Matrix identity = Matrix::Identity(sketch.rows(), sketch.cols());
   Eigen::LLT<Matrix> factor;
-  for (const double shift : kShifts) {
-    factor.compute(sketch + shift * mean * identity);
+  for (shift_ = std::min(first_shift, kShifts.size() - 1); shift_ < kShifts.size(); ++shift_) {
+    factor.compute(sketch + kShifts[shift_] * mean * identity);
     if (factor.info() == Eigen::Success) break;
   }
   if (factor.info() != Eigen::Success) return;
@@ -136,10 +143,9 @@ std::vector<double> SafetySubspace::projections(std::span<const double> mtb, std
 double SafetySubspace::error_of(
     const std::function<double(const SafetySubspace& subspace, const ColumnRange& columns)>& value) const {
   const double whole = value(*this, {0, columns_});
-  double error = halves_.empty() ? std::numeric_limits<double>::quiet_NaN() : 0;
-  const std::uint64_t half = columns_ / 2;
-  for (std::size_t k = 0; k < halves_.size(); ++k) {
-    const double difference = std::abs(value(halves_[k], {k * half, half}) - whole);
+  double error = others_.empty() ? std::numeric_limits<double>::quiet_NaN() : 0;
+  for (std::size_t k = 0; k < others_.size(); ++k) {
+    const double difference = std::abs(value(others_[k], ranges_[k]) - whole);
     if (!(difference <= error)) error = difference;  // a NaN stays
     if (std::isnan(error)) break;
   }

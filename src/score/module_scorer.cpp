@@ -255,7 +255,8 @@ void ModuleScorer::add_scores(const Batch& batch, Scores& scores) const {
   const auto& task = inputs_.tasks[batch.module];
   const auto& statistics = batch.statistics;
   const metrics::SafetySubspace subspace(statistics.ztz, statistics.mtm, statistics.sketch_columns,
-                                         measuring_.subspace_rank);
+                                         measuring_.subspace_rank,
+                                         statistics.sketch_columns == std::min(task.out_features, task.in_features));
   const double f = task.has_base() ? std::sqrt(statistics.squared_norm) : methods::kUndefined;
   const bool weighed = task.weight_sweeps != 0;
   const double weight_norm = weighed ? std::sqrt(batch.of_weight.squared_norm) : methods::kUndefined;

@@ -28,11 +28,11 @@ struct Sketch {
   SafetySubspace subspace;
 
   static Matrix rounded(const Matrix& matrix) { return matrix.cast<float>().cast<double>(); }
-  Sketch(const Matrix& v, const Matrix& omega, std::uint64_t k)
+  Sketch(const Matrix& v, const Matrix& omega, std::uint64_t k, bool whole = false)
       : z(rounded(v.transpose() * omega)),
         image(rounded(v * z)),
         subspace(row_major(z.transpose() * z), row_major(image.transpose() * image),
-                 static_cast<std::uint64_t>(omega.cols()), k) {}
+                 static_cast<std::uint64_t>(omega.cols()), k, whole) {}
 };
 
 double energy(const Sketch& sketch, const Matrix& a, const Matrix& b) {
@@ -173,6 +173,25 @@ TEST(SafetySubspace, TellsNoErrorWithoutHalves) {
   EXPECT_FALSE(std::isnan(energy_error(Sketch(v, gaussian(random, 40, 13), 6), a, b)));  // the last column is in none
   EXPECT_EQ(energy_error(Sketch(v, gaussian(random, 40, 16), 6), a, Matrix::Zero(40, 2)), 0);
   EXPECT_TRUE(std::isnan(energy_error(Sketch(Matrix::Zero(40, 30), gaussian(random, 40, 16), 6), a, b)));
+}
+
+/// A square random sketch spans all there is, and eps hides its smallest directions.
+TEST(SafetySubspace, OfAllColumnsTellsWhatItsShiftHides) {
+  std::mt19937_64 random(12);
+  std::vector<double> off, told;
+  std::size_t covered = 0;
+  for (int round = 0; round < 20; ++round) {
+    const Eigen::Index in = round % 2 == 0 ? 24 : 40;
+    const Matrix v = gaussian(random, 48, in);
+    const Sketch sketch(v, gaussian(random, 48, in), 12, true);
+    const Matrix a = gaussian(random, 4, in), b = gaussian(random, 48, 4);
+    off.push_back(std::abs(energy(sketch, a, b) - dense_energy(v, 12, a, b)));
+    told.push_back(energy_error(sketch, a, b));
+    covered += off.back() <= told.back() + 1e-6 ? 1U : 0U;
+  }
+  EXPECT_GE(covered, off.size() * 9 / 10);
+  EXPECT_LT(median_of(told), 0.02);
+  EXPECT_GT(*std::max_element(off.begin(), off.end()), 1e-6) << "or there is nothing to tell";
 }
 
 TEST(SafetySubspace, IsExactForExactRank) {

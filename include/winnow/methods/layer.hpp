@@ -29,9 +29,6 @@ struct ModuleFacts {
   double roundoff = kFloat32;                              ///< of the products
   double weight_norm = kUndefined;                         ///< ||W||_F
   const stats::ModuleStatistics* weight_sketch = nullptr;  ///< of W: Z^T Z and M^T M; null without
-
-  /// A sketch of as many columns as V has outputs or inputs has no error.
-  bool sketch_is_exact() const { return subspace->columns() == std::min(out_features, in_features); }
 };
 
 /// Whether factors cancel until all that B^T*B and A*A^T (r x r, row-major) tell of ||dW||^2 is rounding: nothing that

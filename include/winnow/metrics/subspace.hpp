@@ -23,8 +23,10 @@ class SafetySubspace {
  public:
   /// `ztz` and `mtm` are c x c. `k` directions at most; those with w_j < 1e-6 * w_1 are dropped, so directions() may be
   /// less: 0 if V = 0, if c = 0 (no sketch) or if a sum is not finite. If rounding has made K indefinite
-  /// beyond eps, eps is raised tenfold until the factorisation exists.
-  SafetySubspace(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns, std::uint64_t k);
+  /// beyond eps, eps is raised tenfold until the factorisation exists. `whole`: c is the smaller dimension of V, so
+  /// that Z spans all there is and eps alone is what the sketch has numbers off by.
+  SafetySubspace(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns, std::uint64_t k,
+                 bool whole = false);
 
   std::uint64_t columns() const noexcept { return columns_; }
   std::uint64_t directions() const noexcept { return directions_; }
@@ -42,11 +44,12 @@ class SafetySubspace {
   std::vector<double> projections(std::span<const double> mtb, std::span<const double> zta, std::uint64_t rank) const;
 
   /// What the sketch may have a number off by: the larger difference between `value` of this subspace and of either
-  /// half of its columns, which are two independent sketches. `value` is given a subspace and the columns of this one
-  /// that it is made of. If V's singular values fall behind the k-th, as they do when alignment has leading
-  /// directions, it is above the true error of energy() for nine updates of ten, and some four times as large. If
-  /// they hardly do, no k directions lead: it is then of the size of the error, 0.1 and more, and says that the energy
-  /// means little. NaN if a half has fewer columns than k, or if a value is NaN.
+  /// half of its columns, which are two independent sketches; of a whole sketch the difference from that with ten
+  /// times its eps, which is above what eps does (a square random Z has columns that nearly depend on each other).
+  /// `value` is given a subspace and the columns of this one that it is made of. If V's singular values fall behind the
+  /// k-th, as they do when alignment has leading directions, it is above the true error of energy() for nine updates of
+  /// ten, and some four times as large. If they hardly do, no k directions lead: it is then of the size of the error,
+  /// 0.1 and more, and says that the energy means little. NaN if a half has fewer columns than k, or if a value is NaN.
   struct ColumnRange {
     std::uint64_t first = 0, count = 0;
     /// These rows of a c x r matrix.
@@ -59,13 +62,16 @@ class SafetySubspace {
  private:
   SafetySubspace() = default;
   static SafetySubspace without_error(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns,
-                                      std::uint64_t k);  ///< without halves
+                                      std::uint64_t k, std::size_t first_shift = 0);  ///< without others
   std::vector<double> projected(Side side, std::span<const double> sketched,
                                 std::uint64_t rank) const;  ///< U^T B or V^T A^T, k x r
-  void find(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns, std::uint64_t k);
+  void find(std::span<const double> ztz, std::span<const double> mtm, std::uint64_t columns, std::uint64_t k,
+            std::size_t first_shift);
 
   std::uint64_t columns_ = 0, directions_ = 0;
-  std::vector<SafetySubspace> halves_;  ///< two, or none
+  std::vector<SafetySubspace> others_;  ///< what `value` is compared with: the halves, or that with a larger eps
+  std::vector<ColumnRange> ranges_;     ///< of each
+  std::size_t shift_ = 0;               ///< which eps it is
   std::vector<double> projector_;       ///< diag(w)^(-1/2) R_k^T L^-1, directions x c
   std::vector<double> singular_values_;
 };
