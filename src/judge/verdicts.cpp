@@ -47,15 +47,15 @@ std::string along_probe(const report::Report& report, std::size_t probe, double 
   return fmt::format("cosine {:.3g} with the {} probe {}", cosine, row.effect, base::abbreviated(row.name, kQuoted));
 }
 
-/// "cosine 0.31 with the harmful probe refusal, pull 0.4, median of the bank 0.02". `cosines` are those of
-/// report::probe_cosines().
+/// "cosine 0.31 with the harmful probe refusal, pull 0.4, of which the median of the bank is 0.02". `cosines` are those
+/// of report::probe_cosines().
 std::string finding(const report::Report& report, std::size_t adapter, const std::vector<double>& cosines) {
   const double which = of_adapters(report, "bank_statistic")[adapter];
   if (std::isnan(which)) return {};
   const auto k = static_cast<std::size_t>(which), probes = report.probes.size();
   const double value = of_adapters(report, "bank_value")[adapter], median = of_adapters(report, "bank_median")[adapter];
   if (k < probes) {
-    return fmt::format("{}, pull {:.3g}, median of the bank {:.3g}",
+    return fmt::format("{}, pull {:.3g}, of which the median of the bank is {:.3g}",
                        along_probe(report, k, cosines[k * report.adapters.size() + adapter]), value, median);
   }
   if (k == probes) {

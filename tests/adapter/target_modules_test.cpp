@@ -54,6 +54,15 @@ TEST(TargetModules, OfAnExpressionAreThoseItMatchesWholly) {
   EXPECT_EQ(loaded(R"("target_modules": ".*q_proj$")", {kQ0, "q_proj\n"}), (Names{kQ0}));
 }
 
+/// As a trainer writes it that looks for parts of names.
+TEST(TargetModules, OfALongExpressionAreFound) {
+  const std::string parts = R"((?:.*?(?:language|text).*?(?:self_attn|attention|mlp|dense).*?(?:q_proj|up_proj).*?))",
+                    names = R"((?:\\bmodel\\.layers\\.[\\d]{1,}\\.(?:self_attn|mlp)\\.(?:(?:q_proj|up_proj))))";
+  EXPECT_EQ(loaded(fmt::format(R"("target_modules": "{}|{}")", parts, names),
+                   {kQ0, kV1, kQ11, "language_model.model.layers.3.mlp.up_proj", "vision.layers.3.mlp.up_proj"}),
+            (Names{kQ0, kQ11, "language_model.model.layers.3.mlp.up_proj"}));
+}
+
 /// As pruning writes it: no expression of this size can be compiled.
 TEST(TargetModules, OfAListWrittenAsAnExpressionMayBeMany) {
   std::string list;
