@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <iterator>
 #include <string>
@@ -12,6 +14,7 @@
 
 #include "winnow/base/error.hpp"
 #include "winnow/methods/method.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/report/report.hpp"
 
 namespace winnow::judge {
@@ -45,5 +48,13 @@ class MetricTable {
   std::size_t cells_;
   std::deque<report::Metric> metrics_;  // references into it stay valid while it grows
 };
+
+/// Position of a dataset of single layers among the values of a layer.
+inline std::size_t position_of(std::string_view dataset, std::uint32_t sums) {
+  const auto columns = methods::layer_columns(methods::chosen(sums));
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const auto* column) { return column->name == dataset; });
+  return static_cast<std::size_t>(found - columns.begin());
+}
 
 }  // namespace winnow::judge
