@@ -67,6 +67,7 @@ class Sorting {
         skip("copy of a base weight");
         break;
       case KeyKind::full_weight:
+        to_.whole_weight_is_loaded |= key.prefixed && key.is_weight;
         if (judged_.dense) {
           to_.whole_weights.add(key, name, location);
         } else {

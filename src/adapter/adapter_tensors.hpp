@@ -30,6 +30,7 @@ struct AdapterTensors {
   std::map<std::string, UnjudgedModule> unjudged;  ///< by module
   std::size_t unprefixed = 0;                      ///< keys without base_model.model.
   bool has_prefixed = false;                       ///< keys with it
+  bool whole_weight_is_loaded = false;             ///< by PEFT, of some module
   bool dora = false;                               ///< magnitudes were skipped
 
   /// Takes `module`, which has factors, out of what is judged.

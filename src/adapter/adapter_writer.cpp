@@ -96,14 +96,16 @@ NotLoaded not_loaded(const FileModules& modules, const checkpoint::SafetensorsHe
   std::set<std::string_view> experts;
   for (const auto& block : modules.experts.blocks) experts.insert(block.wrapper);
   std::map<std::string, bool> prefixed;
+  bool has_others = !experts.empty();
   for (const auto& entry : header.tensors) {
     const auto key = parse_adapter_key(entry.name);
+    has_others |= key.kind == KeyKind::full_weight && key.prefixed && key.is_weight;
     if (!is_lora_factor(key.kind) || experts.contains(key.module) || modules.experts.refused.contains(key.module))
       continue;
     const auto known = prefixed.emplace(key.module, true).first;
-    known->second &= key.prefixed;
+    known->second &= is_loadable(key);
   }
-  return not_loaded(prefixed, !experts.empty(), config);
+  return not_loaded(prefixed, has_others, TargetModules(config));
 }
 
 Plan make_plan(const std::string& weights_file, const PeftConfig& config, const std::vector<std::string>& pruned,

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "refusal.hpp"
-#include "winnow/adapter/keys.hpp"
 
 namespace winnow::adapter {
 namespace {
@@ -16,8 +15,12 @@ constexpr std::uint64_t kLargestOddRank = 1024;
 
 }  // namespace
 
-bool is_prefixed(const FileFactors& factors) {
-  const auto fits = [](const std::string& key) { return key.empty() || parse_adapter_key(key).prefixed; };
+bool is_loadable(const AdapterKey& key) {
+  return key.prefixed && (key.adapter_name.empty() || key.adapter_name == "default");
+}
+
+bool is_loadable(const FileFactors& factors) {
+  const auto fits = [](const std::string& key) { return key.empty() || is_loadable(parse_adapter_key(key)); };
   return fits(factors.a_key) && fits(factors.b_key);
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "winnow/adapter/keys.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 
 namespace winnow::adapter {
@@ -12,8 +13,10 @@ struct FileFactors {
   std::string a_key, b_key;
 };
 
-/// Whether the keys of both, or of the one there is, begin with base_model.model.
-bool is_prefixed(const FileFactors& factors);
+/// Whether a key is one that PEFT looks for: with base_model.model., and of no adapter or of that called "default".
+bool is_loadable(const AdapterKey& key);
+/// Whether those of both factors are, or of the one there is.
+bool is_loadable(const FileFactors& factors);
 
 /// Throws Error(invalid_input) for factors that make no update: one is missing, or not a matrix, not of a dtype to
 /// compute on, of a rank above that of any update, or of another rank than the other.

@@ -140,6 +140,11 @@ std::vector<std::string> module_aliases(std::string_view module) {
 
 bool is_output_head(std::string_view module) { return std::find(kHeads.begin(), kHeads.end(), module) != kHeads.end(); }
 
+bool is_embedding(std::string_view module) {
+  return std::any_of(embedding_groups().begin(), embedding_groups().end(),
+                     [&](const Names& names) { return std::find(names.begin(), names.end(), module) != names.end(); });
+}
+
 bool lies_beyond_last_layer(std::string_view module, const checkpoint::Catalogue& weights) {
   const auto has = [&](const std::string& prefix) {
     const auto at = weights.tensors.lower_bound(prefix);

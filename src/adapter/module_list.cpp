@@ -44,10 +44,20 @@ std::vector<LoraModule> ModuleList::settle_square_weights(bool fan_in_fan_out, c
 }
 
 std::vector<LoraModule> ModuleList::take_square_experts(const checkpoint::Catalogue& weights) {
+  return take_where([&](std::size_t i) {
+    return orientations_[i].is_expert && !orientations_[i].transposed && weights.experts.contains(modules_[i].weight());
+  });
+}
+
+std::vector<LoraModule> ModuleList::take_if(const std::function<bool(const LoraModule&)>& wanted) {
+  return take_where([&](std::size_t i) { return wanted(modules_[i]); });
+}
+
+std::vector<LoraModule> ModuleList::take_where(const std::function<bool(std::size_t)>& wanted) {
   ModuleList left;
   std::vector<LoraModule> taken;
   for (std::size_t i = 0; i < modules_.size(); ++i) {
-    if (orientations_[i].is_expert && !orientations_[i].transposed && weights.experts.contains(modules_[i].weight())) {
+    if (wanted(i)) {
       taken.push_back(std::move(modules_[i]));
     } else {
       left.modules_.push_back(std::move(modules_[i]));

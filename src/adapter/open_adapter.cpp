@@ -31,6 +31,7 @@
 #include "winnow/base/file.hpp"
 #include "winnow/base/sha256.hpp"
 #include "winnow/checkpoint/expert_slices.hpp"
+#include "wrapping.hpp"
 
 namespace winnow::adapter {
 
@@ -74,6 +75,7 @@ class Opening {
     leave_not_loaded();
     for (const auto& [module, factors] : tensors_.factors) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
+    leave_other_names();
     settle_square_weights();
     if (modules_.empty()) throw_nothing_to_score(file);
     add_dense_updates();
@@ -113,6 +115,7 @@ class Opening {
     if (!reason.empty()) throw bad_adapter(std::move(reason));
     rules_.emplace(config_);
     targets_.emplace(config_.target_parameters);
+    peft_targets_.emplace(config_, model_.model_type);
     adapter_.base_model = config_.base_model;
     if (!config_.revision.empty()) adapter_.base_model += "@" + config_.revision;
     adapter_.rank = static_cast<std::uint64_t>(std::min(config_.r, 1e9));
@@ -133,8 +136,12 @@ class Opening {
   /// What PEFT does not load would thin out what it does: it is judged by itself only if there is nothing else.
   void leave_not_loaded() {
     std::map<std::string, bool> modules;
-    for (const auto& [module, factors] : tensors_.factors) modules.emplace(module, is_prefixed(factors));
-    const auto found = not_loaded(modules, !blocks_.empty(), config_);
+    for (const auto& [module, factors] : tensors_.factors) modules.emplace(module, is_loadable(factors));
+    auto found = not_loaded(modules, !blocks_.empty() || tensors_.whole_weight_is_loaded, *peft_targets_);
+    for (const auto& [module, loadable] : modules) {
+      if (is_embedding(module))
+        found.reasons.try_emplace(module, "PEFT does not load it: LoRA of a linear layer on an embedding");
+    }
     if (found.reasons.empty()) return;
     if (found.loads_others) {
       for (const auto& [module, reason] : found.reasons) tensors_.leave_out(module, reason);
@@ -170,7 +177,10 @@ class Opening {
 
   void add_dense_updates() {
     if (!judges_dense()) return;
-    auto judged = tensors_.whole_weights.judged(*options_.aligned, model_, modules_.all(), tensors_.has_prefixed);
+    auto judged = tensors_.whole_weights.judged(*options_.aligned, model_, modules_.all(),
+                                                {tensors_.has_prefixed, wrappings_, [&](const std::string& module) {
+                                                   return peft_targets_->makes_lora_of(module);
+                                                 }});
     for (const auto& sentence : judged.tied) warn(sentence);
     if (!judged.refused.empty()) {
       tensors_.skipped.insert(tensors_.skipped.end(), judged.refused.begin(), judged.refused.end());
@@ -192,6 +202,17 @@ class Opening {
       require_different(updates);
     }
     adapter_.dense = std::move(updates);
+  }
+
+  /// A model has one name for a layer. An adapter that uses several of those that are the same here is loaded in part.
+  void leave_other_names() {
+    const auto plain = [&](const LoraModule& module) { return tensors_.factors.contains(module.adapter_module()); };
+    for (const auto& module : modules_.all()) {
+      if (plain(module)) wrappings_.count(*module.names);
+    }
+    const auto left = modules_.take_if(
+        [&](const LoraModule& module) { return plain(module) && !wrappings_.is_chosen(*module.names); });
+    for (const auto& module : left) tensors_.leave_out(module.adapter_module(), kOtherName);
   }
 
   MappedWeight find_weight(const std::string& name) const {
@@ -222,7 +243,12 @@ class Opening {
         std::make_shared<const ModuleNames>(ModuleNames{std::move(mapped.module), name, std::move(mapped.weight)});
     const auto pattern_name = targets_->pattern_name(name);
     const bool as_parameter = pattern_name != name;
-    const auto transposed = fit_of(module, *mapped.location, file_of(*mapped.location));
+    // What a model's Conv1Ds are called is known: other weights are [out, in], and a square one is no matter of
+    // opinion.
+    const bool known = !model_.model_type.empty(), may_be_conv1d = adapter::may_be_conv1d(module.module());
+    auto transposed = fit_of(module, *mapped.location, file_of(*mapped.location), !known || may_be_conv1d);
+    if (!transposed && known && is_conv1d(module.module(), model_)) transposed = true;
+    if (!transposed && !may_be_conv1d) transposed = false;
     if (as_parameter && (transposed.value_or(false) || is_conv1d(name, model_))) {
       // PEFT adds B*A to a parameter as it is stored.
       throw Mismatch{"it is targeted as a parameter, and stored [in, out]",
@@ -372,12 +398,14 @@ class Opening {
   PeftConfig config_;
   std::optional<ScalingRules> rules_;
   std::optional<TargetParameters> targets_;
+  std::optional<TargetModules> peft_targets_;
   AdapterTensors tensors_;
   ModuleList modules_;
   std::vector<ExpertBlock> blocks_;
   std::optional<Error> first_mismatch_;
   std::size_t wrong_ranks_ = 0;
   bool relies_on_patterns_ = false;
+  Wrappings wrappings_;
 };
 
 }  // namespace

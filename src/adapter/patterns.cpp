@@ -1,41 +1,27 @@
 #include "winnow/adapter/patterns.hpp"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <fmt/format.h>
-#include <pcre2.h>
-
-#include <array>
 #include <cmath>
 
+#include "expression.hpp"
 #include "winnow/adapter/peft_config.hpp"
-#include "winnow/base/error.hpp"
-#include "winnow/base/text.hpp"
 
 namespace winnow::adapter {
 
 namespace {
 
-using base::Error;
-using base::ErrorKind;
+/// Python takes flags at the very beginning of an expression, and nowhere else.
+std::string_view leading_flags(std::string_view key) {
+  if (!key.starts_with("(?")) return {};
+  const auto end = key.find_first_not_of("imsx", 2);
+  return end > 2 && end != std::string_view::npos && key[end] == ')' ? key.substr(0, end + 1) : std::string_view();
+}
 
-// Real keys are at most a few hundred bytes long and match in some hundred steps.
-constexpr std::size_t kMaxPatternBytes = 16'384;
-constexpr std::uint32_t kMaxSteps = 1'000'000;
-constexpr std::uint32_t kMaxHeapKib = 32'768;
-
-struct Free {
-  void operator()(pcre2_code* p) const { pcre2_code_free(p); }
-  void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
-  void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
-  void operator()(pcre2_compile_context* p) const { pcre2_compile_context_free(p); }
-};
-
-std::string shown(std::string_view text) { return base::abbreviated(text, 200); }
-
-std::string expression(const std::string& key, Pattern::Form form) {
+std::string expression(std::string_view python, Pattern::Form form) {
+  const auto flags = form == Pattern::Form::whole ? leading_flags(python) : std::string_view();
+  const auto key = python_to_pcre2(python.substr(flags.size()));
   switch (form) {
     case Pattern::Form::whole:
-      return "(?:" + key + R"()\z)";
+      return std::string(flags) + "(?:" + key + R"()\z)";
     case Pattern::Form::parts:
       return R"((^|.*\.))" + key + R"(($|\..*))";
     case Pattern::Form::end:
@@ -44,62 +30,20 @@ std::string expression(const std::string& key, Pattern::Form form) {
   return R"((.*\.)?()" + key + ")$";
 }
 
-std::string pcre2_message(int code) {
-  std::array<PCRE2_UCHAR, 256> text{};
-  pcre2_get_error_message(code, text.data(), text.size());
-  return reinterpret_cast<const char*>(text.data());
-}
-
 }  // namespace
 
 struct Pattern::Compiled {
-  std::unique_ptr<pcre2_code, Free> code;
-  std::unique_ptr<pcre2_match_context, Free> limits;
+  Expression expression;
 };
 
-Pattern::Pattern(std::string_view key, Form form) : key_(key), compiled_(std::make_unique<Compiled>()) {
-  if (key.size() > kMaxPatternBytes) {
-    throw Error(ErrorKind::invalid_input, fmt::format("bad pattern \"{}\"", shown(key)))
-        .expected(fmt::format("at most {} bytes", kMaxPatternBytes));
-  }
-  const auto whole = expression(python_to_pcre2(key), form);
-  const std::unique_ptr<pcre2_compile_context, Free> context(pcre2_compile_context_create(nullptr));
-  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);  // what "." and "$" mean to Python
-  int code = 0;
-  PCRE2_SIZE at = 0;
-  // ANCHORED is re.match. Without DOLLAR_ENDONLY "$" also matches before a final newline, as in Python.
-  compiled_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(whole.data()), whole.size(),
-                                      PCRE2_ANCHORED | PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at,
-                                      context.get()));
-  if (!compiled_->code) {
-    throw Error(ErrorKind::invalid_input, fmt::format("bad pattern \"{}\"", shown(key)))
-        .expected(fmt::format("a regular expression as Python's re module takes it: {}", pcre2_message(code)));
-  }
-  compiled_->limits.reset(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(compiled_->limits.get(), kMaxSteps);
-  pcre2_set_depth_limit(compiled_->limits.get(), kMaxSteps);
-  pcre2_set_heap_limit(compiled_->limits.get(), kMaxHeapKib);
-}
+Pattern::Pattern(std::string_view key, Form form)
+    : key_(key), compiled_(std::make_unique<Compiled>(Compiled{Expression(expression(key, form), key)})) {}
 
 Pattern::~Pattern() = default;
 Pattern::Pattern(Pattern&&) noexcept = default;
 Pattern& Pattern::operator=(Pattern&&) noexcept = default;
 
-bool Pattern::matches(std::string_view module) const {
-  const std::unique_ptr<pcre2_match_data, Free> data(pcre2_match_data_create(1, nullptr));
-  const int result = pcre2_match(compiled_->code.get(), reinterpret_cast<PCRE2_SPTR>(module.data()), module.size(), 0,
-                                 0, data.get(), compiled_->limits.get());
-  if (result >= 0) return true;
-  if (result == PCRE2_ERROR_NOMATCH) return false;
-  if (result == PCRE2_ERROR_MATCHLIMIT || result == PCRE2_ERROR_DEPTHLIMIT || result == PCRE2_ERROR_HEAPLIMIT) {
-    throw Error(ErrorKind::invalid_input,
-                fmt::format("pattern \"{}\" takes too long on module {}", shown(key_), shown(module)))
-        .expected(fmt::format("an answer within {} steps", kMaxSteps))
-        .advice("simplify the pattern in adapter_config.json");
-  }
-  throw Error(ErrorKind::invalid_input,
-              fmt::format("pattern \"{}\" cannot be matched: {}", shown(key_), pcre2_message(result)));
-}
+bool Pattern::matches(std::string_view module) const { return compiled_->expression.matches(module); }
 
 bool pattern_matches(std::string_view key, std::string_view module) { return Pattern(key).matches(module); }
 

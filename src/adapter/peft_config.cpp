@@ -227,12 +227,6 @@ std::string initialisation(const Fields& fields) {
   return lower_case(value->get<std::string>());
 }
 
-std::optional<ModuleSelection> target_modules(const Fields& fields) {
-  auto modules = fields.modules("target_modules");
-  if (modules && lower_case(modules->expression) == "all-linear") return std::nullopt;
-  return modules;
-}
-
 bool is_on(const Json* value) {
   if (value == nullptr) return false;
   return value->is_boolean() ? value->get<bool>() : !(value->is_array() && value->empty());
@@ -278,7 +272,7 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view file, const
   config.base_model = fields.string("base_model_name_or_path", "");
   config.revision = fields.string("revision", "");
   config.modules_to_save = fields.strings("modules_to_save");
-  config.target_modules = target_modules(fields);
+  config.target_modules = fields.modules("target_modules");
   config.exclude_modules = fields.modules("exclude_modules").value_or(ModuleSelection{});
   config.layers_to_transform = fields.integers("layers_to_transform");
   config.layers_pattern = fields.strings("layers_pattern");

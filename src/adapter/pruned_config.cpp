@@ -55,6 +55,26 @@ std::vector<std::string> kept_parameters(const std::vector<std::string>& entries
   return result;
 }
 
+std::string whole_names(const std::vector<std::string>& names) {
+  std::vector<std::string> all;
+  for (const auto& name : names) all.push_back(escaped(name));
+  return fmt::format("(?:{})", fmt::join(all, "|"));
+}
+
+/// Of a configuration that leaves the choice of modules to PEFT, which is not known here: without `pruned`.
+void exclude(nlohmann::ordered_json& config, const std::vector<std::string>& pruned) {
+  auto expression = whole_names(pruned);
+  const auto known = config.find("exclude_modules");
+  if (known != config.end() && known->is_string() && !known->get<std::string>().empty()) {
+    expression = fmt::format("(?:{})|{}", known->get<std::string>(), expression);
+  } else if (known != config.end() && known->is_array() && !known->empty()) {
+    std::vector<std::string> ends;
+    for (const auto& end : *known) ends.push_back(escaped(end.get<std::string>()));
+    expression = fmt::format("(?:.*\\.)?(?:{})|{}", fmt::join(ends, "|"), expression);
+  }
+  config["exclude_modules"] = expression;
+}
+
 }  // namespace
 
 std::string pruned_config(std::string_view text, const std::vector<std::string>& kept,
@@ -70,6 +90,10 @@ std::string pruned_config(std::string_view text, const std::vector<std::string>&
       config["target_parameters"] = left;
     }
   }
+  if (!parameters && (!config.contains("target_modules") || config["target_modules"].is_null())) {
+    exclude(config, pruned);
+    return config.dump(2) + "\n";
+  }
   const TargetParameters targeted(entries_before);
   std::vector<std::string> targets;
   for (const auto& module : kept) {
@@ -80,9 +104,7 @@ std::string pruned_config(std::string_view text, const std::vector<std::string>&
     config["target_modules"] = nlohmann::ordered_json::array();  // null would be PEFT's own choice for the model
   } else if (std::any_of(pruned.begin(), pruned.end(),
                          [&](const auto& module) { return ends_in_one_of(entries, module); })) {
-    std::vector<std::string> names;  // as a regular expression for the whole name
-    for (const auto& target : targets) names.push_back(escaped(target));
-    config["target_modules"] = fmt::format("(?:{})", fmt::join(names, "|"));
+    config["target_modules"] = whole_names(targets);
   } else {
     config["target_modules"] = targets;
   }

@@ -26,7 +26,9 @@ std::string_view text_type(const checkpoint::ModelConfig& model) { return after_
 bool stores_experts_transposed(const checkpoint::ModelConfig& model) { return is_among(kExperts, text_type(model)); }
 
 bool is_conv1d(std::string_view module, const checkpoint::ModelConfig& model) {
-  return is_among(kConv1d, text_type(model)) && is_among(kConv1dNames, after_last(module, '.'));
+  return is_among(kConv1d, text_type(model)) && may_be_conv1d(module);
 }
+
+bool may_be_conv1d(std::string_view module) { return is_among(kConv1dNames, after_last(module, '.')); }
 
 }  // namespace winnow::adapter

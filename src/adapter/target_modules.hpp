@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "expression.hpp"
 #include "target_names.hpp"
 #include "winnow/adapter/patterns.hpp"
 #include "winnow/adapter/peft_config.hpp"
@@ -19,12 +20,15 @@ namespace winnow::adapter {
 /// number of modules. Source: peft 0.21, tuners/tuners_utils.py, check_target_module_exists.
 class TargetModules {
  public:
-  /// Throws Error(invalid_input) for an expression that is none of Python's. Keeps no reference to `config`.
-  explicit TargetModules(const PeftConfig& config);
+  /// Throws Error(invalid_input) for an expression that is none of Python's. Keeps no reference to `config`. Where that
+  /// names no targets they are PEFT's own of models of `model_type`, as config.json has it.
+  explicit TargetModules(const PeftConfig& config, std::string_view model_type = {});
 
-  /// Why PEFT makes no LoRA of `module`, named without base_model.model.; empty if it does, or if the configuration
-  /// leaves the choice to PEFT.
+  /// Why PEFT makes no LoRA of `module`, named without base_model.model.; empty if it does, or if which are its targets
+  /// is not known.
   std::string refusal(const std::string& module) const;
+  /// Whether it does for sure: then a weight of this name is not the parameter that a file's key finds.
+  bool makes_lora_of(const std::string& module) const;
 
  private:
   /// A list or an expression.
@@ -38,10 +42,11 @@ class TargetModules {
   bool has_layer(std::string_view module) const;
 
   std::optional<Selection> targets_;
+  bool all_linear_ = false;
   Selection excluded_;
   std::vector<Pattern> saved_;
   std::set<std::int64_t> layers_;
-  std::vector<Pattern> before_layer_;
+  std::vector<Expression> layer_patterns_;
   TargetParameters parameters_;
 };
 
@@ -56,8 +61,8 @@ struct NotLoaded {
   bool leave_out(const std::string& module) const { return loads_others && reasons.contains(module); }
 };
 
-/// `modules`: those that have factors, and whether all their keys begin with base_model.model.; without fused experts,
-/// of which `has_experts` says if there are any. Throws as TargetModules does.
-NotLoaded not_loaded(const std::map<std::string, bool>& modules, bool has_experts, const PeftConfig& config);
+/// `modules`: those that have factors, and whether all their keys are such as PEFT looks for (is_loadable); without
+/// fused experts. `has_others`: such experts, or whole weights, are loaded. Throws as TargetModules does.
+NotLoaded not_loaded(const std::map<std::string, bool>& modules, bool has_others, const TargetModules& targets);
 
 }  // namespace winnow::adapter

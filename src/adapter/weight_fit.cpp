@@ -10,17 +10,19 @@ namespace winnow::adapter {
 
 namespace {
 
-base::Error other_shape(const LoraModule& module, const std::vector<std::uint64_t>& shape, const std::string& file) {
+base::Error other_shape(const LoraModule& module, const std::vector<std::uint64_t>& shape, const std::string& file,
+                        bool may_be_transposed) {
   return bad_adapter(fmt::format("module {} does not fit the checkpoint", module.adapter_module()))
       .tensor(module.weight())
-      .expected(fmt::format("[{}, {}] or its transpose as lora_B and lora_A say, found {}{}", module.out_features,
-                            module.in_features, shape_text(shape), file.empty() ? "" : " in " + file));
+      .expected(fmt::format("[{}, {}]{} as lora_B and lora_A say, found {}{}", module.out_features, module.in_features,
+                            may_be_transposed ? " or its transpose" : "", shape_text(shape),
+                            file.empty() ? "" : " in " + file));
 }
 
 }  // namespace
 
-std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLocation& weight,
-                           const std::string& file) {
+std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLocation& weight, const std::string& file,
+                           bool may_be_transposed) {
   const auto& name = module.adapter_module();
   const auto& shape = weight.shape;
   if (shape.size() != 2) {
@@ -35,12 +37,13 @@ std::optional<bool> fit_of(const LoraModule& module, const checkpoint::TensorLoc
                        .expected(fmt::format("F64, F32, F16 or BF16, found {}", base::name(weight.dtype)))};
   }
   const bool straight = shape[0] == module.out_features && shape[1] == module.in_features;
-  const bool transposed = shape[0] == module.in_features && shape[1] == module.out_features;
+  const bool transposed = may_be_transposed && shape[0] == module.in_features && shape[1] == module.out_features;
   if (!straight && !transposed) {
     // A vocabulary grows with the tokens that an adapter adds.
     if (is_output_head(name))
-      throw Mismatch{"the checkpoint's vocabulary has another size", other_shape(module, shape, file)};
-    throw other_shape(module, shape, file);
+      throw Mismatch{"the checkpoint's vocabulary has another size",
+                     other_shape(module, shape, file, may_be_transposed)};
+    throw other_shape(module, shape, file, may_be_transposed);
   }
   if (straight && transposed) return std::nullopt;
   return transposed;

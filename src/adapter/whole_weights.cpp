@@ -33,9 +33,26 @@ std::string mismatch_of(const TensorLocation& whole, const TensorLocation& weigh
   return {};
 }
 
+constexpr const char* kUnloaded = "full weight under a key that PEFT does not load";
+
 bool has_lora(const std::vector<LoraModule>& modules, const ModuleNames& names) {
   return std::any_of(modules.begin(), modules.end(), [&](const LoraModule& lora) {
     return lora.module() == names.module || lora.adapter_module() == names.adapter_module;
+  });
+}
+
+/// Where both are one parameter the head is copied last, and the embedding that is shipped beside it is lost.
+void leave_embeddings_of_tied_heads(WholeWeights::Judged& judged) {
+  const auto is_tied = [](const DenseUpdate& update) { return update.names->weight != update.module() + ".weight"; };
+  std::vector<std::string> tied;
+  for (const auto& update : judged.updates) {
+    if (is_tied(update)) tied.push_back(update.names->weight);
+  }
+  std::erase_if(judged.updates, [&](const DenseUpdate& update) {
+    if (is_tied(update) || std::find(tied.begin(), tied.end(), update.names->weight) == tied.end()) return false;
+    judged.refused.push_back(
+        {update.adapter_module() + ".weight", "full weight of the embedding that the shipped head is tied to"});
+    return true;
   });
 }
 
@@ -55,14 +72,14 @@ std::vector<SkippedTensor> WholeWeights::all() const {
 }
 
 WholeWeights::Judged WholeWeights::judged(const checkpoint::Catalogue& aligned, const checkpoint::ModelConfig& model,
-                                          const std::vector<LoraModule>& modules, bool has_prefixed) const {
+                                          const std::vector<LoraModule>& modules, const Loading& loading) const {
   Judged judged;
   for (const auto& [module, tensor] : tensors_) {
     const auto refuse = [&, &key = tensor.key](std::string reason) {
       judged.refused.push_back({key, std::move(reason)});
     };
-    if (tensor.in_memory || (has_prefixed && !tensor.prefixed)) {
-      refuse("full weight under a key that PEFT does not load");
+    if (tensor.in_memory || (loading.has_prefixed && !tensor.prefixed)) {
+      refuse(kUnloaded);
       continue;
     }
     if (!tensor.is_weight) {
@@ -90,6 +107,10 @@ WholeWeights::Judged WholeWeights::judged(const checkpoint::Catalogue& aligned, 
       refuse("full weight of a module that has LoRA as well");
       continue;
     }
+    if (loading.makes_lora(module) || !loading.wrappings.is_chosen(names)) {
+      refuse(kUnloaded);
+      continue;
+    }
     if (found->tied) judged.tied.push_back(fmt::format("{} is tied and compared with {}.", module, found->weight));
     DenseUpdate update;
     update.stored_transposed = is_conv1d(names.module, model);
@@ -100,6 +121,7 @@ WholeWeights::Judged WholeWeights::judged(const checkpoint::Catalogue& aligned, 
     update.weight = {tensor.location->offset, tensor.location->bytes, tensor.location->dtype};
     judged.updates.push_back(std::move(update));
   }
+  leave_embeddings_of_tied_heads(judged);
   std::sort(judged.updates.begin(), judged.updates.end(),
             [](const auto& one, const auto& other) { return one.module() < other.module(); });
   const auto twice =

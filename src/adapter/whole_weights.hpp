@@ -2,6 +2,7 @@
 // to src/adapter.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "winnow/adapter/keys.hpp"
 #include "winnow/checkpoint/catalogue.hpp"
 #include "winnow/checkpoint/model_config.hpp"
+#include "wrapping.hpp"
 
 namespace winnow::adapter {
 
@@ -29,11 +31,17 @@ class WholeWeights {
   /// Of an adapter of which nothing is judged.
   std::vector<SkippedTensor> all() const;
 
+  /// Which of them PEFT loads.
+  struct Loading {
+    bool has_prefixed = false;  ///< there are keys that begin with base_model.model., and it loads no others
+    Wrappings wrappings;        ///< of the modules with LoRA
+    std::function<bool(const std::string& module)> makes_lora;  ///< whose weight has another name then
+  };
+
   /// Those that PEFT loads and that have a weight of the same shape in `aligned`, and no LoRA of the adapter on it
-  /// (`modules`). `has_prefixed`: there are keys that begin with base_model.model., and PEFT loads no others. Throws
-  /// Error(invalid_input) if two are of one module under different names.
+  /// (`modules`). Throws Error(invalid_input) if two are of one module under different names.
   Judged judged(const checkpoint::Catalogue& aligned, const checkpoint::ModelConfig& model,
-                const std::vector<LoraModule>& modules, bool has_prefixed) const;
+                const std::vector<LoraModule>& modules, const Loading& loading) const;
 
  private:
   struct Tensor {

@@ -143,9 +143,61 @@ TEST_F(OpenAdapter, LeavesOutWhatPeftDoesNotLoad) {
   for (auto& tensor : bare) tensor.name = tensor.name.substr(std::string_view(test::kPrefix).size());
   tensors(bare + lora(kQ, 2, 8, 8));
   ASSERT_EQ(open_ok().unjudged.size(), 1U);
-  EXPECT_EQ(open_ok().unjudged[0].reason, "PEFT does not load it: its keys lack base_model.model.");
+  EXPECT_EQ(open_ok().unjudged[0].reason, "PEFT does not load it: its keys are not those it looks for");
   tensors(bare);
   EXPECT_EQ(open_ok().modules.size(), 1U);
+}
+
+TEST_F(OpenAdapter, LeavesOutOtherNamesOfTheSameLayers) {
+  const auto weight = weights_.tensors.at(kQ + ".weight");
+  for (const auto* layer : {"1", "2"}) {
+    weights_.tensors.emplace(fmt::format("model.layers.{}.self_attn.q_proj.weight", layer), weight);
+  }
+  config(R"(, "r": 2)");
+  const std::string bare = "layers.1.self_attn.q_proj", of_text = "language_model.model.layers.2.self_attn.q_proj";
+  tensors(lora(bare, 2, 8, 8));
+  EXPECT_EQ(open_ok().modules.size(), 1U) << "alone it is that of the model";
+  tensors(lora(kQ, 2, 8, 8) + lora(bare, 2, 8, 8) + lora(of_text, 2, 8, 8));
+  const auto adapter = open_ok();
+  ASSERT_EQ(adapter.modules.size(), 1U);
+  EXPECT_EQ(adapter.modules[0].module(), kQ);
+  ASSERT_EQ(adapter.unjudged.size(), 2U);
+  EXPECT_THAT(adapter.unjudged[0].reason, HasSubstr("calls other layers of the same model otherwise"));
+  tensors(lora(bare, 2, 8, 8) + lora(of_text, 2, 8, 8) +
+          lora("language_model.model.layers.0.self_attn.q_proj", 2, 8, 8));
+  EXPECT_EQ(open_ok().modules.size(), 2U) << "that of most";
+}
+
+TEST_F(OpenAdapter, LeavesOutALinearLayersLoraOnAnEmbedding) {
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + lora("model.embed_tokens", 2, 8, 32));
+  EXPECT_EQ(open_ok().modules.size(), 1U);
+  EXPECT_THAT(open_ok().unjudged.at(0).reason, HasSubstr("on an embedding"));
+}
+
+/// Weights are what PEFT loads then, and LoRA that it does not load would hide them.
+TEST_F(OpenAdapter, LeavesOutLoraThatIsNotLoadedBesideWholeWeights) {
+  for (const auto& name : {std::string("model.embed_tokens"), kUp}) weights_.tensors.at(name + ".weight").bytes = 512;
+  config(R"(, "r": 2, "target_modules": ["k_proj"])");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kUp + ".weight", {16, 8}}});
+  EXPECT_THAT(reason({.dense = true, .aligned = &weights_}), HasSubstr("PEFT does not load it"));
+  config(R"(, "r": 2, "target_modules": ["q_proj"])");
+  EXPECT_EQ(open_ok({.dense = true, .aligned = &weights_}).dense.size(), 1U);
+  config(R"(, "r": 2, "target_modules": ["q_proj", "up_proj"])");
+  const auto shadowed = open_ok({.dense = true, .aligned = &weights_});
+  EXPECT_EQ(shadowed.dense.size(), 0U) << "of a module with LoRA the parameter has another name";
+  EXPECT_THAT(shadowed.skipped.at(0).reason, HasSubstr("PEFT does not load"));
+}
+
+TEST_F(OpenAdapter, OfATiedModelsHeadAndEmbeddingTheHeadIsJudged) {
+  weights_.tensors.at("model.embed_tokens.weight").bytes = 512;
+  config(R"(, "r": 2)");
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + "model.embed_tokens.weight", {32, 8}},
+                                                      {test::kPrefix + "lm_head.weight", {32, 8}}});
+  const auto adapter = open_ok({.dense = true, .aligned = &weights_});
+  ASSERT_EQ(adapter.dense.size(), 1U);
+  EXPECT_EQ(adapter.dense[0].module(), "lm_head");
+  EXPECT_THAT(adapter.skipped.at(0).reason, HasSubstr("tied"));
 }
 
 TEST_F(OpenAdapter, RefusesTargetsThatAreNone) {
@@ -248,12 +300,28 @@ TEST_F(OpenAdapter, DecidesByShapeHowAWeightIsStored) {
   EXPECT_EQ(adapter.modules.at(0).in_features, 8U);
 }
 
-TEST_F(OpenAdapter, DecidesSquareWeightsByTheFlag) {
-  tensors(lora(kQ, 2, 8, 8));
+TEST_F(OpenAdapter, DecidesSquareWeightsByTheFlagOnlyWhereTheirNameIsThatOfAConv1d) {
+  const std::string conv = "h.0.attn.c_proj";
+  weights_ = catalogue({{kQ + ".weight", {8, 8}}, {conv + ".weight", {8, 8}}});
   for (const auto& [flag, expected] : {std::pair("true", true), std::pair("false", false), std::pair("null", false)}) {
     config(fmt::format(R"(, "r": 2, "fan_in_fan_out": {})", flag));
+    tensors(lora(conv, 2, 8, 8));
     EXPECT_EQ(open_ok().modules.at(0).stored_transposed, expected) << flag;
+    tensors(lora(kQ, 2, 8, 8));
+    EXPECT_FALSE(open_ok().modules.at(0).stored_transposed) << "PEFT passes over the flag";
   }
+  model_.model_type = "gpt2";
+  tensors(lora(conv, 2, 8, 8));
+  EXPECT_TRUE(open_ok().modules.at(0).stored_transposed) << "of this model the flag is not asked";
+}
+
+/// An adapter must not turn the weights of others by one module of its own.
+TEST_F(OpenAdapter, RefusesATransposedUpdateOfALinearLayer) {
+  weights_ = catalogue({{kQ + ".weight", {8, 8}}, {kUp + ".weight", {16, 8}}});
+  config(R"(, "r": 2, "target_modules": ["q_proj", "up_proj"])");
+  tensors(lora(kQ, 2, 8, 8) + lora(kUp, 2, 16, 8));
+  model_.model_type = "llama";
+  EXPECT_THAT(reason(), AllOf(HasSubstr(kUp), HasSubstr("expected [8, 16] as lora_B and lora_A say, found [16, 8]")));
 }
 
 TEST_F(OpenAdapter, DecidesSquareWeightsAsTheOthersOfTheModelAreStored) {
@@ -442,8 +510,10 @@ TEST_F(OpenAdapter, TakesDoraAsItIs) {
 }
 
 TEST_F(OpenAdapter, NamesDoraThatIsNotJudged) {
+  const std::string conv = "h.0.attn.c_proj";
   config(R"(, "r": 2, "use_dora": true, "fan_in_fan_out": true)");
-  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {8}}});
+  weights_.tensors.emplace(conv + ".weight", weights_.tensors.at(kQ + ".weight"));
+  tensors(lora(conv, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + conv + ".lora_magnitude_vector", {8}}});
   EXPECT_THAT(reason({.dense = true, .aligned = &weights_}), HasSubstr("DoRA on a layer that is stored [in, out]"));
   config(R"(, "r": 2, "use_dora": true)");
   tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {7}}});
@@ -561,10 +631,18 @@ TEST_F(OpenAdapter, QuarantinesAModuleThatIsNotInTheCheckpoint) {
                               HasSubstr(kQ + ".weight")));
 }
 
-TEST_F(OpenAdapter, QuarantinesTwoModulesOnOneTensor) {
+TEST_F(OpenAdapter, OfTwoModulesOnOneTensorTakesTheOneThatTheModelHas) {
   config(R"(, "r": 2)");
   tensors(lora(kQ, 2, 8, 8) + lora("layers.0.self_attn.q_proj", 2, 8, 8));
-  EXPECT_THAT(reason(), AllOf(HasSubstr("two modules of the adapter are the same tensor"), HasSubstr(kQ)));
+  EXPECT_EQ(open_ok().modules.size(), 1U);
+  EXPECT_EQ(open_ok().unjudged.size(), 1U);
+  tensors(lora("lm_head", 2, 8, 32) + lora("embed_out", 2, 8, 32));
+  EXPECT_THAT(reason(), HasSubstr("two modules of the adapter are the same tensor"));
+  weights_.tensors.emplace("lm_head.weight", weights_.tensors.at("model.embed_tokens.weight"));
+  tensors(lora(kQ, 2, 8, 8) + lora("embed_out", 2, 8, 32));
+  EXPECT_EQ(open_ok().modules.size(), 1U) << "the layers are named as the checkpoint's, whose head is lm_head";
+  tensors(lora(kQ, 2, 8, 8) + lora("lm_head", 2, 8, 32));
+  EXPECT_EQ(open_ok().modules.size(), 2U);
 }
 
 TEST_F(OpenAdapter, QuarantinesAKeyWithAndWithoutPrefix) {

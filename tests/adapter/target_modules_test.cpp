@@ -42,8 +42,23 @@ TEST(TargetModules, AreWholeNamesOrTheirEndsAfterADot) {
   EXPECT_EQ(loaded(fmt::format(R"("target_modules": ["{}", "{}"])", kV1, kQ0)), (Names{kQ0, kV1}));
   EXPECT_THAT(loaded(R"("target_modules": ["proj", "model", ""])"), IsEmpty());
   EXPECT_THAT(loaded(R"("target_modules": [])"), IsEmpty());
-  EXPECT_EQ(loaded(R"("target_modules": null)").size(), 4U) << "PEFT's own choice is not known here";
+  EXPECT_EQ(loaded(R"("target_modules": null)").size(), 4U) << "of a model that is not known";
   EXPECT_EQ(loaded(R"("target_modules": "All-Linear")").size(), 4U);
+  EXPECT_EQ(loaded(R"("target_modules": "all-linear")", {kV1, "lm_head"}), (Names{kV1}));
+}
+
+TEST(TargetModules, AreThoseOfTheKindOfModelWhereNoneAreNamed) {
+  const auto of = [](std::string_view type) {
+    const TargetModules targets(config_of(R"("layers_to_transform": [1])"), type);
+    return std::pair(targets.refusal(kV1).empty(), targets.refusal("model.layers.1.self_attn.k_proj").empty());
+  };
+  EXPECT_EQ(of("llama"), std::pair(true, false));
+  EXPECT_EQ(of("nemotron_h"), std::pair(true, true));
+  EXPECT_EQ(of("gpt2"), std::pair(false, false));
+  EXPECT_EQ(of("not_known"), std::pair(true, true));
+  const TargetModules gemma(config_of(R"("r": 8)"), "gemma4");
+  EXPECT_TRUE(gemma.makes_lora_of("model.language_model.layers.0.self_attn.q_proj"));
+  EXPECT_FALSE(gemma.makes_lora_of(kQ0));
 }
 
 TEST(TargetModules, OfAnExpressionAreThoseItMatchesWholly) {
@@ -52,6 +67,7 @@ TEST(TargetModules, OfAnExpressionAreThoseItMatchesWholly) {
   EXPECT_THAT(loaded(R"("target_modules": "q_proj|v_proj")"), IsEmpty());
   EXPECT_EQ(loaded(R"("target_modules": ".*q_proj|.*v_proj")").size(), 4U);
   EXPECT_EQ(loaded(R"("target_modules": ".*q_proj$")", {kQ0, "q_proj\n"}), (Names{kQ0}));
+  EXPECT_EQ(loaded(R"("target_modules": "(?i).*1\\.SELF.*Q_proj")"), (Names{kQ1, kQ11}));
 }
 
 /// As a trainer writes it that looks for parts of names.
@@ -93,6 +109,15 @@ TEST(TargetModules, AreThoseOfSomeLayersWhereAskedFor) {
   EXPECT_EQ(loaded(q + R"("layers_to_transform": [1], "layers_pattern": ["h", "layer."])"), (Names{kQ1}));
   EXPECT_EQ(loaded(fmt::format(R"("target_modules": ["{}", "v_proj"], "layers_to_transform": 3)", kQ0)), (Names{kQ0}))
       << "a whole name is of its layer alone";
+  std::string twenty;
+  for (int k = 0; k < 19; ++k) twenty += fmt::format(R"("model.layers.{}.self_attn.q_proj",)", k);
+  EXPECT_EQ(loaded(fmt::format(R"("target_modules": [{}"{}"], "layers_to_transform": 1)", twenty, kV1)),
+            (Names{kQ1, kV1}))
+      << "of so many PEFT takes the ends";
+  EXPECT_EQ(loaded(q + R"("layers_to_transform": [1], "layers_pattern": "")"), (Names{kQ1}));
+  EXPECT_EQ(loaded(q + R"j("layers_to_transform": [1], "layers_pattern": "layers(?!\\.[12]\\.)")j"), (Names{}));
+  EXPECT_EQ(loaded(q + R"j("layers_to_transform": [1, 0], "layers_pattern": "layers(?=\\.0)")j"), (Names{kQ0}));
+  EXPECT_EQ(loaded(q + R"("layers_to_transform": [1], "layers_pattern": "layers|h")"), (Names{}));
   // The first number is the layer, not that of an expert.
   EXPECT_EQ(loaded(R"("target_modules": ["w1"], "layers_to_transform": 5)",
                    {"model.layers.5.experts.1.w1", "model.layers.1.experts.5.w1", "layers.5.w1"}),
@@ -106,13 +131,13 @@ TEST(TargetModules, AreNoneBesideParametersThatAreTargetedAlone) {
 }
 
 TEST(TargetModules, OfAFileAreAllIfNoneIsLoaded) {
-  const auto config = config_of(R"("target_modules": ["q_proj"])");
-  const auto some = not_loaded({{kQ0, true}, {kQ1, false}, {kV1, true}}, false, config);
+  const TargetModules targets(config_of(R"("target_modules": ["q_proj"])"));
+  const auto some = not_loaded({{kQ0, true}, {kQ1, false}, {kV1, true}}, false, targets);
   EXPECT_TRUE(some.leave_out(kV1));
   EXPECT_TRUE(some.leave_out(kQ1)) << "its keys lack the prefix";
   EXPECT_FALSE(some.leave_out(kQ0));
-  EXPECT_FALSE(not_loaded({{kV1, true}}, false, config).leave_out(kV1));
-  EXPECT_TRUE(not_loaded({{kV1, true}}, true, config).leave_out(kV1)) << "it loads the experts";
+  EXPECT_FALSE(not_loaded({{kV1, true}}, false, targets).leave_out(kV1));
+  EXPECT_TRUE(not_loaded({{kV1, true}}, true, targets).leave_out(kV1)) << "it loads the experts";
 }
 
 TEST(TargetModules, WithoutSenseAreRefused) {

@@ -122,7 +122,8 @@ TEST_F(Writer, DropTakesPrunedParametersOutOfTargetParameters) {
 }
 
 TEST_F(Writer, PatternsOfPrunedModulesOnlyAreLeftOut) {
-  const auto* text = R"({"peft_type": "LORA", "rank_pattern": {"layers.1.self_attn.v_proj": 2, "nothing": 3},
+  const auto* text =
+      R"({"peft_type": "LORA", "target_modules": ["q_proj", "v_proj"], "rank_pattern": {"layers.1.self_attn.v_proj": 2, "nothing": 3},
       "alpha_pattern": {"v_proj": 3, "q_proj": 5, "layers.0.self_attn.q_proj": 7}})";
   test::write_file(source() / "adapter_config.json", text);
   write({kV1});
@@ -150,6 +151,24 @@ TEST_F(Writer, KeptEmbeddingsStayTargeted) {
                                         {test::kPrefix + "model.embed_tokens.lora_embedding_B", {8, 2}}});
   write({kQ0});
   EXPECT_EQ(config()["target_modules"], Json({"model.embed_tokens"}));
+}
+
+/// PEFT chooses by the kind of model, and the names of all that is kept would be another choice.
+TEST_F(Writer, WithoutTargetsWhatIsPrunedIsExcluded) {
+  const auto excluded = [&](const std::string& fields) {
+    test::write_file(source() / "adapter_config.json", fmt::format(R"({{"peft_type": "LORA"{}}})", fields));
+    EXPECT_EQ(write({kQ1}).kept, 2U);
+    EXPECT_TRUE(!config().contains("target_modules") || config()["target_modules"].is_null());
+    return config()["exclude_modules"].get<std::string>();
+  };
+  const std::string pruned = R"((?:model\.layers\.1\.self_attn\.q_proj))";
+  EXPECT_EQ(excluded(""), pruned);
+  EXPECT_EQ(excluded(R"(, "target_modules": null, "exclude_modules": ["lm_head"])"), "(?:.*\\.)?(?:lm_head)|" + pruned);
+  EXPECT_EQ(excluded(R"(, "exclude_modules": "x.*")"), "(?:x.*)|" + pruned);
+  const auto again = parse_peft_config(test::read_file(output() / "adapter_config.json"), "c", base::Log());
+  const Pattern expression(again.exclude_modules.expression, Pattern::Form::whole);
+  EXPECT_TRUE(expression.matches(kQ1));
+  EXPECT_FALSE(expression.matches(kQ0));
 }
 
 /// By the names of the new configuration PEFT would load them.

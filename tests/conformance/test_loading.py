@@ -27,6 +27,14 @@ CONFIGURATIONS = {
     "layers": {"layers_to_transform": [0, 2]},
     "layer": {"layers_to_transform": 1, "layers_pattern": "layers"},
     "layers-and-whole-name": {"target_modules": [LAYER.format(0, "q"), "v_proj"], "layers_to_transform": [1]},
+    "twenty-names-and-layers": {"target_modules": [LAYER.format(n, part[0]) for part in ALL for n in range(6)],
+                                "layers_to_transform": [1]},
+    "layers-by-lookahead": {"layers_to_transform": [0, 1, 2], "layers_pattern": r"layers(?!\.1)"},
+    "layers-by-nothing": {"layers_to_transform": [2], "layers_pattern": ""},
+    "none": {"target_modules": None},
+    "none-of-a-layer": {"target_modules": None, "layers_to_transform": [0]},
+    "any-case": {"target_modules": r"(?i).*1\.SELF_attn\.[QV]_proj"},
+    "linear": {"target_modules": "all-linear", "fan_in_fan_out": True},
     "part-of-a-name": {"target_modules": ["q_proj", "proj", "attn.v_proj"]},
 }
 

@@ -27,6 +27,9 @@ std::vector<std::string> module_aliases(std::string_view module);
 /// Whether `module` is the layer that turns hidden states into scores of tokens, which models tie to their embedding.
 bool is_output_head(std::string_view module);
 
+/// Whether `module` is an embedding of tokens, which PEFT gives factors of other names than a linear layer.
+bool is_embedding(std::string_view module);
+
 /// Whether the checkpoint numbers layers as `module` does and has none of its number: the adapter is of a larger model.
 bool lies_beyond_last_layer(std::string_view module, const checkpoint::Catalogue& weights);
 

@@ -14,4 +14,8 @@ bool stores_experts_transposed(const checkpoint::ModelConfig& model);
 /// Whether `module` is a Conv1D of transformers, stored [in, out].
 bool is_conv1d(std::string_view module, const checkpoint::ModelConfig& model);
 
+/// Whether it has a name that transformers gives to Conv1Ds: other modules are linear layers, stored [out, in],
+/// whatever an adapter says of itself.
+bool may_be_conv1d(std::string_view module);
+
 }  // namespace winnow::adapter
