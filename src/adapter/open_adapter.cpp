@@ -177,10 +177,10 @@ class Opening {
 
   void add_dense_updates() {
     if (!judges_dense()) return;
+    const auto makes_lora = [&](const std::string& module) { return peft_targets_->makes_lora_of(module); };
+    const auto has_own = [&](const std::string& module) { return peft_targets_->saves_whole(module); };
     auto judged = tensors_.whole_weights.judged(*options_.aligned, model_, modules_.all(),
-                                                {tensors_.has_prefixed, wrappings_, [&](const std::string& module) {
-                                                   return peft_targets_->makes_lora_of(module);
-                                                 }});
+                                                {tensors_.has_prefixed, wrappings_, makes_lora, has_own});
     for (const auto& sentence : judged.tied) warn(sentence);
     if (!judged.refused.empty()) {
       tensors_.skipped.insert(tensors_.skipped.end(), judged.refused.begin(), judged.refused.end());

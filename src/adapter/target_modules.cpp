@@ -102,13 +102,15 @@ TargetModules::TargetModules(const PeftConfig& config, std::string_view model_ty
 
 bool TargetModules::makes_lora_of(const std::string& module) const { return targets_ && refusal(module).empty(); }
 
+bool TargetModules::saves_whole(const std::string& module) const {
+  return std::any_of(saved_.begin(), saved_.end(), [&](const auto& saved) { return saved.matches(module); });
+}
+
 std::string TargetModules::refusal(const std::string& module) const {
   if (parameters_.have(module)) return {};
   const auto because = [](std::string_view reason) { return fmt::format("PEFT does not load it: {}", reason); };
   if (excluded_.have(module)) return because("exclude_modules names it");
-  if (std::any_of(saved_.begin(), saved_.end(), [&](const auto& saved) { return saved.matches(module); })) {
-    return because("modules_to_save names it");
-  }
+  if (saves_whole(module)) return because("modules_to_save names it");
   if (all_linear_ && is_output_head(module)) return because("all-linear leaves out the output head");
   if (!targets_) return {};
   if (!targets_->have(module)) return because("target_modules does not name it");

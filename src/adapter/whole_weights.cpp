@@ -42,14 +42,15 @@ bool has_lora(const std::vector<LoraModule>& modules, const ModuleNames& names) 
 }
 
 /// Where both are one parameter the head is copied last, and the embedding that is shipped beside it is lost.
-void leave_embeddings_of_tied_heads(WholeWeights::Judged& judged) {
+void leave_embeddings_of_tied_heads(const WholeWeights::Loading& loading, WholeWeights::Judged& judged) {
   const auto is_tied = [](const DenseUpdate& update) { return update.names->weight != update.module() + ".weight"; };
   std::vector<std::string> tied;
   for (const auto& update : judged.updates) {
-    if (is_tied(update)) tied.push_back(update.names->weight);
+    if (is_tied(update) && !loading.has_own(update.adapter_module())) tied.push_back(update.names->weight);
   }
   std::erase_if(judged.updates, [&](const DenseUpdate& update) {
-    if (is_tied(update) || std::find(tied.begin(), tied.end(), update.names->weight) == tied.end()) return false;
+    if (is_tied(update) || loading.has_own(update.adapter_module())) return false;
+    if (std::find(tied.begin(), tied.end(), update.names->weight) == tied.end()) return false;
     judged.refused.push_back(
         {update.adapter_module() + ".weight", "full weight of the embedding that the shipped head is tied to"});
     return true;
@@ -121,7 +122,7 @@ WholeWeights::Judged WholeWeights::judged(const checkpoint::Catalogue& aligned, 
     update.weight = {tensor.location->offset, tensor.location->bytes, tensor.location->dtype};
     judged.updates.push_back(std::move(update));
   }
-  leave_embeddings_of_tied_heads(judged);
+  leave_embeddings_of_tied_heads(loading, judged);
   std::sort(judged.updates.begin(), judged.updates.end(),
             [](const auto& one, const auto& other) { return one.module() < other.module(); });
   const auto twice =

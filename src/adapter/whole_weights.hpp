@@ -36,6 +36,7 @@ class WholeWeights {
     bool has_prefixed = false;  ///< there are keys that begin with base_model.model., and it loads no others
     Wrappings wrappings;        ///< of the modules with LoRA
     std::function<bool(const std::string& module)> makes_lora;  ///< whose weight has another name then
+    std::function<bool(const std::string& module)> has_own;     ///< modules_to_save: also where weights are tied
   };
 
   /// Those that PEFT loads and that have a weight of the same shape in `aligned`, and no LoRA of the adapter on it

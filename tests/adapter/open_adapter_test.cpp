@@ -198,6 +198,8 @@ TEST_F(OpenAdapter, OfATiedModelsHeadAndEmbeddingTheHeadIsJudged) {
   ASSERT_EQ(adapter.dense.size(), 1U);
   EXPECT_EQ(adapter.dense[0].module(), "lm_head");
   EXPECT_THAT(adapter.skipped.at(0).reason, HasSubstr("tied"));
+  config(R"(, "r": 2, "modules_to_save": ["lm_head", "embed_tokens"])");
+  EXPECT_EQ(open_ok({.dense = true, .aligned = &weights_}).dense.size(), 2U) << "PEFT unties what it saves";
 }
 
 TEST_F(OpenAdapter, RefusesTargetsThatAreNone) {
