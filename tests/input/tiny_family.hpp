@@ -67,11 +67,25 @@ class TinyFamily {
     return tensors;
   }
 
+  /// As PEFT writes it: modules with LoRA are targets, and whole weights of others are saved.
+  static std::string config_of(const Tensors& tensors) {
+    const std::string prefix = "base_model.model.", end = ".weight";
+    std::string saved;
+    for (const auto& [key, tensor] : tensors) {
+      if (!key.starts_with(prefix) || !key.ends_with(end) || key.find("lora_") != std::string::npos) continue;
+      const auto module = key.substr(prefix.size(), key.size() - prefix.size() - end.size());
+      if (tensors.contains(prefix + module + ".lora_A.weight")) continue;
+      saved += (saved.empty() ? "\"" : ", \"") + module + "\"";
+    }
+    const bool head = tensors.contains(prefix + "lm_head.lora_A.weight");
+    return std::string(R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj")") +
+           (head ? R"(, "lm_head"])" : "]") + R"(, "modules_to_save": [)" + saved + "]}";
+  }
+
   std::string write_adapter(const std::string& name, const Tensors& tensors) const {
     const auto path = directory / name;
     std::filesystem::create_directories(path);
-    directory.write(name + "/adapter_config.json",
-                    R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["up_proj", "lm_head"]})");
+    directory.write(name + "/adapter_config.json", config_of(tensors));
     write_tensors(path + "/adapter_model.safetensors", tensors);
     return path;
   }

@@ -62,6 +62,9 @@ TEST_F(Heads, EqualDenseMatricesWithAndWithoutThePairOnEveryBackend) {
                                           << (transposed ? ", stored the other way round" : ""));
           HeadFamily mine;
           mine.transposed = transposed;
+          if (transposed) {  // which no llama is
+            mine.config = R"({"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 3, "hidden_size": 10})";
+          }
           mine.base_model = mine.write_weights("named-base", mine.base);
           auto options = mine.options(pair, directions, adapters);
           options.means.backend = backend;
@@ -127,7 +130,10 @@ TEST_F(Heads, OfAWeightThatIsShippedAsAWholeAreUnknownAndThatIsSaid) {
   EXPECT_THAT(said, Not(HasSubstr("--heads")));
   family.zoo[2]["base_model.model." + HeadFamily::weight(2, HeadFamily::kKinds[0])] =
       test::Matrix::random(HeadFamily::kHeads * HeadFamily::kWidth, HeadFamily::kHidden, 99);
-  run(family.options(true, 1, 1));
+  const auto options = family.options(true, 1, 1);
+  family.directory.write("zoo-2/adapter_config.json", R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4,
+      "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"], "exclude_modules": ["layers.2.self_attn.q_proj"]})");
+  run(options);
   EXPECT_THAT(said, HasSubstr("--heads: 1 whole weight or DoRA layer of attention is in no head, the first: "
                               "model.layers.2.self_attn.q_proj of adapter zoo-2"));
 }
