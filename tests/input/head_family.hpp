@@ -80,7 +80,10 @@ class HeadFamily {
   /// Shaped like a checkpoint. Each tensor turned, if `transposed`.
   std::string write_weights(const std::string& name, const Tensors& tensors) const {
     std::filesystem::create_directories(directory / name);
-    if (!config.empty()) directory.write(name + "/config.json", config);
+    auto text = config;
+    const std::string type = R"("model_type": "llama", )";  // whose layers are never stored the other way round
+    if (const auto at = text.find(type); transposed && at != std::string::npos) text.erase(at, type.size());
+    if (!text.empty()) directory.write(name + "/config.json", text);
     Tensors stored;
     for (const auto& [tensor, matrix] : tensors) {
       auto& to = stored[tensor] = matrix;

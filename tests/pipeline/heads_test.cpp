@@ -62,9 +62,6 @@ TEST_F(Heads, EqualDenseMatricesWithAndWithoutThePairOnEveryBackend) {
                                           << (transposed ? ", stored the other way round" : ""));
           HeadFamily mine;
           mine.transposed = transposed;
-          if (transposed) {  // which no llama is
-            mine.config = R"({"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 3, "hidden_size": 10})";
-          }
           mine.base_model = mine.write_weights("named-base", mine.base);
           auto options = mine.options(pair, directions, adapters);
           options.means.backend = backend;
