@@ -214,17 +214,14 @@ class Fields {
   std::string_view file_;
 };
 
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 std::string initialisation(const Fields& fields) {
   const auto* value = fields.find("init_lora_weights");
   if (value == nullptr) return "true";
   if (value->is_boolean()) return value->get<bool>() ? "true" : "false";
   if (!value->is_string()) throw fields.wrong_type("init_lora_weights", "true, false or a name", *value);
-  return lower_case(value->get<std::string>());
+  auto text = value->get<std::string>();
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
 }
 
 bool is_on(const Json* value) {

@@ -2,6 +2,9 @@
 // adapter that contradicts another.
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
+#include "base/expect_error.hpp"
 #include "input/tiny_family.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/comm/communicator.hpp"
@@ -144,6 +147,36 @@ TEST_F(Refusals, NoAdapterForAFlagThatItsLayersPassOver) {
     EXPECT_EQ(report.adapters[1].status, "ok");
     EXPECT_EQ(values[0], values[1]);
   }
+}
+
+/// Without a config.json only adapters tell how a square Conv1D is stored.
+TEST_F(Refusals, WithStrictAContradictingOrientation) {
+  const std::string module = "h.0.attn.c_proj", key = "base_model.model." + module + ".";
+  const auto write = [&](const std::string& name, unsigned seed) {
+    std::filesystem::create_directories(family.directory / name);
+    test::write_tensors(family.directory / (name + "/model.safetensors"),
+                        {{module + ".weight", test::Matrix::random(10, 10, seed)}});
+    return family.directory / name;
+  };
+  const auto lora = [&](const std::string& name, const std::string& flag) {
+    const auto path = family.write_adapter(name, {{key + "lora_A.weight", test::Matrix::random(2, 10, 3)},
+                                                  {key + "lora_B.weight", test::Matrix::random(10, 2, 4)}});
+    family.directory.write(name + "/adapter_config.json", R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4,
+        "target_modules": ["c_proj"], "fan_in_fan_out": )" + flag +
+                                                              "}");
+    return path;
+  };
+  const auto plain = lora("plain", "false"), turned = lora("turned", "true");
+  options = family.options({plain, turned});
+  options.read.base = write("square-base", 1);
+  options.read.aligned = write("square-aligned", 2);
+  const auto world = comm::make_self();
+  std::string said;
+  const auto log = base::Log([&](base::LogLevel, std::string_view text) { said += text; });
+  EXPECT_EQ(audit(options, *world, log).report.adapters.at(1).status, "quarantined");
+  EXPECT_THAT(said, HasSubstr("adapter turned is quarantined: fan_in_fan_out contradicts"));
+  options.read.strict = true;
+  test::expect_error(ErrorKind::invalid_input, HasSubstr(turned), [&] { audit(options, *world, base::Log()); });
 }
 
 }  // namespace

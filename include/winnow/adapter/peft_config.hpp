@@ -38,7 +38,7 @@ struct PeftConfig {
   std::string base_model;                    ///< base_model_name_or_path
   std::string revision;                      ///< of that
   std::vector<std::string> modules_to_save;
-  std::optional<ModuleSelection> target_modules;  ///< none: left to PEFT, or "all-linear"
+  std::optional<ModuleSelection> target_modules;  ///< none: left to PEFT; "all-linear" is an expression
   ModuleSelection exclude_modules;
   std::vector<std::int64_t> layers_to_transform;  ///< empty: all of them
   std::vector<std::string> layers_pattern;        ///< what stands before a layer's number
