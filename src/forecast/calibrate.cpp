@@ -120,6 +120,7 @@ CostConstants calibrate(const Inputs& inputs, std::uint32_t sums, const Means& m
     measure_overlap(inputs, means, effort, constants);
     std::tie(constants.gram_seconds, constants.metric_seconds) = measure_statistics(means, sums, effort);
     constants.intruder_seconds = measure_intruders();
+    measure_entries(means, effort, constants);
     while_reading(inputs, effort, [&] {
       constants.factor_bytes_per_second = measure_factors(inputs, seams);
       constants.sketch_values_per_second = measure_sketch(effort);

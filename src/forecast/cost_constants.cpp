@@ -118,6 +118,8 @@ CostConstants default_constants(int cores) {
   constants.gram_seconds = 2e-9;
   constants.metric_seconds = 2e-9;
   constants.intruder_seconds = 2e-9;
+  constants.entry_seconds = 2e-9;
+  constants.entry_product_seconds = 1e-10;
   constants.message_seconds = 1e-4;
   return constants;
 }
@@ -142,8 +144,12 @@ CostConstants read_constants(const std::string& path) {
   constants.sketch_values_per_second = fields.number("sketch_values_per_second");
   constants.gram_seconds = fields.number("gram_seconds");
   constants.metric_seconds = fields.number("metric_seconds");
-  constants.intruder_seconds = fields.has("intruder_seconds") ? fields.number("intruder_seconds")
-                                                              : default_constants(1).intruder_seconds;  // older files
+  // Older files lack these.
+  const auto defaults = default_constants(1);
+  const auto newer = [&](const char* name, double usual) { return fields.has(name) ? fields.number(name) : usual; };
+  constants.intruder_seconds = newer("intruder_seconds", defaults.intruder_seconds);
+  constants.entry_seconds = newer("entry_seconds", defaults.entry_seconds);
+  constants.entry_product_seconds = newer("entry_product_seconds", defaults.entry_product_seconds);
   constants.message_seconds = fields.number("message_seconds", true);
   return constants;
 }
@@ -165,6 +171,8 @@ void write_constants(const CostConstants& constants, const std::string& path) {
                   {"gram_seconds", constants.gram_seconds},
                   {"metric_seconds", constants.metric_seconds},
                   {"intruder_seconds", constants.intruder_seconds},
+                  {"entry_seconds", constants.entry_seconds},
+                  {"entry_product_seconds", constants.entry_product_seconds},
                   {"message_seconds", constants.message_seconds}};
   const auto directory = std::filesystem::absolute(path).parent_path();
   std::error_code failure;

@@ -106,10 +106,15 @@ double sweep_seconds(const RankWork& work, const CostConstants& constants, const
 }
 
 struct RankSeconds {
-  double factors = 0, read = 0, pass1 = 0, pass2 = 0, weight = 0, statistics = 0;  ///< as /run has them
-  double storage = 0, arithmetic = 0;                                              ///< had it nothing else to do
-  double busy() const { return factors + read + pass1 + pass2 + weight + statistics; }
+  double factors = 0, read = 0, pass1 = 0, pass2 = 0, weight = 0, elements = 0, statistics = 0;  ///< as /run has them
+  double storage = 0, arithmetic = 0;  ///< had it nothing else to do
+  double busy() const { return factors + read + pass1 + pass2 + weight + elements + statistics; }
 };
+
+double element_seconds(const RankWork& work, const CostConstants& constants, const Share& share) {
+  return (work.entries * constants.entry_seconds + work.entry_products * constants.entry_product_seconds) /
+         share.threads;
+}
 
 RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, const Site& site, const Share& share) {
   RankSeconds seconds;
@@ -124,7 +129,8 @@ RankSeconds rank_seconds(const RankWork& work, const CostConstants& constants, c
                    pass_seconds(work, constants, share, &ArithmeticRate::pass2, &BatchWork::right);
   seconds.statistics = work.gram_units * constants.gram_seconds / share.threads +
                        work.metric_units * constants.metric_seconds + work.intruder_units * constants.intruder_seconds;
-  seconds.arithmetic = seconds.pass1 + seconds.pass2 + seconds.weight;
+  seconds.elements = element_seconds(work, constants, share);
+  seconds.arithmetic = seconds.pass1 + seconds.pass2 + seconds.weight + seconds.elements;
   const double first_slab = std::min(bytes, static_cast<double>(slab::kSlabBytes)) / share.bandwidth;
   const double reading = seconds.storage - first_slab;
   const double busy = seconds.factors + seconds.arithmetic + seconds.statistics;
@@ -189,6 +195,10 @@ RankWork rank_work(const Inputs& inputs, const std::vector<std::size_t>& modules
         if (batch.right) rank.gram_units += share * (out * r * (2 * r + 2 * c) + in * r * c);
         if (place.member != 0) continue;
         rank.metric_units += in * r * r;
+        if (task.entries) {  // teams do not share them: there are none then
+          rank.entries += 2 * out * in;
+          rank.entry_products += 2 * out * in * r;
+        }
         if (weight_sketch != 0) rank.intruder_units += metrics::intruder_multiply_adds(lora.rank, weight_sketch);
       }
       rank.gram_units += share * (3 * in + out) * c * c;
@@ -231,6 +241,7 @@ Prediction predict(const AuditWork& work, const CostConstants& constants, const 
     mean.pass1 += rank.pass1 / count;
     mean.pass2 += rank.pass2 / count;
     mean.weight += rank.weight / count;
+    mean.elements += rank.elements / count;
     mean.statistics += rank.statistics / count;
   }
   const double gather = slowest.busy() - mean.busy() + (count - 1) * constants.message_seconds;
@@ -242,8 +253,9 @@ Prediction predict(const AuditWork& work, const CostConstants& constants, const 
                        {"pass2", mean.pass2},
                        {"statistics", mean.statistics},
                        {"gather", std::max(0.0, gather)}};
-  if (mean.weight > 0) {  // as a report has it: after those over V
-    prediction.stages.insert(prediction.stages.begin() + 5, {"weight", mean.weight});
+  // As a report has them: after those over V.
+  for (const auto& [name, seconds] : {StageSeconds{"elements", mean.elements}, StageSeconds{"weight", mean.weight}}) {
+    if (seconds > 0) prediction.stages.insert(prediction.stages.begin() + 5, {name, seconds});
   }
   for (const auto& stage : prediction.stages) prediction.total += stage.seconds;
   prediction.bytes_per_second = prediction.total > 0 ? static_cast<double>(bytes) / prediction.total : 0;
@@ -262,7 +274,8 @@ std::optional<std::uint64_t> crossover(const AuditWork& work, const CostConstant
       const auto& rank = work.ranks[r];
       const auto share = share_of(work, constants, site, r);
       storage = std::max(storage, static_cast<double>(rank.weight_bytes) / share.bandwidth);
-      arithmetic = std::max(arithmetic, sweep_seconds(rank, constants, share, growth));
+      arithmetic = std::max(
+          arithmetic, sweep_seconds(rank, constants, share, growth) + growth * element_seconds(rank, constants, share));
     }
     return arithmetic > storage;
   };

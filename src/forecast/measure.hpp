@@ -39,6 +39,9 @@ std::pair<double, double> measure_statistics(const run::Means& means, std::uint3
 /// CostConstants::intruder_seconds.
 double measure_intruders();
 
+/// Sets entry_seconds and entry_product_seconds.
+void measure_entries(const run::Means& means, const CalibrationEffort& effort, CostConstants& constants);
+
 /// Sets cold, warm and streams, but for the overlap of cold.
 void measure_storage(const input::Inputs& inputs, const CalibrationEffort& effort, CostConstants& constants);
 

@@ -127,6 +127,34 @@ void measure_arithmetic(const Means& means, const CalibrationEffort& effort, Cos
   if (constants.cores == 1) constants.all_threads = constants.one_thread;
 }
 
+void measure_entries(const Means& means, const CalibrationEffort& effort, CostConstants& constants) {
+  constexpr std::array<std::uint64_t, 2> kRanks{8, 64};
+  // Float64 loops would take a minute.
+  auto small = effort;
+  if (means.backend == compute::Backend::reference)
+    small.slab_bytes = std::min<std::uint64_t>(small.slab_bytes, 1 << 18);
+  const SyntheticWeights weights(small);
+  const auto pass = compute::make_alignment_pass(means.backend, means.device, 1);
+  const double entries = 2.0 * static_cast<double>(weights.out_features() * weights.in_features());
+  std::array<double, kRanks.size()> each{};  // seconds of an entry
+  for (std::size_t k = 0; k < each.size(); ++k) {
+    const auto stack = synthetic_factors(weights, {kRanks[k]}, 0);
+    pass->begin(stack, {});
+    for (std::uint64_t number = 0; number < kSlabs; ++number) pass->pass1(weights.slab(number, weights.rows_of_slab()));
+    for (std::uint64_t number = 0; number < kSlabs; ++number) pass->pass2(weights.slab(number, weights.rows_of_slab()));
+    pass->finish();
+    std::vector<double> samples;
+    for (std::size_t sample = 0; sample < kLeastSamples; ++sample) {
+      samples.push_back(seconds_of([&] { pass->element_statistics(); }));
+    }
+    each[k] = undisturbed(samples) / entries;
+  }
+  // A line through both, of which noise makes neither part vanish.
+  const double least = 0.01 * each[0] / static_cast<double>(kRanks[1]);
+  constants.entry_product_seconds = std::max(least, (each[1] - each[0]) / static_cast<double>(kRanks[1] - kRanks[0]));
+  constants.entry_seconds = std::max(least, each[0] - constants.entry_product_seconds * static_cast<double>(kRanks[0]));
+}
+
 std::pair<double, double> measure_statistics(const Means& means, std::uint32_t sums, const CalibrationEffort& effort) {
   constexpr std::uint64_t kRank = 16, kDirections = 6;
   const std::vector<std::uint64_t> ranks(4, kRank);

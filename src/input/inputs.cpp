@@ -314,6 +314,7 @@ void add_tasks(Inputs& inputs, const std::string& module, const std::vector<Laye
     own.aligned = *inputs.aligned.find(lora.weight());  // the mapping found it there
     if (inputs.has_pair()) {
       own.sweeps += 2;
+      own.entries = (sums & methods::kEntrySums) != 0;
       own.base = *inputs.base.find(lora.weight());
       const auto directions = (sums & methods::kSubspaceSums) != 0 ? subspace_rank : 0;
       own.sketch_columns = compute::sketch_columns(directions, lora.out_features, lora.in_features);

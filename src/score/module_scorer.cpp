@@ -145,8 +145,10 @@ void ModuleScorer::sweep_pair(Batch& batch) {
   });
   comm::step_together(team_, [&] {
     if (!alone) reduce([&] { pass_.reduce_pass2(sums_); });
-    const auto timer = clock_.time("statistics");
-    batch.statistics = pass_.finish();
+    {
+      const auto timer = clock_.time("statistics");
+      batch.statistics = pass_.finish();
+    }
     if (measuring_.element_statistics && !batch.statistics.unusable.found) {
       const auto element_timer = clock_.time("elements");
       batch.elements = pass_.element_statistics([&] {  // seconds for each adapter of a large module

@@ -41,7 +41,8 @@ double ModuleTask::flops() const {
   const auto ranks = stacked_columns - largest_sketch();
   const auto columns =
       (sweeps - weight_sweeps) * (ranks + sketch_columns) + weight_sweeps * (ranks + weight_sketch_columns);
-  return 2.0 * static_cast<double>(out_features) * static_cast<double>(in_features) * static_cast<double>(columns);
+  return 2.0 * static_cast<double>(out_features) * static_cast<double>(in_features) *
+         static_cast<double>(columns + (entries ? 2 * ranks : 0));
 }
 
 std::vector<SlabRange> split(const ModuleTask& task, std::uint64_t target_bytes) {

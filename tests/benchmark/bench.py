@@ -29,6 +29,9 @@ ROWS = (
     Row("warm", "torch_agrees", "modules on which winnow and the script agree (1e-3)", 1.0, worst=True),
     Row("ranks", "ranks", "2 ranks x 1 thread / 1 rank x 1 thread, warm", 1.9, unit="x"),
     Row("adapters", "adapters", "many adapters stacked, GFLOP/s / sgemm peak", 0.85),
+    Row("methods", "methods_bytes", "bytes read with --methods all / default", 1.0, at_least=False, worst=True),
+    Row("methods", "methods_warm", "warm seconds of all / default, over their ratio of flops", 1.0, at_least=False),
+    Row("methods", "methods_cold", "cold seconds of all / default", 1.05, at_least=False),
     Row("memory", "memory_default", "peak GiB per rank, default budget", 4.0, at_least=False, unit="GiB", worst=True),
     Row("memory", "memory_1gib", "peak GiB per rank less libraries, --memory-budget 1GiB", 1.0, at_least=False, unit="GiB",
         worst=True),
@@ -37,7 +40,7 @@ ROWS = (
     Row("published", "published", "published functions / audit stages, 4096x4096, r = 8", 300, unit="x"),
     Row("published", "published_process", "published functions / whole audit process", 300, unit="x"),
 )
-HARD = ("torch_agrees", "identity", "teams")  # right or wrong, not fast or slow: these fail the run
+HARD = ("torch_agrees", "methods_bytes", "identity", "teams")  # right or wrong, not fast or slow: these fail the run
 
 
 def parse(arguments):

@@ -170,6 +170,29 @@ def measure_adapters(bench):
         bench.record("adapters", ratios, f"{note}, sgemm {span(peaks)}")
 
 
+def measure_methods(bench):
+    """All methods beside the default ones: the same bytes, and seconds beside the flops that `plan` counts."""
+    family = bench.main_family()
+    ways = ("default", "all")
+    flops = {way: bench.planned_flops(family.directory, one_adapter(family), ["--methods", way]) for way in ways}
+    expected = flops["all"] / flops["default"]
+    warm, cold, read = [], [], []
+    for _ in range(bench.repeats):
+        for figures, prepare in ((warm, bench.need_warm), (cold, lambda family: page_cache.evict(family.files))):
+            runs = {}
+            for way in ways:
+                prepare(family)
+                runs[way] = bench.audit(family.directory, one_adapter(family), options=["--methods", way])
+            figures.append(runs["all"][0].seconds / runs["default"][0].seconds)
+            bytes_read = {way: sum(stage["bytes_read"] for stage in runs[way][1]) for way in ways}
+            read.append(bytes_read["all"] / bytes_read["default"])
+        say(f"  methods: all {warm[-1]:.2f} times as long as default warm, {cold[-1]:.2f} cold")
+    bench.record("methods_bytes", read)
+    bench.record("methods_warm", [ratio / expected for ratio in warm],
+                 f"{span(warm)} of {expected:.2f} times the flops, one adapter")
+    bench.record("methods_cold", cold)
+
+
 def measure_memory(bench):
     family = bench.main_family()
     deep_layers = 4 if bench.options.quick else 8
@@ -276,5 +299,5 @@ def measure_published(bench):
 
 
 SECTIONS = {"cold": measure_cold, "kernel": measure_kernel, "warm": measure_warm, "ranks": measure_ranks,
-            "adapters": measure_adapters, "memory": measure_memory, "identity": measure_identity,
+            "adapters": measure_adapters, "methods": measure_methods, "memory": measure_memory, "identity": measure_identity,
             "published": measure_published}

@@ -1,6 +1,7 @@
 """The model families, programs and rows that the measurements share. Standard library only."""
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -79,6 +80,12 @@ class Workbench:
         launcher = ["mpirun", *binding, "-n", ranks] if ranks else []
         result = run(launcher + command, self.scratch / "audit")
         return result, self.report_json()["run"]
+
+    def planned_flops(self, directory, adapters, options=()):
+        """Of the arithmetic over weights, as `winnow plan` counts it."""
+        plan = run([self.options.winnow, "plan", "--base", directory / "base", "--aligned", directory / "aligned", *adapters,
+                    *options], self.scratch / "plan").stdout
+        return 1e12 * float(re.search(r"([0-9.e+-]+) TFLOP,", plan).group(1))
 
     def report_json(self):
         target = self.scratch / "report.json"

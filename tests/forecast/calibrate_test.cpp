@@ -41,7 +41,8 @@ class Calibration : public ::testing::Test {
 void expect_sensible(const CostConstants& constants) {
   std::vector<double> values{
       constants.factor_bytes_per_second, constants.sketch_values_per_second, constants.gram_seconds,
-      constants.metric_seconds,          constants.intruder_seconds,         constants.message_seconds};
+      constants.metric_seconds,          constants.intruder_seconds,         constants.entry_seconds,
+      constants.entry_product_seconds,   constants.message_seconds};
   for (const auto* rates : {&constants.one_thread, &constants.all_threads}) {
     std::uint64_t columns = 0;
     for (const auto& rate : *rates) {
@@ -137,8 +138,11 @@ TEST(Constants, BrokenFilesAreRefused) {
   refused(with("\"one_thread\": [", "\"one_thread\": 1, \"thread\": ["), "a list in one_thread");
   expect_error(ErrorKind::runtime, HasSubstr("absent.json"), [&] { read_constants(directory / "absent.json"); });
   // One that was measured before there was this field is good for all the others.
-  directory.write("constants.json", with("  \"intruder_seconds\": 2e-09,\n", ""));
-  EXPECT_EQ(read_constants(path), default_constants(2));
+  for (const auto* line :
+       {"  \"intruder_seconds\": 2e-09,\n", "  \"entry_seconds\": 2e-09,\n", "  \"entry_product_seconds\": 1e-10,\n"}) {
+    directory.write("constants.json", with(line, ""));
+    EXPECT_EQ(read_constants(path), default_constants(2));
+  }
 }
 
 TEST_F(Calibration, APredictionSaysWhatItRestsOn) {
@@ -177,7 +181,7 @@ TEST_F(Calibration, ARunThatWasTimed) {
   const KnownConstants known{default_constants(1), {}};
   auto report = audited();
   for (auto& row : report.run) row.seconds = row.stage == "pass1" ? 4 : 0;
-  report.run.push_back({0, "elements", 3, 0, 0});
+  report.run.push_back({0, "a stage to come", 3, 0, 0});
   const auto text = render_check(plan, report, "r.h5", known, options.means, options.measure, {1, 0, 0, false});
   EXPECT_THAT(text, AllOf(HasSubstr("check: r.h5: 1 rank"), HasSubstr("predicted"),
                           HasSubstr("4.000 s    -100.0 %"),  // 960 weights

@@ -32,6 +32,8 @@ CostConstants round_constants() {
   constants.gram_seconds = 1e-9;
   constants.metric_seconds = 1e-9;
   constants.intruder_seconds = 4e-9;
+  constants.entry_seconds = 1e-9;
+  constants.entry_product_seconds = 1e-10;
   constants.message_seconds = 0.001;
   return constants;
 }
@@ -85,6 +87,17 @@ TEST(CostModel, IntrudersAreStatisticsOfOneThread) {
   work.intruder_units = 1e9;
   auto stages = by_name(predict(work_of(1, work), round_constants(), {1, 0, 0, false}));
   EXPECT_DOUBLE_EQ(stages["statistics"], 1.5 + 4.0);
+}
+
+TEST(CostModel, EntriesAreArithmeticOfAllThreads) {
+  auto work = round_work();
+  work.entries = 4e9;
+  work.entry_products = 8e10;
+  const auto prediction = predict(work_of(1, work), round_constants(), {1, 0, 0, false});
+  EXPECT_DOUBLE_EQ(by_name(prediction)["elements"], (4.0 + 8.0) / 4);
+  EXPECT_DOUBLE_EQ(prediction.arithmetic, 7.5 + 3.0);
+  EXPECT_EQ(prediction.stages[5].stage, "elements");
+  EXPECT_EQ(by_name(predict(work_of(1, round_work()), round_constants(), {1, 0, 0, false})).count("elements"), 0U);
 }
 
 TEST(CostModel, OneRankThatWaitsForStorage) {
@@ -259,6 +272,19 @@ TEST(CostModel, WhatIsAskedOfTheWeightByNameIsCountedAndReadsNoMore) {
     EXPECT_EQ(rank.read_bytes, plain.read_bytes);
     EXPECT_EQ(rank.weight_bytes, plain.weight_bytes);
   }
+}
+
+TEST(CostModel, EntriesOfUpdatesThatAreAskedForAreCounted) {
+  const test::TinyFamily family;
+  auto options = family.options({family.write_adapter("one", test::TinyFamily::adapter(1)),
+                                 family.write_adapter("two", test::TinyFamily::adapter(2))});
+  const auto world = comm::make_self();
+  const auto work = [&] { return plan_audit(options, 1, *world, base::Log()).work.ranks.at(0); };
+  EXPECT_EQ(work().entries, 0.0);
+  options.measure.element_statistics = true;
+  constexpr double kEntries = 2.0 * 2 * 12 * 10 * 8;  // matrices, adapters, modules
+  EXPECT_DOUBLE_EQ(work().entries, kEntries);
+  EXPECT_DOUBLE_EQ(work().entry_products, 2 * kEntries);
 }
 
 // Of the sums of H = W^T*B: H^T*H and H^T*A^T.

@@ -71,6 +71,8 @@ TEST(ModuleTask, CountsTheSketchOfEachSweep) {
   task.weight_sketch_columns = 20;
   task.stacked_columns = 7 + 20;
   EXPECT_EQ(task.flops(), 2.0 * 30 * 20 * (2 * (7 + 12) + 2 * (7 + 20)));
+  task.entries = true;  // of two products without a sketch
+  EXPECT_EQ(task.flops(), 2.0 * 30 * 20 * (2 * (7 + 12) + 2 * (7 + 20) + 2 * 7));
 }
 
 TEST(ModuleTask, FlopsDoNotOverflow) {

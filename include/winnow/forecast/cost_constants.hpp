@@ -43,6 +43,8 @@ struct CostConstants {
   double gram_seconds = 0;              ///< of one thread, for a multiply-add of the r x r sums (RankWork::gram_units)
   double metric_seconds = 0;            ///< for a multiply-add of what is not threaded (RankWork::metric_units)
   double intruder_seconds = 0;          ///< for a multiply-add of metrics::find_intruders()
+  double entry_seconds = 0;             ///< of one thread, to place an entry of C*dW or dW among the others
+  double entry_product_seconds = 0;     ///< for a multiply-add of the products that these are entries of
   double message_seconds = 0;           ///< that the coordinator takes for the message of one rank
 
   bool measured() const { return !created_utc.empty(); }

@@ -3,7 +3,7 @@
 // A rank reads ahead all the time, of its share of the node's storage bandwidth, and works on what has arrived:
 //
 //     T(rank) = headers + first slab + max(S, W) + (1 - overlap) * min(S, A)
-//     S = bytes / BW(P)      A = flops / (threads * F(R))      W = factors + A + statistics
+//     S = bytes / BW(P)      A = flops / (threads * F(R)) + entries      W = factors + A + statistics
 //     T = max over ranks T(rank) + messages to the coordinator
 //
 // What of this is not W shows as the stage `read`, waiting. Reading takes cores as well: `overlap` is 1 if it has
@@ -44,6 +44,8 @@ struct RankWork {
   /// of K = W*A^T o * r * (2 * r + 2 * c) + i * r * c more, c that of W, whose own are 3 * i * c * c + o * c * c a
   /// batch.
   double gram_units = 0;
+  double entries = 0;         ///< of C*dW and dW together, if they are asked for
+  double entry_products = 0;  ///< multiply-adds that make them: r an entry
   double metric_units = 0;    ///< of A * A^T: i * r * r a layer
   double intruder_units = 0;  ///< metrics::intruder_multiply_adds() of each layer, if they are asked for
 };

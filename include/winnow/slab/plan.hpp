@@ -32,6 +32,7 @@ struct ModuleTask {
   std::uint64_t stacked_columns = 0;        ///< R: ranks of all adapters here plus the larger sketch
   std::uint64_t sketch_columns = 0;         ///< of V
   std::uint64_t weight_sketch_columns = 0;  ///< of W
+  bool entries = false;                     ///< the entries of C*dW and dW go by as well, once each
   std::uint64_t probe_columns = 0;          ///< ranks of all probes here that are adapters; nothing is streamed then
   checkpoint::HeadRanges heads;             ///< by which products with probes are told as well; none if not asked for
   std::vector<FurtherTensor> further;       ///< of dense updates: the directions that have the tensor
@@ -44,8 +45,8 @@ struct ModuleTask {
   std::uint64_t all_bytes() const;                                                          ///< of all that is read
   bool has_base() const { return base.bytes != 0; }
   std::uint64_t largest_sketch() const { return std::max(sketch_columns, weight_sketch_columns); }
-  double flops() const;  ///< 2 * o * i columns a sweep; with probes that are adapters 2 * (o + i) * R * their columns,
-                         ///< of dense updates 2 * o * i for each operand and column
+  double flops() const;  ///< 2 * o * i columns a sweep, twice that of R for entries; with probes that are adapters 2 *
+                         ///< (o + i) * R * their columns, of dense updates 2 * o * i for each operand and column
 };
 
 /// Bytes of both checkpoints in one slab: large enough for full read bandwidth, small beside any memory budget. A

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "column_groups.hpp"
+#include "factor_product.hpp"
 #include "gram.hpp"
 #include "tiles.hpp"
 #include "winnow/base/parallel.hpp"
@@ -82,9 +83,15 @@ class CpuPrimitives final : public Primitives {
 
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
-    base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int thread) {
+    // Few adapters share their columns out, or threads would have nothing to do.
+    const bool many = all.size() >= static_cast<std::size_t>(threads_);
+    base::parallel_blocks(all.size(), many ? threads_ : 1, [&](std::size_t j, int thread) {
       if (between && thread == 0) between();
-      all[j] = {summarise<float>(rows_of_product(p_, j)), summarise<float>(rows_of_product(b_, j))};
+      const auto of = [&](Skinny x) {
+        return summarise(kernel_, columns_of(x, j), stack_->ranks[j], stack_->a[j], stack_->in_features,
+                         many ? 1 : threads_);
+      };
+      all[j] = {of(Skinny::p), of(Skinny::b)};
     });
     return all;
   }
@@ -161,26 +168,6 @@ class CpuPrimitives final : public Primitives {
       }
     });
     return std::accumulate(squares.begin(), squares.end(), 0.0);
-  }
-
-  /// Sweeps X_j * A_j row by row.
-  TileSweep<float> rows_of_product(const ColumnGroups& x, std::size_t adapter) const {
-    return [this, &x, adapter](const std::function<void(const float*, std::size_t)>& use) {
-      const std::size_t rank = stack_->ranks[adapter];
-      const auto& a = stack_->a[adapter];
-      std::vector<double> factor(rank);
-      std::vector<float> row(stack_->in_features);
-      for (std::size_t o = 0; o < stack_->out_features; ++o) {
-        x.gather(o, 1, stack_->first_column(adapter), rank, rank, factor.data());
-        std::fill(row.begin(), row.end(), 0.0F);
-        for (std::size_t c = 0; c < rank; ++c) {
-          const auto left = static_cast<float>(factor[c]);
-          const float* const right = &a[c * row.size()];
-          for (std::size_t i = 0; i < row.size(); ++i) row[i] += left * right[i];
-        }
-        use(row.data(), row.size());
-      }
-    };
   }
 
   int threads_;

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../entry_tally.hpp"
 #include "winnow/base/dtype.hpp"
 
 namespace winnow::compute {
@@ -71,6 +72,8 @@ struct Kernel {
                    float* p, Ahead& ahead);
   /// sum (m x n) += X^T * Z in float64 for X (rows x m) and Z (rows x n), row-major; m and n are multiples of kLane.
   void (*gram)(const double* x, std::size_t m, const double* z, std::size_t n, std::size_t rows, double* sum);
+  /// Counts entries for kQuartiles windows; the values may lie anywhere.
+  void (*tally)(const float* values, std::size_t count, const EntryWindow* windows, EntryTally& tally);
 };
 
 Kernel portable_kernel();

@@ -9,8 +9,9 @@ namespace winnow::compute {
 namespace {
 constexpr std::size_t kWideLanes = 8, kGroupColumns = 24;
 #include "kernel_body.hpp"
+#include "tally_body.hpp"
 }  // namespace
 
-Kernel avx2_kernel() { return {"AVX2", kGroupColumns, pack, transposed, straight, gram}; }
+Kernel avx2_kernel() { return {"AVX2", kGroupColumns, pack, transposed, straight, gram, tally}; }
 
 }  // namespace winnow::compute

@@ -9,8 +9,9 @@ namespace winnow::compute {
 namespace {
 constexpr std::size_t kWideLanes = 16, kGroupColumns = 48;
 #include "kernel_body.hpp"
+#include "tally_body.hpp"
 }  // namespace
 
-Kernel avx512_kernel() { return {"AVX-512", kGroupColumns, pack, transposed, straight, gram}; }
+Kernel avx512_kernel() { return {"AVX-512", kGroupColumns, pack, transposed, straight, gram, tally}; }
 
 }  // namespace winnow::compute

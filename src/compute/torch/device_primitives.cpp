@@ -142,7 +142,6 @@ class DevicePrimitives final : public Primitives, public PassDevice {
     return values;
   }
 
-  /// Products on the device, their order statistics on the host: a histogram each, and an option for few adapters.
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
     guarded([&] {
@@ -150,7 +149,7 @@ class DevicePrimitives final : public Primitives, public PassDevice {
         if (between) between();
         const auto of = [&](const at::Tensor& x) {
           const auto factor = x.narrow(1, extent(stack_->first_column(j)), extent(stack_->ranks[j]));
-          return summarise<float>(products_.product_tiles(factor, stack_->a[j], stack_->in_features));
+          return products_.summarise(factor, stack_->a[j], stack_->in_features);
         };
         all[j] = {of(p_), of(b_)};
       }

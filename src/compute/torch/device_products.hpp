@@ -7,8 +7,10 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "../entry_windows.hpp"
 #include "device_queue.hpp"
 #include "winnow/compute/element_statistics.hpp"
 #include "winnow/slab/slab.hpp"
@@ -37,10 +39,15 @@ class DeviceProducts {
   /// `product.out` so far, and in float32.
   double error_of(const slab::Slab& slab, const Halves& halves, const SlabProduct& product);
 
-  /// x * a on the host, in tiles of whole rows; a: columns of x times `row_length`, in host memory, used at once.
-  TileSweep<float> product_tiles(const at::Tensor& x, const std::vector<float>& a, std::uint64_t row_length);
+  /// Of the entries of x * a; a: columns of x times `row_length`, in host memory. What comes to the host is a sample,
+  /// counts, and the tenth of the entries that lie near a quartile; all of them only where a sample misleads.
+  ElementSummary summarise(const at::Tensor& x, const std::vector<float>& a, std::uint64_t row_length);
 
  private:
+  /// Calls use(tile) with whole rows of x * a, on the device.
+  void for_each_tile(const at::Tensor& x, const at::Tensor& a, const std::function<void(const at::Tensor&)>& use);
+  void tally(const at::Tensor& x, const at::Tensor& a, const EntryWindows& windows, EntryTally& sum);
+
   DeviceQueue& queue_;
   at::Tensor tile_;  // float32
 };

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <span>
 
+#include "../cpu/factor_product.hpp"
 #include "blas_check.hpp"
 #include "winnow/base/error.hpp"
 #include "winnow/base/parallel.hpp"
@@ -171,10 +172,14 @@ class TorchPrimitives final : public Primitives {
 
   std::vector<ElementStatistics> element_statistics(const std::function<void()>& between) override {
     std::vector<ElementStatistics> all(stack_->ranks.size());
-    base::parallel_blocks(all.size(), threads_, [&](std::size_t j, int thread) {
+    const bool many = all.size() >= static_cast<std::size_t>(threads_);
+    base::parallel_blocks(all.size(), many ? threads_ : 1, [&](std::size_t j, int thread) {
       if (between && thread == 0) between();
-      const c10::InferenceMode no_gradients;
-      all[j] = {summarise<float>(tiles_of_product(p_, j)), summarise<float>(tiles_of_product(b_, j))};
+      const auto of = [&](Skinny x) {
+        return summarise(best_kernel(), columns_of(x, j), stack_->ranks[j], stack_->a[j], stack_->in_features,
+                         many ? 1 : threads_);
+      };
+      all[j] = {of(Skinny::p), of(Skinny::b)};
     });
     return all;
   }
@@ -243,16 +248,6 @@ class TorchPrimitives final : public Primitives {
     double sum = 0;
     for (const double square : squares) sum += square;  // in block order
     return sum;
-  }
-
-  TileSweep<float> tiles_of_product(const at::Tensor& x, std::size_t adapter) const {
-    return [this, &x, adapter](const std::function<void(const float*, std::size_t)>& tile) {
-      const auto factor = x.narrow(1, extent(stack_->first_column(adapter)), extent(stack_->ranks[adapter]));
-      for (std::int64_t row = 0; row < factor.size(0); row += kBlock) {
-        const auto product = factor.narrow(0, row, std::min(kBlock, factor.size(0) - row)).mm(a(adapter));
-        tile(product.data_ptr<float>(), static_cast<std::size_t>(product.numel()));
-      }
-    };
   }
 
   int threads_;
