@@ -52,7 +52,10 @@ struct Factors {
     return all;
   }
   ElementSummary summary(const Kernel& kernel = best_kernel(), int threads = 1) const {
-    return summarise(kernel, x, r, a, m, threads);
+    const LeftFactor left{n, r, [&](std::size_t first, std::size_t count, double* to) {
+                            std::copy_n(x.data() + first * r, count * r, to);
+                          }};
+    return summarise(kernel, left, a, m, threads);
   }
 };
 
@@ -71,7 +74,6 @@ void expect_summary(const ElementSummary& found, const std::vector<float>& entri
 
 /// Whether one sweep is enough.
 bool settles(const Factors& factors) {
-  const FactorProduct product(best_kernel(), factors.x, factors.r, factors.a.data(), factors.m);
   const auto all = factors.entries();
   std::vector<float> sample;
   for (const auto row : sampled_lines(factors.n)) {

@@ -87,9 +87,13 @@ class CpuPrimitives final : public Primitives {
     const bool many = all.size() >= static_cast<std::size_t>(threads_);
     base::parallel_blocks(all.size(), many ? threads_ : 1, [&](std::size_t j, int thread) {
       if (between && thread == 0) between();
-      const auto of = [&](Skinny x) {
-        return summarise(kernel_, columns_of(x, j), stack_->ranks[j], stack_->a[j], stack_->in_features,
-                         many ? 1 : threads_);
+      const auto of = [&](Skinny which) {
+        const auto& x = pick(which, b_, y_, p_);
+        const std::size_t column = stack_->first_column(j), rank = stack_->ranks[j];
+        const LeftFactor left{x.rows(), rank, [&](std::size_t first, std::size_t count, double* to) {
+                                x.gather(first, count, column, rank, rank, to);
+                              }};
+        return summarise(kernel_, left, stack_->a[j], stack_->in_features, many ? 1 : threads_);
       };
       all[j] = {of(Skinny::p), of(Skinny::b)};
     });

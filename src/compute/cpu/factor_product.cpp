@@ -19,20 +19,20 @@ std::size_t group_rows(const Kernel& kernel, std::size_t rows, std::size_t first
 
 }  // namespace
 
-FactorProduct::FactorProduct(const Kernel& kernel, const std::vector<double>& x, std::size_t rank, const float* a,
-                             std::size_t m)
-    : kernel_(kernel), rows_(x.size() / rank), rank_(rank), a_(a), columns_(m) {
-  const std::size_t height = rank + kBelow;
+FactorProduct::FactorProduct(const Kernel& kernel, const LeftFactor& x, const float* a, std::size_t m)
+    : kernel_(kernel), rows_(x.rows), rank_(x.rank), a_(a), columns_(m) {
+  const std::size_t rank = rank_, height = rank + kBelow;
   const std::size_t bytes = round_up(rows_, kernel.group_columns) * height * sizeof(float);
   turned_.reserve(bytes);
   std::memset(turned_.data(), 0, bytes);
-  std::vector<double> x_sums(rank);
+  std::vector<double> x_sums(rank), rows(kernel.group_columns * rank);
   for (std::size_t first = 0; first < rows_; first += kernel.group_columns) {
     const std::size_t count = group_rows(kernel, rows_, first), width = round_up(count, kLane);
     auto* const group = reinterpret_cast<float*>(turned_.data()) + first * height;
+    x.copy(first, count, rows.data());
     for (std::size_t row = 0; row < count; ++row) {
       for (std::size_t c = 0; c < rank; ++c) {
-        const double value = x[(first + row) * rank + c];
+        const double value = rows[row * rank + c];
         group[c * width + row] = static_cast<float>(value);
         x_sums[c] += value;
       }
@@ -83,21 +83,17 @@ void FactorProduct::sweep(std::size_t begin, std::size_t end,
 namespace {
 
 /// A grid of rows and columns.
-std::vector<float> sample_of(const Kernel& kernel, const std::vector<double>& x, std::size_t rank,
-                             const std::vector<float>& a, std::size_t m) {
-  const auto rows = sampled_lines(x.size() / rank), columns = sampled_lines(m);
-  std::vector<double> some_x;
-  std::vector<float> some_a(rank * columns.size()), sample;
-  some_x.reserve(rows.size() * rank);
-  for (const auto row : rows) {
-    const auto from = x.begin() + static_cast<std::ptrdiff_t>(row * rank);
-    some_x.insert(some_x.end(), from, from + static_cast<std::ptrdiff_t>(rank));
-  }
-  for (std::size_t c = 0; c < rank; ++c) {
+std::vector<float> sample_of(const Kernel& kernel, const LeftFactor& x, const std::vector<float>& a, std::size_t m) {
+  const auto rows = sampled_lines(x.rows), columns = sampled_lines(m);
+  const LeftFactor some_x{rows.size(), x.rank, [&](std::size_t first, std::size_t count, double* to) {
+                            for (std::size_t k = 0; k < count; ++k) x.copy(rows[first + k], 1, to + k * x.rank);
+                          }};
+  std::vector<float> some_a(x.rank * columns.size()), sample;
+  for (std::size_t c = 0; c < x.rank; ++c) {
     for (std::size_t k = 0; k < columns.size(); ++k) some_a[c * columns.size() + k] = a[c * m + columns[k]];
   }
   sample.reserve(rows.size() * columns.size());
-  FactorProduct(kernel, some_x, rank, some_a.data(), columns.size())
+  FactorProduct(kernel, some_x, some_a.data(), columns.size())
       .sweep(0, columns.size(),
              [&](const float* values, std::size_t count) { sample.insert(sample.end(), values, values + count); });
   return sample;
@@ -105,11 +101,11 @@ std::vector<float> sample_of(const Kernel& kernel, const std::vector<double>& x,
 
 }  // namespace
 
-ElementSummary summarise(const Kernel& kernel, const std::vector<double>& x, std::size_t rank,
-                         const std::vector<float>& a, std::size_t m, int threads) {
-  const FactorProduct product(kernel, x, rank, a.data(), m);
-  auto sample = sample_of(kernel, x, rank, a, m);
-  if (const auto windows = windows_around(sample, rank)) {
+ElementSummary summarise(const Kernel& kernel, const LeftFactor& x, const std::vector<float>& a, std::size_t m,
+                         int threads) {
+  const FactorProduct product(kernel, x, a.data(), m);
+  auto sample = sample_of(kernel, x, a, m);
+  if (const auto windows = windows_around(sample, x.rank)) {
     if (sample.size() == product.count()) return summarise_all(sample, product.sum());
     const auto parts = static_cast<std::size_t>(std::max(threads, 1));
     std::vector<EntryTally> tallies(parts, empty_tally());

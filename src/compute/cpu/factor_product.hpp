@@ -13,13 +13,17 @@
 
 namespace winnow::compute {
 
+/// X, n x r: copies rows [first, first + count) to `to`, row-major.
+struct LeftFactor {
+  std::size_t rows = 0, rank = 0;
+  std::function<void(std::size_t first, std::size_t count, double* to)> copy;
+};
+
 class FactorProduct {
  public:
-  /// x: n x r, row-major. a: r rows of m numbers, which outlive this.
-  FactorProduct(const Kernel& kernel, const std::vector<double>& x, std::size_t rank, const float* a, std::size_t m);
+  /// a: r rows of m numbers, which outlive this.
+  FactorProduct(const Kernel& kernel, const LeftFactor& x, const float* a, std::size_t m);
 
-  std::size_t rows() const noexcept { return rows_; }
-  std::size_t columns() const noexcept { return columns_; }
   std::uint64_t count() const noexcept { return static_cast<std::uint64_t>(rows_) * columns_; }
 
   /// Calls use(values, count) until every entry of columns [begin, end) went by once, in an order of its own.
@@ -39,7 +43,7 @@ class FactorProduct {
 };
 
 /// Range and quartiles of the entries; the same bits whatever `threads` is.
-ElementSummary summarise(const Kernel& kernel, const std::vector<double>& x, std::size_t rank,
-                         const std::vector<float>& a, std::size_t m, int threads);
+ElementSummary summarise(const Kernel& kernel, const LeftFactor& x, const std::vector<float>& a, std::size_t m,
+                         int threads);
 
 }  // namespace winnow::compute

@@ -175,9 +175,13 @@ class TorchPrimitives final : public Primitives {
     const bool many = all.size() >= static_cast<std::size_t>(threads_);
     base::parallel_blocks(all.size(), many ? threads_ : 1, [&](std::size_t j, int thread) {
       if (between && thread == 0) between();
-      const auto of = [&](Skinny x) {
-        return summarise(best_kernel(), columns_of(x, j), stack_->ranks[j], stack_->a[j], stack_->in_features,
-                         many ? 1 : threads_);
+      const auto of = [&](Skinny which) {
+        const auto x = columns_of(which, j);
+        const std::size_t rank = stack_->ranks[j];
+        const LeftFactor left{stack_->out_features, rank, [&](std::size_t first, std::size_t count, double* to) {
+                                std::copy_n(x.data() + first * rank, count * rank, to);
+                              }};
+        return summarise(best_kernel(), left, stack_->a[j], stack_->in_features, many ? 1 : threads_);
       };
       all[j] = {of(Skinny::p), of(Skinny::b)};
     });
