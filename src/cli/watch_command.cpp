@@ -47,7 +47,7 @@ CommandLine command_line() {
        "report of adapters known to be harmless, compared with the same probes: gives verdicts, and the threshold")  //
       ("fdr", text_value("RATE"), "share of harmless checkpoints that may be blocked; default 0.05")                 //
       ("threshold", text_value("X"),
-       "warn above this score instead: bank_deviation, or without a bank probe_cosine")  //
+       "warn above this score instead: bank_deviation, or without a bank probe_pull")  //
       ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters")            //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
   po::options_description course("Course", kHelpColumns);

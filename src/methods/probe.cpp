@@ -7,14 +7,19 @@
 //     probe_dot            <dW, D> of the module / ||D||; their sum over ||dW|| is the adapter's probe_cosine
 //     probe_cosine         <dW, D>/(||dW||*||D||), all of the module
 //     probe_coefficient    <dW, D>/||D||^2, all of the module: how much of the probe is in the update
+//     probe_pull           <dW, D>/sqrt(||dW||) of the adapter, D of length 1 over the modules of the zoo: it ranks
+//                          adapters. Random factors stacked on an adapter make its cosine small and leave what it does
+//                          as it is, and an adapter of few modules has a large cosine by chance (jobs/lab/README.md,
+//                          "Ranked by pulls")
 //     probe_share          ||U^T*dW*V||/||dW||, U and V the 4 leading singular vectors of D: without a sign, so that an
 //                          update that turns against the probe within them does not hide there. Of probes that are
 //                          adapters
 //
-// With a bank of harmless adapters the cosines are calibrated: a probe that all of them run along a little says no more
+// With a bank of harmless adapters pulls are calibrated: a probe that all of them run along a little says no more
 // than one that none does, and an update that avoids a probe is as unusual as one that follows it.
 //
-// Of an adapter only modules count that probe and adapter share. Several probes: mean, and for the cosine the maximum.
+// Of an adapter only modules count that probe and adapter share, but for the length of D in a pull. Several probes:
+// mean, and for the cosine the maximum.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -55,7 +60,9 @@ constexpr std::array<Column, 5> kColumns{{
      .form = Form::share},
 }};
 
-constexpr std::array<AdapterColumn, 4> kAdapterColumns{{
+constexpr std::array<AdapterColumn, 5> kAdapterColumns{{
+    {.name = "probe_pull",
+     .long_name = "<dW, D>/sqrt(||dW||), D of length 1 over the modules of all adapters; mean over probes"},
     {.name = "probe_cosine",
      .long_name = "cosine between dW and the probe over all modules that both have; mean over probes"},
     {.name = "probe_cosine_max", .long_name = "the same, maximum over probes"},
@@ -135,18 +142,23 @@ void datasets_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
 }
 
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
+  std::vector<double> lengths;
+  for (const auto& probe : zoo.probes) lengths.push_back(metrics::whole_norm(probe.norms));
   for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
-    Summary cosine, coefficient, share;
-    for (const auto& probe : zoo.probes) {
+    Summary pull, cosine, coefficient, share;
+    for (std::size_t k = 0; k < zoo.probes.size(); ++k) {
+      const auto& probe = zoo.probes[k];
       const auto whole = along_probe(zoo, probe, n, 0, zoo.layout.modules);
+      pull.add(lengths[k] > 0 ? probe.sign * whole.pull() / lengths[k] : whole.pull());
       cosine.add(probe.sign * whole.cosine());
       coefficient.add(probe.sign * whole.coefficient());
       share.add(probe.sign * share_of(zoo, probe, n, 0, zoo.layout.modules));
     }
-    columns[0][n] = cosine.mean();
-    columns[1][n] = cosine.largest();
-    columns[2][n] = coefficient.mean();
-    columns[3][n] = share.mean();
+    columns[0][n] = pull.mean();
+    columns[1][n] = cosine.mean();
+    columns[2][n] = cosine.largest();
+    columns[3][n] = coefficient.mean();
+    columns[4][n] = share.mean();
   }
 }
 

@@ -25,7 +25,9 @@ namespace {
 /// Null if the worst of an adapter's modules ranks it.
 const Metric* adapter_ranking(const Report& report) {
   if (report.probes.empty() && report.bank.empty()) return nullptr;
-  return report.find_of_adapters(report.bank.empty() ? methods::kProbeAdapterRanking : methods::kBankRanking);
+  if (!report.bank.empty()) return report.find_of_adapters(methods::kBankRanking);
+  const auto* pulls = report.find_of_adapters(methods::kProbeAdapterRanking);
+  return pulls != nullptr ? pulls : report.find_of_adapters(methods::kProbeAdapterAngle);
 }
 
 template <class Number>

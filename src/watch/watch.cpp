@@ -14,6 +14,7 @@
 #include "winnow/base/sha256.hpp"
 #include "winnow/base/training_checkpoint.hpp"
 #include "winnow/judge/judge.hpp"
+#include "winnow/methods/table.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/report/adapter_summary.hpp"
 #include "winnow/verdict/verdict.hpp"
@@ -117,9 +118,9 @@ class Watch {
 
   std::string introduction() const {
     const auto count = audit_.read.probes.size();
-    auto text =
-        fmt::format("watching {}: {}, by {} probe{}", options_.run,
-                    audit_.judge.bank.empty() ? "probe_cosine" : "bank_deviation", count, count == 1 ? "" : "s");
+    auto text = fmt::format("watching {}: {}, by {} probe{}", options_.run,
+                            audit_.judge.bank.empty() ? methods::kProbeAdapterRanking : methods::kBankRanking, count,
+                            count == 1 ? "" : "s");
     if (!audit_.judge.bank.empty()) text += fmt::format(" and a bank of {}", prepared_.bank.members.size());
     if (options_.threshold) return text + fmt::format("; above {:.4g} it warns", threshold_);
     if (audit_.judge.bank.empty()) return text + "; no threshold, it warns of nothing";

@@ -80,11 +80,16 @@ class Probes(TemporaryDirectoryCase):
             cosines = [dot / (updates * squares) ** 0.5 for dot, updates, squares in whole.values() if updates > 0]
             for k, cosine in enumerate(cosines):
                 self.assertAlmostEqual(report.datasets["probes/cosine"][k][row], cosine, delta=TOLERANCE)
+            # D of length 1 over all modules of the zoo.
+            sizes = numpy.linalg.norm(numpy.nan_to_num(norms), axis=1)
+            pulls = [dot / updates**0.25 / sizes[k] for k, (dot, updates, _) in whole.items() if updates > 0]
             if len(cosines) == 2:
+                self.assertAlmostEqual(report.datasets["adapters/probe_pull"][row], (pulls[0] - pulls[1]) / 2, delta=TOLERANCE)
                 mean = (cosines[0] - cosines[1]) / 2
                 self.assertAlmostEqual(report.datasets["adapters/probe_cosine"][row], mean, delta=TOLERANCE)
             if name == probe:
                 self.assertTrue(numpy.isnan(report.datasets["probes/cosine"][1][row]))
+                self.assertAlmostEqual(report.datasets["adapters/probe_pull"][row], pulls[0], delta=TOLERANCE)
                 self.assertAlmostEqual(report.datasets["adapters/probe_cosine"][row], cosines[0], delta=TOLERANCE)
         self.assertGreater(compared, 10)
 

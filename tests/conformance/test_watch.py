@@ -162,7 +162,7 @@ class RealRuns(TemporaryDirectoryCase):
         first = next(step for step, score in zip((2, 4, 6), scores) if score > threshold)
         done = run(["watch", self.kept, "--probe", f"harmful={self.probe}", "--once", "--threshold", repr(float(threshold)),
                     "--fail-on-findings"], expect=4)
-        self.assertIn(f"checkpoint-{first}: probe_cosine", done.stdout)
+        self.assertIn(f"checkpoint-{first}: probe_pull", done.stdout)
         self.assertIn(f"winnow: warning: checkpoint-{first}: above the threshold", done.stderr)
 
     def test_named_adapters(self):
@@ -171,8 +171,8 @@ class RealRuns(TemporaryDirectoryCase):
         train(tuned, directory, max_steps=2)
         self.assertTrue((directory / "checkpoint-2" / "second" / "adapter_model.safetensors").is_file())
         done = run(["watch", directory, "--probe", f"harmful={self.probe}", "--once"])
-        self.assertRegex(done.stdout, r"(?m)^checkpoint-2: probe_cosine [-0-9.e]+$")
-        self.assertRegex(done.stdout, r"(?m)^checkpoint-2/second: probe_cosine ")
+        self.assertRegex(done.stdout, r"(?m)^checkpoint-2: probe_pull [-0-9.e]+$")
+        self.assertRegex(done.stdout, r"(?m)^checkpoint-2/second: probe_pull ")
 
     def test_resumed_training_writes_over_a_checkpoint(self):
         directory, log = self.directory / "resumed", self.directory / "resumed.jsonl"

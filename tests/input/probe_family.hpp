@@ -135,6 +135,20 @@ inline double cosine_with(const ProbeFamily& family, bool dense, int which, int 
   return dot / std::sqrt(update_squares * probe_squares);
 }
 
+/// <dW, D>/sqrt(||dW||), the probe D of length 1 over all of its modules, which the zoo's adapters have.
+inline double pull_with(const ProbeFamily& family, bool dense, int which, int n) {
+  double dot = 0, update_squares = 0, probe_squares = 0;
+  for (int layer = 0; layer < TinyFamily::kLayers; ++layer) {
+    const auto probe = dense ? family.direction_of(which, layer) : update_of(family.probe_adapters[which], layer);
+    const auto update = update_of(family.zoo[n], layer);
+    if (!probe.empty()) probe_squares += inner(probe, probe);
+    if (probe.empty() || update.empty()) continue;
+    dot += inner(probe, update);
+    update_squares += inner(update, update);
+  }
+  return dot / std::pow(update_squares, 0.25) / std::sqrt(probe_squares);
+}
+
 inline bool has_of_adapters(const report::Report& report, const std::string& name) {
   return std::any_of(report.of_adapters.begin(), report.of_adapters.end(),
                      [&](const report::Metric& metric) { return metric.name == name; });

@@ -90,6 +90,15 @@ struct Dense {
     const auto sums = whole(k, n);
     return sums.dot / std::sqrt(sums.update * sums.probe);
   }
+  /// D of length 1 over all modules that the probe has; an update over those in which D is not 0.
+  double whole_pull(std::size_t k, std::size_t n) const {
+    double squares = 0;
+    for (std::size_t m = 0; m < kModules; ++m) {
+      const auto& direction = probes[k].directions[m];
+      if (direction.size() != 0 && !direction.isZero(0)) squares += updates[n][m].squaredNorm();
+    }
+    return whole(k, n).dot / std::pow(squares, 0.25) / size_of(k);
+  }
   double whole_coefficient(std::size_t k, std::size_t n) const { return whole(k, n).dot / whole(k, n).probe; }
 };
 
@@ -145,6 +154,7 @@ TEST(Probe, EqualsDenseFormulas) {
         EXPECT_NEAR(found["probe_coefficient"][cell], dot / size / size, 1e-12);
         EXPECT_NEAR(found["probe_share"][cell], sign * dense.block(0, n, m) / dense.updates[n][m].norm(), 1e-12);
       }
+      EXPECT_NEAR(found["adapter probe_pull"][n], dense.whole_pull(0, n), 1e-12);
       EXPECT_NEAR(found["adapter probe_cosine"][n], dense.whole_cosine(0, n), 1e-12);
       EXPECT_EQ(found["adapter probe_cosine_max"][n], found["adapter probe_cosine"][n]);
       EXPECT_NEAR(found["adapter probe_coefficient"][n], dense.whole_coefficient(0, n), 1e-12);
@@ -202,10 +212,13 @@ TEST(Probe, SeveralAreMeanAndMaximumWhateverTheirSizes) {
       EXPECT_NEAR(found["probe_dot"][cell], dots / 3, 1e-12);
     }
     std::vector<double> cosines, coefficients;
+    double pulls = 0;
     for (std::size_t k = 0; k < 3; ++k) {
+      pulls += dense.whole_pull(k, n);
       cosines.push_back(dense.whole_cosine(k, n));
       coefficients.push_back(dense.whole_coefficient(k, n));
     }
+    EXPECT_NEAR(found["adapter probe_pull"][n], pulls / 3, 1e-12);
     EXPECT_NEAR(found["adapter probe_cosine"][n], (cosines[0] + cosines[1] + cosines[2]) / 3, 1e-12);
     EXPECT_NEAR(found["adapter probe_cosine_max"][n], *std::max_element(cosines.begin(), cosines.end()), 1e-12);
     EXPECT_NEAR(found["adapter probe_coefficient"][n], (coefficients[0] + coefficients[1] + coefficients[2]) / 3,
@@ -231,8 +244,10 @@ TEST(Probe, OnlyModulesThatProbeAndAdapterShareCount) {
   EXPECT_NEAR(found["probe_cosine"][2], (dense.cosine(0, 0, 2) + dense.cosine(1, 0, 2)) / 2, 1e-12);
   for (const std::size_t n : {std::size_t{0}, std::size_t{2}}) {
     EXPECT_NEAR(found["adapter probe_cosine"][n], (dense.whole_cosine(0, n) + dense.whole_cosine(1, n)) / 2, 1e-12);
+    EXPECT_NEAR(found["adapter probe_pull"][n], (dense.whole_pull(0, n) + dense.whole_pull(1, n)) / 2, 1e-12);
   }
-  for (const char* name : {"adapter probe_cosine", "adapter probe_cosine_max", "adapter probe_coefficient"}) {
+  for (const char* name :
+       {"adapter probe_pull", "adapter probe_cosine", "adapter probe_cosine_max", "adapter probe_coefficient"}) {
     EXPECT_TRUE(std::isnan(found[name][1])) << name << ": never silently zero";
   }
 }
@@ -249,8 +264,44 @@ TEST(Probe, NothingRunsAlongNothing) {
     for (const double value : found[name]) EXPECT_TRUE(std::isfinite(value)) << name;
   }
   EXPECT_NEAR(found["probe_cosine"][2 * kModules], dense.cosine(1, 2, 0) / 2, 1e-12) << "a probe of zeros counts as 0";
-  EXPECT_EQ(found["adapter probe_cosine"][0], 0);
+  for (const char* name : {"adapter probe_pull", "adapter probe_cosine"}) EXPECT_EQ(found[name][0], 0) << name;
+  EXPECT_NEAR(found["adapter probe_pull"][1], dense.whole_pull(1, 1) / 2, 1e-12);
   EXPECT_NEAR(found["adapter probe_cosine"][1], dense.whole_cosine(1, 1) / 2, 1e-12);
+}
+
+/// What anybody can do to an adapter that leaves what it does as it is: random factors beside it, LoRA with B near 0 in
+/// all other modules. What runs across the probe shortens a cosine by its length, a pull by the root of that.
+TEST(Probe, APullIsHeldWhereACosineIsNot) {
+  Dense dense(1);
+  const auto numbers = [&](const char* name) { return numbers_of(dense)[std::string("adapter ") + name]; };
+  const auto norm_of = [](const std::vector<Matrix>& matrices) {
+    double squares = 0;
+    for (const auto& matrix : matrices) squares += matrix.squaredNorm();
+    return std::sqrt(squares);
+  };
+  auto &own = dense.updates[0], &noisy = dense.updates[1], &longer = dense.updates[2];
+  std::vector<Matrix> across;
+  for (std::size_t m = 0; m < kModules; ++m) {
+    const auto& direction = dense.probes[0].directions[m];
+    across.push_back(3 * dense.gaussian(static_cast<Eigen::Index>(m)));
+    across[m] -= across[m].cwiseProduct(direction).sum() / direction.squaredNorm() * direction;
+    noisy[m] = own[m] + across[m];
+    longer[m] = 16 * own[m];
+  }
+  const double lengthened = norm_of(noisy) / norm_of(own);
+  ASSERT_GT(lengthened, 2);
+  auto cosines = numbers("probe_cosine"), pulls = numbers("probe_pull");
+  EXPECT_NEAR(cosines[1], cosines[0] / lengthened, 1e-12);
+  EXPECT_NEAR(pulls[1], pulls[0] / std::sqrt(lengthened), 1e-12);
+  EXPECT_NEAR(cosines[2], cosines[0], 1e-12);
+  EXPECT_NEAR(pulls[2], 4 * pulls[0], 1e-12) << "its price: what is long has a larger one";
+
+  auto& thin = dense.updates[1];
+  for (std::size_t m = 1; m < kModules; ++m) own[m].resize(0, 0), thin[m] = 1e-14 * across[m];
+  thin[0] = own[0];
+  cosines = numbers("probe_cosine"), pulls = numbers("probe_pull");
+  EXPECT_NEAR(cosines[1], cosines[0] * dense.probes[0].directions[0].norm() / dense.size_of(0), 1e-12);
+  EXPECT_NEAR(pulls[1], pulls[0], 1e-12);
 }
 
 TEST(Probe, CosinesNeverLeaveTheirRange) {
@@ -272,6 +323,7 @@ TEST(Probe, CosinesNeverLeaveTheirRange) {
 TEST(Probe, HugeAndTinyUpdatesHaveTheCosineOfOrdinaryOnes) {
   const Dense ordinary(1);
   const double expected = numbers_of(ordinary)["adapter probe_cosine"][0];
+  const double pull = numbers_of(ordinary)["adapter probe_pull"][0];
   for (const double scale : {std::ldexp(1.0, 700), std::ldexp(1.0, -700)}) {
     Zoo zoo;
     zoo.layout = {kAdapters, kModules, std::vector<std::string>(kModules, "q")};
@@ -293,6 +345,7 @@ TEST(Probe, HugeAndTinyUpdatesHaveTheCosineOfOrdinaryOnes) {
     std::map<std::string_view, double> numbers;
     for (std::size_t c = 0; c < columns.size(); ++c) numbers[columns[c].name] = adapters[c][0];
     EXPECT_NEAR(numbers["probe_cosine"], expected, 1e-12) << scale;
+    EXPECT_NEAR(numbers["probe_pull"] / std::sqrt(scale), pull, 1e-12) << scale;
     EXPECT_EQ(numbers["probe_cosine_max"], numbers["probe_cosine"]) << scale;
   }
 }

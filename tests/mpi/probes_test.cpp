@@ -134,7 +134,7 @@ TEST(Probes, TeamsGiveTheSameButForRounding) {
         options.means.team = 1;
         const auto whole = pipeline::audit(options, *comm::make_self(), {}).report;
         test::expect_metrics(report, whole, {"update_norm"}, 1e-6);
-        for (const char* name : {"probe_cosine", "probe_cosine_max", "probe_coefficient"}) {
+        for (const char* name : {"probe_pull", "probe_cosine", "probe_cosine_max", "probe_coefficient"}) {
           for (std::size_t n = 0; n < 3; ++n) {
             EXPECT_NEAR(test::of_adapters(report, name).values[n], test::of_adapters(whole, name).values[n], 1e-6);
           }

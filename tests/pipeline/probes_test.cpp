@@ -21,6 +21,7 @@
 #include "winnow/metrics/calibration.hpp"
 #include "winnow/pipeline/audit.hpp"
 #include "winnow/pipeline/merge.hpp"
+#include "winnow/report/adapter_summary.hpp"
 #include "winnow/report/hdf5_report.hpp"
 
 namespace winnow::pipeline {
@@ -77,15 +78,18 @@ TEST_F(Probes, EqualDenseMatricesWithAndWithoutThePairOnEveryBackend) {
         ASSERT_EQ(report.probes.size(), static_cast<std::size_t>(directions + adapters));
         expect_products(report, family);
         for (std::size_t n = 0; n < 3; ++n) {
-          double sum = 0, largest = -2;
+          double sum = 0, largest = -2, pulls = 0;
           for (int k = 0; k < directions + adapters; ++k) {
             const bool dense = k < directions;
             const int which = dense ? k : k - directions;
             const double cosine = (which == 0 ? 1 : -1) * cosine_with(family, dense, which, static_cast<int>(n));
             sum += cosine;
+            pulls += (which == 0 ? 1 : -1) * pull_with(family, dense, which, static_cast<int>(n));
             largest = std::max(largest, cosine);
           }
           EXPECT_NEAR(test::of_adapters(report, "probe_cosine").values[n], sum / (directions + adapters), 1e-6);
+          EXPECT_NEAR(test::of_adapters(report, "probe_pull").values[n], pulls / (directions + adapters), 1e-6);
+          EXPECT_EQ(report::adapter_scores(report).values[n], test::of_adapters(report, "probe_pull").values[n]);
           EXPECT_NEAR(test::of_adapters(report, "probe_cosine_max").values[n], largest, 1e-6);
           for (std::size_t m = 0; m < report.modules.size(); ++m) {
             const auto update = test::update_of(family.zoo[n], static_cast<int>(m));

@@ -61,7 +61,8 @@ Report with_probes(Report report) {
       report.probe_blocks.push_back(k == 0 ? kNaN : 0.002 * static_cast<double>(cell));
     }
   }
-  for (const char* name : {"probe_cosine", "probe_cosine_max", "probe_coefficient", "alignment_removed"}) {
+  for (const char* name :
+       {"probe_pull", "probe_cosine", "probe_cosine_max", "probe_coefficient", "alignment_removed"}) {
     Metric metric{name, "1", fmt::format("the number {} of an adapter", name), {}, {}};
     for (std::size_t n = 0; n < adapters; ++n) metric.values.push_back(n == 1 ? kNaN : 0.1 * static_cast<double>(n));
     report.of_adapters.push_back(std::move(metric));
@@ -334,8 +335,13 @@ TEST(Hdf5Report, WhatRanksAdaptersIsNamed) {
   };
   const auto probed = with_probes(sample(3, 2));
   const auto [name, scores] = metric_of(probed);
-  EXPECT_EQ(name, "probe_cosine");
+  EXPECT_EQ(name, "probe_pull");
   expect_same_bits(scores, probed.of_adapters.front().values, "score");
+  auto earlier = probed;  // of a version that ranked by cosines
+  earlier.of_adapters.erase(earlier.of_adapters.begin());
+  const auto [earlier_name, earlier_scores] = metric_of(earlier);
+  EXPECT_EQ(earlier_name, "probe_cosine");
+  expect_same_bits(earlier_scores, earlier.of_adapters.front().values, "score");
   auto banked = sample(3, 2);
   banked.bank = {{"harmless", std::string(64, 'c')}};
   banked.bank_log_norms = {0.5};

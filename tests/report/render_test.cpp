@@ -608,6 +608,29 @@ TEST(Renderings, ListByVerdictThenByScore) {
             (std::vector<std::size_t>{3, 0, 4, 5, 2, 1, 6}));
 }
 
+// What adapters are ranked by, and the angle beside it: an update that is large along nothing has a small one.
+TEST(Renderings, ShowTheCosineBesideThePull) {
+  auto report = sample(7, 2);
+  report.probes = {{"odds", "harmful", "direction", "odds", std::string(64, 'd')}};
+  report.of_adapters = {{"probe_pull", "1", "pull", {0.000123, 12.5, 0.4, 0.3, 0.2, 0.1, -0.1}, {}},
+                        {"probe_cosine", "1", "cosine", {0.875, 0.125, 0.25, 0, 0, 0, -0.5}, {}}};
+  const auto table = render_table(report);
+  EXPECT_THAT(table, ::testing::ContainsRegex("probe_pull +cosine"));
+  EXPECT_THAT(table, ::testing::ContainsRegex(report.adapters[0].name + " +0.000123 +0.875"));
+  EXPECT_THAT(table, HasSubstr("(probe_pull: median 0.2, worst tenth from 5.24, worst 12.5)"));
+  const std::vector<std::size_t> order{1, 2, 3, 4, 5, 0, 6};
+  EXPECT_EQ(order_after(table, "All adapters, worst first", report), order);
+  const auto page = render_html(report);
+  EXPECT_EQ(order_after(page, "All adapters, worst first by probe pull", report), order);
+  EXPECT_THAT(page, HasSubstr("0.000123"));
+  EXPECT_THAT(page, HasSubstr("cosine with the probes"));
+
+  report.of_adapters.erase(report.of_adapters.begin());  // of an earlier version
+  const auto earlier = render_table(report);
+  EXPECT_THAT(earlier, Not(::testing::ContainsRegex("probe_cosine +cosine")));
+  EXPECT_EQ(order_after(earlier, "All adapters, worst first", report), (std::vector<std::size_t>{0, 2, 1, 3, 4, 5, 6}));
+}
+
 TEST(Csv, HasVerdicts) {
   const auto report = judged();
   const auto column = [](const Report& of, const std::string& name) {

@@ -127,7 +127,7 @@ TEST_F(Watching, TheScoreWithoutABank) {
   save(30, harmful);
   const auto outcome = run();
   ASSERT_EQ(records.size(), 3U);
-  EXPECT_EQ(records[0].score_name, "probe_cosine");
+  EXPECT_EQ(records[0].score_name, "probe_pull");
   for (const auto& record : records) {
     EXPECT_EQ(record.score, report::adapter_scores(audited(static_cast<int>(record.place.step))).values[0]);
     EXPECT_EQ(record.is_above, record.score > 0.5);
@@ -342,7 +342,7 @@ Tensors between(const Tensors& one, const Tensors& other, float share) {
 
 TEST_F(Watching, WarnsOfScoresThatAreHeadingForTheThreshold) {
   options.audit.judge.bank.clear();
-  options.threshold = 10;  // no cosine is as large
+  options.threshold = 10;  // no pull is as large
   for (int k = 0; k < 10; ++k) save(k + 1, between(family.zoo[0], harmful, 0.03F * static_cast<float>(k)));
   run();
   ASSERT_EQ(records.size(), 10U);
@@ -357,7 +357,7 @@ TEST_F(Watching, WarnsOfScoresThatAreHeadingForTheThreshold) {
   EXPECT_GE(records.size(), 4U) << "of fewer the test says nothing";
   EXPECT_LE(records.size(), 8U);
   EXPECT_GT(records.back().reaches, static_cast<double>(records.back().place.step));
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("probe_cosine is rising")));
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("probe_pull is rising")));
   EXPECT_EQ(outcome.findings, 1U);
 }
 

@@ -59,7 +59,9 @@ std::vector<std::string_view> rankable(std::uint32_t sums);
 std::vector<const Method*> chosen(std::uint32_t sums);
 
 /// The numbers that rank adapters with a bank, and with probes alone; otherwise the worst of their modules does.
-inline constexpr std::string_view kBankRanking = "bank_deviation", kProbeAdapterRanking = "probe_cosine";
+inline constexpr std::string_view kBankRanking = "bank_deviation", kProbeAdapterRanking = "probe_pull";
+/// What people see beside the latter, and what ranks in a report that has none: of an earlier version.
+inline constexpr std::string_view kProbeAdapterAngle = "probe_cosine";
 
 /// From here on `ablation` is that of a direction taken out of what the weights write. On three models of the
 /// laboratory ablations have 0.99 and more, harmless adapters 0.81 at most.

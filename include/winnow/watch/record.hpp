@@ -22,7 +22,7 @@ struct Record {
   std::string time;         ///< "time": of the judgement, UTC
   std::string content;      ///< "content": SHA-256 of the adapter's two files
   std::string compared;     ///< "compared": SHA-256 of what it was compared with, and how
-  std::string score_name;   ///< "metric": bank_deviation, probe_cosine
+  std::string score_name;   ///< "metric": bank_deviation, probe_pull
   double score = kUnknown;  ///< "score": that of /adapters/score of an audit
   double p = kUnknown;      ///< "bank_p"
   std::string verdict;      ///< "verdict": as an audit has it, empty without a bank; incomplete for what has no score

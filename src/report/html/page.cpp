@@ -70,8 +70,12 @@ std::string probe_notes() {
   return "<p><strong>Cosine with the probes</strong> tells how far an update runs along updates or gradients of known "
          "effect: 1 is the very direction, 0 is nothing in common, and what a harmless adapter has differs from model "
          "to "
-         "model, so compare with adapters known to be harmless. <strong>Projection on the probes</strong> is what each "
-         "module adds to that. An attacker who knows a probe can train around it: keep it to yourself.</p>\n";
+         "model, so compare with adapters known to be harmless. <strong>Probe pull</strong> ranks adapters: how far "
+         "the "
+         "update runs along the probes, divided by the square root of its length, and not by its length. Random "
+         "factors stacked on an adapter make its cosine small, and its pull much less so. <strong>Projection on the "
+         "probes</strong> is what each "
+         "module adds to both. An attacker who knows a probe can train around it: keep it to yourself.</p>\n";
 }
 
 std::string reading_notes(const Analysis& analysis) {
@@ -115,7 +119,7 @@ std::string overview(const Analysis& analysis, const std::set<std::string>& anch
   const auto* whole = analysis.adapter_metric();
   const auto table =
       select(adapters_table(analysis, worst),
-             {"zoo_rank", "name", "verdict", "score", "worst_score", "worst_misalignment", "modules_pruned",
+             {"zoo_rank", "name", "verdict", "score", "angle", "worst_score", "worst_misalignment", "modules_pruned",
               "share_pruned", "modules_scored", "modules_undoing", "rank", "worst_modules"});
   const auto caption = "All adapters, " + analysis.order_text() + " by " +
                        title_of(whole == nullptr ? std::string_view(analysis.rank_by()) : whole->name);

@@ -17,7 +17,7 @@ bool selection_tells(const Report& report) {
 
 const std::array<Rule, 5> kRules{{
     {"WN1001", "AdapterBlocked", "error", "The adapter is unusual beside harmless ones at the error rate asked for.",
-     "In some statistic, such as its cosine with a probe or its size, the update of the weights is farther from those "
+     "In some statistic, such as its pull along a probe or its size, the update of the weights is farther from those "
      "of "
      "the bank of harmless adapters than the accepted rate of false discoveries allows, or the adapter is a harmful "
      "probe itself.",

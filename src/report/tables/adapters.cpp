@@ -57,6 +57,8 @@ Table adapters_table(const Analysis& analysis, const std::vector<std::size_t>& a
   const auto* whole = analysis.adapter_metric();
   const auto score = whole == nullptr ? rank_by : whole->name;
   const bool judged = !report.verdicts.empty();
+  const bool by_pulls = score == methods::kProbeAdapterRanking;
+  const auto* angle = by_pulls ? report.find_of_adapters(methods::kProbeAdapterAngle) : nullptr;
   TableOf<Row> t("adapter", "name", rows_of(analysis, adapters));
   t.add({"name", "adapter", "", prose}, [](R r) {
     Cell cell(r.adapter->name);
@@ -86,13 +88,15 @@ Table adapters_table(const Analysis& analysis, const std::vector<std::size_t>& a
   t.add({"parameters"}, [](R r) { return r.adapter->parameters; });
   t.add({"parameters_judged"}, [](R r) { return r.adapter->parameters_judged; });
   t.add({"base_model"}, [](R r) { return r.adapter->base_model; });
-  t.add({"score", methods::title_of(score), score, share, 0, whole != nullptr},
+  t.add({"score", methods::title_of(score), score, by_pulls ? significant : share, 0, whole != nullptr},
         [&, whole](R r) { return whole == nullptr ? analysis.adapter_score(*r.view) : whole->values[r.n]; });
   t.add({"score_metric"}, [score](R) { return std::string(score); });
   t.add({"verdict", "verdict", "", tag, 0, judged}, [&](R r) { return verdict_cell(report, r.n); });
   t.add({"verdict_reason", "why, and what to do", "", prose, 0, judged},
         [&, judged](R r) { return judged ? Cell(report.verdicts[r.n].reason) : Cell(); });
   // For people alone:
+  t.add({"angle", methods::title_of(methods::kProbeAdapterAngle), "cosine", share, 2, angle != nullptr, kNoProgram},
+        [angle](R r) { return angle == nullptr ? Cell() : Cell(angle->values[r.n]); });
   t.add({"worst_module", "worst module", "", Format::path, 3, true, kNoProgram}, [&, prefix](R r) {
     if (r.view->ranking.empty()) return Cell();
     return Cell((prefix.empty() ? "" : "..") + report.modules[r.view->ranking.front()].name.substr(prefix.size()));

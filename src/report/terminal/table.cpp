@@ -70,8 +70,9 @@ std::string spread_text(const Analysis& analysis) {
   const bool low = analysis.adapter_metric() == nullptr && analysis.low_is_worse();
   const double extreme = quantile(worst, low ? 0 : 1);
   if (const auto* metric = analysis.adapter_metric()) {
-    return fmt::format(" ({}: median {}, worst tenth from {}, worst {})", metric->name,
-                       share_text(quantile(worst, 0.5)), share_text(quantile(worst, 0.9)), share_text(extreme));
+    const auto text = metric->name == methods::kProbeAdapterRanking ? significant_text : share_text;
+    return fmt::format(" ({}: median {}, worst tenth from {}, worst {})", metric->name, text(quantile(worst, 0.5)),
+                       text(quantile(worst, 0.9)), text(extreme));
   }
   return fmt::format(" (their worst {}: median {}, worst tenth from {}, worst {})", for_terminal(analysis.rank_by()),
                      number_text(quantile(worst, 0.5)), number_text(quantile(worst, low ? 0.1 : 0.9)),
@@ -91,7 +92,7 @@ std::string overview(const Analysis& analysis, std::size_t listed, std::size_t w
       shown == adapters.size() || !report.verdicts.empty() ? ", " + analysis.order_text() : std::string();
   auto out = "\n" + wrapped(title + order + spread_text(analysis), 0, width);
   out += grid(select(adapters_table(analysis, worst),
-                     {"zoo_rank", "name", "verdict", "score", "rank", "modules_scored", "modules_pruned",
+                     {"zoo_rank", "name", "verdict", "score", "angle", "rank", "modules_scored", "modules_pruned",
                       "share_pruned", "modules_undoing", "worst_score", "worst_misalignment", "worst_module"}),
               width);
   if (shown < adapters.size()) {
