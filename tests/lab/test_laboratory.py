@@ -181,6 +181,11 @@ class Whole(unittest.TestCase):
                 for groups in outcome["verdicts"].values():
                     for group, verdicts in groups.items():
                         self.assertEqual(sum(verdicts.values()), result[group])
+                for rankings in outcome["ranked"].values():
+                    self.assertEqual(set(rankings), {"probe_pull", "probe_cosine"})
+                    for ranking in rankings.values():
+                        self.assertLessEqual(ranking["found"], result["harmful"])
+                        self.assertTrue(0 <= ranking["auroc"] <= 1)
 
     def test_winnow_forms_the_same_products_by_head(self):
         for seed in ("0", "2"):
