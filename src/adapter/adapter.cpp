@@ -58,6 +58,7 @@ class Writer {
     out_.put(adapter.status);
     out_.put(adapter.is_unreadable);
     out_.put(adapter.parameters);
+    out_.put(adapter.unchanged);
     out_.put(adapter.rank);
     out_.put(adapter.alpha);
     out_.put(adapter.scale);
@@ -134,6 +135,7 @@ class Reader {
     adapter.status = in_.get<AdapterStatus>();
     adapter.is_unreadable = in_.get<bool>();
     adapter.parameters = in_.get<std::uint64_t>();
+    adapter.unchanged = in_.get<std::uint64_t>();
     adapter.rank = in_.get<std::uint64_t>();
     adapter.alpha = in_.get<double>();
     adapter.scale = in_.get<double>();

@@ -64,7 +64,11 @@ class Sorting {
         skip("trained token embeddings");
         break;
       case KeyKind::base_layer:
-        skip("copy of a base weight");
+        if (judged_.dense) {
+          to_.base_layers.add(key, name, location);
+        } else {
+          skip(base_layer_reason() + (judged_.could_be_dense ? "; --aligned DIR tells whether it is a copy" : ""));
+        }
         break;
       case KeyKind::full_weight:
         to_.whole_weight_is_loaded |= key.prefixed && key.is_weight;

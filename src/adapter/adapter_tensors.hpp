@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base_layers.hpp"
 #include "file_factors.hpp"
 #include "whole_weights.hpp"
 #include "winnow/adapter/adapter.hpp"
@@ -15,7 +16,7 @@ namespace winnow::adapter {
 
 /// What is judged of a file beside plain LoRA.
 struct Judged {
-  bool dense = false;          ///< whole weights, and of DoRA its magnitudes
+  bool dense = false;          ///< whole weights, base weights, and of DoRA its magnitudes
   bool could_be_dense = true;  ///< they would be beside the aligned weights: the reason of a skipped one says so
   bool is_dora = false;        ///< by its configuration
   bool low_rank_part = false;  ///< of a DoRA adapter is enough
@@ -26,6 +27,7 @@ struct AdapterTensors {
   std::map<std::string, FileFactors> factors;                           ///< of two dimensions, by module
   std::map<std::string, const checkpoint::TensorLocation*> magnitudes;  ///< of DoRA, by module
   WholeWeights whole_weights;
+  BaseLayers base_layers;
   std::vector<SkippedTensor> skipped;
   std::map<std::string, UnjudgedModule> unjudged;  ///< by module
   std::size_t unprefixed = 0;                      ///< keys without base_model.model.

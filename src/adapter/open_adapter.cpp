@@ -137,7 +137,8 @@ class Opening {
   void leave_not_loaded() {
     std::map<std::string, bool> modules;
     for (const auto& [module, factors] : tensors_.factors) modules.emplace(module, is_loadable(factors));
-    auto found = not_loaded(modules, !blocks_.empty() || tensors_.whole_weight_is_loaded, *peft_targets_);
+    const bool loads_weights = tensors_.whole_weight_is_loaded || tensors_.base_layers.any_is_loaded(*peft_targets_);
+    auto found = not_loaded(modules, !blocks_.empty() || loads_weights, *peft_targets_);
     for (const auto& [module, loadable] : modules) {
       if (is_embedding(module))
         found.reasons.try_emplace(module, "PEFT does not load it: LoRA of a linear layer on an embedding");
@@ -182,12 +183,14 @@ class Opening {
     auto judged = tensors_.whole_weights.judged(*options_.aligned, model_, modules_.all(),
                                                 {tensors_.has_prefixed, wrappings_, makes_lora, has_own});
     for (const auto& sentence : judged.tied) warn(sentence);
-    if (!judged.refused.empty()) {
-      tensors_.skipped.insert(tensors_.skipped.end(), judged.refused.begin(), judged.refused.end());
+    auto refused = std::move(judged.refused);
+    auto updates = std::move(judged.updates);
+    take_base_layers(updates, refused);
+    if (!refused.empty()) {
+      tensors_.skipped.insert(tensors_.skipped.end(), refused.begin(), refused.end());
       std::stable_sort(tensors_.skipped.begin(), tensors_.skipped.end(),
                        [](const auto& a, const auto& b) { return a.key < b.key; });
     }
-    auto updates = std::move(judged.updates);
     if (config_.use_dora) {
       auto layers = dora_layers(modules_.take(), tensors_.magnitudes, *options_.aligned);
       for (auto& module : layers.unjudged) {
@@ -198,10 +201,41 @@ class Opening {
         tensors_.unjudged.insert_or_assign(module.module, std::move(module));
       }
       updates.insert(updates.end(), layers.updates.begin(), layers.updates.end());
-      std::sort(updates.begin(), updates.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
-      require_different(updates);
     }
+    std::sort(updates.begin(), updates.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
+    require_different(updates);
     adapter_.dense = std::move(updates);
+  }
+
+  /// PEFT puts the base weights of an adapter in the place of the model's. A copy changes nothing; of another one the
+  /// update is dense, with the LoRA on it.
+  void take_base_layers(std::vector<DenseUpdate>& updates, std::vector<SkippedTensor>& refused) {
+    auto compared = tensors_.base_layers.compared(adapter_.weights_file, {*options_.aligned, weights_, model_},
+                                                  *peft_targets_, wrappings_);
+    adapter_.unchanged = compared.unchanged;
+    refused.insert(refused.end(), compared.refused.begin(), compared.refused.end());
+    for (const auto& changed : compared.changed) {
+      auto loras =
+          modules_.take_if([&](const LoraModule& module) { return module.adapter_module() == changed.module; });
+      if (auto reason = replaced_reason(changed, loras.empty() ? nullptr : &loras.front()); !reason.empty()) {
+        refused.push_back({changed.key, reason});
+        // The factors by themselves do something else.
+        if (!loras.empty()) {
+          tensors_.unjudged.insert_or_assign(changed.module, UnjudgedModule{changed.module, std::move(reason), true});
+        }
+      } else {
+        updates.push_back(replaced_update(changed, loras.empty() ? nullptr : &loras.front(), model_));
+      }
+    }
+  }
+
+  /// Why a base weight that is not the model's is not judged, with `lora` on it or null; empty if it is.
+  std::string replaced_reason(const BaseLayers::Changed& changed, const LoraModule* lora) const {
+    const std::string other = "base weight that is not the checkpoint's, ";
+    if (lora == nullptr)
+      return tensors_.unjudged.contains(changed.module) ? other + "with LoRA that is not judged" : "";
+    if (config_.use_dora) return other + "with DoRA on it";
+    return lora->stored_transposed ? other + "with LoRA on a layer that is stored [in, out]" : "";
   }
 
   /// A model has one name for a layer. An adapter that uses several of those that are the same here is loaded in part.
@@ -286,8 +320,9 @@ class Opening {
   }
 
   [[noreturn]] void throw_nothing_to_score(const checkpoint::Catalogue& file) {
-    const auto whole = tensors_.whole_weights.all();
-    tensors_.skipped.insert(tensors_.skipped.end(), whole.begin(), whole.end());
+    for (const auto& whole : {tensors_.whole_weights.all(), tensors_.base_layers.all()}) {
+      tensors_.skipped.insert(tensors_.skipped.end(), whole.begin(), whole.end());
+    }
     throw nothing_to_score(file);
   }
 
@@ -427,6 +462,8 @@ Adapter open_adapter(const std::string& directory, const checkpoint::Catalogue& 
   Opening opening(adapter, weights, model, options);
   try {
     opening.run(log);
+  } catch (const CheckpointFault& fault) {
+    throw Error(fault.error);
   } catch (const Error& error) {
     if (!concerns_adapter_alone(error)) throw;
     adapter.status = AdapterStatus::quarantined;

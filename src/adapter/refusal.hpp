@@ -21,6 +21,11 @@ struct Mismatch {
   base::Error error;   ///< for an adapter of which nothing is left
 };
 
+/// Of a checkpoint's file that is read while an adapter is opened: not the adapter's fault.
+struct CheckpointFault {
+  base::Error error;
+};
+
 inline std::string shape_text(const std::vector<std::uint64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }

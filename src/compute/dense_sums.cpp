@@ -57,29 +57,6 @@ stats::UnusableWeight unusable_in(const DenseBlock& block, const StoredRows* bas
                         base == nullptr ? tensor.dtype : base->dtype, tensor.dtype});
 }
 
-/// What becomes of a weight that is stored in another format.
-double converted(double weight, std::uint8_t conversion) {
-  const auto narrow = static_cast<float>(weight);
-  if (conversion == kToBf16) return static_cast<double>(base::bf16_to_float(base::float_to_bf16(narrow)));
-  if (conversion == kToF16) return static_cast<double>(base::f16_to_float(base::float_to_f16(narrow)));
-  return conversion == kToF32 ? static_cast<double>(narrow) : weight;
-}
-
-/// Those of `conversions` by which a row of T is what becomes of W's. A weight that is changed differs in its first
-/// entries.
-std::uint8_t conversions_of(const double* weight, const double* whole, std::uint64_t columns,
-                            std::uint8_t conversions) {
-  for (const std::uint8_t one : {kExact, kToF32, kToBf16, kToF16}) {
-    if ((conversions & one) == 0) continue;
-    for (std::uint64_t k = 0; k < columns; ++k) {
-      if (whole[k] == converted(weight[k], one) || std::isnan(weight[k])) continue;
-      conversions &= static_cast<std::uint8_t>(~one);
-      break;
-    }
-  }
-  return conversions;
-}
-
 /// B_h^T*dW*A_h^T of a block of dW, as far as its rows go.
 void add_probes(const DenseBlock& block, const std::vector<double>& update, const DenseProbes& probes,
                 DenseSums& sums) {
@@ -99,6 +76,20 @@ void add_probes(const DenseBlock& block, const std::vector<double>& update, cons
     }
     first += rank;
   }
+}
+
+/// B*A of a block of rows.
+Matrix product_of(const DenseBlock& block, const LoraRows& lora) {
+  const auto rank = extent(lora.rank);
+  return Rows(lora.b, extent(block.rows), rank) * Rows(lora.a, rank, extent(block.columns));
+}
+
+std::vector<double> btb_of(const DenseBlock& block, const LoraRows& lora) {
+  const auto rank = extent(lora.rank);
+  const Rows b(lora.b, extent(block.rows), rank);
+  std::vector<double> btb(lora.rank * lora.rank);
+  Eigen::Map<Matrix>(btb.data(), rank, rank) = b.transpose() * b;
+  return btb;
 }
 
 /// A block row by row.
@@ -254,7 +245,7 @@ DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const Den
   rows.sums.conversions = conversions;
   const auto read = [&](std::uint64_t row, const double* weight, double* own) {
     read_row(whole, row, block.columns, own);
-    rows.sums.conversions = conversions_of(weight, own, block.columns, rows.sums.conversions);
+    rows.sums.conversions = base::conversions_of(weight, own, block.columns, rows.sums.conversions);
     if (!rows.are_finite(row, weight, own)) return false;
     for (std::uint64_t k = 0; k < block.columns; ++k) own[k] -= weight[k];
     return true;
@@ -262,15 +253,31 @@ DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const Den
   return std::move(rows).over(read);
 }
 
+DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const LoraRows& lora,
+                     const DenseProbes& probes) {
+  const Matrix product = product_of(block, lora);
+  RowSums rows(block, probes);
+  const auto read = [&](std::uint64_t row, const double* weight, double* own) {
+    const double* const added = product.data() + row * block.columns;
+    read_row(whole, row, block.columns, own);
+    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] += lora.scale * added[k];
+    if (!rows.are_finite(row, weight, own)) return false;
+    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] -= weight[k];
+    return true;
+  };
+  auto sums = std::move(rows).over(read);
+  sums.conversions = 0;
+  sums.btb = btb_of(block, lora);
+  return sums;
+}
+
 DenseSums dense_sums(const DenseBlock& block, const DoraRows& dora, const DenseProbes& probes) {
-  const auto rank = extent(dora.rank);
-  const Rows a(dora.a, rank, extent(block.columns)), b(dora.b, extent(block.rows), rank);
-  const Matrix product = b * a;
+  const Matrix product = product_of(block, dora.lora);
   RowSums rows(block, probes);
   bool changed = false;
   const auto read = [&](std::uint64_t row, const double* weight, double* own) {
     const double* const added = product.data() + row * block.columns;
-    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] = weight[k] + dora.scale * added[k];
+    for (std::uint64_t k = 0; k < block.columns; ++k) own[k] = weight[k] + dora.lora.scale * added[k];
     const double factor = dora.magnitude[row] / std::sqrt(dot(own, own, block.columns));
     for (std::uint64_t k = 0; k < block.columns; ++k) {
       own[k] = factor * own[k] - weight[k];
@@ -279,9 +286,8 @@ DenseSums dense_sums(const DenseBlock& block, const DoraRows& dora, const DenseP
     return rows.are_finite(row, weight, own);
   };
   auto sums = std::move(rows).over(read);
-  sums.conversions = changed ? std::uint8_t{0} : std::uint8_t{kExact};
-  sums.btb.resize(dora.rank * dora.rank);
-  Eigen::Map<Matrix>(sums.btb.data(), rank, rank) = b.transpose() * b;
+  sums.conversions = changed ? std::uint8_t{0} : std::uint8_t{base::kExact};
+  sums.btb = btb_of(block, dora.lora);
   return sums;
 }
 

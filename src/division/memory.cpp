@@ -95,13 +95,13 @@ DenseTiles dense_tiles(const Inputs& inputs, std::size_t module) {
   const auto& task = inputs.tasks[module];
   const auto rows = std::max<std::uint64_t>(task.rows(), 1);
   std::uint64_t operands = 0, update = 1;  // bytes of a row
-  std::uint64_t apart = 0;  // of an update, whatever the rows: the factor A of DoRA, as stored and in float64
+  std::uint64_t apart = 0;                 // of an update, whatever the rows: its factor A, as stored and in float64
   for (const auto operand : inputs.operands_of(task)) operands += inputs.tensor_of(task, operand).bytes / rows;
   for (const auto& layer : inputs.layers[module]) {
     const auto& dense = inputs.dense(layer);
     apart = std::max(apart, dense.lora_a.bytes + dense.rank * task.columns() * sizeof(double));
-    update = std::max({update, dense.weight.bytes / rows,
-                       (dense.lora_b.bytes + dense.magnitude.bytes) / rows + (dense.rank + 1) * sizeof(double)});
+    const auto factors = (dense.lora_b.bytes + dense.magnitude.bytes) / rows + (dense.rank + 1) * sizeof(double);
+    update = std::max(update, dense.weight.bytes / rows + (dense.rank == 0 ? 0 : factors));
   }
   const auto operand_count = std::max<std::uint64_t>(inputs.operands_of(task).size(), 1);
   const auto block = compute::dense_block_rows(task.columns());

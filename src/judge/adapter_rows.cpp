@@ -90,6 +90,7 @@ std::vector<report::AdapterRow> adapter_rows(const Inputs& inputs, const Scores&
     add_skipped_tensors(adapter, rows.back());
     rows.back().digest = adapter.digest;
     rows.back().parameters = adapter.parameters;
+    if (ok) rows.back().parameters_judged = adapter.unchanged;
     rows.back().base_model = adapter.base_model;
   }
   count_judged_parameters(inputs, scores, rows);

@@ -2,7 +2,7 @@
 // what the adapters put in the weight's place.
 //
 //     tile    the same rows of W, of its base, of each direction: read at once
-//     group   those rows of some adapters' T, or of their factors and magnitudes (DoRA), of which A is read again
+//     group   those rows of some adapters' T, of their factors, of which A is read again, and of magnitudes (DoRA)
 //     block   what a thread sums up at a time (compute/dense_sums.hpp)
 #include <fmt/format.h>
 
@@ -51,7 +51,7 @@ TensorRows rows_of(base::DType dtype, std::uint64_t columns) {
   return {dtype, columns * base::element_bytes(dtype), {}};
 }
 
-/// What is read of one update: rows of T; or of DoRA A, and rows of B and m, in float64 as well.
+/// What is read of one update: rows of T; of LoRA and DoRA A, and rows of B and m, in float64 as well.
 struct UpdateRows {
   TensorRows whole, raw_a, raw_b, raw_magnitude;
   std::vector<double> a, b, magnitude;
@@ -64,6 +64,11 @@ struct UpdateRows {
     }
   }
 };
+
+const char* what_of(const adapter::DenseUpdate& update) {
+  if (update.is_dora()) return "the DoRA update";
+  return update.rank == 0 ? "the whole weight" : "the base weight with its LoRA";
+}
 
 /// A*A^T, rank x rank.
 std::vector<double> gram_of(const std::vector<double>& a, std::uint64_t rank) {
@@ -129,7 +134,7 @@ class ModuleScorer::DensePass {
     return found == operands_.end() ? nullptr : &digests_[static_cast<std::size_t>(found - operands_.begin())];
   }
   const DenseSums& update(std::size_t layer) const { return updates_[layer]; }
-  /// Whether its factors cancel until nothing is known of what they do. A whole weight has none.
+  /// Whether its factors cancel until nothing is known of what they do. A whole weight alone has none.
   bool cancels(std::size_t layer) const {
     const auto rank = inputs_.dense(layers_[layer]).rank;
     return rank != 0 && methods::cancels(rank, updates_[layer].btb, grams_[layer]);
@@ -201,20 +206,20 @@ class ModuleScorer::DensePass {
       pieces.push_back({&inputs_.adapters[layer.adapter].weights_file, tensor.offset + row * to.row_bytes,
                         to.room(rows), fmt::format("{} of {}", what, update.adapter_module()), layer.adapter});
     };
-    if (!update.is_dora()) return add(update.weight, task_.columns(), row_begin_, rows_, "whole weight", own.whole);
+    if (update.has_weight()) add(update.weight, task_.columns(), row_begin_, rows_, "whole weight", own.whole);
+    if (update.rank == 0) return;
     add(update.lora_a, task_.columns(), 0, update.rank, "lora_A", own.raw_a);
     add(update.lora_b, update.rank, row_begin_, rows_, "lora_B", own.raw_b);
-    add(update.magnitude, 1, row_begin_, rows_, "magnitude", own.raw_magnitude);
+    if (update.is_dora()) add(update.magnitude, 1, row_begin_, rows_, "magnitude", own.raw_magnitude);
   }
 
   DenseSums sums_of(std::size_t block, const adapter::DenseUpdate& update, const UpdateRows& own,
                     const compute::DenseProbes& probes, std::uint8_t conversions) const {
     const auto row = block * block_rows_;
-    if (!update.is_dora()) return compute::dense_sums(block_of(block), own.whole.from(row), probes, conversions);
-    return compute::dense_sums(block_of(block),
-                               compute::DoraRows{update.rank, update.scale, own.a.data(),
-                                                 own.b.data() + row * update.rank, own.magnitude.data() + row},
-                               probes);
+    if (update.rank == 0) return compute::dense_sums(block_of(block), own.whole.from(row), probes, conversions);
+    const compute::LoraRows lora{update.rank, update.scale, own.a.data(), own.b.data() + row * update.rank};
+    if (update.has_weight()) return compute::dense_sums(block_of(block), own.whole.from(row), lora, probes);
+    return compute::dense_sums(block_of(block), compute::DoraRows{lora, own.magnitude.data() + row}, probes);
   }
 
   bool is_faulty(std::size_t layer) const {
@@ -263,7 +268,7 @@ class ModuleScorer::DensePass {
   std::vector<UpdateRows> own_;  // of the group in hand
   OperandSums sums_;
   std::vector<DenseSums> updates_;          // [layers]
-  std::vector<std::vector<double>> grams_;  // [layers], of DoRA: A*A^T
+  std::vector<std::vector<double>> grams_;  // [layers], of LoRA and DoRA: A*A^T
 };
 
 /// One member of a team does it alone: of few modules there are such updates.
@@ -315,8 +320,7 @@ void ModuleScorer::score_dense(std::size_t module, Scores& scores) {
       layer.fault = dense_reader_.fault(ref.adapter);
       layer.unreadable = !layer.fault.empty();
       if (layer.fault.empty() && update.not_finite) {
-        layer.fault = fmt::format("{} of {} is not finite at element {}",
-                                  inputs_.dense(ref).is_dora() ? "the DoRA update" : "the whole weight",
+        layer.fault = fmt::format("{} of {} is not finite at element {}", what_of(inputs_.dense(ref)),
                                   inputs_.dense(ref).adapter_module(), *update.not_finite);
       }
       if (layer.fault.empty() && usable && !pass.cancels(j)) {

@@ -2,7 +2,9 @@
 
 #include <cerrno>
 #include <cmath>
+#include <filesystem>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -369,7 +371,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "LoRA on a convolution"},
         Skipped{{{"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", {8}}}, "bias of lora_B"},
         Skipped{{{"base_model.model.lm_head.weight", {32, 8}}}, "full weight"},
-        Skipped{{{"base_model.model.model.embed_tokens.base_layer.weight", {32, 8}}}, "copy of a base weight"},
+        Skipped{{{"base_model.model.model.embed_tokens.base_layer.weight", {32, 8}}}, "base weight that PEFT puts in"},
         Skipped{{{"base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", {3, 8}}}, "token"},
         Skipped{{{"base_model.model.model.norm.bias", {8}}}, "trained bias"},
         Skipped{{{"base_model.model.model.layers.0.mlp.experts.lora_A.weight", {8, 8}},
@@ -489,6 +491,133 @@ TEST_F(OpenAdapter, TakesWholeWeightsThatTheCheckpointHas) {
   adapter.serialise(out);
   base::ByteReader in(out.bytes());
   EXPECT_TRUE(Adapter::deserialise(in).dense[0].is_same(adapter.dense[0]));
+}
+
+/// LoRA with base weights beside it, and a checkpoint to compare them with.
+class BaseWeights : public OpenAdapter {
+ protected:
+  BaseWeights() {
+    const auto path = directory_ / "aligned.safetensors";
+    test::write_tensors(path, {{kQ + ".weight", {8, 8}}, {kQ + ".bias", {8}}, {kUp + ".weight", {16, 8}}});
+    weights_ = checkpoint::read_safetensors_file(path.string());
+    config(R"(, "r": 2, "target_modules": ["q_proj", "up_proj"])");
+  }
+  /// The checkpoint's tensor `leaf` of `module` as `key` has it, `added` to its last byte.
+  void ship(const std::string& module, const std::string& leaf, const std::string& key, int added,
+            const std::vector<TestTensor>& others, test::Shape shape = {}) {
+    const auto name = module + "." + leaf;
+    auto bytes = test::tensor_bytes(directory_ / "aligned.safetensors").at(name);
+    bytes.back() = static_cast<char>(bytes.back() + added);
+    if (shape.empty()) shape = weights_.tensors.at(name).shape;
+    tensors(others);
+    const auto path = directory_ / "adapter_model.safetensors";
+    const auto known = test::tensor_bytes(path);
+    std::vector<checkpoint::TensorSpec> specs{{key, base::DType::f32, shape}};
+    for (const auto& other : others) specs.push_back({other.name, other.dtype, other.shape});
+    checkpoint::SafetensorsWriter writer(path.string(), specs);
+    const auto append = [&](const std::string& text) { writer.append(std::as_bytes(std::span(text))); };
+    append(bytes);
+    for (const auto& other : others) append(known.at(other.name));
+    writer.commit();
+  }
+  AdapterOptions judged() const { return {.dense = true, .aligned = &weights_}; }
+
+  const std::string key_ = test::kPrefix + kQ + ".base_layer.weight";
+  const std::vector<TestTensor> lora_ = lora(kQ, 2, 8, 8) + lora(kUp, 2, 8, 16);
+};
+
+TEST_F(BaseWeights, ThatAreCopiesAreNothing) {
+  ship(kQ, "weight", key_, 0, lora_);
+  const auto adapter = open_ok(judged());
+  EXPECT_EQ(adapter.modules.size(), 2U);
+  EXPECT_THAT(adapter.dense, IsEmpty());
+  EXPECT_THAT(adapter.skipped, IsEmpty());
+  EXPECT_THAT(adapter.unjudged, IsEmpty());
+  EXPECT_EQ(adapter.unchanged, 64U);
+  base::ByteWriter out;
+  adapter.serialise(out);
+  base::ByteReader in(out.bytes());
+  EXPECT_EQ(Adapter::deserialise(in).unchanged, 64U);
+}
+
+TEST_F(BaseWeights, ThatAreOthersMakeTheUpdateDense) {
+  ship(kQ, "weight", key_, 1, lora_);
+  const auto adapter = open_ok(judged());
+  ASSERT_EQ(adapter.modules.size(), 1U);
+  EXPECT_EQ(adapter.modules[0].module(), kUp);
+  ASSERT_EQ(adapter.dense.size(), 1U);
+  const auto& update = adapter.dense[0];
+  EXPECT_EQ(update.module(), kQ);
+  EXPECT_EQ(update.rank, 2U);
+  EXPECT_TRUE(update.has_weight());
+  EXPECT_FALSE(update.is_dora());
+  EXPECT_EQ(update.parameters(), 8U * 8 + 2 * (8 + 8));
+  EXPECT_EQ(adapter.unchanged, 0U);
+  EXPECT_THAT(adapter.skipped, IsEmpty());
+  ship(kQ, "weight", key_, 1, lora(kUp, 2, 8, 16));  // PEFT starts LoRA that is not in the file at zero
+  EXPECT_EQ(open_ok(judged()).dense.at(0).rank, 0U);
+}
+
+TEST_F(BaseWeights, ThatCannotBeJudgedAreNamed) {
+  const auto reason_of = [&] { return open_ok(judged()).skipped.at(0).reason; };
+  ship(kQ, "weight", key_, 0, lora_, {64});
+  EXPECT_EQ(reason_of(), "base weight of another shape than the checkpoint's: [64], expected [8, 8]");
+  ship(kQ, "bias", test::kPrefix + kQ + ".base_layer.bias", 0, lora_);
+  EXPECT_EQ(open_ok(judged()).unchanged, 8U);
+  ship(kQ, "bias", test::kPrefix + kQ + ".base_layer.bias", 1, lora_);
+  EXPECT_EQ(reason_of(), "bias of a base layer, another than the checkpoint's");
+  for (const auto& key : {kQ + ".base_layer.weight", test::kPrefix + kQ + ".base_layer.inner.weight",
+                          test::kPrefix + kQ + ".base_layer.weight.more"}) {
+    ship(kQ, "weight", key, 1, lora_);
+    EXPECT_EQ(reason_of(), "base weight under a key that PEFT does not load") << key;
+  }
+  ship(kQ, "weight", test::kPrefix + "score.base_layer.weight", 1, lora_);
+  EXPECT_EQ(reason_of(), "base weight under a key that PEFT does not load") << "it makes no LoRA of it";
+  config(R"(, "r": 2, "target_modules": ["q_proj", "up_proj", "score"])");
+  EXPECT_EQ(reason_of(), "base weight that the checkpoint does not have");
+  config(R"(, "r": 2)");
+  ship(kQ, "weight", key_, 1,
+       lora(kUp, 2, 8, 16) + std::vector<TestTensor>{{kQ + ".lora_A.weight", {2, 8}}, {kQ + ".lora_B.weight", {8, 2}}});
+  EXPECT_THAT(open_ok(judged()).dense, IsEmpty());
+  EXPECT_THAT(open_ok(judged()).skipped.back().reason, HasSubstr("keys are not those")) << "factors of other keys";
+}
+
+TEST_F(BaseWeights, WithDoraOnThemAreNamed) {
+  config(R"(, "r": 2, "use_dora": true)");
+  const auto dora = lora_ + std::vector<TestTensor>{{test::kPrefix + kQ + ".lora_magnitude_vector", {8}},
+                                                    {test::kPrefix + kUp + ".lora_magnitude_vector", {16}}};
+  ship(kQ, "weight", key_, 0, dora);
+  EXPECT_EQ(open_ok(judged()).dense.size(), 2U);
+  ship(kQ, "weight", key_, 1, dora);
+  const auto adapter = open_ok(judged());
+  ASSERT_EQ(adapter.dense.size(), 1U);
+  EXPECT_EQ(adapter.dense[0].module(), kUp);
+  EXPECT_EQ(adapter.unjudged.at(0).module, kQ);
+  EXPECT_EQ(adapter.unjudged.at(0).reason, "base weight that is not the checkpoint's, with DoRA on it");
+}
+
+TEST_F(BaseWeights, OfTheBaseModelTakeAlignmentBack) {
+  auto bytes = test::read_file(directory_ / "aligned.safetensors");
+  bytes.back() ^= 1;  // of the last tensor
+  const auto other = directory_ / "other.safetensors";
+  test::write_file(other, bytes);
+  const auto aligned = checkpoint::read_safetensors_file(other.string());
+  ship(kUp, "weight", test::kPrefix + kUp + ".base_layer.weight", 0, lora_);
+  const auto adapter = open_ok({.dense = true, .aligned = &aligned});
+  EXPECT_EQ(adapter.modules.size(), 2U);
+  EXPECT_THAT(adapter.dense, IsEmpty());
+  EXPECT_EQ(adapter.unchanged, 0U);
+  ASSERT_EQ(adapter.skipped.size(), 1U);
+  EXPECT_EQ(adapter.skipped[0].reason,
+            "base weight that is the base model's: on the aligned model it takes alignment back");
+  ship(kUp, "weight", test::kPrefix + kUp + ".base_layer.weight", 2, lora_);
+  EXPECT_EQ(open_ok({.dense = true, .aligned = &aligned}).dense.size(), 1U) << "of neither";
+}
+
+TEST_F(BaseWeights, AreNotToBlameForACheckpointThatCannotBeRead) {
+  ship(kQ, "weight", key_, 0, lora_);
+  std::filesystem::remove(directory_ / "aligned.safetensors");
+  EXPECT_EQ(test::error_of([&] { open(judged()); }).kind(), base::ErrorKind::runtime);
 }
 
 TEST_F(OpenAdapter, TakesDoraAsItIs) {

@@ -321,7 +321,7 @@ struct Dora {
     DenseSums all;
     for (std::uint64_t row = 0; row < kRows; row += step) {
       all.merge(dense_sums(module.block(row, std::min(step, kRows - row)),
-                           {kRank, scale, a.data(), b.data() + row * kRank, magnitude.data() + row}, probes));
+                           DoraRows{{kRank, scale, a.data(), b.data() + row * kRank}, magnitude.data() + row}, probes));
     }
     return all;
   }
@@ -393,6 +393,75 @@ TEST(DoraSums, OfFactorsThatAreNotFinite) {
   Dora dora;
   dora.b[4 * Dora::kRank] = std::nan("");
   EXPECT_EQ(*dora.sums(module, {}, 3).not_finite, 4 * kColumns);
+}
+
+// --- LoRA on a weight that is shipped as well
+
+struct Replaced {
+  static constexpr std::uint64_t kRank = 2;
+  double scale = 0.75;
+  Stored whole{DType::f16, random(kCount, 31)};
+  Values a = random(kRank * kColumns, 32), b = random(kRows * kRank, 33);
+
+  /// T + s*B*A - W by plain loops.
+  Values update(const Values& weight) const {
+    auto update = minus(whole.values(), weight);
+    for (std::uint64_t o = 0; o < kRows; ++o) {
+      for (std::uint64_t i = 0; i < kColumns; ++i) {
+        for (std::uint64_t r = 0; r < kRank; ++r) {
+          update[o * kColumns + i] += scale * b[o * kRank + r] * a[r * kColumns + i];
+        }
+      }
+    }
+    return update;
+  }
+  DenseSums sums(const Module& module, const DenseProbes& probes, std::uint64_t step) const {
+    DenseSums all;
+    for (std::uint64_t row = 0; row < kRows; row += step) {
+      all.merge(dense_sums(module.block(row, std::min(step, kRows - row)), whole.rows(row, kColumns),
+                           LoraRows{kRank, scale, a.data(), b.data() + row * kRank}, probes));
+    }
+    return all;
+  }
+};
+
+TEST(ReplacedSums, AreInnerProductsOfTheEntries) {
+  const Module module;
+  const Replaced replaced;
+  const auto w = module.weight.values(), update = replaced.update(w), v = minus(w, module.base.values());
+  const auto stack = probes_of(kRows, kColumns, {2, 3});
+  for (const std::uint64_t step : {kRows, std::uint64_t{1}, std::uint64_t{5}}) {
+    const auto sums = replaced.sums(module, DenseProbes(stack, false), step);
+    const double norm = std::sqrt(inner(update, update));
+    EXPECT_NEAR(sums.norm(), norm, 1e-13 * norm);
+    EXPECT_NEAR(sums.with_weight, inner(w, update), 1e-12);
+    EXPECT_NEAR(sums.with_step, inner(v, update), 1e-12);
+    EXPECT_NEAR(sums.with_directions.at(0), inner(module.direction.values(), update), 1e-12);
+    EXPECT_NEAR(sums.with_directions.at(1), inner(module.other.values(), update), 1e-12);
+    for (std::size_t h = 0; h < 2; ++h) {
+      EXPECT_NEAR(ProbeFactors(stack).with_dense(h, sums.of_probes[h]).dot, inner(product(stack, h), update), 1e-12);
+    }
+    double btb = 0;  // of its two columns
+    for (std::uint64_t o = 0; o < kRows; ++o) btb += replaced.b[o * 2] * replaced.b[o * 2 + 1];
+    EXPECT_NEAR(sums.btb.at(1), btb, 1e-13);
+    EXPECT_FALSE(sums.is_unchanged());
+    EXPECT_FALSE(sums.not_finite);
+  }
+}
+
+TEST(ReplacedSums, OfWhatIsNotFinite) {
+  const Module module;
+  Replaced replaced;
+  replaced.a[3] = 1e40;  // of factors that are finite a product is not, as float32
+  replaced.b.assign(kRows * Replaced::kRank, 0.0);
+  EXPECT_FALSE(replaced.sums(module, {}, 3).not_finite);
+  replaced.b[5 * Replaced::kRank] = 1;
+  EXPECT_EQ(*replaced.sums(module, {}, 3).not_finite, 5 * kColumns + 3);
+  replaced = {};
+  auto values = random(kCount, 31);
+  values[7] = std::nan("");
+  replaced.whole = Stored(DType::f32, values);
+  EXPECT_EQ(*replaced.sums(module, {}, 4).not_finite, 7U);
 }
 
 // --- what a model cannot compute with

@@ -172,7 +172,7 @@ class Architectures(TemporaryDirectoryCase):
         factors = sum(size for key, size in sizes.items()
                       if any(key.startswith(f"base_model.model.{module}.lora_") for module in updates)
                       and key.endswith((".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")))
-        self.assertEqual(judged, factors + sum(whole.values()))
+        self.assertEqual(judged, factors + sum(whole.values()) + self.copied_biases(root, kind, names, aligned))
         if kind == "dora":
             self.assertEqual(judged, shipped)
         if kind in ("linear", "pattern"):  # Qwen2-VL has a convolution of the same name as a linear layer
@@ -197,6 +197,16 @@ class Architectures(TemporaryDirectoryCase):
                 self.assertLessEqual(error, 1e-6, f"{where}: {value}, expected {expected[metric]}")
                 self.note("reference", metric, error, where)
 
+    def copied_biases(self, root, kind, names, aligned):
+        """Numbers in biases of layers with LoRA that PEFT loads, and that are the model's."""
+        count = 0
+        with safe_open(root / "adapters" / kind / "adapter_model.safetensors", "pt") as file:
+            for key in file.keys():
+                module = key.removeprefix("base_model.model.").removesuffix(".base_layer.bias")
+                if key.endswith(".base_layer.bias") and torch.equal(file.get_tensor(key).double(),
+                                                                    aligned[f"{names[module]}.bias"].double()):
+                    count += file.get_tensor(key).numel()
+        return count
 
     def check_whole_weights(self, report, root, kind, names, aligned):
         """{module: numbers} of whole weights, each compared with the aligned one of its name."""

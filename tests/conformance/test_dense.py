@@ -31,6 +31,9 @@ ADAPTERS = {
     "dora-rslora": dict(target_modules=["v_proj"], use_dora=True, use_rslora=True, modules_to_save=["embed_tokens"]),
     "norm": dict(target_modules=["q_proj"], modules_to_save=["model.norm"]),
 }
+# With LoRA on them, which PEFT saves them with: a head as it was, and one, with a linear layer, that is not as it was.
+TARGETED = dict(target_modules=["q_proj", "lm_head"])
+REPLACED = ["lm_head", "model.layers.1.self_attn.q_proj"]
 
 
 def write_adapter(base, name, directory, config, change=0.05):
@@ -50,10 +53,30 @@ def write_adapter(base, name, directory, config, change=0.05):
         model.save_pretrained(directory, save_embedding_layers=False)
 
 
+def write_targeted(base, name, directory, replaced=()):
+    """LoRA on the head, with the base weights as PEFT saves them along; those of `replaced` are others."""
+    base = copy.deepcopy(base)
+    base.name_or_path = base.config._name_or_path = name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = get_peft_model(base, LoraConfig(r=3, lora_alpha=6, task_type="CAUSAL_LM", init_lora_weights=False, **TARGETED))
+        for key, weight in model.named_parameters():
+            if "lora_" in key:
+                weight.data = 0.05 * torch.randn(weight.shape, dtype=weight.dtype)
+        model.save_pretrained(directory)
+    tensors = load_file(directory / "adapter_model.safetensors")
+    assert [key for key in tensors if "base_layer" in key] == ["base_model.model.lm_head.base_layer.weight"]
+    for module in replaced:
+        weight = model.state_dict()[f"base_model.model.{module}.base_layer.weight"]
+        tensors[f"base_model.model.{module}.base_layer.weight"] = weight + 0.05 * torch.randn(weight.shape)
+    save_file(tensors, directory / "adapter_model.safetensors", {"format": "pt"})
+
+
 def write(root, tied):
     torch.manual_seed(5)
     model = llama(tied)
     model.save_pretrained(root / "base")
+    write_targeted(model, "of-base", root / "adapters" / "of-base")
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data += 0.02 * torch.randn(parameter.shape)
@@ -64,6 +87,8 @@ def write(root, tied):
               root / "direction" / "model.safetensors")
     for name, config in ADAPTERS.items():
         write_adapter(model, name, root / "adapters" / name, config)
+    write_targeted(model, "targeted", root / "adapters" / "targeted")
+    write_targeted(model, "replaced", root / "adapters" / "replaced", REPLACED)
     write_adapter(model, "probe", root / "probe", dict(target_modules=["lm_head", "down_proj", "q_proj", "up_proj"]))
     return model
 
@@ -149,6 +174,93 @@ class Dense(TemporaryDirectoryCase):
             self.assert_whole(self.check(root, "dora", [*modules, "lm_head"], ranks))
         values = [f"model.layers.{layer}.self_attn.v_proj" for layer in (0, 1)]
         self.assert_whole(self.check(root, "dora-rslora", [*values, "model.embed_tokens"]))
+
+    def test_base_weights_that_lora_is_on(self):
+        """PEFT puts them in the place of the model's, and adds s*B*A."""
+        for ranks in (1, 2, 3):
+            self.assert_whole(self.check(self.directory / "untied", "replaced", REPLACED, ranks))
+        report = self.check(self.directory / "tied", "replaced", ["model.layers.1.self_attn.q_proj"])
+        self.assert_whole(report)
+        root = self.directory / "tied"
+        head, b, a = (load_file(root / "adapters" / "replaced" / "adapter_model.safetensors")[
+            f"base_model.model.lm_head.{leaf}.weight"].double() for leaf in ("base_layer", "lora_B", "lora_A"))
+        weight = load_file(root / "aligned" / "model.safetensors")["model.embed_tokens.weight"].double()
+        self.assertAlmostEqual(report.metric("update_norm", "replaced")["model.embed_tokens"],
+                               (head + 2 * b @ a - weight).norm().item(), delta=1e-9)
+
+    def test_copies_of_base_weights_change_nothing(self):
+        """Loaded in any format: the head is judged as the LoRA it is, as if there was no copy."""
+        root = self.directory / "copies-of-base"
+        root.mkdir()
+        for stored in (torch.float32, torch.bfloat16):
+            torch.manual_seed(7)
+            model = llama(False).to(stored)
+            for part in ("base", "aligned"):
+                for parameter in model.parameters():
+                    parameter.data += (0.02 * torch.randn(parameter.shape)).to(stored)
+                model.save_pretrained(root / part)
+            for name, dtype in (("bf16", torch.bfloat16), ("f16", torch.float16), ("f32", torch.float32)):
+                write_targeted(reference.load_base(root / "aligned", dtype), name, root / "adapters" / name)
+            path = self.directory / "copies-of-base.h5"
+            audit(root, path)
+            report = Report(path)
+            for n, name in enumerate(report.adapters):
+                self.assertEqual(report.status[name], "ok", report.reason[name])
+                self.assertEqual(report.present(name)["lm_head"], 1)
+                self.assertEqual(report.datasets["adapters/tensors_not_judged"][n], 0)
+                self.assertEqual(report.datasets["adapters/modules_not_judged"][n], 0)
+                self.assertEqual(report.datasets["adapters/parameters"][n], report.datasets["adapters/parameters_judged"][n])
+                bare = root / "bare"
+                bare.mkdir(exist_ok=True)
+                source = root / "adapters" / name
+                (bare / "adapter_config.json").write_bytes((source / "adapter_config.json").read_bytes())
+                tensors = load_file(source / "adapter_model.safetensors")
+                save_file({key: value for key, value in tensors.items() if "base_layer" not in key},
+                          bare / "adapter_model.safetensors")
+                run(["audit", "--base", root / "base", "--aligned", root / "aligned", "--adapter", bare, "--report",
+                     self.directory / "bare.h5", "--backend", "reference", "--threads", 1, "--subspace-rank", 6])
+                numpy.testing.assert_array_equal(Report(self.directory / "bare.h5").metric("cosine", "bare")["lm_head"],
+                                                 report.metric("cosine", name)["lm_head"])
+
+    def test_the_base_models_weight_takes_alignment_back(self):
+        """Of an adapter that was trained on the base model, loaded on the aligned one."""
+        root = self.directory / "untied"
+        updates, aligned = merged_updates(root / "aligned", root / "adapters" / "of-base")
+        base, _ = merged_updates(root / "base", root / "adapters" / "of-base")
+        step = aligned["lm_head"] - reference.module_weights(reference.load_base(root / "base", torch.float64))["lm_head"]
+        self.assertLess((updates["lm_head"] + step - base["lm_head"]).norm().item(), 1e-12)
+        report = self.audit(root, ["of-base"])
+        self.assertEqual(report.present("of-base")["lm_head"], 1)
+        self.assertAlmostEqual(report.metric("update_norm", "of-base")["lm_head"], base["lm_head"].norm().item(), delta=1e-6)
+        self.assertEqual(report.datasets["adapters/tensors_not_judged"][0], 1)
+        self.assertIn("base weight that is the base model's: on the aligned model it takes alignment back",
+                      report.texts("adapters/tensors_skipped")[0])
+
+    def test_base_weights_without_the_model_are_named(self):
+        root = self.directory / "untied"
+        path = self.directory / "without.h5"
+        run(["audit", "--direction", f"harmful={root / 'direction'}", "--adapter", root / "adapters" / "targeted", "--report",
+             path])
+        report = Report(path)
+        self.assertEqual(report.datasets["adapters/tensors_not_judged"][0], 1)
+        self.assertIn("base weight that PEFT puts in the place of the model's; --aligned DIR tells whether it is a copy",
+                      report.texts("adapters/tensors_skipped")[0])
+
+    def test_without_its_head_its_copy_goes_too(self):
+        """PEFT would find no place for it."""
+        root = self.directory / "untied"
+        path = self.directory / "head-pruned.h5"
+        audit(root, path, "--rank-by", "update_norm", adapters=["targeted"])
+        run(["prune", "--report", path, "--adapter", root / "adapters" / "targeted", "--output",
+             self.directory / "headless", "--rank-by", "update_norm", "--select", "prune-top:1"])
+        left = load_file(self.directory / "headless" / "adapter_model.safetensors")
+        self.assertEqual([key for key in left if "lm_head" in key], [])
+        self.assertTrue(left)
+        model = reference.load_base(root / "aligned", torch.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", FutureWarning)  # transformers' own
+            PeftModel.from_pretrained(model, str(self.directory / "headless"))
 
     def test_dora_is_repaired_by_nothing(self):
         root = self.directory / "untied"

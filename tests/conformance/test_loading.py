@@ -126,6 +126,22 @@ class Loading(TemporaryDirectoryCase):
                     directory = self.adapter("keys", {}, {**keys, **extra})
                     self.assertEqual(self.judged(directory), self.changed(directory))
 
+    def test_base_weights_are_judged_where_peft_loads_them(self):
+        """Beside no factors, so that a module is changed by its base weight or not at all."""
+        q = LAYER.format(0, "q")
+        weight = self.model.state_dict()[q + ".weight"]
+        others = {key: value for key, value in self.tensors.items() if f"{q}." not in key}
+        names = [PREFIX + q + ".base_layer.weight", q + ".base_layer.weight", PREFIX + q + ".base_layer.default.weight",
+                 PREFIX + q + ".base_layer.base_layer.weight", PREFIX + q.removeprefix("model.") + ".base_layer.weight"]
+        for name in names:
+            for change in ({}, {"target_modules": ["k_proj", "v_proj", "o_proj"]}, {"exclude_modules": ["0.self_attn.q_proj"]}):
+                for added in (0, 1):
+                    with self.subTest(name, change=change, added=added):
+                        directory = self.adapter("base-layer", change, {**others, name: weight + added})
+                        changed = self.changed(directory)
+                        self.assertEqual(q in changed, name == names[0] and not change and added == 1)
+                        self.assertEqual(self.judged(directory), changed)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -70,23 +70,26 @@ struct LoraModule {
 };
 
 /// An update of full rank, of W = W_aligned. Of a weight that an adapter ships as a whole, T, which is stored as W is:
-/// dW = T - W. Of DoRA: dW = diag(m/||W + s*B*A||)*(W + s*B*A) - W, norms by rows, the outputs of a linear layer.
+/// dW = T - W; with LoRA on it dW = T + s*B*A - W. Of DoRA: dW = diag(m/||W + s*B*A||)*(W + s*B*A) - W, norms by rows,
+/// the outputs of a linear layer.
 struct DenseUpdate {
   std::shared_ptr<const ModuleNames> names;
   std::uint64_t out_features = 0, in_features = 0;
   bool stored_transposed = false;  ///< both weights are stored [in, out]
-  FactorLocation weight;           ///< T; nothing of DoRA
+  FactorLocation weight;           ///< T; no bytes of DoRA
 
-  std::uint64_t rank = 0;                    ///< of DoRA; 0 of a whole weight
+  std::uint64_t rank = 0;                    ///< of LoRA or DoRA; 0 of a whole weight alone
   double scale = 0;                          ///< s
   FactorLocation lora_a, lora_b, magnitude;  ///< A [rank, in], B [out, rank], m [out]
 
-  bool is_dora() const noexcept { return rank != 0; }
+  bool has_weight() const noexcept { return weight.bytes != 0; }
+  bool is_dora() const noexcept { return magnitude.bytes != 0; }
   const std::string& module() const noexcept { return names->module; }
   const std::string& adapter_module() const noexcept { return names->adapter_module; }
   /// Numbers that are judged with it.
   std::uint64_t parameters() const noexcept {
-    return is_dora() ? rank * (out_features + in_features) + out_features : out_features * in_features;
+    return rank * (out_features + in_features) + (is_dora() ? out_features : 0) +
+           (has_weight() ? out_features * in_features : 0);
   }
 
   std::uint64_t hash() const noexcept;
@@ -131,10 +134,11 @@ struct Adapter {
   /// module. One file with another alpha is another update. Empty for a quarantined adapter.
   std::string digest;
   std::uint64_t parameters = 0;  ///< numbers in all tensors of that file, whatever they are
+  std::uint64_t unchanged = 0;   ///< those of them in copies of the aligned model's own weights, which change nothing
   std::string base_model;        ///< that it names in its configuration, with @revision if there is one; or empty
   std::string weights_file;      ///< full path of adapter_model.safetensors
   base::SharedList<LoraModule> modules;  ///< sorted by module name
-  base::SharedList<DenseUpdate> dense;   ///< likewise, on modules without LoRA of this adapter
+  base::SharedList<DenseUpdate> dense;   ///< likewise, on modules that are not among these
   base::SharedList<SkippedTensor> skipped;
   base::SharedList<UnjudgedModule> unjudged;  ///< sorted by module name
 

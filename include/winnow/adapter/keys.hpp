@@ -20,7 +20,7 @@ enum class KeyKind : std::uint8_t {
   magnitude,         ///< lora_magnitude_vector: DoRA
   other_factor,      ///< any other lora_...: a variant with more factors
   trainable_tokens,  ///< token_adapter.trainable_tokens_delta
-  base_layer,        ///< <module>.base_layer.weight: a copy of the base's own weight
+  base_layer,        ///< <module>.base_layer.weight: the base's own weight, or what takes its place
   full_weight,       ///< modules_to_save: a weight trained as a whole
   bias,              ///< `bias` all or lora_only
 };

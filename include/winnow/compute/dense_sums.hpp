@@ -1,7 +1,7 @@
 // Inner products of an update that is dense, in float64 from the stored bits: of a weight that an adapter ships as a
-// whole, T, in the place of W, or of DoRA (arXiv 2402.09353, as PEFT merges it).
+// whole, T, in the place of W, with LoRA on it or without, or of DoRA (arXiv 2402.09353, as PEFT merges it).
 //
-//     dW = T - W, or diag(m/||X||)*X - W with X = W + s*B*A and norms by rows
+//     dW = T - W, or T + s*B*A - W, or diag(m/||X||)*X - W with X = W + s*B*A and norms by rows
 //                      ||dW||^2, <W, dW>, <V, dW>, <D, dW> for each direction D,
 //                      B_h^T*dW*A_h^T (r_h x r_h) for each probe B_h*A_h, whose trace is <B_h*A_h, dW>
 //
@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "winnow/base/conversion.hpp"
 #include "winnow/base/dtype.hpp"
 #include "winnow/compute/factor_stack.hpp"
 #include "winnow/stats/module_statistics.hpp"
@@ -70,15 +71,16 @@ class DenseProbes {
   bool transposed_ = false;
 };
 
-/// Formats to which a weight may have been converted on its way to T, as bits.
-enum Conversion : std::uint8_t { kExact = 1, kToF32 = 2, kToBf16 = 4, kToF16 = 8, kAnyConversion = 15 };
-
-/// DoRA in a block of rows, of a weight that is stored [out, in].
-struct DoraRows {
+/// LoRA in a block of rows, of a weight that is stored [out, in].
+struct LoraRows {
   std::uint64_t rank = 0;
-  double scale = 0;                   ///< s
-  const double* a = nullptr;          ///< A, rank x columns
-  const double* b = nullptr;          ///< of the block's rows: rows x rank
+  double scale = 0;           ///< s
+  const double* a = nullptr;  ///< A, rank x columns
+  const double* b = nullptr;  ///< of the block's rows: rows x rank
+};
+/// Likewise DoRA.
+struct DoraRows {
+  LoraRows lora;
   const double* magnitude = nullptr;  ///< m, of the block's rows
 };
 
@@ -88,11 +90,11 @@ struct DenseSums {
   double largest = 0;                          ///< |dW| of an entry
   std::vector<double> with_directions;         ///< [directions]
   std::vector<std::vector<double>> of_probes;  ///< [probes]: B_h^T*dW*A_h^T, row-major
-  std::vector<double> btb;                     ///< of DoRA: B^T*B, rank x rank
+  std::vector<double> btb;                     ///< of LoRA and DoRA: B^T*B, rank x rank
   /// Those by which every entry of T is what becomes of W's: with any of them left, nothing was changed.
-  std::uint8_t conversions = kAnyConversion;
-  /// The first entry of T, or of DoRA's dW, that is not finite (as float32, which models compute in at most) though W's
-  /// is.
+  std::uint8_t conversions = base::kAnyConversion;
+  /// The first entry of T, or of dW with LoRA or DoRA, that is not finite (as float32, which models compute in at most)
+  /// though W's is.
   std::optional<std::uint64_t> not_finite;
 
   bool is_unchanged() const noexcept { return conversions != 0; }
@@ -103,7 +105,10 @@ struct DenseSums {
 /// Of T in a block. `conversions` are those that are left after other blocks, if that is known: the others need not be
 /// tried.
 DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const DenseProbes& probes,
-                     std::uint8_t conversions = kAnyConversion);
+                     std::uint8_t conversions = base::kAnyConversion);
+
+/// Of LoRA on T in a block. It counts as changed, whatever it comes to.
+DenseSums dense_sums(const DenseBlock& block, const StoredRows& whole, const LoraRows& lora, const DenseProbes& probes);
 
 /// Of DoRA in a block. Unchanged is also what differs from W by the rounding of a magnitude in float32 (2^-20 of each
 /// entry): a model that was not trained at all.
