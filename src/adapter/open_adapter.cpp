@@ -18,6 +18,7 @@
 #include "expert_blocks.hpp"
 #include "expert_mapping.hpp"
 #include "file_factors.hpp"
+#include "missing_modules.hpp"
 #include "module_list.hpp"
 #include "refusal.hpp"
 #include "target_modules.hpp"
@@ -76,6 +77,7 @@ class Opening {
     for (const auto& [module, factors] : tensors_.factors) add_module(module, factors);
     for (const auto& block : blocks_) add_experts(block);
     leave_other_names();
+    leave_random();
     settle_square_weights();
     if (modules_.empty()) throw_nothing_to_score(file);
     add_dense_updates();
@@ -247,6 +249,16 @@ class Opening {
     const auto left = modules_.take_if(
         [&](const LoraModule& module) { return plain(module) && !wrappings_.is_chosen(*module.names); });
     for (const auto& module : left) tensors_.leave_out(module.adapter_module(), kOtherName);
+  }
+
+  /// What PEFT makes LoRA of and finds nothing for in the file stays as it was initialised.
+  void leave_random() {
+    if (!starts_at_random(config_)) return;
+    for (auto& module : missing_modules(weights_, model_, *peft_targets_, tensors_, modules_.all(), wrappings_)) {
+      UnjudgedModule random{module, "it is not in the file, and PEFT fills it at random (init_lora_weights is false)",
+                            true};
+      tensors_.unjudged.try_emplace(std::move(module), std::move(random));
+    }
   }
 
   MappedWeight find_weight(const std::string& name) const {

@@ -214,9 +214,9 @@ class Fields {
   std::string_view file_;
 };
 
-std::string initialisation(const Fields& fields) {
+std::string initialisation(const Json& object, const Fields& fields) {
   const auto* value = fields.find("init_lora_weights");
-  if (value == nullptr) return "true";
+  if (value == nullptr) return object.contains("init_lora_weights") ? "false" : "true";  // what is null is not true
   if (value->is_boolean()) return value->get<bool>() ? "true" : "false";
   if (!value->is_string()) throw fields.wrong_type("init_lora_weights", "true, false or a name", *value);
   auto text = value->get<std::string>();
@@ -262,7 +262,7 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view file, const
   config.use_rslora = fields.boolean("use_rslora", false);
   config.use_dora = fields.boolean("use_dora", false);
   config.fan_in_fan_out = fields.boolean("fan_in_fan_out", false);
-  config.init_lora_weights = initialisation(fields);
+  config.init_lora_weights = initialisation(json, fields);
   config.bias = fields.string("bias", config.bias);
   config.rank_pattern = fields.patterns("rank_pattern");
   config.alpha_pattern = fields.patterns("alpha_pattern");

@@ -29,6 +29,8 @@ class TargetModules {
   std::string refusal(const std::string& module) const;
   /// Whether it does for sure: then a weight of this name is not the parameter that a file's key finds.
   bool makes_lora_of(const std::string& module) const;
+  /// Whether target_modules is all-linear.
+  bool are_all_linear() const { return all_linear_; }
   /// Whether modules_to_save names it, or what it is in: PEFT gives it weights of its own then, of a tied model too.
   bool saves_whole(const std::string& module) const;
 

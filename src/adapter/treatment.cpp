@@ -10,7 +10,7 @@ namespace winnow::adapter {
 
 namespace {
 
-/// Initialisations that start from B*A = 0 or leave the base alone: the update is s*B*A.
+/// Initialisations that leave the base alone: the update is s*B*A. All but false start from B*A = 0.
 constexpr std::array<std::string_view, 6> kOrdinary = {"true", "false", "gaussian", "eva", "orthogonal", "mica"};
 /// PEFT takes the initial s*B*A out of the base when it loads these. Also with a suffix, as in pissa_niter_16.
 constexpr std::array<std::string_view, 4> kChangesBase = {"pissa", "olora", "corda", "lora_ga"};
@@ -38,6 +38,8 @@ std::string initialisation_reason(std::string_view name) {
 std::string dora_reason() {
   return "it is a DoRA adapter: its magnitudes rescale the whole weight, so the update is not low-rank";
 }
+
+bool starts_at_random(const PeftConfig& config) { return config.init_lora_weights == "false"; }
 
 std::string quarantine_reason(const PeftConfig& config, bool allow_dora) {
   if (config.peft_type != "LORA") return fmt::format("peft_type is {}; only LORA is scored", config.peft_type);

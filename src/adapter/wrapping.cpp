@@ -51,11 +51,22 @@ bool Wrappings::is_chosen(const ModuleNames& names) const {
   }
   const auto found = counts_.find(wrapping->of_checkpoint);
   if (found == counts_.end()) return true;
-  const auto& known = found->second;
-  if (known.contains(found->first)) return wrapping->of_adapter == found->first;
-  const auto most = std::max_element(known.begin(), known.end(),
-                                     [](const auto& one, const auto& other) { return one.second < other.second; });
-  return wrapping->of_adapter == most->first;
+  return wrapping->of_adapter == chosen(found->first, found->second);
+}
+
+std::string Wrappings::adapters_name(const std::string& module) const {
+  const auto wrapping = before_layer(module);
+  const auto found = wrapping ? counts_.find(*wrapping) : counts_.end();
+  if (found == counts_.end()) return module;
+  return chosen(found->first, found->second) + module.substr(wrapping->size());
+}
+
+const std::string& Wrappings::chosen(const std::string& of_checkpoint,
+                                     const std::map<std::string, std::size_t>& of_adapter) {
+  if (of_adapter.contains(of_checkpoint)) return of_checkpoint;
+  return std::max_element(of_adapter.begin(), of_adapter.end(),
+                          [](const auto& one, const auto& other) { return one.second < other.second; })
+      ->first;
 }
 
 }  // namespace winnow::adapter

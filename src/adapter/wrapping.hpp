@@ -20,9 +20,13 @@ class Wrappings {
   /// Of what was counted. True of a module that lies in no layer, but for an output head with another name than the
   /// checkpoint's whose layers have the checkpoint's.
   bool is_chosen(const ModuleNames& names) const;
+  /// What the adapter would call a module of the checkpoint; as the checkpoint does where nothing else is known.
+  std::string adapters_name(const std::string& module) const;
 
  private:
   bool is_own() const;
+  static const std::string& chosen(const std::string& of_checkpoint,
+                                   const std::map<std::string, std::size_t>& of_adapter);
 
   std::map<std::string, std::map<std::string, std::size_t>> counts_;  // by that of the checkpoint
 };

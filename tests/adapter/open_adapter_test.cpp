@@ -170,6 +170,48 @@ TEST_F(OpenAdapter, LeavesOutOtherNamesOfTheSameLayers) {
   EXPECT_EQ(open_ok().modules.size(), 2U) << "that of most";
 }
 
+TEST_F(OpenAdapter, NamesWhatPeftFillsAtRandom) {
+  for (const auto& [name, shape] : std::map<std::string, test::Shape>{{"model.layers.1.self_attn.q_proj", {8, 8}},
+                                                                      {"model.layers.1.self_attn.k_proj", {8, 8}},
+                                                                      {"model.layers.1.mlp.experts.0.up_proj", {8, 8}},
+                                                                      {"model.layers.1.mlp.gate", {4, 8}}}) {
+    weights_.tensors.emplace(name + ".weight", catalogue({{name, shape}}).tensors.at(name));
+  }
+  const auto random = [&](std::string_view fields) {
+    config(fields);
+    std::vector<std::string> names;
+    for (const auto& module : open_ok().unjudged) {
+      EXPECT_THAT(module.reason, HasSubstr("at random"));
+      EXPECT_TRUE(module.mismatch);
+      names.push_back(module.module);
+    }
+    return names;
+  };
+  const std::string list = R"("target_modules": ["q_proj", "k_proj", "up_proj", "norm"])";
+  tensors(lora(kQ, 2, 8, 8));
+  EXPECT_THAT(random(fmt::format(R"(, "r": 2, {})", list)), IsEmpty());
+  EXPECT_THAT(random(fmt::format(R"(, "r": 2, "init_lora_weights": "gaussian", {})", list)), IsEmpty());
+  for (const auto* value : {"false", "null"}) {
+    const auto start = fmt::format(R"(, "r": 2, "init_lora_weights": {})", value);
+    EXPECT_THAT(random(fmt::format("{}, {}", start, list)),
+                testing::ElementsAre(kUp, "model.layers.1.self_attn.k_proj", "model.layers.1.self_attn.q_proj"));
+    EXPECT_THAT(random(start + R"(, "target_modules": "all-linear")"),
+                testing::ElementsAre("model.layers.1.self_attn.q_proj"));
+    EXPECT_THAT(random(start + R"(, "target_modules": ["q_proj"], "layers_to_transform": [0])"), IsEmpty());
+    EXPECT_THAT(random(start + R"(, "target_modules": null)"), IsEmpty()) << "which they are is not known";
+  }
+  // Where the model's modules have other names they are asked for by those.
+  tensors(lora("language_model." + kQ, 2, 8, 8));
+  EXPECT_THAT(random(R"(, "r": 2, "init_lora_weights": false, "target_modules": "language_model.*q_proj")"),
+              testing::ElementsAre("language_model.model.layers.1.self_attn.q_proj"));
+  // LoRA on an embedding is in the file, and is none of those.
+  tensors(lora(kQ, 2, 8, 8) + std::vector<TestTensor>{{test::kPrefix + "model.embed_tokens.lora_embedding_A", {2, 32}},
+                                                      {test::kPrefix + "model.embed_tokens.lora_embedding_B", {8, 2}}});
+  config(R"(, "r": 2, "init_lora_weights": false, "target_modules": ["0.self_attn.q_proj", "embed_tokens"])");
+  ASSERT_EQ(open_ok().unjudged.size(), 1U);
+  EXPECT_EQ(open_ok().unjudged[0].reason, "LoRA on an embedding");
+}
+
 TEST_F(OpenAdapter, LeavesOutALinearLayersLoraOnAnEmbedding) {
   config(R"(, "r": 2)");
   tensors(lora(kQ, 2, 8, 8) + lora("model.embed_tokens", 2, 8, 32));

@@ -35,6 +35,8 @@ TEST(PeftConfig, TakesNullForAbsent) {
   EXPECT_EQ(config.r, 8);
   EXPECT_FALSE(config.fan_in_fan_out);
   EXPECT_FALSE(config.layer_replication);
+  EXPECT_EQ(config.init_lora_weights, "false") << "which is what PEFT makes of null";
+  EXPECT_EQ(parse(R"({"peft_type": "LORA"})").init_lora_weights, "true");
 }
 
 TEST(PeftConfig, KeepsTheOrderOfPatterns) {

@@ -69,13 +69,13 @@ class Loading(TemporaryDirectoryCase):
         save_file(self.tensors if tensors is None else tensors, directory / "adapter_model.safetensors")
         return directory
 
-    def changed(self, directory):
-        """The weights that are others with the adapter, by PEFT."""
+    def changed(self, directory, beyond=0):
+        """The weights that are others with the adapter, by PEFT, by more than `beyond`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             merged = PeftModel.from_pretrained(copy.deepcopy(self.model), directory).merge_and_unload().state_dict()
         return {name.removesuffix(".weight") for name, before in self.model.state_dict().items()
-                if not torch.equal(before, merged[name])}
+                if (before - merged[name]).abs().max() > beyond}
 
     def judged(self, directory):
         run(["audit", "--aligned", self.directory / "aligned", "--adapter", directory, "--report", self.directory / "report.h5"])
@@ -141,6 +141,38 @@ class Loading(TemporaryDirectoryCase):
                         changed = self.changed(directory)
                         self.assertEqual(q in changed, name == names[0] and not change and added == 1)
                         self.assertEqual(self.judged(directory), changed)
+
+    def test_modules_that_peft_fills_at_random_are_named(self):
+        """What the configuration names, the file lacks, and the initialisation does not start from zero."""
+        missing = {LAYER.format(1, "v"), *(LAYER.format(n, "k") for n in range(3))}
+        tensors = {key: value for key, value in self.tensors.items()
+                   if key.removeprefix(PREFIX).rsplit(".lora_", 1)[0] not in missing}
+        own = {LAYER.format(n, part[0]) for n in range(3) for part in ALL} - missing
+        configurations = {"names": {}, "linear": {"target_modules": "all-linear"}, "none": {"target_modules": None},
+                          "expression": {"target_modules": r"model\.layers\.[12]\..*_proj"},
+                          "layers": {"layers_to_transform": [1]}, "excluded": {"exclude_modules": ["k_proj"]},
+                          "embedding": {"target_modules": [*ALL, "embed_tokens", "lm_head"]},
+                          "whole": {"target_modules": sorted(own)}}
+        for name, change in configurations.items():
+            for initialisation in (True, False, None, "gaussian", "eva", "orthogonal", "mica"):
+                with self.subTest(name, initialisation=initialisation):
+                    directory = self.adapter("random", {**change, "init_lora_weights": initialisation}, tensors)
+                    random = self.changed(directory, beyond=1e-5) - own
+                    self.assertEqual(bool(random), not initialisation and name != "whole")
+                    judged = self.judged(directory)
+                    report = Report(self.directory / "report.h5")
+                    told = [part for part in report.texts("adapters/not_judged")[0].split("; ") if "at random" in part]
+                    named = set(told[0].split("): ")[1].split(", ")) if told else set()
+                    # Under all-linear those of a kind that the file has none of are not known to be linear.
+                    known = {module for module in random if "mlp" not in module and "k_proj" not in module}
+                    self.assertEqual(named, known if name == "linear" else random)
+                    self.assertLessEqual(judged, own)
+        directory = self.adapter("random", {"init_lora_weights": False}, tensors)
+        arguments = ["audit", "--aligned", self.directory / "aligned", "--adapter", directory, "--report",
+                     self.directory / "report.h5"]
+        self.assertIn(f"4 modules are not judged, the first {min(missing)}: it is not in the file, and PEFT fills it at random "
+                      "(init_lora_weights is false)", run(arguments).stderr)
+        self.assertIn("at random", run([*arguments, "--strict"], expect=3).stderr)
 
 
 if __name__ == "__main__":

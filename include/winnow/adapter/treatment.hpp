@@ -11,6 +11,11 @@ namespace winnow::adapter {
 /// `allow_dora` lets DoRA pass (its s*B*A part is scored then, and flagged; or all of it, beside the weights).
 std::string quarantine_reason(const PeftConfig& config, bool allow_dora);
 
+/// Whether PEFT leaves random factors, of an update that is not zero, in a module that the file has nothing of: for
+/// init_lora_weights false or null. All other initialisations that are scored start from B*A = 0.
+/// Source: peft 0.21, tuners/lora/layer.py, update_layer.
+bool starts_at_random(const PeftConfig& config);
+
 /// The reason DoRA is quarantined for, also if only the keys tell (lora_magnitude_vector).
 std::string dora_reason();
 
