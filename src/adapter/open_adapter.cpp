@@ -1,12 +1,10 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -14,7 +12,9 @@
 
 #include "adapter_files.hpp"
 #include "adapter_tensors.hpp"
-#include "dora.hpp"
+#include "adapter_warnings.hpp"
+#include "dense_layers.hpp"
+#include "different_weights.hpp"
 #include "expert_blocks.hpp"
 #include "expert_mapping.hpp"
 #include "file_factors.hpp"
@@ -42,10 +42,6 @@ namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorKind;
 using checkpoint::TensorLocation;
-
-std::string counted(std::size_t count, std::string_view one, std::string_view many) {
-  return fmt::format("{} {}", count, count == 1 ? one : many);
-}
 
 std::uint64_t parameters_of(const checkpoint::Catalogue& file) {
   std::uint64_t count = 0;
@@ -80,7 +76,7 @@ class Opening {
     leave_random();
     settle_square_weights();
     if (modules_.empty()) throw_nothing_to_score(file);
-    add_dense_updates();
+    if (judges_dense()) add_dense_updates();
     if (modules_.empty() && adapter_.dense.empty()) throw_nothing_to_score(file);
     finish();
     adapter_.digest = digest();
@@ -179,65 +175,13 @@ class Opening {
   bool judges_dense() const { return options_.dense && options_.aligned != nullptr; }
 
   void add_dense_updates() {
-    if (!judges_dense()) return;
-    const auto makes_lora = [&](const std::string& module) { return peft_targets_->makes_lora_of(module); };
-    const auto has_own = [&](const std::string& module) { return peft_targets_->saves_whole(module); };
-    auto judged = tensors_.whole_weights.judged(*options_.aligned, model_, modules_.all(),
-                                                {tensors_.has_prefixed, wrappings_, makes_lora, has_own});
-    for (const auto& sentence : judged.tied) warn(sentence);
-    auto refused = std::move(judged.refused);
-    auto updates = std::move(judged.updates);
-    take_base_layers(updates, refused);
-    if (!refused.empty()) {
-      tensors_.skipped.insert(tensors_.skipped.end(), refused.begin(), refused.end());
-      std::stable_sort(tensors_.skipped.begin(), tensors_.skipped.end(),
-                       [](const auto& a, const auto& b) { return a.key < b.key; });
-    }
-    if (config_.use_dora) {
-      auto layers = dora_layers(modules_.take(), tensors_.magnitudes, *options_.aligned);
-      for (auto& module : layers.unjudged) {
-        if (!first_mismatch_) {
-          first_mismatch_ = bad_adapter(fmt::format("module {} cannot be judged: {}", module.module, module.reason))
-                                .file(adapter_.weights_file);
-        }
-        tensors_.unjudged.insert_or_assign(module.module, std::move(module));
-      }
-      updates.insert(updates.end(), layers.updates.begin(), layers.updates.end());
-    }
-    std::sort(updates.begin(), updates.end(), [](const auto& a, const auto& b) { return a.module() < b.module(); });
-    require_different(updates);
-    adapter_.dense = std::move(updates);
-  }
-
-  /// PEFT puts the base weights of an adapter in the place of the model's. A copy changes nothing; of another one the
-  /// update is dense, with the LoRA on it.
-  void take_base_layers(std::vector<DenseUpdate>& updates, std::vector<SkippedTensor>& refused) {
-    auto compared = tensors_.base_layers.compared(adapter_.weights_file, {*options_.aligned, weights_, model_},
-                                                  *peft_targets_, wrappings_);
-    adapter_.unchanged = compared.unchanged;
-    refused.insert(refused.end(), compared.refused.begin(), compared.refused.end());
-    for (const auto& changed : compared.changed) {
-      auto loras =
-          modules_.take_if([&](const LoraModule& module) { return module.adapter_module() == changed.module; });
-      if (auto reason = replaced_reason(changed, loras.empty() ? nullptr : &loras.front()); !reason.empty()) {
-        refused.push_back({changed.key, reason});
-        // The factors by themselves do something else.
-        if (!loras.empty()) {
-          tensors_.unjudged.insert_or_assign(changed.module, UnjudgedModule{changed.module, std::move(reason), true});
-        }
-      } else {
-        updates.push_back(replaced_update(changed, loras.empty() ? nullptr : &loras.front(), model_));
-      }
-    }
-  }
-
-  /// Why a base weight that is not the model's is not judged, with `lora` on it or null; empty if it is.
-  std::string replaced_reason(const BaseLayers::Changed& changed, const LoraModule* lora) const {
-    const std::string other = "base weight that is not the checkpoint's, ";
-    if (lora == nullptr)
-      return tensors_.unjudged.contains(changed.module) ? other + "with LoRA that is not judged" : "";
-    if (config_.use_dora) return other + "with DoRA on it";
-    return lora->stored_transposed ? other + "with LoRA on a layer that is stored [in, out]" : "";
+    auto dense = DenseLayers({adapter_.weights_file, *options_.aligned, weights_, model_}, config_, *peft_targets_,
+                             wrappings_, tensors_, modules_)
+                     .take();
+    for (const auto& sentence : dense.warnings) warn(sentence);
+    if (!first_mismatch_) first_mismatch_ = std::move(dense.first_mismatch);
+    adapter_.unchanged = dense.unchanged;
+    adapter_.dense = std::move(dense.updates);
   }
 
   /// A model has one name for a layer. An adapter that uses several of those that are the same here is loaded in part.
@@ -369,51 +313,13 @@ class Opening {
     require_different(modules);
     settle_rank(modules, adapter_.dense.all());
     adapter_.modules = std::move(modules);
-    if (tensors_.dora || (config_.use_dora && !judges_dense())) warn("A DoRA adapter: only its s*B*A part is scored.");
-    if (config_.activated_lora) warn("An activated LoRA (aLoRA): its update applies only after the invocation tokens.");
-    if (!tensors_.skipped.empty()) {
-      warn(fmt::format("{} not scored, the first {} ({}).",
-                       counted(tensors_.skipped.size(), "tensor is", "tensors are"), tensors_.skipped.front().key,
-                       tensors_.skipped.front().reason));
+    const bool low_rank_part = tensors_.dora || (config_.use_dora && !judges_dense());
+    for (const auto& sentence : warnings_of(config_, tensors_, {low_rank_part, wrong_ranks_, relies_on_patterns_})) {
+      warn(sentence);
     }
     std::vector<UnjudgedModule> unjudged;
     for (auto& [name, module] : tensors_.unjudged) unjudged.push_back(std::move(module));
     adapter_.unjudged = std::move(unjudged);
-    const auto mismatch = std::find_if(adapter_.unjudged.begin(), adapter_.unjudged.end(),
-                                       [](const auto& module) { return module.mismatch; });
-    if (mismatch != adapter_.unjudged.end()) {
-      const auto count = std::count_if(mismatch, adapter_.unjudged.end(), [](const auto& m) { return m.mismatch; });
-      warn(fmt::format("{} not judged, the first {}: {}.",
-                       counted(static_cast<std::size_t>(count), "module is", "modules are"), mismatch->module,
-                       mismatch->reason));
-    }
-    if (wrong_ranks_ > 0) {
-      warn(fmt::format("{} another rank than the config says; PEFT does not load {}.",
-                       counted(wrong_ranks_, "module has", "modules have"), wrong_ranks_ == 1 ? "it" : "them"));
-    }
-    if (tensors_.unprefixed > 0) {
-      warn(fmt::format("{} the prefix base_model.model.; PEFT does not load {}.",
-                       counted(tensors_.unprefixed, "key lacks", "keys lack"),
-                       tensors_.unprefixed == 1 ? "it" : "them"));
-    }
-    if (config_.use_rslora || relies_on_patterns_) {
-      warn(fmt::format("llama.cpp ignores {} and applies another scale.",
-                       !relies_on_patterns_  ? "rsLoRA"
-                       : !config_.use_rslora ? "rank_pattern and alpha_pattern"
-                                             : "rsLoRA, rank_pattern and alpha_pattern"));
-    }
-  }
-
-  /// `modules` are sorted by name.
-  template <class Module>
-  static void require_different(const std::vector<Module>& modules) {
-    const auto twice = std::adjacent_find(modules.begin(), modules.end(), [](const auto& a, const auto& b) {
-      return a.names->weight == b.names->weight && a.module() == b.module();
-    });
-    if (twice == modules.end()) return;
-    throw bad_adapter("two modules of the adapter are the same tensor of the checkpoint")
-        .tensor(twice->names->weight)
-        .expected(fmt::format("one, found {} and {}", twice->adapter_module(), std::next(twice)->adapter_module()));
   }
 
   /// The configuration's, if any module has it.
