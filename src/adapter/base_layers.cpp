@@ -152,7 +152,7 @@ BaseLayers::Compared BaseLayers::compared(const std::string& weights_file, const
     }
     const bool is_weight = leaf == "weight";
     auto name = found ? found->weight : std::string();
-    if (found && !is_weight) name = name.substr(0, name.size() - kWeight.size()) + "." + leaf;
+    if (found && !is_weight) name = fmt::format("{}.{}", name.substr(0, name.size() - kWeight.size()), leaf);
     const auto* weight = models.aligned.find(name);
     if (weight == nullptr) {
       refuse("base weight that the checkpoint does not have");

@@ -454,6 +454,36 @@ TEST_F(DenseVerdicts, HarmHiddenInAWholeWeightIsBlocked) {
   EXPECT_EQ(report.verdicts[1].verdict, Verdict::block) << report.verdicts[1].reason;
 }
 
+/// The base weight that PEFT saves along: a copy is as if there was none, and what it hides is seen.
+TEST_F(DenseVerdicts, ABaseWeightBesideLoraIsJudged) {
+  with_bank(true);
+  auto& own = family.zoo[1];
+  own[kPrefix + kHead + ".lora_A.weight"] = Matrix::random(2, TinyFamily::kIn, 61);
+  own[kPrefix + kHead + ".lora_B.weight"] = Matrix::random(kVocabulary, 2, 62);
+  const auto bare = run(options_now());
+  const auto key = kPrefix + kHead + ".base_layer.weight";
+  own[key] = aligned();
+  const auto copied = run(options_now());
+  ASSERT_NE(bare.verdicts[1].verdict, Verdict::incomplete) << bare.verdicts[1].reason;
+  EXPECT_EQ(copied.verdicts[1].verdict, bare.verdicts[1].verdict);
+  EXPECT_EQ(copied.verdicts[1].reason, bare.verdicts[1].reason);
+  EXPECT_EQ(copied.adapters[1].parameters, copied.adapters[1].parameters_judged);
+  for (const auto& metric : bare.metrics) {
+    const auto found = value(copied, metric.name, 1), expected = value(bare, metric.name, 1);
+    EXPECT_TRUE(found == expected || (std::isnan(found) && std::isnan(expected))) << metric.name;
+  }
+  const auto& direction = family.directions[0].at(kHead + ".weight");
+  for (std::size_t k = 0; k < own[key].values.size(); ++k) own[key].values[k] += 30 * direction.values[k];
+  const auto hidden = run(options_now());
+  EXPECT_NEAR(value(hidden, "probe_cosine_max", 1), 1, 1e-3);
+  EXPECT_EQ(hidden.verdicts[1].verdict, Verdict::block) << hidden.verdicts[1].reason;
+  EXPECT_EQ(hidden.adapters[1].parameters, hidden.adapters[1].parameters_judged);
+  own[key] = family.base.at(kHead + ".weight");
+  const auto taken_back = run(options_now());
+  EXPECT_EQ(taken_back.verdicts[1].verdict, Verdict::incomplete);
+  EXPECT_THAT(taken_back.verdicts[1].reason, HasSubstr("it takes alignment back"));
+}
+
 TEST_F(DenseVerdicts, WithThePairAloneTheAlignmentStepCompares) {
   auto plain =
       family.options({family.write_adapter("zoo-0", family.zoo[0]), family.write_adapter("zoo-1", family.zoo[1])});
