@@ -441,7 +441,8 @@ class RepairByAdapters(RepairedModules):
 
     def test_what_would_be_lost_is_refused(self):
         for name, other, words in (("layers-to-transform", "plain", "has no module model.layers."),
-                                   ("plain", "lm-head-tied", "a tensor of the adapter cannot be merged: base weight that PEFT puts in the place of the model's")):
+                                   ("plain", "lm-head-tied", "a tensor of the adapter cannot be merged: base weight that "
+                                    "PEFT puts in the place of the model's")):
             done = run(["prune", "--repair", "merge", "--adapter", REAL / "llama" / "adapters" / name, "--with",
                         REAL / "llama" / "adapters" / other, "--weights", "0.8,0.2", "--output", self.directory / "lost"],
                        expect=3)
