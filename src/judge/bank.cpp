@@ -48,7 +48,7 @@ bool is_harm(const std::string& digest, const std::vector<ProbeInput>& probes,
 bool is_compared(std::string_view number, Operand operand, std::uint32_t sums) {
   if (number == methods::kShapeNumber) return (sums & methods::kSpreadSums) != 0;
   if (operand == Operand::none) return false;
-  return (number == "alignment_opposition") == (operand == Operand::pair);
+  return (number == methods::kStepOpposition.length) == (operand == Operand::pair);
 }
 
 /// A cosine that few members have says nothing of what is usual, and each of these is measured by the others alone.
@@ -64,10 +64,21 @@ void require_known(const std::vector<double>& cosines, std::size_t first, const 
       .advice("leave the probe out, or give a bank of adapters on the same modules");
 }
 
+/// It has the cosine, and not the length that is compared.
+void require_lengths(const report::Report& bank, const std::string& path) {
+  for (const auto& [length, angle] : {methods::kStepOpposition, methods::kWeightOpposition}) {
+    if (bank.find_of_adapters(angle) == nullptr || bank.find_of_adapters(length) != nullptr) continue;
+    throw Error(ErrorKind::invalid_input, "the bank was made by an earlier version")
+        .file(path)
+        .expected(fmt::format("a report with the number {} of adapters", length))
+        .advice("audit the harmless adapters again");
+  }
+}
+
 /// Without probes there must be something else that both are compared with.
 void require_compared(const report::Report& bank, Operand operand, const std::string& path) {
   const bool pair = operand == Operand::pair;
-  if (bank.find_of_adapters(pair ? "alignment_opposition" : "weight_opposition") != nullptr) return;
+  if (bank.find_of_adapters((pair ? methods::kStepOpposition : methods::kWeightOpposition).length) != nullptr) return;
   throw Error(ErrorKind::invalid_input, pair ? "the bank was not compared with two checkpoints"
                                              : "the bank was not compared with the aligned weights")
       .file(path)
@@ -126,6 +137,7 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
     for (const auto n : members) result.pulls.push_back(pulls[row * adapters + n] / result.units.back());
   }
   for (const auto n : members) result.log_norms.push_back(log_norm(bank, n));
+  if (operand != Operand::none) require_lengths(bank, path);
   if (operand != Operand::none && probes.empty()) require_compared(bank, operand, path);
   for (const auto name : methods::kBankNumbers) {
     const auto* number = is_compared(name, operand, sums) ? bank.find_of_adapters(name) : nullptr;
@@ -141,10 +153,26 @@ Bank read_bank(const std::string& path, const std::vector<ProbeInput>& probes, O
   return result;
 }
 
+namespace {
+
+/// What rounding leaves open: of a length along the alignment step in its unit, of which cosines of members say a
+/// hundredth.
+double least_spread(const report::Metric& number) {
+  constexpr double kOfCosines = 1e-6, kOfTheLargest = 1e-4, kLeast = 1e-9;
+  if (number.name != methods::kStepOpposition.length) return kOfCosines;
+  double largest = 0;
+  for (const double value : number.values) {
+    if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
+  }
+  return std::max(kOfTheLargest * largest, kLeast);
+}
+
+}  // namespace
+
 metrics::Bank bank_of(const report::Report& report) {
   // A factor of two weighs as one spread at least, however alike a bank was made. (What p it gets is a matter of
   // ranks.)
-  constexpr double kLeastLogNorm = std::numbers::ln2, kLeastCosine = 1e-6;
+  constexpr double kLeastLogNorm = std::numbers::ln2;
   metrics::Bank bank;
   if (report.bank.empty()) return bank;
   for (const auto& member : report.bank) bank.ids.push_back(member.digest);
@@ -157,7 +185,7 @@ metrics::Bank bank_of(const report::Report& report) {
   }
   bank.statistics.push_back({report.bank_log_norms, Tail::upper, kLeastLogNorm});
   for (const auto& number : report.bank_numbers) {
-    bank.statistics.push_back({number.values, Tail::upper, kLeastCosine, 1, number.name});
+    bank.statistics.push_back({number.values, Tail::upper, least_spread(number), 1, number.name});
   }
   return bank;
 }

@@ -72,8 +72,11 @@ std::string finding(const report::Report& report, std::size_t adapter, const std
     return fmt::format("{:.3g} of a module's update is in its 8 largest outputs, median of the bank {:.3g}", value,
                        median);
   }
-  return fmt::format("cosine {:.3g} with what takes {} back, median of the bank {:.3g}", value,
-                     number == "weight_opposition" ? "the weights" : "the alignment step", median);
+  const bool of_step = number == methods::kStepOpposition.length;
+  const auto angle = (of_step ? methods::kStepOpposition : methods::kWeightOpposition).angle;
+  return fmt::format(
+      "cosine {:.3g} with what takes {} back, {:.3g} along it, of which the median of the bank is {:.3g}",
+      of_adapters(report, angle)[adapter], of_step ? "the alignment step" : "the weights", value, median);
 }
 
 /// Which probe it runs against.

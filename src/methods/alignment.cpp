@@ -1,6 +1,10 @@
 // How much of the alignment step V an update takes back: <V, dW> has a sign, which C = V*V^T/f has not.
 //
 // From the first sweep alone: <V, dW> = s*<Y, A^T>. If V = 0, nothing can be taken back: both are 0.
+//
+// Of an adapter: its opposition is the cosine, which is large by chance on few modules. What a bank compares is the
+// length of V along -dW, -<V, dW>/||dW||: by chance that of an adapter on one module is no longer than that of one on
+// all of them.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -23,10 +27,12 @@ constexpr std::array<Column, 2> kColumns{{
      .narrow = "removed"},
 }};
 
-constexpr std::array<AdapterColumn, 2> kAdapterColumns{{
+constexpr std::array<AdapterColumn, 3> kAdapterColumns{{
     {.name = "alignment_removed",
      .long_name = "-sum <V, dW> / sum ||V||^2: share of the alignment step that dW takes back"},
     {.name = "alignment_opposition", .long_name = "-cosine between V and dW over all modules of the adapter"},
+    {.name = "alignment_against",
+     .long_name = "-<V, dW>/||dW|| over all modules of the adapter: length of V along -dW"},
 }};
 
 /// From the cosines of the layers, which have no size that could overflow.
@@ -47,6 +53,7 @@ void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
     if (!known) continue;
     columns[0][n] = steps == 0 ? 0 : -along / steps / steps;
     columns[1][n] = steps == 0 || updates == 0 ? 0 : std::clamp(-along / steps / updates, -1.0, 1.0);
+    columns[2][n] = updates == 0 ? 0 : -along / updates;
   }
 }
 

@@ -9,8 +9,9 @@
 //     log ||dW|| over all modules          upwards: a harmless direction times a thousand breaks a model, and no cosine
 //                                          sees it. In factors of two at least: members that differ little in size are
 //                                          not to outweigh cosines
-//     the cosine of dW with -V, of a pair  upwards: what takes the alignment step back
-//     ablation, the cosine of dW with -W   upwards, of the aligned weights alone
+//     the length of V along -dW, of a pair upwards: what takes the alignment step back. Not the cosine, of which chance
+//                                          gives an adapter on few modules a large one
+//     ablation, the length of W along -dW  upwards, of the aligned weights alone
 //
 // The other side of the pulls is a number of its own. Who runs against a probe was mostly trained to refuse more, and
 // may have been trained to hide from it: counted with the rest such harmless ones would take the places of a bank's
@@ -34,8 +35,8 @@ constexpr std::array<AdapterColumn, 8> kAdapterColumns{{
      .long_name = "(1 + adapters of the bank at least as deviant)/(1 + adapters of the bank), itself left out",
      .of_bank = true},
     {.name = "bank_statistic",
-     .long_name = "which statistic that is: pull of a probe of /probes, then log norm, then alignment_opposition, "
-                  "ablation_max, weight_opposition, row_concentration_max: those that /bank has",
+     .long_name = "which statistic that is: pull of a probe of /probes, then log norm, then alignment_against, "
+                  "ablation_max, weight_against, row_concentration_max: those that /bank has",
      .of_bank = true},
     {.name = "bank_value", .long_name = "the adapter's value of it", .of_bank = true},
     {.name = "bank_median", .long_name = "its median in the bank, itself left out", .of_bank = true},

@@ -1,6 +1,9 @@
 // How far an update takes the weight itself back: its cosine with W, in a module and over all of an adapter's.
 //
 //     weight_cosine = <W, dW> / (||W||*||dW||),   <W, B*A> = <H, A^T>
+//
+// Its mean over few modules is large by chance, so a bank compares the length of W along -dW, each module's W of length
+// 1: that of an adapter on one module is by chance no longer than that of one on all of them.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -18,8 +21,10 @@ constexpr std::array<Column, 1> kColumns{{
      .form = Form::share},
 }};
 
-constexpr std::array<AdapterColumn, 1> kAdapterColumns{{
+constexpr std::array<AdapterColumn, 2> kAdapterColumns{{
     {.name = "weight_opposition", .long_name = "mean of -weight_cosine over the adapter's modules, each by its ||dW||"},
+    {.name = "weight_against",
+     .long_name = "-<W, dW>/||dW|| over the adapter's modules, W of length 1 in each: its length along -dW"},
 }};
 
 /// Of no update 0: it is opposed to nothing.
@@ -41,14 +46,17 @@ void dense_values_of(const DenseLayer& layer, std::span<double> values) {
 void adapters_of(const Zoo& zoo, std::span<std::vector<double>> columns) {
   const auto &cosines = zoo.dataset("weight_cosine"), &norms = zoo.dataset("update_norm");
   for (std::size_t n = 0; n < zoo.layout.adapters; ++n) {
-    double sum = 0, all = 0;
+    double sum = 0, all = 0, whole = 0;
     for (std::size_t m = 0; m < zoo.layout.modules; ++m) {
       const auto cell = n * zoo.layout.modules + m;
       if (std::isnan(cosines[cell])) continue;
       sum -= norms[cell] * cosines[cell];
       all += norms[cell];
+      whole = std::hypot(whole, norms[cell]);  // the square of a norm may not be a number
     }
-    if (all > 0) columns[0][n] = sum / all;
+    if (!(all > 0)) continue;
+    columns[0][n] = sum / all;
+    columns[1][n] = sum / whole;
   }
 }
 

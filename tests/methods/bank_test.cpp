@@ -37,14 +37,14 @@ struct Beside {
       sizes.values.push_back(0.1 * m);
       opposed.values.push_back(0.001 * m);
     }
-    opposed.name = "alignment_opposition";
+    opposed.name = "alignment_against";
     if (safe) pulls.tail = metrics::Tail::lower;
     if (!dots.empty()) zoo.bank.statistics.push_back(pulls);
     zoo.bank.statistics.push_back(sizes);
     if (pair) zoo.bank.statistics.push_back(opposed);
     zoo.dataset = [&](std::string_view) -> const std::vector<double>& { return norms; };
     zoo.of_adapters = [&](std::string_view name) {
-      return pair && name == "alignment_opposition" ? &oppositions : nullptr;
+      return pair && name == "alignment_against" ? &oppositions : nullptr;
     };
     const auto* method =
         *std::find_if(all().begin(), all().end(), [](const Method* one) { return one->name == "bank"; });

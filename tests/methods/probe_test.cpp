@@ -369,14 +369,43 @@ TEST(AlignmentOfAdapters, IsTheShareAndTheCosineOverAllModules) {
     datasets["alignment_cosine"][2 * kModules + m] = kUndefined;
   }
   zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return datasets.find(name)->second; };
-  std::vector<std::vector<double>> found(2, std::vector<double>(kAdapters, kUndefined));
+  std::vector<std::vector<double>> found(3, std::vector<double>(kAdapters, kUndefined));
   method("alignment").of_adapters(zoo, found);
   const auto sums = dense.whole(0, 0);
   EXPECT_NEAR(found[0][0], -sums.dot / sums.probe, 1e-12);
   EXPECT_NEAR(found[1][0], -sums.dot / std::sqrt(sums.probe * sums.update), 1e-12);
   EXPECT_NEAR(found[1][1], -dense.cosine(0, 1, 0), 1e-12);
-  EXPECT_TRUE(std::isnan(found[0][2]));
-  EXPECT_TRUE(std::isnan(found[1][2]));
+  EXPECT_NEAR(found[2][0], -sums.dot / std::sqrt(sums.update), 1e-12);
+  EXPECT_NEAR(found[2][1], -dense.dot(0, 1, 0) / dense.updates[1][0].norm(), 1e-12);
+  for (const auto& column : found) EXPECT_TRUE(std::isnan(column[2]));
+}
+
+/// What a bank compares: of an update across V by chance one on a single module has a large cosine, and no long length.
+TEST(AlignmentOfAdapters, ChanceGivesFewModulesNoLongerLength) {
+  double cosines[2] = {0, 0}, lengths[2] = {0, 0};  // squares: on all modules, on one
+  constexpr std::size_t kDraws = 400, kMany = 16;
+  std::mt19937_64 random{7};
+  std::normal_distribution<double> normal;
+  constexpr double kEntries = 35;
+  for (std::size_t draw = 0; draw < kDraws; ++draw) {
+    Zoo zoo;
+    zoo.layout = {2, kMany, std::vector<std::string>(kMany, "q")};
+    zoo.alignment_norms.assign(kMany, 3);
+    std::map<std::string, std::vector<double>, std::less<>> datasets;
+    for (std::size_t n = 0; n < 2; ++n) {
+      for (std::size_t m = 0; m < kMany; ++m) {
+        const bool absent = n == 1 && m != draw % kMany;
+        datasets["update_norm"].push_back(absent ? kUndefined : 2);
+        datasets["alignment_cosine"].push_back(absent ? kUndefined : normal(random) / std::sqrt(kEntries));
+      }
+    }
+    zoo.dataset = [&](std::string_view name) -> const std::vector<double>& { return datasets.find(name)->second; };
+    std::vector<std::vector<double>> found(3, std::vector<double>(2, kUndefined));
+    method("alignment").of_adapters(zoo, found);
+    for (std::size_t n = 0; n < 2; ++n) cosines[n] += std::pow(found[1][n], 2), lengths[n] += std::pow(found[2][n], 2);
+  }
+  EXPECT_NEAR(std::sqrt(cosines[1] / cosines[0]), 4, 0.6) << "the root of how many modules there are";
+  EXPECT_NEAR(std::sqrt(lengths[1] / lengths[0]), 1, 0.15);
 }
 
 }  // namespace

@@ -869,8 +869,10 @@ TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
   write_bank(giving);
   const auto taking = run(options);
   EXPECT_EQ(test::of_adapters(taking, "bank_statistic").values[0], 1);
-  EXPECT_THAT(taking.verdicts.at(0).reason,
-              HasSubstr("with what takes the alignment step back, median of the bank -0.89"));
+  EXPECT_THAT(
+      taking.verdicts.at(0).reason,
+      ::testing::ContainsRegex("cosine -?[0-9.e-]+ with what takes the alignment step back, -?[0-9.e-]+ along it, of "
+                               "which the median of the bank is -0.89"));
   EXPECT_EQ(report.bank_numbers.at(0).values, bank.of_adapters.front().values);
   // If alignment changed nothing, a cosine of 0 says nothing: what is there was not compared.
   family.aligned[test::TinyFamily::weight(3)] = family.base[test::TinyFamily::weight(3)];
@@ -889,6 +891,12 @@ TEST_F(Bank, OfAPairAloneTellsWhatTakesTheStepBack) {
   other.of_adapters.clear();
   write_bank(other);
   expect_refused(options, ErrorKind::invalid_input, HasSubstr("the bank was not compared with two checkpoints"));
+  auto earlier = bank;  // which knew the cosine alone
+  earlier.of_adapters.front().name = "alignment_opposition";
+  write_bank(earlier);
+  expect_refused(
+      options, ErrorKind::invalid_input,
+      AllOf(HasSubstr("the bank was made by an earlier version"), HasSubstr("the number alignment_against")));
 }
 
 TEST_F(Bank, ThatCannotBeComparedWithIsRefused) {

@@ -211,7 +211,7 @@ TEST(Hdf5Report, RoundTripWithABank) {
     report.of_adapters.push_back({name, "1", "of the bank", {0.5, kNaN, 1}, {}});
   }
   expect_round_trip(report);
-  report.bank_numbers = {{"alignment_opposition", "1", "opposition", {0.1, -0.1, kNaN}},
+  report.bank_numbers = {{"alignment_against", "1", "length against", {0.1, -0.1, kNaN}},
                          {"ablation_max", "1", "ablation", {0.3, kNaN, 0.4}}};
   expect_round_trip(report);
   auto without_probes = report;

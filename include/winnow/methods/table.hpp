@@ -67,9 +67,17 @@ inline constexpr std::string_view kProbeAdapterAngle = "probe_cosine";
 /// laboratory ablations have 0.99 and more, harmless adapters 0.81 at most.
 inline constexpr double kAblated = 0.9;
 
-/// Numbers of single adapters, high is worse, that a bank compares beside cosines with probes and sizes.
-inline constexpr std::array<std::string_view, 4> kBankNumbers{"alignment_opposition", "ablation_max",
-                                                              "weight_opposition", "row_concentration_max"};
+/// What says of an adapter how far it takes the alignment step or the weights back: a length, which does not depend on
+/// how many modules it has, and the angle that people are shown.
+struct Opposition {
+  std::string_view length, angle;
+};
+inline constexpr Opposition kStepOpposition{"alignment_against", "alignment_opposition"};
+inline constexpr Opposition kWeightOpposition{"weight_against", "weight_opposition"};
+
+/// Numbers of single adapters, high is worse, that a bank compares beside pulls of probes and sizes.
+inline constexpr std::array<std::string_view, 4> kBankNumbers{kStepOpposition.length, "ablation_max",
+                                                              kWeightOpposition.length, "row_concentration_max"};
 /// That of them which says nothing of where an update points: it clears nobody.
 inline constexpr std::string_view kShapeNumber = "row_concentration_max";
 
