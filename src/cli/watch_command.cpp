@@ -48,7 +48,7 @@ CommandLine command_line() {
       ("fdr", text_value("RATE"), "share of harmless checkpoints that may be blocked; default 0.05")                 //
       ("threshold", text_value("X"),
        "warn above this score instead: bank_deviation, or without a bank probe_pull")  //
-      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters")            //
+      ("dora", po::bool_switch(), "score the low-rank part of DoRA adapters")          //
       ("scaling", text_value("RULE", "peft"), "peft: alpha/r by PEFT's rules; none: 1, as the published scripts do");
   po::options_description course("Course", kHelpColumns);
   course.add_options()                                                                              //
