@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "refusal.hpp"
+#include "shipped_weight.hpp"
 #include "winnow/adapter/storage_order.hpp"
 #include "winnow/base/conversion.hpp"
 #include "winnow/base/dtype.hpp"
@@ -98,20 +99,6 @@ bool is_copy_of(const std::string& file, const TensorLocation& own, const checkp
          is_copy(file, own, checkpoint, *models);
 }
 
-/// Why the two cannot be compared; empty if they can.
-std::string mismatch_of(const TensorLocation& own, const TensorLocation& models) {
-  if (own.shape != models.shape) {
-    return fmt::format("base weight of another shape than the checkpoint's: {}, expected {}", shape_text(own.shape),
-                       shape_text(models.shape));
-  }
-  for (const auto* tensor : {&own, &models}) {
-    if (base::is_computable(tensor->dtype)) continue;
-    return fmt::format("base weight that cannot be compared: {} of dtype {}",
-                       tensor == &own ? "it is" : "the checkpoint's is", base::name(tensor->dtype));
-  }
-  return {};
-}
-
 }  // namespace
 
 std::string base_layer_reason() { return "base weight that PEFT puts in the place of the model's"; }
@@ -162,7 +149,7 @@ BaseLayers::Compared BaseLayers::compared(const std::string& weights_file, const
       refuse("base weight under a key that PEFT does not load");
       continue;
     }
-    if (auto reason = mismatch_of(*location, *weight); !reason.empty()) {
+    if (auto reason = mismatch_of("base weight", *location, *weight); !reason.empty()) {
       refuse(std::move(reason));
       continue;
     }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "refusal.hpp"
+#include "shipped_weight.hpp"
 #include "winnow/adapter/mapping.hpp"
 #include "winnow/adapter/storage_order.hpp"
 #include "winnow/base/dtype.hpp"
@@ -19,18 +20,10 @@ namespace {
 using checkpoint::TensorLocation;
 
 /// Why a weight that the adapter ships has nothing to be compared with; empty if it has.
-std::string mismatch_of(const TensorLocation& whole, const TensorLocation& weight) {
-  if (whole.shape != weight.shape) {
-    return fmt::format("full weight of another shape than the checkpoint's: {}, expected {}", shape_text(whole.shape),
-                       shape_text(weight.shape));
-  }
-  for (const auto* tensor : {&whole, &weight}) {
-    if (base::is_computable(tensor->dtype)) continue;
-    return fmt::format("full weight that cannot be compared: {} of dtype {}",
-                       tensor == &whole ? "it is" : "the checkpoint's is", base::name(tensor->dtype));
-  }
-  if (weight.shape.size() != 2 || weight.bytes == 0) return "full weight that is no matrix";
-  return {};
+std::string refusal_of(const TensorLocation& whole, const TensorLocation& weight) {
+  auto reason = mismatch_of("full weight", whole, weight);
+  if (reason.empty() && (weight.shape.size() != 2 || weight.bytes == 0)) return "full weight that is no matrix";
+  return reason;
 }
 
 constexpr const char* kUnloaded = "full weight under a key that PEFT does not load";
@@ -98,7 +91,7 @@ WholeWeights::Judged WholeWeights::judged(const checkpoint::Catalogue& aligned, 
       refuse("full weight that the checkpoint does not have");
       continue;
     }
-    if (auto reason = mismatch_of(*tensor.location, *found->location); !reason.empty()) {
+    if (auto reason = refusal_of(*tensor.location, *found->location); !reason.empty()) {
       refuse(std::move(reason));
       continue;
     }
